@@ -1,0 +1,11 @@
+//! What an HTTP result means: status codes, `Retry-After`, and the errors of a client.
+
+mod classifier;
+mod error;
+mod retry_after;
+
+pub use self::{
+    classifier::Classifier,
+    error::{StatusError, is_name_not_found},
+    retry_after::{parse_retry_after, retry_after},
+};

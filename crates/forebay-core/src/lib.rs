@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod config;
+mod error;
+mod fate;
+#[cfg(feature = "http")]
+pub mod http;
+mod ledger;
+mod observe;
+mod outcome;
+mod priority;
+mod settle;
+mod verdict;
+mod weigh;
+
+pub use self::{
+    config::ConfigError,
+    error::{AsError, BoxError, Boxed, Concrete, cause_ref, is_caused_by},
+    fate::{DropReason, Fate},
+    ledger::{Drops, Ledger, Totals},
+    observe::Observe,
+    outcome::{ByError, Classify, Outcome},
+    priority::Priority,
+    settle::{ItemFate, Settle, SettleByVerdict, Settlement, SplitCause},
+    verdict::{Advice, Seen, Verdict},
+    weigh::{SizeOf, Weigh},
+};

@@ -1,0 +1,122 @@
+use crate::{BoxError, DropReason, cause_ref};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+/// The two things a caller must know of a failure besides what happened.
+///
+/// Every error that a forebay layer adds has one as its [`source`](Error::source), so that a layer above finds it
+/// with [`Verdict::of`] without knowing the layer below. What the layer was told by its own inner service is, in turn,
+/// the verdict's source: the chain has one link per sentence.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    reason: DropReason,
+    seen: Seen,
+    advice: Advice,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// Whether the far side may have seen the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// It was not sent: sending it later cannot double it.
+    No,
+    /// It was on its way when it failed: sending it again may double it.
+    Maybe,
+    /// The far side answered.
+    Yes,
+}
+
+/// Whether sending the same request again is sensible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// The same answer is to be expected.
+    Never,
+    /// At any time, with the caller's own backoff.
+    Retry,
+    /// Not before this much time has passed.
+    RetryAfter(Duration),
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// A verdict without a cause of its own.
+    #[must_use]
+    pub const fn new(reason: DropReason, seen: Seen, advice: Advice) -> Self {
+        Self { reason, seen, advice, source: None }
+    }
+
+    /// The same verdict with `cause` as its source.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<BoxError>) -> Self {
+        self.source = Some(Arc::from(cause.into()));
+        self
+    }
+
+    /// The outermost verdict in the chain of `error`.
+    #[must_use]
+    pub fn of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        cause_ref::<Self>(error)
+    }
+
+    /// Under which reason the items of the request are counted if nobody sends it again.
+    #[must_use]
+    pub fn reason(&self) -> DropReason {
+        self.reason
+    }
+
+    /// Whether the far side may have seen the request.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// Whether a retry is sensible.
+    #[must_use]
+    pub fn advice(&self) -> Advice {
+        self.advice
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.seen {
+            Seen::No => "the request was not sent",
+            Seen::Maybe => "the far side may have seen the request",
+            Seen::Yes => "the far side answered",
+        })?;
+        match self.advice {
+            Advice::Never => f.write_str("; a retry is not sensible"),
+            Advice::Retry => f.write_str("; a retry is sensible"),
+            Advice::RetryAfter(wait) => write!(f, "; a retry is sensible after {wait:?}"),
+        }
+    }
+}
+
+impl Error for Verdict {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn the_outermost_verdict_wins_and_the_cause_stays_in_the_chain() {
+        let inner = Verdict::new(DropReason::Full, Seen::No, Advice::Retry);
+        let outer =
+            Verdict::new(DropReason::RetriesExhausted, Seen::Maybe, Advice::Never).caused_by(io::Error::other(inner));
+        let found = Verdict::of(&outer).unwrap();
+        assert_eq!(found.reason(), DropReason::RetriesExhausted);
+        assert!(crate::is_caused_by::<io::Error>(&outer));
+    }
+
+    #[test]
+    fn display_says_seen_and_retry() {
+        let wait = Duration::from_secs(12);
+        let verdict = Verdict::new(DropReason::CircuitOpen, Seen::No, Advice::RetryAfter(wait));
+        assert_eq!(verdict.to_string(), "the request was not sent; a retry is sensible after 12s");
+    }
+}

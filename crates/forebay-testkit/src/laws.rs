@@ -1,0 +1,195 @@
+//! The laws every layer is held to, each as a function that panics when it is broken.
+//!
+//! A law takes `make`, which stacks the layer on a [`Probe`], so that one line is one test:
+//!
+//! ```
+//! use forebay_testkit::{Probe, laws};
+//! use tower::{Layer, limit::ConcurrencyLimitLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! laws::the_readied_instance_is_called(|probe| ConcurrencyLimitLayer::new(2).layer(probe), 7).await;
+//! laws::readiness_is_stable(ConcurrencyLimitLayer::new(1).layer(Probe::<u32>::echo())).await;
+//! # });
+//! ```
+
+use crate::{Probe, Watch};
+use std::{error::Error, fmt, future::poll_fn, task::Poll};
+use tower::ServiceExt;
+use tower_service::Service;
+
+/// `call` goes to the inner instance that was made ready, round after round, with clones made in between.
+///
+/// # Panics
+///
+/// When an inner instance is called that was never ready, when a call fails, or when readiness leaks.
+pub async fn the_readied_instance_is_called<Req, S>(make: impl FnOnce(Probe<Req>) -> S, request: Req)
+where
+    Req: Clone + Send + 'static,
+    S: Service<Req> + Clone,
+    S::Error: fmt::Debug,
+{
+    let (mut service, watch) = over_echo(make);
+    for round in 0..3 {
+        let mut clone = service.clone();
+        let held = service.ready().await.expect("ready");
+        let answer = held.call(request.clone());
+        // A clone that was made before the call, and is used while the call runs.
+        clone.ready().await.expect("clone ready").call(request.clone()).await.expect("clone answers");
+        answer.await.expect("answers");
+        assert_eq!(watch.violations(), 0, "an instance that was never ready was called in round {round}");
+    }
+    drop(service);
+    settled(&watch).await;
+}
+
+/// Readiness, once given, stays until `call`, whatever clones do in between.
+///
+/// # Panics
+///
+/// When a second `poll_ready` is not ready after a first one was.
+pub async fn readiness_is_stable<Req, S>(mut service: S)
+where
+    S: Service<Req> + Clone,
+    S::Error: fmt::Debug,
+{
+    let mut contender = service.clone();
+    service.ready().await.expect("ready");
+    for _ in 0..3 {
+        // Whether the contender gets readiness is its own affair.
+        let _either = poll_once(&mut contender).await;
+        tokio::task::yield_now().await;
+        let again = poll_once(&mut service).await;
+        assert!(matches!(again, Poll::Ready(Ok(()))), "readiness was taken back");
+    }
+}
+
+/// A ready service that is dropped, or cloned, leaves no readiness of the inner service behind.
+///
+/// # Panics
+///
+/// When the inner service is still reserved afterwards, or a clone calls on readiness that is not its own.
+pub async fn clones_share_slots_not_grants<Req, S>(make: impl FnOnce(Probe<Req>) -> S, request: Req)
+where
+    Req: Clone + Send + 'static,
+    S: Service<Req> + Clone,
+    S::Error: fmt::Debug,
+{
+    let (mut service, watch) = over_echo(make);
+    service.ready().await.expect("ready");
+    let mut clone = service.clone();
+    drop(service);
+    clone.ready().await.expect("clone ready").call(request).await.expect("clone answers");
+    assert_eq!(watch.violations(), 0, "a clone took over readiness");
+    drop(clone);
+    settled(&watch).await;
+}
+
+/// Dropping a ready service gives its readiness back.
+///
+/// # Panics
+///
+/// When the inner service is still reserved afterwards.
+pub async fn dropping_a_ready_service_gives_back<Req, S>(make: impl FnOnce(Probe<Req>) -> S)
+where
+    Req: Send + 'static,
+    S: Service<Req>,
+    S::Error: fmt::Debug,
+{
+    let (mut service, watch) = over_echo(make);
+    service.ready().await.expect("ready");
+    drop(service);
+    settled(&watch).await;
+}
+
+/// Dropping a response future before its end drops the inner future, and the next call works.
+///
+/// For layers whose work goes on without the caller (a queue, a batch) the opposite is promised: not theirs.
+///
+/// # Panics
+///
+/// When the inner future lives on, or the service does not become ready again.
+pub async fn dropping_a_future_gives_back<Req, S>(make: impl FnOnce(Probe<Req>) -> S, request: Req)
+where
+    Req: Clone + Send + 'static,
+    S: Service<Req>,
+    S::Error: fmt::Debug,
+{
+    let probe = Probe::hanging();
+    let watch = probe.watch();
+    let mut service = make(probe);
+    for round in 1..=3 {
+        let mut answer = Box::pin(service.ready().await.expect("ready").call(request.clone()));
+        let polled = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
+        assert!(polled, "a call that never ends has ended");
+        assert_eq!((watch.calls(), watch.running()), (round, 1));
+        drop(answer);
+        assert_eq!((watch.running(), watch.cancelled()), (0, round), "the inner future lives on");
+    }
+    drop(service);
+    settled(&watch).await;
+}
+
+/// Every service that waits for readiness is woken when `close` runs.
+///
+/// # Panics
+///
+/// When a waiter stays asleep.
+pub async fn everybody_wakes_on_close<Req, S>(waiters: Vec<S>, close: impl FnOnce())
+where
+    S: Service<Req>,
+{
+    let mut waiting = Vec::new();
+    for mut service in waiters {
+        let mut task = tokio_test::task::spawn(async move { drop(service.ready().await) });
+        assert!(task.poll().is_pending(), "this waiter has nothing to wait for");
+        waiting.push(task);
+    }
+    close();
+    tokio::task::yield_now().await;
+    for (index, task) in waiting.iter().enumerate() {
+        assert!(task.is_woken(), "waiter {index} sleeps on");
+    }
+}
+
+/// An error chain has one link per sentence: no `Display` repeats what its source says.
+///
+/// # Panics
+///
+/// When it does, or when a link says nothing.
+pub fn error_chain_has_one_link_per_sentence(error: &(dyn Error + 'static)) {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        let text = error.to_string();
+        assert!(!text.trim().is_empty(), "an error without words: {error:?}");
+        if let Some(source) = error.source() {
+            let below = source.to_string();
+            assert!(!text.contains(&below), "`{text}` repeats its source `{below}`");
+        }
+        link = error.source();
+    }
+}
+
+/// Service, layer, future and error can be sent and shared.
+pub const fn is_send_and_sync<T: Send + Sync + 'static>() {}
+
+/// `poll_ready` once, with the waker of the calling task.
+pub async fn poll_once<Req, S: Service<Req>>(service: &mut S) -> Poll<Result<(), S::Error>> {
+    poll_fn(|cx| Poll::Ready(service.poll_ready(cx))).await
+}
+
+fn over_echo<Req: Send + 'static, S>(make: impl FnOnce(Probe<Req>) -> S) -> (S, Watch) {
+    let probe = Probe::echo();
+    let watch = probe.watch();
+    (make(probe), watch)
+}
+
+/// Waits for what a worker of the layer may still have to do, then finds nothing reserved and nothing running.
+async fn settled(watch: &Watch) {
+    for _ in 0..32 {
+        if watch.reserved() == 0 && watch.running() == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{} grants and {} futures were left behind", watch.reserved(), watch.running());
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![expect(clippy::panic, clippy::expect_used, reason = "a broken law panics: this crate is test code")]
+
+pub mod laws;
+mod probe;
+mod stats;
+
+pub use self::{
+    probe::{Probe, ProbeFuture, Watch},
+    stats::Histogram,
+};
+
+/// A boxed error, as the rest of the Tower ecosystem spells it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,153 @@
+//! The laws tell good layers from bad ones: tower's own pass, and each planted mistake fails the law that names it.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use forebay_testkit::{BoxError, Probe, laws};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    panic::AssertUnwindSafe,
+    task::{Context, Poll},
+};
+use tower::{Layer, Service, ServiceExt, buffer::BufferLayer, limit::ConcurrencyLimitLayer};
+
+/// Whether the law panics on this layer.
+fn fails(law: impl Future<Output = ()>) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(law))).is_err()
+}
+
+#[test]
+fn towers_own_layers_pass() {
+    assert!(!fails(laws::the_readied_instance_is_called(|p: Probe<u32>| ConcurrencyLimitLayer::new(2).layer(p), 7)));
+    assert!(!fails(laws::readiness_is_stable(ConcurrencyLimitLayer::new(1).layer(Probe::<u32>::echo()))));
+    assert!(!fails(laws::clones_share_slots_not_grants(|p: Probe<u32>| ConcurrencyLimitLayer::new(1).layer(p), 7)));
+    assert!(!fails(laws::dropping_a_ready_service_gives_back(|p: Probe<u32>| p)));
+    assert!(!fails(laws::dropping_a_future_gives_back(|p: Probe<u32>| ConcurrencyLimitLayer::new(1).layer(p), 7)));
+    assert!(!fails(async {
+        laws::the_readied_instance_is_called(|p: Probe<u32>| BufferLayer::new(4).layer(p), 7).await;
+    }));
+}
+
+/// Calls a clone of its inner service, not the instance it made ready.
+#[derive(Clone)]
+struct ClonesInCall<S>(S);
+
+impl<Req, S: Service<Req> + Clone> Service<Req> for ClonesInCall<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> S::Future {
+        self.0.clone().call(request)
+    }
+}
+
+#[test]
+fn a_clone_in_call_is_caught() {
+    assert!(fails(laws::the_readied_instance_is_called(|p: Probe<u32>| ClonesInCall(p), 7)));
+}
+
+/// Asks whether there is room anew on each poll, and so takes readiness back.
+#[derive(Clone, Default)]
+struct Flapping(usize);
+
+impl Service<u32> for Flapping {
+    type Response = u32;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<u32, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0 += 1;
+        if self.0 % 2 == 1 {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        std::future::ready(Ok(request))
+    }
+}
+
+#[test]
+fn readiness_that_is_taken_back_is_caught() {
+    assert!(fails(laws::readiness_is_stable(Flapping::default())));
+}
+
+/// Leaks the readied inner service instead of dropping it.
+struct Leaks<S>(Option<S>);
+
+impl<Req, S: Service<Req>> Service<Req> for Leaks<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.as_mut().unwrap().poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> S::Future {
+        self.0.as_mut().unwrap().call(request)
+    }
+}
+
+impl<S> Drop for Leaks<S> {
+    fn drop(&mut self) {
+        #[expect(clippy::mem_forget, reason = "the planted mistake")]
+        std::mem::forget(self.0.take());
+    }
+}
+
+#[test]
+fn leaked_readiness_is_caught() {
+    assert!(fails(laws::dropping_a_ready_service_gives_back(|p: Probe<u32>| Leaks(Some(p)))));
+}
+
+#[test]
+fn a_waiter_that_is_never_woken_is_caught() {
+    let probe = Probe::<u32>::with_slots(0, |n| async move { Ok(n) });
+    let watch = probe.watch();
+    assert!(!fails(laws::everybody_wakes_on_close(vec![probe.clone(), probe.clone()], move || watch.fail("closed"))));
+    assert!(fails(laws::everybody_wakes_on_close(vec![probe], || ())));
+}
+
+#[derive(Debug)]
+struct Repeats(BoxError);
+
+impl fmt::Display for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service failed: {}", self.0)
+    }
+}
+
+impl Error for Repeats {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+#[test]
+fn an_error_that_repeats_its_source_is_caught() {
+    assert!(fails(async { laws::error_chain_has_one_link_per_sentence(&Repeats("refused".into())) }));
+    assert!(!fails(async { laws::error_chain_has_one_link_per_sentence(&*BoxError::from("refused")) }));
+}
+
+#[tokio::test]
+async fn a_probe_with_one_slot_makes_the_second_instance_wait() {
+    let mut first = Probe::<u32>::with_slots(1, |n| async move { Ok(n) });
+    let watch = first.watch();
+    let mut second = first.clone();
+    first.ready().await.unwrap();
+    assert!(laws::poll_once(&mut second).await.is_pending());
+    assert_eq!(watch.reserved(), 1);
+    first.call(1).await.unwrap();
+    assert_eq!(second.ready().await.unwrap().call(2).await.unwrap(), 2);
+    assert_eq!((watch.reserved(), watch.calls(), watch.polls()), (0, 2, 3));
+}
