@@ -6,6 +6,7 @@ mod error;
 mod fate;
 #[cfg(feature = "http")]
 pub mod http;
+mod key;
 mod ledger;
 mod observe;
 mod outcome;
@@ -18,6 +19,7 @@ pub use self::{
     config::ConfigError,
     error::{AsError, BoxError, Boxed, Concrete, cause_ref, is_caused_by},
     fate::{DropReason, Fate},
+    key::{KeyOf, Unkeyed},
     ledger::{Drops, Ledger, Totals},
     observe::Observe,
     outcome::{ByError, Classify, Outcome},
