@@ -4,7 +4,7 @@ use std::fmt;
 /// Counts what became of every item.
 ///
 /// A ledger is plain state: whoever takes items in keeps one beside what it counts, under the same lock, so that a
-/// count and the thing counted never disagree. `offer` is two additions; a fate is counted once per batch.
+/// count and the thing counted never disagree. Taking an item in is one addition; a fate is counted once per batch.
 ///
 /// At every instant `offered == delivered + spooled + dropped + pending`.
 ///
@@ -23,7 +23,13 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    totals: Totals,
+    accepted: u64,
+    /// Of those accepted, the ones that have met a fate, the spooled included.
+    settled: u64,
+    refused: u64,
+    delivered: u64,
+    spooled: u64,
+    dropped: Drops,
 }
 
 /// The counts of a [`Ledger`] at one instant.
@@ -52,15 +58,14 @@ impl Ledger {
     /// `items` were taken in; they are pending now.
     #[inline]
     pub fn accept(&mut self, items: u64) {
-        self.totals.offered += items;
-        self.totals.pending += items;
+        self.accepted += items;
     }
 
     /// `items` were offered and refused at the door.
     #[inline]
     pub fn refuse(&mut self, reason: DropReason, items: u64) {
-        self.totals.offered += items;
-        self.totals.dropped.0[reason.index()] += items;
+        self.refused += items;
+        self.dropped.0[reason.index()] += items;
     }
 
     /// `items` that were pending have met their fate.
@@ -70,8 +75,8 @@ impl Ledger {
     /// In debug builds, when fewer are pending: somebody has counted an item twice.
     #[inline]
     pub fn settle(&mut self, fate: Fate, items: u64) {
-        debug_assert!(self.totals.pending >= items, "{items} settled, {} pending", self.totals.pending);
-        self.totals.pending -= items;
+        debug_assert!(self.pending() >= items, "{items} settled, {} pending", self.pending());
+        self.settled += items;
         *self.count(fate) += items;
     }
 
@@ -82,30 +87,42 @@ impl Ledger {
     /// In debug builds, when fewer are spooled.
     #[inline]
     pub fn settle_spooled(&mut self, fate: Fate, items: u64) {
-        debug_assert!(self.totals.spooled >= items, "{items} settled, {} spooled", self.totals.spooled);
-        self.totals.spooled -= items;
+        debug_assert!(self.spooled >= items, "{items} settled, {} spooled", self.spooled);
+        self.spooled -= items;
         *self.count(fate) += items;
+    }
+
+    /// Items that were taken in so far, whatever became of them.
+    #[inline]
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted
     }
 
     /// Items without a fate so far.
     #[inline]
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.totals.pending
+        self.accepted - self.settled
     }
 
     /// All counts, consistent with each other.
-    #[inline]
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.totals
+        Totals {
+            offered: self.accepted + self.refused,
+            delivered: self.delivered,
+            spooled: self.spooled,
+            dropped: self.dropped,
+            pending: self.pending(),
+        }
     }
 
     fn count(&mut self, fate: Fate) -> &mut u64 {
         match fate {
-            Fate::Delivered => &mut self.totals.delivered,
-            Fate::Spooled => &mut self.totals.spooled,
-            Fate::Dropped(reason) => &mut self.totals.dropped.0[reason.index()],
+            Fate::Delivered => &mut self.delivered,
+            Fate::Spooled => &mut self.spooled,
+            Fate::Dropped(reason) => &mut self.dropped.0[reason.index()],
         }
     }
 }

@@ -92,6 +92,18 @@ impl<Res> Settle<Res> for SettleByVerdict {
 // === impl Settlement ===
 
 impl Settlement {
+    /// The fate of the item of a call that carried just one, where nobody sends again or splits.
+    #[must_use]
+    pub fn fate_of_one(&self) -> Fate {
+        match *self {
+            Self::All(fate) => fate,
+            Self::Partial { dropped: 0, .. } => Fate::Delivered,
+            Self::Partial { reason, .. } => Fate::Dropped(reason),
+            Self::Each(ref fates) => fates.first().map_or(Fate::Dropped(DropReason::Failed), |fate| fate.fate()),
+            Self::Retry { otherwise, .. } | Self::Split { otherwise, .. } => Fate::Dropped(otherwise),
+        }
+    }
+
     /// What the outermost [`Verdict`] in the chain of `error` says.
     #[must_use]
     pub fn of_error(error: &BoxError) -> Self {
@@ -102,6 +114,19 @@ impl Settlement {
             Advice::Never => Self::All(Fate::Dropped(verdict.reason())),
             Advice::Retry => Self::Retry { after: None, otherwise: verdict.reason() },
             Advice::RetryAfter(wait) => Self::Retry { after: Some(wait), otherwise: verdict.reason() },
+        }
+    }
+}
+
+// === impl ItemFate ===
+
+impl ItemFate {
+    /// The fate of the item if nobody sends it again.
+    #[must_use]
+    pub const fn fate(self) -> Fate {
+        match self {
+            Self::Final(fate) => fate,
+            Self::Retry(otherwise) => Fate::Dropped(otherwise),
         }
     }
 }

@@ -1,0 +1,389 @@
+use crate::{Limits, limits::Bounds};
+use forebay_core::{ConfigError, DropReason, Fate, Ledger, Priority, Totals};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
+
+/// Who may enter, what is held, and what became of it: the pure state behind a queue and a batch.
+///
+/// It has no lock, clock or runtime. An intake keeps it beside its lanes, under one lock, so that limits, slots and
+/// ledger always agree. An item that was admitted holds its slot until it is settled.
+#[derive(Debug)]
+pub struct Admission {
+    bounds: Bounds,
+    bytes: usize,
+    ledger: Ledger,
+    /// Items of normal priority held per key; empty where no fair share is asked for.
+    shares: HashMap<u64, u64>,
+    /// The epoch that items enter in; a flush ends it.
+    epoch: u32,
+    /// How many items had been taken in when it began.
+    accepted_before: u64,
+    /// Items of this epoch that have a fate.
+    settled: u64,
+    /// Items without a fate of the epochs before, oldest first, without gaps; the first is never zero.
+    earlier: VecDeque<u64>,
+}
+
+/// What admitted items hold: given back with their fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// How many items.
+    pub items: u64,
+    /// Their weight together.
+    pub bytes: usize,
+    /// The epoch they entered in.
+    pub epoch: Epoch,
+}
+
+/// The time between two flushes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch(u32);
+
+// === impl Admission ===
+
+impl Admission {
+    /// An empty admission.
+    ///
+    /// # Errors
+    ///
+    /// When a knob of `limits` is out of its range.
+    pub fn new(limits: &Limits) -> Result<Self, ConfigError> {
+        Ok(Self {
+            bounds: limits.bounds()?,
+            bytes: 0,
+            ledger: Ledger::default(),
+            shares: HashMap::new(),
+            epoch: 0,
+            accepted_before: 0,
+            settled: 0,
+            earlier: VecDeque::new(),
+        })
+    }
+
+    /// Changes the limits. What is held stays, even above the new ones; nothing enters until it has drained below.
+    ///
+    /// # Errors
+    ///
+    /// When a knob is out of its range; nothing was changed then.
+    pub fn set_limits(&mut self, limits: &Limits) -> Result<(), ConfigError> {
+        self.bounds = limits.bounds()?;
+        Ok(())
+    }
+
+    /// Takes one item of `bytes` in, or says why not; a refusal is not counted before [`refuse`](Self::refuse).
+    ///
+    /// `key` is the item's fair-share key, if shares are kept.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it may not enter now.
+    #[inline]
+    pub fn admit(&mut self, bytes: usize, priority: Priority, key: Option<u64>) -> Result<Epoch, DropReason> {
+        let bounds = &self.bounds;
+        let held = self.ledger.pending();
+        let below = match priority {
+            Priority::High => held < bounds.items,
+            Priority::Normal => held < bounds.soft_items && self.bytes < bounds.soft_bytes,
+        };
+        // `self.bytes` may lie above the limit after the limit was lowered.
+        let fits = bytes <= bounds.item_bytes && bytes <= bounds.bytes.saturating_sub(self.bytes);
+        if !(below && fits) {
+            return Err(self.reason(bytes, priority, key));
+        }
+        if let Some(key) = key
+            && priority == Priority::Normal
+        {
+            self.take_share(key)?;
+        }
+        self.bytes += bytes;
+        self.ledger.accept(1);
+        Ok(Epoch(self.epoch))
+    }
+
+    /// Items of the epoch that have no fate.
+    fn current(&self) -> u64 {
+        self.ledger.accepted() - self.accepted_before - self.settled
+    }
+
+    /// Whether all that is held entered in the same epoch, the returned one.
+    #[inline]
+    #[must_use]
+    pub fn only_epoch(&self) -> Option<Epoch> {
+        self.earlier.is_empty().then_some(Epoch(self.epoch))
+    }
+
+    #[cold]
+    fn reason(&self, bytes: usize, priority: Priority, key: Option<u64>) -> DropReason {
+        let Bounds { items, bytes: most, item_bytes, soft_items, soft_bytes, share_items } = self.bounds;
+        let held = self.ledger.pending();
+        let shared = priority == Priority::Normal;
+        if bytes > item_bytes {
+            DropReason::TooLarge
+        } else if shared && key.is_some_and(|key| self.shares.get(&key).is_some_and(|held| *held >= share_items)) {
+            // Before all that passes by itself: making room would not help.
+            DropReason::FairShare
+        } else if held >= items {
+            DropReason::Full
+        } else if priority == Priority::Normal && (held >= soft_items || self.bytes >= soft_bytes) {
+            DropReason::SoftLimit
+        } else {
+            debug_assert!(bytes > most.saturating_sub(self.bytes));
+            DropReason::Bytes
+        }
+    }
+
+    fn take_share(&mut self, key: u64) -> Result<(), DropReason> {
+        let held = self.shares.entry(key).or_insert(0);
+        if *held >= self.bounds.share_items {
+            return Err(DropReason::FairShare);
+        }
+        *held += 1;
+        Ok(())
+    }
+
+    /// Counts items that were offered and did not enter.
+    #[inline]
+    pub fn refuse(&mut self, reason: DropReason, items: u64) {
+        self.ledger.refuse(reason, items);
+    }
+
+    /// Counts the fate of what `charge` holds and frees its slots. Shares are freed by [`free_share`](Self::free_share).
+    ///
+    /// Returns whether an epoch ended with it, so that a flush may be over.
+    pub fn settle(&mut self, fate: Fate, charge: Charge) -> bool {
+        let Charge { items, bytes, epoch } = charge;
+        self.ledger.settle(fate, items);
+        debug_assert!(self.bytes >= bytes, "{bytes} bytes freed, {} held", self.bytes);
+        self.bytes -= bytes;
+        let age = self.epoch.wrapping_sub(epoch.0) as usize;
+        if age == 0 {
+            debug_assert!(self.current() >= items);
+            self.settled += items;
+            return false;
+        }
+        // The epoch of age 1 stands last.
+        let place = self.earlier.len().checked_sub(age);
+        let Some(count) = place.and_then(|place| self.earlier.get_mut(place)) else {
+            debug_assert!(items == 0, "items of an epoch that was over");
+            return false;
+        };
+        *count -= items;
+        let before = self.earlier.len();
+        while self.earlier.front() == Some(&0) {
+            self.earlier.pop_front();
+        }
+        self.earlier.len() < before
+    }
+
+    /// Frees one item of the fair share of `key`.
+    pub fn free_share(&mut self, key: u64) {
+        if let Entry::Occupied(mut held) = self.shares.entry(key) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
+
+    /// Ends the epoch. A flush is over when the returned epoch [is settled](Self::is_settled).
+    pub fn end_epoch(&mut self) -> Epoch {
+        let current = self.current();
+        let ended = if current == 0 {
+            // Nothing came since the last flush: that one is waited for.
+            self.epoch.wrapping_sub(1)
+        } else {
+            self.earlier.push_back(current);
+            self.accepted_before = self.ledger.accepted();
+            self.settled = 0;
+            let ended = self.epoch;
+            self.epoch = ended.wrapping_add(1);
+            ended
+        };
+        Epoch(ended)
+    }
+
+    /// Whether every item that entered in `epoch`, or before, has its fate.
+    #[must_use]
+    pub fn is_settled(&self, epoch: Epoch) -> bool {
+        let age = self.epoch.wrapping_sub(epoch.0) as usize;
+        // All epochs older than those in `earlier` are settled.
+        if age == 0 { self.current() == 0 && self.earlier.is_empty() } else { self.earlier.len() < age }
+    }
+
+    /// Whether another item of this weight would be admitted, fair shares aside.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize, priority: Priority) -> bool {
+        let bounds = &self.bounds;
+        let held = self.ledger.pending();
+        let below = match priority {
+            Priority::High => held < bounds.items,
+            Priority::Normal => held < bounds.soft_items && self.bytes < bounds.soft_bytes,
+        };
+        below && bytes <= bounds.item_bytes && bytes <= bounds.bytes.saturating_sub(self.bytes)
+    }
+
+    /// Whether an item of this weight fits into the bytes once `freed` of those held are free.
+    #[must_use]
+    pub fn would_fit(&self, bytes: usize, freed: usize) -> bool {
+        bytes <= self.bounds.item_bytes && bytes <= self.bounds.bytes.saturating_sub(self.bytes.saturating_sub(freed))
+    }
+
+    /// Whether an item of this weight can never enter, however empty the queue is.
+    #[must_use]
+    pub fn is_too_large(&self, bytes: usize) -> bool {
+        bytes > self.bounds.item_bytes
+    }
+
+    /// The bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The items held.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.ledger.pending()
+    }
+
+    /// How full it is: the larger of the shares of items and of bytes; above 1.0 after limits were lowered.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share for people; bounds are below 2^53")]
+    pub fn fullness(&self) -> f64 {
+        let items = self.ledger.pending() as f64 / self.bounds.items as f64;
+        let bytes = self.bytes as f64 / self.bounds.bytes as f64;
+        items.max(bytes)
+    }
+
+    /// What became of every item so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+}
+
+// === impl Charge ===
+
+impl Charge {
+    /// What one item holds.
+    #[must_use]
+    pub fn one(bytes: usize, epoch: Epoch) -> Self {
+        Self { items: 1, bytes, epoch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Priority::{High, Normal};
+
+    fn admission(limits: Limits) -> Admission {
+        Admission::new(&limits).unwrap()
+    }
+
+    fn fill(admission: &mut Admission, items: usize, bytes: usize) {
+        for _ in 0..items {
+            admission.admit(bytes, High, None).unwrap();
+        }
+    }
+
+    #[test]
+    fn q01_below_the_soft_limit_everything_enters() {
+        let mut admission = admission(Limits::new().items(100));
+        for _ in 0..90 {
+            admission.admit(1, Normal, None).unwrap();
+        }
+        assert_eq!(admission.items(), 90);
+    }
+
+    #[test]
+    fn q02_q03_from_soft_to_full_only_high_priority_enters() {
+        let mut admission = admission(Limits::new().items(100));
+        fill(&mut admission, 90, 1);
+        assert_eq!(admission.admit(1, Normal, None), Err(DropReason::SoftLimit));
+        fill(&mut admission, 10, 1);
+    }
+
+    #[test]
+    fn q02_fullness_is_the_larger_of_items_and_bytes() {
+        let mut admission = admission(Limits::new().items(100).bytes(1000));
+        fill(&mut admission, 1, 900);
+        assert_eq!(admission.admit(1, Normal, None), Err(DropReason::SoftLimit));
+        assert!((admission.fullness() - 0.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn q04_full_refuses_both() {
+        let mut admission = admission(Limits::new().items(10));
+        fill(&mut admission, 10, 1);
+        assert_eq!(admission.admit(1, Normal, None), Err(DropReason::Full));
+        assert_eq!(admission.admit(1, High, None), Err(DropReason::Full));
+    }
+
+    #[test]
+    fn q05_bytes_refuse_high_priority_too() {
+        let mut admission = admission(Limits::new().items(10).bytes(100));
+        fill(&mut admission, 1, 80);
+        assert_eq!(admission.admit(21, High, None), Err(DropReason::Bytes));
+        fill(&mut admission, 1, 20);
+        assert_eq!(admission.admit(1, High, None), Err(DropReason::Bytes));
+    }
+
+    #[test]
+    fn q06_an_item_above_its_own_limit_never_enters() {
+        let mut admission = admission(Limits::new().bytes(100).item_bytes(50));
+        assert_eq!(admission.admit(51, High, None), Err(DropReason::TooLarge));
+        assert!(admission.is_too_large(51));
+        assert!(admission.admit(50, Normal, None).is_ok());
+    }
+
+    #[test]
+    fn q08_a_key_holds_its_share_and_gets_it_back() {
+        let mut admission = admission(Limits::new().items(10).fair_share(0.3));
+        let epoch = admission.admit(1, Normal, Some(7)).unwrap();
+        admission.admit(1, Normal, Some(7)).unwrap();
+        admission.admit(1, Normal, Some(7)).unwrap();
+        assert_eq!(admission.admit(1, Normal, Some(7)), Err(DropReason::FairShare));
+        assert!(admission.admit(1, High, Some(7)).is_ok(), "high priority is not shared out");
+        assert!(admission.admit(1, Normal, Some(8)).is_ok(), "another key has its own share");
+
+        admission.settle(Fate::Delivered, Charge::one(1, epoch));
+        admission.free_share(7);
+        assert!(admission.admit(1, Normal, Some(7)).is_ok());
+        assert_eq!(admission.shares.len(), 2);
+        admission.free_share(8);
+        assert_eq!(admission.shares.len(), 1, "a key that holds nothing is forgotten");
+    }
+
+    #[test]
+    fn a_flush_is_over_when_its_epoch_and_all_before_are_settled() {
+        let mut admission = admission(Limits::new());
+        let none = admission.end_epoch();
+        assert!(admission.is_settled(none), "nothing to wait for");
+
+        let first = admission.admit(1, Normal, None).unwrap();
+        let one = admission.end_epoch();
+        let second = admission.admit(1, Normal, None).unwrap();
+        let two = admission.end_epoch();
+        assert_eq!(admission.end_epoch(), two, "nothing came since");
+        let third = admission.admit(1, Normal, None).unwrap();
+
+        assert!(!admission.settle(Fate::Delivered, Charge::one(1, second)));
+        assert!(!admission.is_settled(two), "the first is still out");
+        assert!(admission.settle(Fate::Delivered, Charge::one(1, first)));
+        assert!(admission.is_settled(one) && admission.is_settled(two));
+        assert!(!admission.is_settled(third));
+        admission.settle(Fate::Delivered, Charge::one(1, third));
+        assert!(admission.is_settled(third));
+    }
+
+    #[test]
+    fn lowered_limits_keep_what_is_held_and_let_nothing_in() {
+        let mut admission = admission(Limits::new().items(100).bytes(1000));
+        fill(&mut admission, 50, 10);
+        admission.set_limits(&Limits::new().items(10).bytes(100)).unwrap();
+        assert_eq!(admission.admit(1, High, None), Err(DropReason::Full));
+        assert_eq!((admission.items(), admission.bytes()), (50, 500));
+        assert!(admission.fullness() > 4.9);
+        assert!(admission.set_limits(&Limits::new().items(0)).is_err());
+    }
+}

@@ -1,0 +1,400 @@
+use crate::{
+    Admission, Drained, Limits, Offer, Overflow, QueueHandle, Rejected,
+    drained::Burst,
+    shared::{Discarded, Shared},
+    state::{Held, State},
+    sync::Arc,
+    wait::Ticket,
+};
+use forebay_core::{ConfigError, DropReason, Fate, Priority};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    ops::{Deref, DerefMut},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// A queue as a plain channel, with refusing as its overflow policy and without age limit.
+///
+/// Any number of [`Sender`]s and [`Receiver`]s; each item goes to one receiver. Its slot is taken until what was
+/// received is [settled](Received::settle).
+///
+/// # Errors
+///
+/// When a knob of `limits` is out of its range.
+pub fn channel<T>(limits: Limits) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
+    Channel::new().limits(limits).build()
+}
+
+/// Builds a queue as a plain channel.
+///
+/// | knob | default |
+/// | --- | --- |
+/// | [`limits`](Self::limits) | see [`Limits`] |
+/// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] |
+/// | [`max_age`](Self::max_age) | none |
+/// | [`fair_shares`](Self::fair_shares) | off |
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Channel {
+    limits: Limits,
+    overflow: Overflow,
+    max_age: Option<Duration>,
+    fair_shares: bool,
+}
+
+/// The end of a queue where items enter.
+///
+/// The queue closes when the last sender is dropped; what is in it is worked off.
+pub struct Sender<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// The end of a queue where items leave.
+///
+/// When the last receiver is dropped, what is in the queue is dropped too, counted as [`DropReason::Shutdown`], and
+/// nothing enters any more.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    ticket: Option<Ticket>,
+    /// Where a worker that has an item in flight hears that it is to be let go.
+    busy: Option<Ticket>,
+    has_left: bool,
+    /// Kept from one burst to the next, so that draining allocates nothing.
+    burst: Burst<T>,
+}
+
+/// An item that left the queue and still holds its slot.
+///
+/// Dropped without [`settle`](Self::settle), it counts as [`DropReason::Panicked`] during a panic, else as
+/// [`DropReason::Failed`].
+#[must_use = "an item that is not settled counts as failed"]
+pub struct Received<T> {
+    item: T,
+    slot: Slot<T>,
+}
+
+/// The slot that an item holds until its work is done.
+pub struct Slot<T> {
+    shared: Arc<Shared<T>>,
+    held: Option<Held>,
+}
+
+/// The future of [`Sender::send`]. Dropped while it waits, it takes the item with it, and nothing was offered.
+#[must_use = "futures do nothing unless polled"]
+pub struct Sending<'a, T> {
+    shared: &'a Shared<T>,
+    offer: Option<Offer<T>>,
+    ticket: Option<Ticket>,
+    priority: Priority,
+}
+
+// === impl Channel ===
+
+impl Channel {
+    /// The defaults of the table above.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How much the queue may hold.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What happens to an item for which there is no room.
+    ///
+    /// [`Sender::try_send`] never waits: for it, [`Overflow::Wait`] is the same as [`Overflow::Refuse`].
+    #[must_use]
+    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
+    #[must_use]
+    pub const fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// Keeps [`Limits::fair_share`] by the [key](Offer::fair_share_key) of each offer.
+    #[must_use]
+    pub const fn fair_shares(mut self) -> Self {
+        self.fair_shares = true;
+        self
+    }
+
+    /// The two ends.
+    ///
+    /// # Errors
+    ///
+    /// When a knob of the limits is out of its range.
+    pub fn build<T>(self) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
+        let Self { limits, overflow, max_age, fair_shares } = self;
+        Ok(ends(State::new(Admission::new(&limits)?, overflow, max_age, fair_shares)))
+    }
+}
+
+/// The two ends of a queue.
+pub(crate) fn ends<T>(state: State<T>) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared::new(state));
+    (Sender { shared: Arc::clone(&shared) }, Receiver::new(shared))
+}
+
+// === impl Sender ===
+
+impl<T> Sender<T> {
+    /// Offers an item, without waiting and without allocating.
+    ///
+    /// Under [`Overflow::DropOldest`] the items it takes the place of are dropped here.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when there is no room for it, or the queue is closed.
+    #[inline]
+    pub fn try_send(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
+        self.shared.offer(offer.into()).map(drop)
+    }
+
+    /// As [`try_send`](Self::try_send), and hands the items whose place was taken to `evicted`.
+    pub(crate) fn offer(&self, offer: Offer<T>, evicted: impl FnMut(T)) -> Result<(), Rejected<T>> {
+        self.shared.offer(offer).map(|items| items.into_iter().for_each(evicted))
+    }
+
+    /// Offers an item, and waits in line while there is no room.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when it is too large or above its fair share, or when the queue is closed.
+    pub fn send(&self, offer: impl Into<Offer<T>>) -> Sending<'_, T> {
+        let offer = offer.into();
+        Sending { shared: &self.shared, priority: offer.priority, offer: Some(offer), ticket: None }
+    }
+
+    /// A handle that reads and changes the queue, and does not keep it open.
+    #[must_use]
+    pub fn handle(&self) -> QueueHandle<T> {
+        QueueHandle::new(Arc::clone(&self.shared))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
+        &self.shared
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.add_sender();
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.shared.remove_sender();
+    }
+}
+
+// === impl Sending ===
+
+impl<T> Future for Sending<'_, T> {
+    type Output = Result<(), Rejected<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.shared.poll_offer(cx, &mut this.offer, &mut this.ticket)
+    }
+}
+
+// Nothing in it is pinned: the item is only ever moved.
+impl<T> Unpin for Sending<'_, T> {}
+
+impl<T> Drop for Sending<'_, T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.stop_waiting(ticket, self.priority);
+        }
+    }
+}
+
+// === impl Receiver ===
+
+impl<T> Receiver<T> {
+    fn new(shared: Arc<Shared<T>>) -> Self {
+        Self { shared, ticket: None, busy: None, has_left: false, burst: Burst::default() }
+    }
+
+    /// The next item, high priority first; `None` once the queue is closed and empty.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future takes nothing off the queue.
+    pub async fn recv(&mut self) -> Option<Received<T>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// As [`recv`](Self::recv), for a hand-written future.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
+        // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
+        let mut expired = Vec::new();
+        let next = self.shared.poll_next(cx.waker(), &mut self.ticket, &mut expired);
+        next.map(|next| next.map(|(item, held)| self.received(item, held)))
+    }
+
+    /// The next item, if there is one now.
+    pub fn try_recv(&mut self) -> Option<Received<T>> {
+        let mut expired = Vec::new();
+        self.shared.try_next(&mut expired).map(|(item, held)| self.received(item, held))
+    }
+
+    /// Up to `most` of the items that are there now, taken at once; empty if there are none.
+    ///
+    /// It is the fastest way out of a queue: where all that is there may be taken, it is swapped out at once.
+    #[inline]
+    pub fn drain(&mut self, most: usize) -> Drained<'_, T> {
+        // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
+        drop(self.shared.drain(most, &mut self.burst));
+        Drained::new(&self.shared, &mut self.burst)
+    }
+
+    fn received(&self, item: T, held: Held) -> Received<T> {
+        Received { item, slot: Slot { shared: Arc::clone(&self.shared), held: Some(held) } }
+    }
+
+    /// A handle that reads and changes the queue, and does not keep it open.
+    #[must_use]
+    pub fn handle(&self) -> QueueHandle<T> {
+        QueueHandle::new(Arc::clone(&self.shared))
+    }
+
+    /// As [`poll_recv`](Self::poll_recv), for a worker that keeps its one slot itself and answers what expired.
+    #[inline]
+    pub(crate) fn poll_next(&mut self, cx: &Context<'_>, expired: &mut Discarded<T>) -> Poll<Option<(T, Held)>> {
+        self.shared.poll_next(cx.waker(), &mut self.ticket, expired)
+    }
+
+    /// Ready once what is in flight is to be let go.
+    pub(crate) fn poll_abandoned(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.shared.poll_abandoned(cx, &mut self.busy)
+    }
+
+    #[inline]
+    pub(crate) fn settle(&self, held: Held, fate: Fate) {
+        self.shared.settle(held, fate);
+    }
+
+    /// Takes part in the queue no more; the last receiver gets what is left in it.
+    pub(crate) fn leave(&mut self) -> Discarded<T> {
+        if std::mem::replace(&mut self.has_left, true) {
+            return Discarded::new();
+        }
+        if let Some(ticket) = self.ticket.take() {
+            self.shared.stop_receiving(ticket);
+        }
+        if let Some(ticket) = self.busy.take() {
+            self.shared.with(|state| state.stop_being_busy(ticket));
+        }
+        self.shared.remove_receiver()
+    }
+}
+
+/// A clone competes for the same items.
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.shared.add_receiver();
+        Self::new(Arc::clone(&self.shared))
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        // What is left in the queue if this was the last receiver is counted as `Shutdown`.
+        drop(self.leave());
+    }
+}
+
+// === impl Received ===
+
+impl<T> Received<T> {
+    /// The work is done: the slot is free, and the item has met its fate.
+    pub fn settle(self, fate: Fate) {
+        self.slot.settle(fate);
+    }
+
+    /// The item by itself, and its slot, which must be settled.
+    #[must_use]
+    pub fn into_parts(self) -> (T, Slot<T>) {
+        (self.item, self.slot)
+    }
+}
+
+impl<T> Deref for Received<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.item
+    }
+}
+
+impl<T> DerefMut for Received<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.item
+    }
+}
+
+// === impl Slot ===
+
+impl<T> Slot<T> {
+    /// The work is done: the slot is free, and its item has met its fate.
+    pub fn settle(mut self, fate: Fate) {
+        if let Some(held) = self.held.take() {
+            self.shared.settle(held, fate);
+        }
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            let reason = if std::thread::panicking() { DropReason::Panicked } else { DropReason::Failed };
+            self.shared.settle(held, Fate::Dropped(reason));
+        }
+    }
+}
+
+// === impl Debug ===
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("totals", &self.shared.totals()).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("totals", &self.shared.totals()).finish_non_exhaustive()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Received<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Received").field(&self.item).finish()
+    }
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Sending<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("waiting", &self.ticket.is_some()).finish_non_exhaustive()
+    }
+}

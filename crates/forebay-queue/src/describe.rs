@@ -1,0 +1,143 @@
+use crate::Offer;
+use forebay_core::{KeyOf, Priority, SizeOf, Unkeyed, Weigh};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+/// What an intake must know of an item before it takes the lock: weight, lane, and whose fair share it is.
+///
+/// The functions of the user are behind one virtual call, so that a handle has no type parameter for each of them.
+pub struct Describe<T>(Option<Arc<dyn Fn(T) -> Offer<T> + Send + Sync>>);
+
+/// Builds a [`Describe`].
+#[derive(Clone, Debug)]
+pub struct Description<W = SizeOf, P = AllNormal, K = Unkeyed> {
+    weigh: W,
+    priority: P,
+    key: K,
+    /// Random keys: who chooses the keys cannot make them collide.
+    hasher: RandomState,
+    plain: bool,
+    keyed: bool,
+}
+
+/// Gives every item normal priority.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllNormal;
+
+/// Which lane an item takes. Any `Fn(&T) -> Priority` is one.
+pub trait PriorityOf<T> {
+    /// The lane of `item`.
+    fn priority_of(&self, item: &T) -> Priority;
+}
+
+// === impl Describe ===
+
+impl<T> Describe<T> {
+    /// Normal priority, its own size, no key.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self(None)
+    }
+
+    /// The offer of `item`. Runs functions of the user; call it without a lock.
+    #[inline]
+    pub fn offer(&self, item: T) -> Offer<T> {
+        match &self.0 {
+            None => Offer::new(item),
+            Some(describe) => describe(item),
+        }
+    }
+}
+
+impl<T> Clone for Describe<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for Describe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Describe(..)" } else { "Describe(plain)" })
+    }
+}
+
+// === impl Description ===
+
+impl Description {
+    /// Normal priority, its own size, no key.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { weigh: SizeOf, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), plain: true, keyed: false }
+    }
+}
+
+impl Default for Description {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W, P, K> Description<W, P, K> {
+    /// How many bytes an item is charged for.
+    #[must_use]
+    pub fn weigh<W2>(self, weigh: W2) -> Description<W2, P, K> {
+        let Self { priority, key, hasher, keyed, .. } = self;
+        Description { weigh, priority, key, hasher, plain: false, keyed }
+    }
+
+    /// Which lane an item takes.
+    #[must_use]
+    pub fn priority<P2>(self, priority: P2) -> Description<W, P2, K> {
+        let Self { weigh, key, hasher, keyed, .. } = self;
+        Description { weigh, priority, key, hasher, plain: false, keyed }
+    }
+
+    /// Whose fair share an item is.
+    #[must_use]
+    pub fn key<K2>(self, key: K2) -> Description<W, P, K2> {
+        let Self { weigh, priority, hasher, .. } = self;
+        Description { weigh, priority, key, hasher, plain: false, keyed: true }
+    }
+
+    /// Whether fair shares are to be kept.
+    #[must_use]
+    pub const fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    /// Puts the functions behind one call.
+    #[must_use]
+    pub fn describe<T>(self) -> Describe<T>
+    where
+        W: Weigh<T> + Send + Sync + 'static,
+        P: PriorityOf<T> + Send + Sync + 'static,
+        K: KeyOf<T> + Send + Sync + 'static,
+    {
+        if self.plain {
+            return Describe::plain();
+        }
+        let Self { weigh, priority, key, hasher, keyed, .. } = self;
+        Describe(Some(Arc::new(move |item| {
+            let (bytes, lane) = (weigh.weigh(&item), priority.priority_of(&item));
+            let hash = keyed.then(|| hasher.hash_one(key.key_of(&item)));
+            Offer { item, bytes, priority: lane, key: hash }
+        })))
+    }
+}
+
+// === impl PriorityOf ===
+
+impl<T> PriorityOf<T> for AllNormal {
+    fn priority_of(&self, _: &T) -> Priority {
+        Priority::Normal
+    }
+}
+
+impl<T, F: Fn(&T) -> Priority> PriorityOf<T> for F {
+    fn priority_of(&self, item: &T) -> Priority {
+        self(item)
+    }
+}

@@ -1,0 +1,126 @@
+use crate::{Charge, lanes::Turn, shared::Shared, state::Entry};
+use forebay_core::{DropReason, Fate, Priority};
+use std::{fmt, vec};
+
+/// Items that left a queue together and hold their slots together.
+///
+/// Iterate it for the items, then [`settle`](Self::settle) it once, for all of them. Dropped without that, they count
+/// as [`DropReason::Panicked`] during a panic, else as [`DropReason::Failed`].
+#[must_use = "items that are not settled count as failed"]
+pub struct Drained<'a, T> {
+    high: vec::Drain<'a, Entry<T>>,
+    normal: vec::Drain<'a, Entry<T>>,
+    ordered: vec::Drain<'a, T>,
+    turn: Turn,
+    slots: Slots<'a, T>,
+}
+
+struct Slots<'a, T> {
+    shared: &'a Shared<T>,
+    charges: &'a mut Vec<Charge>,
+    keys: &'a mut Vec<u64>,
+}
+
+/// The buffers of a [`Drained`], kept by its receiver.
+#[derive(Debug)]
+pub(crate) struct Burst<T> {
+    /// Lanes that were swapped out whole: their turns are taken on the way out.
+    pub(crate) high: Vec<Entry<T>>,
+    pub(crate) normal: Vec<Entry<T>>,
+    pub(crate) turn: Turn,
+    /// Items that were taken one by one.
+    pub(crate) ordered: Vec<T>,
+    /// What all of them hold, by epoch.
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) keys: Vec<u64>,
+}
+
+// === impl Burst ===
+
+impl<T> Burst<T> {
+    pub(crate) fn add(&mut self, charge: Charge) {
+        match self.charges.last_mut() {
+            Some(last) if last.epoch == charge.epoch => {
+                last.items += charge.items;
+                last.bytes += charge.bytes;
+            }
+            _ => self.charges.push(charge),
+        }
+    }
+}
+
+impl<T> Default for Burst<T> {
+    fn default() -> Self {
+        let turn = Turn::default();
+        Self { high: Vec::new(), normal: Vec::new(), turn, ordered: Vec::new(), charges: Vec::new(), keys: Vec::new() }
+    }
+}
+
+// === impl Drained ===
+
+impl<'a, T> Drained<'a, T> {
+    #[inline]
+    pub(crate) fn new(shared: &'a Shared<T>, burst: &'a mut Burst<T>) -> Self {
+        let Burst { high, normal, turn, ordered, charges, keys } = burst;
+        Self {
+            high: high.drain(..),
+            normal: normal.drain(..),
+            ordered: ordered.drain(..),
+            turn: *turn,
+            slots: Slots { shared, charges, keys },
+        }
+    }
+
+    /// The work is done: all slots are free, and all items have met `fate`, also those that were not iterated over.
+    #[inline]
+    pub fn settle(mut self, fate: Fate) {
+        self.slots.settle(fate);
+    }
+}
+
+impl<T> Iterator for Drained<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        let turn = self.turn.take(self.high.len() > 0, self.normal.len() > 0);
+        match turn {
+            Some(Priority::Normal) => self.normal.next().map(Entry::into_item),
+            Some(Priority::High) => self.high.next().map(Entry::into_item),
+            None => self.ordered.next(),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.high.len() + self.normal.len() + self.ordered.len();
+        (left, Some(left))
+    }
+}
+
+impl<T> ExactSizeIterator for Drained<'_, T> {}
+
+impl<T> fmt::Debug for Drained<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drained").field("left", &self.len()).finish_non_exhaustive()
+    }
+}
+
+// === impl Slots ===
+
+impl<T> Slots<'_, T> {
+    fn settle(&mut self, fate: Fate) {
+        self.shared.settle_all(self.charges, self.keys, fate);
+        self.charges.clear();
+        self.keys.clear();
+    }
+}
+
+impl<T> Drop for Slots<'_, T> {
+    fn drop(&mut self) {
+        if !self.charges.is_empty() {
+            let reason = if std::thread::panicking() { DropReason::Panicked } else { DropReason::Failed };
+            self.settle(Fate::Dropped(reason));
+        }
+    }
+}

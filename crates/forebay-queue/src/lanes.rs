@@ -1,0 +1,190 @@
+use forebay_core::Priority;
+use std::collections::VecDeque;
+
+/// Two lanes of entries, and whose turn it is. Pure state.
+///
+/// High overtakes normal, but of any [`Turn::NORMAL_EVERY`] entries taken while both wait, one is normal: no flood of
+/// high priority starves the rest. Within a lane entries leave in the order they came.
+#[derive(Debug)]
+pub(crate) struct Lanes<E> {
+    pub(crate) high: Lane<E>,
+    pub(crate) normal: Lane<E>,
+    turn: Turn,
+}
+
+/// First in, first out. What comes is pushed to a `Vec`, so that all of it can be swapped out at once.
+#[derive(Debug)]
+pub(crate) struct Lane<E> {
+    incoming: Vec<E>,
+    /// Older than `incoming`; filled from it when somebody takes a single entry.
+    outgoing: VecDeque<E>,
+    /// The weight of all entries.
+    pub(crate) bytes: usize,
+}
+
+/// Whose turn it is when both lanes wait: high overtakes normal, and normal never starves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    high_in_a_row: u8,
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Of this many takes while both lanes wait, one is normal.
+    pub const NORMAL_EVERY: u8 = 8;
+
+    /// The lane to take from, of those that wait; `None` if neither does.
+    #[inline]
+    pub fn take(&mut self, high_waits: bool, normal_waits: bool) -> Option<Priority> {
+        match (high_waits, normal_waits) {
+            (true, true) if self.high_in_a_row + 1 < Self::NORMAL_EVERY => {
+                self.high_in_a_row += 1;
+                return Some(Priority::High);
+            }
+            // Nobody was overtaken: no turns are saved up.
+            _ => self.high_in_a_row = 0,
+        }
+        match (high_waits, normal_waits) {
+            (_, true) => Some(Priority::Normal),
+            (true, false) => Some(Priority::High),
+            (false, false) => None,
+        }
+    }
+}
+
+// === impl Lanes ===
+
+impl<E> Lanes<E> {
+    pub(crate) const fn new() -> Self {
+        Self { high: Lane::new(), normal: Lane::new(), turn: Turn { high_in_a_row: 0 } }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, entry: E, bytes: usize, priority: Priority) {
+        self.lane(priority).push(entry, bytes);
+    }
+
+    /// The next entry, and the lane it was in. Its weight is taken off by the caller, who knows it.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<(E, Priority)> {
+        let priority = self.turn.take(!self.high.is_empty(), !self.normal.is_empty())?;
+        self.lane(priority).pop().map(|entry| (entry, priority))
+    }
+
+    /// Both lanes at once, with whose turn it is among their entries.
+    #[inline]
+    pub(crate) fn swap(&mut self, high: &mut Vec<E>, normal: &mut Vec<E>, turn: &mut Turn) -> bool {
+        debug_assert!(high.is_empty() && normal.is_empty());
+        let whole = self.high.outgoing.is_empty() && self.normal.outgoing.is_empty();
+        if whole {
+            std::mem::swap(&mut self.high.incoming, high);
+            std::mem::swap(&mut self.normal.incoming, normal);
+            *turn = std::mem::take(&mut self.turn);
+        }
+        whole
+    }
+
+    #[inline]
+    pub(crate) fn lane(&mut self, priority: Priority) -> &mut Lane<E> {
+        match priority {
+            Priority::High => &mut self.high,
+            Priority::Normal => &mut self.normal,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.high.len() + self.normal.len()
+    }
+}
+
+// === impl Lane ===
+
+impl<E> Lane<E> {
+    const fn new() -> Self {
+        Self { incoming: Vec::new(), outgoing: VecDeque::new(), bytes: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, entry: E, bytes: usize) {
+        self.incoming.push(entry);
+        self.bytes += bytes;
+    }
+
+    /// The oldest entry.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<E> {
+        if self.outgoing.is_empty() {
+            // Both conversions keep their buffers: nothing is copied or allocated.
+            let spare = Vec::from(std::mem::take(&mut self.outgoing));
+            self.outgoing = VecDeque::from(std::mem::replace(&mut self.incoming, spare));
+        }
+        self.outgoing.pop_front()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.outgoing.len() + self.incoming.len()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Priority::{High, Normal};
+
+    fn taken(lanes: &mut Lanes<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| lanes.pop()).map(|(entry, _)| entry).collect()
+    }
+
+    #[test]
+    fn q13_high_overtakes_normal() {
+        let mut lanes = Lanes::new();
+        (0..3).for_each(|n| lanes.push(n, 1, Normal));
+        lanes.push(100, 1, High);
+        assert_eq!(taken(&mut lanes), [100, 0, 1, 2]);
+    }
+
+    #[test]
+    fn normal_gets_one_turn_in_eight_however_much_high_there_is() {
+        let mut lanes = Lanes::new();
+        (0..4).for_each(|n| lanes.push(n, 1, Normal));
+        (100..124).for_each(|n| lanes.push(n, 1, High));
+        let order = taken(&mut lanes);
+        let places: Vec<_> = (0..4).map(|n| order.iter().position(|taken| *taken == n).unwrap()).collect();
+        assert_eq!(places, [7, 15, 23, 27]);
+        let high: Vec<_> = order.iter().filter(|n| **n >= 100).copied().collect();
+        assert!(high.is_sorted(), "FIFO within a lane");
+    }
+
+    #[test]
+    fn turns_are_not_saved_up_while_nobody_waits() {
+        let mut lanes = Lanes::new();
+        (0..7).for_each(|n| lanes.push(n, 1, High));
+        assert_eq!(taken(&mut lanes).len(), 7);
+        lanes.push(1, 1, Normal);
+        lanes.push(2, 1, High);
+        assert_eq!(taken(&mut lanes), [2, 1]);
+    }
+
+    #[test]
+    fn entries_leave_in_order_however_they_are_taken() {
+        let mut lanes = Lanes::new();
+        let (mut high, mut normal, mut turn) = (Vec::new(), Vec::new(), Turn::default());
+        (0..3).for_each(|n| lanes.push(n, 1, Normal));
+        assert_eq!(lanes.pop(), Some((0, Normal)));
+        lanes.push(3, 1, Normal);
+        assert!(!lanes.swap(&mut high, &mut normal, &mut turn), "older ones stand before the new one");
+        assert_eq!(taken(&mut lanes), [1, 2, 3]);
+        (4..6).for_each(|n| lanes.push(n, 1, Normal));
+        lanes.push(100, 1, High);
+        assert!(lanes.swap(&mut high, &mut normal, &mut turn));
+        assert_eq!((high, normal, lanes.len()), (vec![100], vec![4, 5], 0));
+    }
+}

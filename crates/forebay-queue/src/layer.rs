@@ -1,0 +1,207 @@
+use crate::{Admission, Describe, Limits, Overflow, Queue, Worker, describe::Description, state::State};
+use forebay_core::{BoxError, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, SizeOf, Unkeyed, Weigh};
+use std::{fmt, marker::PhantomData, num::NonZeroUsize, time::Duration};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Puts a [`Queue`] in front of a service.
+///
+/// Each service the layer makes has its own queue, and its own workers.
+pub struct QueueLayer<T, Se = SettleByVerdict> {
+    limits: Limits,
+    overflow: Overflow,
+    max_age: Option<Duration>,
+    fair_shares: bool,
+    workers: NonZeroUsize,
+    describe: Describe<T>,
+    settle: Se,
+}
+
+/// Builds a [`QueueLayer`].
+///
+/// | knob | default |
+/// | --- | --- |
+/// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] |
+/// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] |
+/// | [`workers`](Self::workers) | 8 |
+/// | [`max_age`](Self::max_age) | none |
+/// | [`weigh`](Self::weigh) | [`SizeOf`] |
+/// | [`priority`](Self::priority) | all normal |
+/// | [`fair_share_key`](Self::fair_share_key) | none |
+/// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct QueueBuilder<T, W = SizeOf, P = crate::AllNormal, K = Unkeyed, Se = SettleByVerdict> {
+    limits: Limits,
+    overflow: Overflow,
+    max_age: Option<Duration>,
+    workers: NonZeroUsize,
+    description: Description<W, P, K>,
+    settle: Se,
+    item: PhantomData<fn(T)>,
+}
+
+/// Of the ingest pipeline this queue replaces: as many requests at a time as one database takes well.
+const WORKERS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
+// === impl QueueLayer ===
+
+impl<T> QueueLayer<T> {
+    /// Starts with the defaults of [`QueueBuilder`].
+    pub fn builder() -> QueueBuilder<T> {
+        QueueBuilder {
+            limits: Limits::new(),
+            overflow: Overflow::Refuse,
+            max_age: None,
+            workers: WORKERS,
+            description: Description::new(),
+            settle: SettleByVerdict,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T, Se> QueueLayer<T, Se> {
+    /// A queue and its one worker, which is not spawned yet: nothing is worked off until somebody polls it.
+    ///
+    /// The only form that does not need a `Clone` service; [`workers`](QueueBuilder::workers) has no effect on it.
+    pub fn pair<S>(&self, inner: S) -> (Queue<T, S::Response>, Worker<T, S, Se>)
+    where
+        S: Service<T>,
+        S::Error: Into<BoxError>,
+        Se: Settle<S::Response> + Clone,
+    {
+        let Self { limits, overflow, max_age, fair_shares, .. } = *self;
+        // The limits were checked when the layer was built.
+        #[expect(clippy::expect_used, reason = "checked by `build`")]
+        let admission = Admission::new(&limits).expect("limits that were checked");
+        let (sender, receiver) = crate::channel::ends(State::new(admission, overflow, max_age, fair_shares));
+        let worker = Worker::new(inner, receiver, self.settle.clone());
+        (Queue::new(sender, self.describe.clone(), overflow), worker)
+    }
+}
+
+impl<T, S, Se> Layer<S> for QueueLayer<T, Se>
+where
+    T: Send + 'static,
+    S: Service<T> + Clone + Send + 'static,
+    S::Response: Send,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    Se: Settle<S::Response> + Clone + Send + 'static,
+{
+    type Service = Queue<T, S::Response>;
+
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which is to run the workers: use [`pair`](QueueLayer::pair) there.
+    fn layer(&self, inner: S) -> Self::Service {
+        let (queue, worker) = self.pair(inner);
+        for _ in 1..self.workers.get() {
+            // They end by themselves when the last queue is dropped, and settle what they hold when they are aborted.
+            drop(tokio::spawn(worker.clone()));
+        }
+        drop(tokio::spawn(worker));
+        queue
+    }
+}
+
+impl<T, Se: Clone> Clone for QueueLayer<T, Se> {
+    fn clone(&self) -> Self {
+        let Self { limits, overflow, max_age, fair_shares, workers, describe, settle } = self;
+        Self {
+            limits: *limits,
+            overflow: *overflow,
+            max_age: *max_age,
+            fair_shares: *fair_shares,
+            workers: *workers,
+            describe: describe.clone(),
+            settle: settle.clone(),
+        }
+    }
+}
+
+impl<T, Se> fmt::Debug for QueueLayer<T, Se> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueLayer")
+            .field("limits", &self.limits)
+            .field("overflow", &self.overflow)
+            .field("max_age", &self.max_age)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl QueueBuilder ===
+
+impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
+    /// How much the queue may hold, in flight included.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What happens to an item for which there is no room.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// How many items are worked on at a time; each worker is a task with a clone of the inner service.
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// How many bytes an item is charged for: any `Fn(&T) -> usize`.
+    pub fn weigh<W2: Weigh<T>>(self, weigh: W2) -> QueueBuilder<T, W2, P, K, Se> {
+        let Self { limits, overflow, max_age, workers, description, settle, item } = self;
+        QueueBuilder { limits, overflow, max_age, workers, description: description.weigh(weigh), settle, item }
+    }
+
+    /// Which lane an item takes.
+    pub fn priority<P2: Fn(&T) -> Priority>(self, priority: P2) -> QueueBuilder<T, W, P2, K, Se> {
+        let Self { limits, overflow, max_age, workers, description, settle, item } = self;
+        QueueBuilder { limits, overflow, max_age, workers, description: description.priority(priority), settle, item }
+    }
+
+    /// Whose [fair share](Limits::fair_share) an item of normal priority is.
+    pub fn fair_share_key<Key: ?Sized, K2>(self, key: K2) -> QueueBuilder<T, W, P, K2, Se>
+    where
+        K2: for<'r> Fn(&'r T) -> &'r Key,
+    {
+        let Self { limits, overflow, max_age, workers, description, settle, item } = self;
+        QueueBuilder { limits, overflow, max_age, workers, description: description.key(key), settle, item }
+    }
+
+    /// Turns the result of the inner service into the fate of the item.
+    ///
+    /// What would be sent again or split by a batch is final here: it is dropped for the reason given.
+    pub fn settle<Se2>(self, settle: Se2) -> QueueBuilder<T, W, P, K, Se2> {
+        let Self { limits, overflow, max_age, workers, description, item, .. } = self;
+        QueueBuilder { limits, overflow, max_age, workers, description, settle, item }
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// When a knob of the limits is out of its range.
+    pub fn build(self) -> Result<QueueLayer<T, Se>, ConfigError>
+    where
+        W: Weigh<T> + Send + Sync + 'static,
+        P: crate::PriorityOf<T> + Send + Sync + 'static,
+        K: KeyOf<T> + Send + Sync + 'static,
+    {
+        let Self { limits, overflow, max_age, workers, description, settle, .. } = self;
+        limits.validate()?;
+        let fair_shares = description.is_keyed();
+        Ok(QueueLayer { limits, overflow, max_age, fair_shares, workers, describe: description.describe(), settle })
+    }
+}

@@ -1,0 +1,75 @@
+use forebay_core::Priority;
+
+/// An item with what the queue must know of it.
+///
+/// Any `T` is an offer of normal priority that weighs its own size.
+///
+/// ```
+/// use forebay_queue::{Limits, Offer, channel};
+/// use forebay_core::Priority;
+///
+/// let (sender, mut receiver) = channel(Limits::new()).unwrap();
+/// sender.try_send("first".to_owned()).unwrap();
+/// sender.try_send(Offer::new("urgent".to_owned()).bytes(30).priority(Priority::High)).unwrap();
+/// assert_eq!(*receiver.try_recv().unwrap(), "urgent");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<T> {
+    pub(crate) item: T,
+    pub(crate) bytes: usize,
+    pub(crate) priority: Priority,
+    pub(crate) key: Option<u64>,
+}
+
+// === impl Offer ===
+
+impl<T> Offer<T> {
+    /// `item`, of normal priority, weighing `size_of::<T>()` bytes, without a fair-share key.
+    #[must_use]
+    #[inline]
+    pub const fn new(item: T) -> Self {
+        Self { item, bytes: size_of::<T>(), priority: Priority::Normal, key: None }
+    }
+
+    /// The item's weight in bytes, heap included.
+    #[must_use]
+    #[inline]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// The item's lane.
+    #[must_use]
+    #[inline]
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Whose fair share the item counts against: a hash of the key, from a hasher with random keys.
+    #[must_use]
+    #[inline]
+    pub const fn fair_share_key(mut self, hash: u64) -> Self {
+        self.key = Some(hash);
+        self
+    }
+
+    /// The item.
+    #[must_use]
+    pub fn into_item(self) -> T {
+        self.item
+    }
+
+    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Offer<U> {
+        let Self { item, bytes, priority, key } = self;
+        Offer { item: with(item), bytes, priority, key }
+    }
+}
+
+impl<T> From<T> for Offer<T> {
+    #[inline]
+    fn from(item: T) -> Self {
+        Self::new(item)
+    }
+}

@@ -1,0 +1,227 @@
+use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
+use std::{
+    error::Error,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+/// An item was refused at the door, and is handed back.
+///
+/// The inner service has not seen it. Whether offering it again is sensible depends on the reason: not when it is too
+/// large or the queue is closed. The refusal is in the ledger; offering the item again counts as a new offer.
+///
+/// As a `tower` service a queue answers with a boxed error; [`downcast`](Self::downcast) finds the item in it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Rejected<T> {
+    /// The item that was refused.
+    pub item: T,
+    /// Why.
+    pub reason: DropReason,
+    verdict: Verdict,
+}
+
+/// Makes an item `Sync`, so that an error can carry it: there is only `into_inner`.
+#[derive(Debug)]
+pub(crate) struct Carried<T>(Mutex<T>);
+
+// === impl Rejected ===
+
+impl<T> Rejected<T> {
+    /// `item` was refused for `reason`.
+    #[must_use]
+    pub const fn new(item: T, reason: DropReason) -> Self {
+        let advice = match reason {
+            DropReason::SoftLimit | DropReason::Full | DropReason::Bytes | DropReason::FairShare => Advice::Retry,
+            _ => Advice::Never,
+        };
+        Self { item, reason, verdict: Verdict::new(reason, Seen::No, advice) }
+    }
+
+    /// The same refusal, boxed, with the item inside.
+    #[must_use]
+    pub fn into_error(self) -> BoxError
+    where
+        T: Send + 'static,
+    {
+        let Self { item, reason, verdict } = self;
+        Box::new(Rejected { item: Carried(Mutex::new(item)), reason, verdict })
+    }
+
+    /// The refusal inside `error`, with its item.
+    ///
+    /// # Errors
+    ///
+    /// `error` itself, when it is not the refusal of a `T`.
+    pub fn downcast(error: BoxError) -> Result<Self, BoxError>
+    where
+        T: Send + 'static,
+    {
+        let Rejected { item, reason, verdict } = *error.downcast::<Rejected<Carried<T>>>()?;
+        Ok(Self { item: item.0.into_inner().unwrap_or_else(PoisonError::into_inner), reason, verdict })
+    }
+
+    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Rejected<U> {
+        Rejected { item: with(self.item), reason: self.reason, verdict: self.verdict }
+    }
+}
+
+impl<T> fmt::Display for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.reason {
+            DropReason::SoftLimit => "refused: the queue is above its soft limit",
+            DropReason::Full => "refused: the queue is full",
+            DropReason::Bytes => "refused: the queue holds as many bytes as it may",
+            DropReason::TooLarge => "refused: the item is too large",
+            DropReason::FairShare => "refused: the key has its share of the queue",
+            DropReason::Shutdown => "refused: the queue is closed",
+            DropReason::Disabled => "refused: the queue is switched off",
+            _ => return write!(f, "refused: {}", self.reason),
+        })
+    }
+}
+
+impl<T> fmt::Debug for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The item may be large, secret, or no `Debug`.
+        f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<T> Error for Rejected<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.verdict)
+    }
+}
+
+/// The queue ended while the item was in it, or in the hands of its inner service.
+///
+/// In the second case the far side may have seen it, and the [`Verdict`] says so.
+#[derive(Clone, Debug)]
+pub struct Abandoned {
+    verdict: Verdict,
+}
+
+/// The inner service panicked with the item in its hands.
+///
+/// The far side may have seen it. The panic is reported by the panic hook as usual; the queue goes on.
+#[derive(Clone, Debug)]
+pub struct Panicked {
+    verdict: Verdict,
+}
+
+/// The item was older than the age limit when its turn came; the inner service has not seen it.
+#[derive(Clone, Debug)]
+pub struct Expired {
+    verdict: Verdict,
+}
+
+/// A newer item took the place of this one; the inner service has not seen it.
+#[derive(Clone, Debug)]
+pub struct Evicted {
+    verdict: Verdict,
+}
+
+// === impl Abandoned, Panicked, Expired, Evicted ===
+
+impl Abandoned {
+    /// The queue ended; `seen` says whether the item had been handed to the inner service.
+    #[must_use]
+    pub const fn new(seen: Seen) -> Self {
+        Self { verdict: Verdict::new(DropReason::Shutdown, seen, Advice::Never) }
+    }
+}
+
+impl Panicked {
+    /// The one value.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { verdict: Verdict::new(DropReason::Panicked, Seen::Maybe, Advice::Never) }
+    }
+}
+
+impl Default for Panicked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Expired {
+    /// The one value.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { verdict: Verdict::new(DropReason::Expired, Seen::No, Advice::Never) }
+    }
+}
+
+impl Default for Expired {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Evicted {
+    /// The one value.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { verdict: Verdict::new(DropReason::Evicted, Seen::No, Advice::Retry) }
+    }
+}
+
+impl Default for Evicted {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+macro_rules! says {
+    ($($error:ident: $words:literal),* $(,)?) => {$(
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($words)
+            }
+        }
+
+        impl Error for $error {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.verdict)
+            }
+        }
+    )*};
+}
+
+says! {
+    Abandoned: "the queue ended before the item was done",
+    Panicked: "the inner service panicked",
+    Expired: "the item outlived its age limit in the queue",
+    Evicted: "a newer item took the place of this one",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_testkit::laws;
+
+    #[test]
+    fn the_item_survives_the_box() {
+        // `Cell` is `Send` and not `Sync`, as many request bodies are.
+        let item = std::cell::Cell::new(7);
+        let error = Rejected::new(item, DropReason::Full).into_error();
+        assert_eq!(Verdict::of(&*error).unwrap().reason(), DropReason::Full);
+        let error = Rejected::<String>::downcast(error).unwrap_err();
+        assert_eq!(Rejected::<std::cell::Cell<i32>>::downcast(error).unwrap().item.get(), 7);
+    }
+
+    #[test]
+    fn every_refusal_says_three_things_once() {
+        for reason in DropReason::ALL {
+            let error = Rejected::new((), reason);
+            laws::error_chain_has_one_link_per_sentence(&error);
+            assert_eq!(Verdict::of(&error).unwrap().seen(), Seen::No);
+        }
+        laws::error_chain_has_one_link_per_sentence(&Abandoned::new(Seen::Maybe));
+        laws::error_chain_has_one_link_per_sentence(&Panicked::new());
+        laws::error_chain_has_one_link_per_sentence(&Expired::new());
+        laws::error_chain_has_one_link_per_sentence(&Evicted::new());
+    }
+}

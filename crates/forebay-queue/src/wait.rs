@@ -1,0 +1,120 @@
+use std::{collections::VecDeque, task::Waker};
+
+/// Tasks that wait in line, first come first served. Pure state.
+///
+/// A waiter that was let go and finds no room comes back to the front. One that leaves the line, or goes through,
+/// passes the word on: the caller asks for the next with [`release`](Self::release) as long as there is room.
+#[derive(Debug, Default)]
+pub struct WaitLine {
+    line: VecDeque<(Ticket, Waker)>,
+    last: u64,
+}
+
+/// A place in a [`WaitLine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+// === impl WaitLine ===
+
+impl WaitLine {
+    /// An empty line.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { line: VecDeque::new(), last: 0 }
+    }
+
+    /// Waits: at the end of the line without a `ticket`, else where it stands, or in front if it was let go.
+    pub fn wait(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
+        let Some(ticket) = ticket else {
+            self.last += 1;
+            let ticket = Ticket(self.last);
+            self.line.push_back((ticket, waker.clone()));
+            return ticket;
+        };
+        match self.line.iter_mut().find(|(waiting, _)| *waiting == ticket) {
+            Some((_, known)) => known.clone_from(waker),
+            None => self.line.push_front((ticket, waker.clone())),
+        }
+        ticket
+    }
+
+    /// Leaves the line. `false` if the ticket had been let go already: its turn must be passed on.
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
+        match self.line.iter().position(|(waiting, _)| *waiting == ticket) {
+            Some(place) => self.line.remove(place).is_some(),
+            None => false,
+        }
+    }
+
+    /// Lets the first in line go; the caller wakes it, outside of any lock.
+    #[must_use = "a waker that is not woken is a task that sleeps for ever"]
+    pub fn release(&mut self) -> Option<Waker> {
+        self.line.pop_front().map(|(_, waker)| waker)
+    }
+
+    /// Lets all go, as on close.
+    #[must_use = "a waker that is not woken is a task that sleeps for ever"]
+    pub fn release_all(&mut self) -> Vec<Waker> {
+        self.line.drain(..).map(|(_, waker)| waker).collect()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+        task::Wake,
+    };
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn waker() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), count.into())
+    }
+
+    #[test]
+    fn first_come_first_served_and_back_to_the_front() {
+        let ((first, first_waker), (second, second_waker)) = (waker(), waker());
+        let mut line = WaitLine::new();
+        let ticket = line.wait(None, &first_waker);
+        line.wait(None, &second_waker);
+        line.release().unwrap().wake();
+        assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (1, 0));
+        line.wait(Some(ticket), &first_waker);
+        line.release().unwrap().wake();
+        assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (2, 0), "it kept its place");
+        line.release().unwrap().wake();
+        assert_eq!(second.0.load(SeqCst), 1);
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn who_was_let_go_and_leaves_must_pass_the_turn_on() {
+        let (_, waker) = waker();
+        let mut line = WaitLine::new();
+        let first = line.wait(None, &waker);
+        let second = line.wait(None, &waker);
+        assert!(line.release().is_some());
+        assert!(!line.leave(first), "its turn was given");
+        assert!(line.leave(second));
+        assert!(!line.leave(second));
+    }
+}
