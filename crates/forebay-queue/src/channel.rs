@@ -1,9 +1,8 @@
 use crate::{
-    Admission, Drained, Limits, Offer, Overflow, QueueHandle, Rejected,
+    Drained, Limits, Offer, Overflow, QueueHandle, Rejected,
     drained::Burst,
-    shared::{Discarded, Shared},
-    state::{Held, State},
-    sync::Arc,
+    shared::{Setup, Shared},
+    state::{Held, Wakes},
     wait::Ticket,
 };
 use forebay_core::{ConfigError, DropReason, Fate, Priority};
@@ -12,6 +11,7 @@ use std::{
     future::{Future, poll_fn},
     ops::{Deref, DerefMut},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -38,10 +38,7 @@ pub fn channel<T>(limits: Limits) -> Result<(Sender<T>, Receiver<T>), ConfigErro
 /// | [`fair_shares`](Self::fair_shares) | off |
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Channel {
-    limits: Limits,
-    overflow: Overflow,
-    max_age: Option<Duration>,
-    fair_shares: bool,
+    setup: Setup,
 }
 
 /// The end of a queue where items enter.
@@ -58,9 +55,6 @@ pub struct Sender<T> {
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     ticket: Option<Ticket>,
-    /// Where a worker that has an item in flight hears that it is to be let go.
-    busy: Option<Ticket>,
-    has_left: bool,
     /// Kept from one burst to the next, so that draining allocates nothing.
     burst: Burst<T>,
 }
@@ -102,7 +96,7 @@ impl Channel {
     /// How much the queue may hold.
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.setup.limits = limits;
         self
     }
 
@@ -111,21 +105,21 @@ impl Channel {
     /// [`Sender::try_send`] never waits: for it, [`Overflow::Wait`] is the same as [`Overflow::Refuse`].
     #[must_use]
     pub const fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
+        self.setup.overflow = overflow;
         self
     }
 
     /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
     #[must_use]
     pub const fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = Some(age);
+        self.setup.max_age = Some(age);
         self
     }
 
     /// Keeps [`Limits::fair_share`] by the [key](Offer::fair_share_key) of each offer.
     #[must_use]
     pub const fn fair_shares(mut self) -> Self {
-        self.fair_shares = true;
+        self.setup.fair_shares = true;
         self
     }
 
@@ -135,15 +129,9 @@ impl Channel {
     ///
     /// When a knob of the limits is out of its range.
     pub fn build<T>(self) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
-        let Self { limits, overflow, max_age, fair_shares } = self;
-        Ok(ends(State::new(Admission::new(&limits)?, overflow, max_age, fair_shares)))
+        let shared = Arc::new(Shared::new(self.setup, ())?);
+        Ok((Sender { shared: Arc::clone(&shared) }, Receiver::new(shared)))
     }
-}
-
-/// The two ends of a queue.
-pub(crate) fn ends<T>(state: State<T>) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared::new(state));
-    (Sender { shared: Arc::clone(&shared) }, Receiver::new(shared))
 }
 
 // === impl Sender ===
@@ -161,11 +149,6 @@ impl<T> Sender<T> {
         self.shared.offer(offer.into()).map(drop)
     }
 
-    /// As [`try_send`](Self::try_send), and hands the items whose place was taken to `evicted`.
-    pub(crate) fn offer(&self, offer: Offer<T>, evicted: impl FnMut(T)) -> Result<(), Rejected<T>> {
-        self.shared.offer(offer).map(|items| items.into_iter().for_each(evicted))
-    }
-
     /// Offers an item, and waits in line while there is no room.
     ///
     /// # Errors
@@ -178,12 +161,11 @@ impl<T> Sender<T> {
 
     /// A handle that reads and changes the queue, and does not keep it open.
     #[must_use]
-    pub fn handle(&self) -> QueueHandle<T> {
-        QueueHandle::new(Arc::clone(&self.shared))
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
-        &self.shared
+    pub fn handle(&self) -> QueueHandle<T>
+    where
+        T: Send + 'static,
+    {
+        QueueHandle::new(Arc::clone(&self.shared) as _)
     }
 }
 
@@ -226,7 +208,7 @@ impl<T> Drop for Sending<'_, T> {
 
 impl<T> Receiver<T> {
     fn new(shared: Arc<Shared<T>>) -> Self {
-        Self { shared, ticket: None, busy: None, has_left: false, burst: Burst::default() }
+        Self { shared, ticket: None, burst: Burst::default() }
     }
 
     /// The next item, high priority first; `None` once the queue is closed and empty.
@@ -242,7 +224,7 @@ impl<T> Receiver<T> {
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
         // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
         let mut expired = Vec::new();
-        let next = self.shared.poll_next(cx.waker(), &mut self.ticket, &mut expired);
+        let next = self.shared.poll_next(|_| Wakes::default(), cx.waker(), &mut self.ticket, &mut expired);
         next.map(|next| next.map(|(item, held)| self.received(item, held)))
     }
 
@@ -268,38 +250,11 @@ impl<T> Receiver<T> {
 
     /// A handle that reads and changes the queue, and does not keep it open.
     #[must_use]
-    pub fn handle(&self) -> QueueHandle<T> {
-        QueueHandle::new(Arc::clone(&self.shared))
-    }
-
-    /// As [`poll_recv`](Self::poll_recv), for a worker that keeps its one slot itself and answers what expired.
-    #[inline]
-    pub(crate) fn poll_next(&mut self, cx: &Context<'_>, expired: &mut Discarded<T>) -> Poll<Option<(T, Held)>> {
-        self.shared.poll_next(cx.waker(), &mut self.ticket, expired)
-    }
-
-    /// Ready once what is in flight is to be let go.
-    pub(crate) fn poll_abandoned(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.shared.poll_abandoned(cx, &mut self.busy)
-    }
-
-    #[inline]
-    pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        self.shared.settle(held, fate);
-    }
-
-    /// Takes part in the queue no more; the last receiver gets what is left in it.
-    pub(crate) fn leave(&mut self) -> Discarded<T> {
-        if std::mem::replace(&mut self.has_left, true) {
-            return Discarded::new();
-        }
-        if let Some(ticket) = self.ticket.take() {
-            self.shared.stop_receiving(ticket);
-        }
-        if let Some(ticket) = self.busy.take() {
-            self.shared.with(|state| state.stop_being_busy(ticket));
-        }
-        self.shared.remove_receiver()
+    pub fn handle(&self) -> QueueHandle<T>
+    where
+        T: Send + 'static,
+    {
+        QueueHandle::new(Arc::clone(&self.shared) as _)
     }
 }
 
@@ -313,8 +268,11 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.stop_receiving(ticket);
+        }
         // What is left in the queue if this was the last receiver is counted as `Shutdown`.
-        drop(self.leave());
+        drop(self.shared.remove_receiver());
     }
 }
 

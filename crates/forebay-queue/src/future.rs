@@ -1,20 +1,19 @@
 //! The future of a [`Queue`](crate::Queue).
 
-use crate::{Abandoned, Offer, Rejected, Sender, wait::Ticket, worker::Job};
+use crate::{
+    Abandoned, Offer, Rejected,
+    answers::Index,
+    job::{Calls, Job},
+    wait::Ticket,
+};
 use forebay_core::{BoxError, Priority, Seen};
 use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
-use tokio::sync::oneshot;
-
-/// Where the answer to one item goes.
-pub(crate) type Reply<Res> = oneshot::Sender<Result<Res, BoxError>>;
-
-/// Where the answer to one item comes from.
-pub(crate) type Answer<Res> = oneshot::Receiver<Result<Res, BoxError>>;
 
 /// The answer to one item.
 ///
@@ -26,15 +25,22 @@ pub struct ResponseFuture<T, Res> {
 }
 
 enum State<T, Res> {
+    /// `None` once the error was handed out.
     Rejected(Option<Rejected<T>>),
-    Waits { line: InLine<T, Res>, answer: Answer<Res> },
-    Accepted(Answer<Res>),
+    Waits(InLine<T, Res>),
+    Accepted(Expected<T, Res>),
 }
 
-/// An item that waits for room.
+/// An answer that is to come; fetched, or forgotten on drop.
+struct Expected<T, Res> {
+    shared: Arc<Calls<T, Res>>,
+    index: Option<Index>,
+}
+
+/// An item that waits for room. It keeps the queue open.
 struct InLine<T, Res> {
-    sender: Sender<Job<T, Res>>,
-    offer: Option<Offer<Job<T, Res>>>,
+    expected: Expected<T, Res>,
+    offer: Option<Offer<Job<T>>>,
     ticket: Option<Ticket>,
     priority: Priority,
 }
@@ -42,18 +48,19 @@ struct InLine<T, Res> {
 // === impl ResponseFuture ===
 
 impl<T, Res> ResponseFuture<T, Res> {
-    pub(crate) fn accepted(answer: Answer<Res>) -> Self {
-        Self { state: State::Accepted(answer) }
+    #[inline]
+    pub(crate) fn accepted(shared: Arc<Calls<T, Res>>, index: Index) -> Self {
+        Self { state: State::Accepted(Expected { shared, index: Some(index) }) }
     }
 
     pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
         Self { state: State::Rejected(Some(rejected)) }
     }
 
-    pub(crate) fn waits(sender: Sender<Job<T, Res>>, offer: Offer<Job<T, Res>>, answer: Answer<Res>) -> Self {
-        let priority = offer.priority;
-        let line = InLine { sender, offer: Some(offer), ticket: None, priority };
-        Self { state: State::Waits { line, answer } }
+    /// The caller has added a sender for it.
+    pub(crate) fn waits(shared: Arc<Calls<T, Res>>, offer: Offer<Job<T>>, index: Index) -> Self {
+        let (expected, priority) = (Expected { shared, index: Some(index) }, offer.priority);
+        Self { state: State::Waits(InLine { expected, offer: Some(offer), ticket: None, priority }) }
     }
 }
 
@@ -63,25 +70,19 @@ impl<T: Send + 'static, Res> Future for ResponseFuture<T, Res> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            this.state = match &mut this.state {
-                State::Accepted(answer) => {
-                    // A worker answers every item it takes; without an answer the queue ended with the item in it.
-                    let answer = ready!(Pin::new(answer).poll(cx));
-                    return Poll::Ready(answer.unwrap_or_else(|_gone| Err(Abandoned::new(Seen::Maybe).into())));
-                }
-                State::Waits { line, answer } => match ready!(line.poll(cx)) {
-                    Ok(()) => {
-                        // The sender of this half went with the offer; a closed one stands in for it here.
-                        let closed = oneshot::channel().1;
-                        State::Accepted(std::mem::replace(answer, closed))
-                    }
-                    Err(rejected) => State::Rejected(Some(rejected.map(|job| job.request))),
-                },
+            match &mut this.state {
+                State::Accepted(expected) => return expected.poll(cx),
                 State::Rejected(rejected) => {
                     let error = rejected.take().map(Rejected::into_error);
                     return Poll::Ready(Err(error.unwrap_or_else(|| Abandoned::new(Seen::No).into())));
                 }
-            };
+                State::Waits(line) => {
+                    this.state = match ready!(line.poll(cx)) {
+                        Ok(expected) => State::Accepted(expected),
+                        Err(rejected) => State::Rejected(Some(rejected.map(|job| job.request))),
+                    };
+                }
+            }
         }
     }
 }
@@ -93,25 +94,67 @@ impl<T, Res> fmt::Debug for ResponseFuture<T, Res> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Rejected(_) => "rejected",
-            State::Waits { .. } => "waits",
+            State::Waits(_) => "waits",
             State::Accepted(_) => "accepted",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }
 
+// === impl Expected ===
+
+impl<T, Res> Expected<T, Res> {
+    #[inline]
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Res, BoxError>> {
+        let Some(index) = self.index else {
+            debug_assert!(false, "polled after it was ready");
+            return Poll::Pending;
+        };
+        // CORRECTNESS: the worker answers under the same lock, so it either sees this waker or the answer is here.
+        let answer = ready!(self.shared.lock().aside.poll(index, cx.waker()));
+        self.index = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl<T, Res> Drop for Expected<T, Res> {
+    fn drop(&mut self) {
+        if let Some(index) = self.index.take() {
+            // Bound to a name, so that an answer that nobody wants is dropped without the lock.
+            let _unwanted = self.shared.lock().aside.forget(index);
+        }
+    }
+}
+
 // === impl InLine ===
 
 impl<T, Res> InLine<T, Res> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(), Rejected<Job<T, Res>>>> {
-        self.sender.shared().poll_offer(cx, &mut self.offer, &mut self.ticket)
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, Rejected<Job<T>>>> {
+        let shared = &self.expected.shared;
+        let entered = ready!(shared.poll_offer(cx, &mut self.offer, &mut self.ticket));
+        let index = self.expected.index.take();
+        match (entered, index) {
+            (Ok(()), index) => Poll::Ready(Ok(Expected { shared: Arc::clone(shared), index })),
+            (Err(rejected), index) => {
+                if let Some(index) = index {
+                    shared.lock().aside.cancel(index);
+                }
+                Poll::Ready(Err(rejected))
+            }
+        }
     }
 }
 
 impl<T, Res> Drop for InLine<T, Res> {
     fn drop(&mut self) {
+        let shared = &self.expected.shared;
         if let Some(ticket) = self.ticket {
-            self.sender.shared().stop_waiting(ticket, self.priority);
+            shared.stop_waiting(ticket, self.priority);
         }
+        if let Some(index) = self.expected.index.take() {
+            // It was never offered, so nobody will answer.
+            shared.lock().aside.cancel(index);
+        }
+        shared.remove_sender();
     }
 }

@@ -1,16 +1,17 @@
-use crate::{Epoch, Limits, shared::Shared, state::State, sync::Arc, wait::Ticket};
+use crate::{Epoch, Limits, shared::Shared, wait::Ticket};
 use forebay_core::{ConfigError, Totals};
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 /// Reads and changes a queue from outside; any number of them, and none keeps the queue open.
 pub struct QueueHandle<T> {
-    shared: Arc<Shared<T>>,
+    control: Arc<dyn Control<T>>,
 }
 
 /// What [`QueueHandle::drain`] left behind.
@@ -26,9 +27,25 @@ pub struct DrainReport<T> {
 /// The future of [`QueueHandle::flush`]; dropping it changes nothing.
 #[must_use = "futures do nothing unless polled"]
 pub struct Flush<T> {
-    shared: Arc<Shared<T>>,
+    control: Arc<dyn Control<T>>,
     epoch: Epoch,
     ticket: Option<Ticket>,
+}
+
+/// What a handle does with a queue, whatever else stands under its lock.
+pub(crate) trait Control<T>: Send + Sync {
+    fn totals(&self) -> Totals;
+    fn queued(&self) -> usize;
+    fn bytes(&self) -> usize;
+    fn fullness(&self) -> f64;
+    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError>;
+    fn set_max_age(&self, age: Duration) -> Result<(), ConfigError>;
+    fn close(&self);
+    /// Nothing is worked off any more: the items, whose callers have been told.
+    fn abandon(&self) -> Vec<T>;
+    fn end_epoch(&self) -> Epoch;
+    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool;
+    fn stop_flushing(&self, ticket: Ticket);
 }
 
 /// How long a drain waits, after its deadline, for work in flight to be let go.
@@ -37,32 +54,32 @@ const LET_GO: Duration = Duration::from_millis(20);
 // === impl QueueHandle ===
 
 impl<T> QueueHandle<T> {
-    pub(crate) const fn new(shared: Arc<Shared<T>>) -> Self {
-        Self { shared }
+    pub(crate) fn new(control: Arc<dyn Control<T>>) -> Self {
+        Self { control }
     }
 
     /// What became of every item so far; the counts are of one instant.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.shared.totals()
+        self.control.totals()
     }
 
     /// Items that wait. Those in flight are not among them.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.shared.with(|state| state.queued())
+        self.control.queued()
     }
 
     /// Bytes held, queued and in flight.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.shared.with(|state| state.admission.bytes())
+        self.control.bytes()
     }
 
     /// How full the queue is: the larger of the shares of items and of bytes, in flight included.
     #[must_use]
     pub fn fullness(&self) -> f64 {
-        self.shared.with(|state| state.admission.fullness())
+        self.control.fullness()
     }
 
     /// Changes the limits. Nothing that is held is lost; above lower limits nothing enters until it has drained.
@@ -71,12 +88,7 @@ impl<T> QueueHandle<T> {
     ///
     /// When a knob is out of its range; nothing was changed then.
     pub fn set_limits(&self, limits: Limits) -> Result<(), ConfigError> {
-        let wakes = self.shared.with(|state| {
-            state.admission.set_limits(&limits)?;
-            Ok(state.wake_senders())
-        })?;
-        wakes.wake();
-        Ok(())
+        self.control.set_limits(&limits)
     }
 
     /// Changes the age limit, also for items that are queued already.
@@ -85,18 +97,17 @@ impl<T> QueueHandle<T> {
     ///
     /// When the queue was built without one: it has not noted when its items came.
     pub fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
-        self.shared.set_max_age(age)
+        self.control.set_max_age(age)
     }
 
     /// From now on every offer is refused. What is queued is worked off.
     pub fn close(&self) {
-        self.shared.close();
+        self.control.close();
     }
 
     /// Waits until every item that entered before this call has a fate.
     pub fn flush(&self) -> Flush<T> {
-        let epoch = self.shared.with(State::flush);
-        Flush { shared: Arc::clone(&self.shared), epoch, ticket: None }
+        Flush { control: Arc::clone(&self.control), epoch: self.control.end_epoch(), ticket: None }
     }
 
     /// Closes the queue and waits until it is worked off, for `deadline` at most.
@@ -112,7 +123,7 @@ impl<T> QueueHandle<T> {
         self.close();
         let mut unsent = Vec::new();
         if tokio::time::timeout(deadline, self.flush()).await.is_err() {
-            unsent = self.shared.abandon();
+            unsent = self.control.abandon();
             // Whether or not it is let go in time, the totals say what is still pending.
             let _late = tokio::time::timeout(LET_GO, self.flush()).await;
         }
@@ -122,7 +133,7 @@ impl<T> QueueHandle<T> {
 
 impl<T> Clone for QueueHandle<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { control: Arc::clone(&self.control) }
     }
 }
 
@@ -139,19 +150,14 @@ impl<T> Future for Flush<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let (epoch, ticket) = (this.epoch, &mut this.ticket);
-        if this.shared.with(|state| state.flushed_or_wait(epoch, ticket, cx.waker())) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if this.control.is_flushed(this.epoch, &mut this.ticket, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl<T> Drop for Flush<T> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.shared.with(|state| state.stop_flushing(ticket));
+            self.control.stop_flushing(ticket);
         }
     }
 }
@@ -159,5 +165,65 @@ impl<T> Drop for Flush<T> {
 impl<T> fmt::Debug for Flush<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flush").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+// === impl Control ===
+
+/// What stands beside a queue under its lock, and so decides how items leave that are not worked off.
+pub(crate) trait Aside<Entry, T>: Send + Sized {
+    /// The items of entries that left the queue. Called without the lock.
+    fn discard(shared: &Shared<Entry, Self>, entries: Vec<Entry>) -> Vec<T>;
+}
+
+impl<T> Aside<T, T> for () {
+    fn discard(_: &Shared<T>, entries: Vec<T>) -> Vec<T> {
+        entries
+    }
+}
+
+impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
+    fn totals(&self) -> Totals {
+        self.totals()
+    }
+
+    fn queued(&self) -> usize {
+        self.lock().state.queued()
+    }
+
+    fn bytes(&self) -> usize {
+        self.lock().state.admission.bytes()
+    }
+
+    fn fullness(&self) -> f64 {
+        self.lock().state.admission.fullness()
+    }
+
+    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
+        self.set_limits(limits)
+    }
+
+    fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
+        self.set_max_age(age)
+    }
+
+    fn close(&self) {
+        self.close();
+    }
+
+    fn abandon(&self) -> Vec<T> {
+        A::discard(self, self.abandon())
+    }
+
+    fn end_epoch(&self) -> Epoch {
+        self.lock().state.flush()
+    }
+
+    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+        self.lock().state.flushed_or_wait(epoch, ticket, waker)
+    }
+
+    fn stop_flushing(&self, ticket: Ticket) {
+        self.lock().state.stop_flushing(ticket);
     }
 }

@@ -116,6 +116,9 @@ impl<E> Lane<E> {
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<E> {
         if self.outgoing.is_empty() {
+            if self.incoming.len() <= 1 {
+                return self.incoming.pop();
+            }
             // Both conversions keep their buffers: nothing is copied or allocated.
             let spare = Vec::from(std::mem::take(&mut self.outgoing));
             self.outgoing = VecDeque::from(std::mem::replace(&mut self.incoming, spare));

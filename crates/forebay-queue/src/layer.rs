@@ -1,6 +1,10 @@
-use crate::{Admission, Describe, Limits, Overflow, Queue, Worker, describe::Description, state::State};
+use crate::{
+    Describe, Description, Limits, Overflow, Queue, Worker,
+    answers::Answers,
+    shared::{Setup, Shared},
+};
 use forebay_core::{BoxError, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, SizeOf, Unkeyed, Weigh};
-use std::{fmt, marker::PhantomData, num::NonZeroUsize, time::Duration};
+use std::{fmt, marker::PhantomData, num::NonZeroUsize, sync::Arc, time::Duration};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -8,10 +12,7 @@ use tower_service::Service;
 ///
 /// Each service the layer makes has its own queue, and its own workers.
 pub struct QueueLayer<T, Se = SettleByVerdict> {
-    limits: Limits,
-    overflow: Overflow,
-    max_age: Option<Duration>,
-    fair_shares: bool,
+    setup: Setup,
     workers: NonZeroUsize,
     describe: Describe<T>,
     settle: Se,
@@ -32,9 +33,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T, W = SizeOf, P = crate::AllNormal, K = Unkeyed, Se = SettleByVerdict> {
-    limits: Limits,
-    overflow: Overflow,
-    max_age: Option<Duration>,
+    setup: Setup,
     workers: NonZeroUsize,
     description: Description<W, P, K>,
     settle: Se,
@@ -50,9 +49,7 @@ impl<T> QueueLayer<T> {
     /// Starts with the defaults of [`QueueBuilder`].
     pub fn builder() -> QueueBuilder<T> {
         QueueBuilder {
-            limits: Limits::new(),
-            overflow: Overflow::Refuse,
-            max_age: None,
+            setup: Setup::default(),
             workers: WORKERS,
             description: Description::new(),
             settle: SettleByVerdict,
@@ -71,13 +68,11 @@ impl<T, Se> QueueLayer<T, Se> {
         S::Error: Into<BoxError>,
         Se: Settle<S::Response> + Clone,
     {
-        let Self { limits, overflow, max_age, fair_shares, .. } = *self;
         // The limits were checked when the layer was built.
         #[expect(clippy::expect_used, reason = "checked by `build`")]
-        let admission = Admission::new(&limits).expect("limits that were checked");
-        let (sender, receiver) = crate::channel::ends(State::new(admission, overflow, max_age, fair_shares));
-        let worker = Worker::new(inner, receiver, self.settle.clone());
-        (Queue::new(sender, self.describe.clone(), overflow), worker)
+        let shared = Arc::new(Shared::new(self.setup, Answers::new()).expect("limits that were checked"));
+        let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone());
+        (Queue::new(shared, self.describe.clone(), self.setup.overflow), worker)
     }
 }
 
@@ -108,27 +103,14 @@ where
 
 impl<T, Se: Clone> Clone for QueueLayer<T, Se> {
     fn clone(&self) -> Self {
-        let Self { limits, overflow, max_age, fair_shares, workers, describe, settle } = self;
-        Self {
-            limits: *limits,
-            overflow: *overflow,
-            max_age: *max_age,
-            fair_shares: *fair_shares,
-            workers: *workers,
-            describe: describe.clone(),
-            settle: settle.clone(),
-        }
+        let Self { setup, workers, describe, settle } = self;
+        Self { setup: *setup, workers: *workers, describe: describe.clone(), settle: settle.clone() }
     }
 }
 
 impl<T, Se> fmt::Debug for QueueLayer<T, Se> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueLayer")
-            .field("limits", &self.limits)
-            .field("overflow", &self.overflow)
-            .field("max_age", &self.max_age)
-            .field("workers", &self.workers)
-            .finish_non_exhaustive()
+        f.debug_struct("QueueLayer").field("setup", &self.setup).field("workers", &self.workers).finish_non_exhaustive()
     }
 }
 
@@ -137,13 +119,13 @@ impl<T, Se> fmt::Debug for QueueLayer<T, Se> {
 impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     /// How much the queue may hold, in flight included.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.setup.limits = limits;
         self
     }
 
     /// What happens to an item for which there is no room.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
+        self.setup.overflow = overflow;
         self
     }
 
@@ -155,20 +137,20 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
 
     /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = Some(age);
+        self.setup.max_age = Some(age);
         self
     }
 
     /// How many bytes an item is charged for: any `Fn(&T) -> usize`.
     pub fn weigh<W2: Weigh<T>>(self, weigh: W2) -> QueueBuilder<T, W2, P, K, Se> {
-        let Self { limits, overflow, max_age, workers, description, settle, item } = self;
-        QueueBuilder { limits, overflow, max_age, workers, description: description.weigh(weigh), settle, item }
+        let Self { setup, workers, description, settle, item } = self;
+        QueueBuilder { setup, workers, description: description.weigh(weigh), settle, item }
     }
 
     /// Which lane an item takes.
     pub fn priority<P2: Fn(&T) -> Priority>(self, priority: P2) -> QueueBuilder<T, W, P2, K, Se> {
-        let Self { limits, overflow, max_age, workers, description, settle, item } = self;
-        QueueBuilder { limits, overflow, max_age, workers, description: description.priority(priority), settle, item }
+        let Self { setup, workers, description, settle, item } = self;
+        QueueBuilder { setup, workers, description: description.priority(priority), settle, item }
     }
 
     /// Whose [fair share](Limits::fair_share) an item of normal priority is.
@@ -176,16 +158,16 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     where
         K2: for<'r> Fn(&'r T) -> &'r Key,
     {
-        let Self { limits, overflow, max_age, workers, description, settle, item } = self;
-        QueueBuilder { limits, overflow, max_age, workers, description: description.key(key), settle, item }
+        let Self { setup, workers, description, settle, item } = self;
+        QueueBuilder { setup, workers, description: description.key(key), settle, item }
     }
 
     /// Turns the result of the inner service into the fate of the item.
     ///
     /// What would be sent again or split by a batch is final here: it is dropped for the reason given.
     pub fn settle<Se2>(self, settle: Se2) -> QueueBuilder<T, W, P, K, Se2> {
-        let Self { limits, overflow, max_age, workers, description, item, .. } = self;
-        QueueBuilder { limits, overflow, max_age, workers, description, settle, item }
+        let Self { setup, workers, description, item, .. } = self;
+        QueueBuilder { setup, workers, description, settle, item }
     }
 
     /// The layer.
@@ -199,9 +181,9 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         P: crate::PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
-        let Self { limits, overflow, max_age, workers, description, settle, .. } = self;
-        limits.validate()?;
-        let fair_shares = description.is_keyed();
-        Ok(QueueLayer { limits, overflow, max_age, fair_shares, workers, describe: description.describe(), settle })
+        let Self { mut setup, workers, description, settle, .. } = self;
+        setup.limits.validate()?;
+        setup.fair_shares = description.is_keyed();
+        Ok(QueueLayer { setup, workers, describe: description.describe(), settle })
     }
 }

@@ -2,11 +2,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+mod answers;
 mod channel;
 mod describe;
 mod drained;
 pub mod future;
 mod handle;
+mod job;
 mod lanes;
 mod layer;
 mod limits;
@@ -37,5 +39,5 @@ pub use self::{
     rejected::{Abandoned, Evicted, Expired, Panicked, Rejected},
     service::Queue,
     wait::{Ticket, WaitLine},
-    worker::{Job, Worker},
+    worker::Worker,
 };

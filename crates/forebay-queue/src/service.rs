@@ -1,17 +1,23 @@
-use crate::{Describe, Offer, Overflow, QueueHandle, Rejected, ResponseFuture, Sender, wait::Ticket, worker::Job};
-use forebay_core::{BoxError, DropReason};
+use crate::{
+    Describe, Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
+    answers::Index,
+    job::{Calls, Job},
+    wait::Ticket,
+};
+use forebay_core::{BoxError, DropReason, Priority};
 use std::{
-    fmt,
+    fmt, mem,
+    sync::Arc,
     task::{Context, Poll},
 };
-use tokio::sync::oneshot;
 use tower_service::Service;
 
 /// A bounded queue with a priority lane in front of a service that answers with `Res`.
 ///
-/// See the [crate documentation](crate) for when slots are taken and given back.
+/// See the [crate documentation](crate) for when slots are taken and given back. The queue closes when the last clone
+/// is dropped; what is in it is worked off.
 pub struct Queue<T, Res> {
-    sender: Sender<Job<T, Res>>,
+    shared: Arc<Calls<T, Res>>,
     describe: Describe<T>,
     overflow: Overflow,
     readiness: Readiness,
@@ -30,8 +36,8 @@ enum Readiness {
 // === impl Queue ===
 
 impl<T, Res> Queue<T, Res> {
-    pub(crate) fn new(sender: Sender<Job<T, Res>>, describe: Describe<T>, overflow: Overflow) -> Self {
-        Self { sender, describe, overflow, readiness: Readiness::Unknown }
+    pub(crate) fn new(shared: Arc<Calls<T, Res>>, describe: Describe<T>, overflow: Overflow) -> Self {
+        Self { shared, describe, overflow, readiness: Readiness::Unknown }
     }
 
     /// Offers an item and takes no answer. Never waits, whatever the overflow policy.
@@ -49,20 +55,78 @@ impl<T, Res> Queue<T, Res> {
     ///
     /// Hands the item back when there is no room for it, or the queue is closed.
     pub fn offer_as(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
-        let offer = offer.map(|request| Job { request, reply: None });
-        let offered = self.sender.offer(offer, |evicted| evicted.discard(DropReason::Evicted));
-        offered.map_err(|rejected| rejected.map(|job| job.request))
+        let offered = self.shared.offer(offer.map(|request| Job { request, answer: None }));
+        self.evict(offered.map_err(|rejected| rejected.map(|job| job.request)))
     }
 
     /// A handle that reads and changes the queue, and does not keep it open.
     #[must_use]
-    pub fn handle(&self) -> QueueHandle<Job<T, Res>> {
-        self.sender.handle()
+    pub fn handle(&self) -> QueueHandle<T>
+    where
+        T: Send + 'static,
+        Res: Send + 'static,
+    {
+        QueueHandle::new(Arc::clone(&self.shared) as _)
+    }
+
+    fn evict<E>(&self, offered: Result<Vec<Job<T>>, E>) -> Result<(), E> {
+        offered.map(|evicted| {
+            if !evicted.is_empty() {
+                evicted.into_iter().for_each(|job| drop(self.shared.discard(job, DropReason::Evicted)));
+            }
+        })
+    }
+
+    /// Offers an item, and opens a place for the answer, in one step.
+    #[inline]
+    fn offer_call(&self, offer: Offer<T>) -> Result<Index, Offer<T>> {
+        let mut locked = self.shared.lock();
+        let Some(index) = locked.aside.expect() else { return Err(offer) };
+        let offer = offer.map(|request| Job { request, answer: Some(index) });
+        match locked.state.offer_simply(offer) {
+            Ok(waker) => {
+                drop(locked);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                Ok(index)
+            }
+            Err(offer) => {
+                locked.aside.cancel(index);
+                Err(offer.map(|job| job.request))
+            }
+        }
+    }
+
+    /// The same where there may be no room.
+    #[cold]
+    fn offer_call_at_limit(&self, offer: Offer<T>) -> ResponseFuture<T, Res> {
+        let Some(index) = self.shared.lock().aside.expect() else {
+            self.shared.lock().state.admission.refuse(DropReason::Full, 1);
+            return ResponseFuture::rejected(Rejected::new(offer.into_item(), DropReason::Full));
+        };
+        let offer = offer.map(|request| Job { request, answer: Some(index) });
+        if self.overflow == Overflow::Wait {
+            return match self.shared.offer_unless_wait(offer) {
+                Ok(()) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
+                Err(offer) => {
+                    self.shared.add_sender();
+                    ResponseFuture::waits(Arc::clone(&self.shared), offer, index)
+                }
+            };
+        }
+        match self.evict(self.shared.offer_at_limit(offer)) {
+            Ok(()) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
+            Err(rejected) => {
+                self.shared.lock().aside.cancel(index);
+                ResponseFuture::rejected(rejected.map(|job| job.request))
+            }
+        }
     }
 
     fn leave_line(&mut self) {
-        if let Readiness::Waits(ticket) = std::mem::replace(&mut self.readiness, Readiness::Unknown) {
-            self.sender.shared().stop_waiting(ticket, forebay_core::Priority::High);
+        if let Readiness::Waits(ticket) = mem::replace(&mut self.readiness, Readiness::Unknown) {
+            self.shared.stop_waiting(ticket, Priority::High);
         }
     }
 }
@@ -82,7 +146,7 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
                 Readiness::Unknown | Readiness::Ready => None,
             };
             // CORRECTNESS: registers with the line before `Pending`; whoever leaves the queue, or closes it, wakes it.
-            let polled = self.sender.shared().poll_room(cx, &mut ticket);
+            let polled = self.shared.poll_room(cx, &mut ticket);
             self.readiness = ticket.map_or(Readiness::Ready, Readiness::Waits);
             return polled.map(Ok);
         }
@@ -94,17 +158,14 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
     /// CANCEL: the future only waits for the answer. What was accepted is worked off without it.
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
-        let (reply, answer) = oneshot::channel();
-        let offer = self.describe.offer(item).map(|request| Job { request, reply: Some(reply) });
+        let offer = self.describe.offer(item);
         if self.overflow == Overflow::Wait {
-            return match self.sender.shared().offer_unless_wait(offer) {
-                Ok(()) => ResponseFuture::accepted(answer),
-                Err(offer) => ResponseFuture::waits(self.sender.clone(), offer, answer),
-            };
+            // In line, the order of the offers counts.
+            return self.offer_call_at_limit(offer);
         }
-        match self.sender.offer(offer, |evicted| evicted.discard(DropReason::Evicted)) {
-            Ok(()) => ResponseFuture::accepted(answer),
-            Err(rejected) => ResponseFuture::rejected(rejected.map(|job| job.request)),
+        match self.offer_call(offer) {
+            Ok(index) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
+            Err(offer) => self.offer_call_at_limit(offer),
         }
     }
 }
@@ -112,20 +173,22 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
 /// A clone shares the queue, never the readiness.
 impl<T, Res> Clone for Queue<T, Res> {
     fn clone(&self) -> Self {
-        Self::new(self.sender.clone(), self.describe.clone(), self.overflow)
+        self.shared.add_sender();
+        Self::new(Arc::clone(&self.shared), self.describe.clone(), self.overflow)
     }
 }
 
 impl<T, Res> Drop for Queue<T, Res> {
     fn drop(&mut self) {
         self.leave_line();
+        self.shared.remove_sender();
     }
 }
 
 impl<T, Res> fmt::Debug for Queue<T, Res> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
-            .field("sender", &self.sender)
+            .field("totals", &self.shared.totals())
             .field("readiness", &self.readiness)
             .finish_non_exhaustive()
     }

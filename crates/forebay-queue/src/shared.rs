@@ -1,8 +1,8 @@
 use crate::{
-    Charge, Offer, Rejected,
+    Admission, Charge, Limits, Offer, Overflow, Rejected,
     drained::Burst,
     state::{Held, Next, Refused, State, Wakes},
-    sync::{Mutex, lock},
+    sync::{Mutex, MutexGuard, lock},
     wait::Ticket,
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
@@ -15,17 +15,28 @@ use std::{
 ///
 /// Every method takes the lock once, for a few instructions, and wakes and drops after it is gone.
 #[derive(Debug)]
-pub(crate) struct Shared<T> {
-    locked: Mutex<Locked<T>>,
+pub(crate) struct Shared<T, A = ()> {
+    locked: Mutex<Locked<T, A>>,
     /// Whether the queue was built with an age limit: without one no clock is ever read.
     has_age_limit: bool,
 }
 
 #[derive(Debug)]
-struct Locked<T> {
-    state: State<T>,
+pub(crate) struct Locked<T, A> {
+    pub(crate) state: State<T>,
+    /// What else stands under the lock: the answers of a service, nothing for a channel.
+    pub(crate) aside: A,
     senders: usize,
     receivers: usize,
+}
+
+/// How a queue is built.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) limits: Limits,
+    pub(crate) overflow: Overflow,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) fair_shares: bool,
 }
 
 /// Items that left without being worked off: to be dropped, or answered, by whoever asked.
@@ -33,20 +44,28 @@ pub(crate) type Discarded<T> = Vec<T>;
 
 // === impl Shared ===
 
-impl<T> Shared<T> {
+impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
-    pub(crate) fn new(state: State<T>) -> Self {
-        let has_age_limit = state.max_age.is_some();
-        Self { locked: Mutex::new(Locked { state, senders: 1, receivers: 1 }), has_age_limit }
+    pub(crate) fn new(setup: Setup, aside: A) -> Result<Self, ConfigError> {
+        let Setup { limits, overflow, max_age, fair_shares } = setup;
+        let state = State::new(Admission::new(&limits)?, overflow, max_age, fair_shares);
+        let locked = Locked { state, aside, senders: 1, receivers: 1 };
+        Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
     }
 
-    fn now(&self) -> Option<Instant> {
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
+        lock(&self.locked)
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Option<Instant> {
         self.has_age_limit.then(|| tokio::time::Instant::now().into_std())
     }
 
     #[inline]
     pub(crate) fn offer(&self, offer: Offer<T>) -> Result<Discarded<T>, Rejected<T>> {
-        let offered = lock(&self.locked).state.offer_simply(offer);
+        let offered = self.lock().state.offer_simply(offer);
         match offered {
             Ok(None) => Ok(Vec::new()),
             Ok(Some(waker)) => {
@@ -57,21 +76,21 @@ impl<T> Shared<T> {
         }
     }
 
+    #[cold]
+    pub(crate) fn offer_at_limit(&self, offer: Offer<T>) -> Result<Discarded<T>, Rejected<T>> {
+        let now = self.now();
+        let mut evicted = Vec::new();
+        let wakes = self.lock().state.offer(offer, now, &mut evicted)?;
+        wakes.wake();
+        Ok(evicted)
+    }
+
     /// Takes the offer in if it need not wait for room.
     pub(crate) fn offer_unless_wait(&self, offer: Offer<T>) -> Result<(), Offer<T>> {
         let now = self.now();
-        let wakes = lock(&self.locked).state.offer_unless_wait(offer, now)?;
+        let wakes = self.lock().state.offer_unless_wait(offer, now)?;
         wakes.wake();
         Ok(())
-    }
-
-    #[cold]
-    fn offer_at_limit(&self, offer: Offer<T>) -> Result<Discarded<T>, Rejected<T>> {
-        let now = self.now();
-        let mut evicted = Vec::new();
-        let wakes = lock(&self.locked).state.offer(offer, now, &mut evicted)?;
-        wakes.wake();
-        Ok(evicted)
     }
 
     /// `Pending` means that the offer is in `offer` again, and waits in line with `ticket`.
@@ -86,7 +105,7 @@ impl<T> Shared<T> {
             return Poll::Pending;
         };
         let now = self.now();
-        let offered = lock(&self.locked).state.offer_or_wait(taken, now, ticket.take(), cx.waker());
+        let offered = self.lock().state.offer_or_wait(taken, now, ticket.take(), cx.waker());
         match offered {
             Ok(wakes) => {
                 wakes.wake();
@@ -105,7 +124,7 @@ impl<T> Shared<T> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        let waited = lock(&self.locked).state.wait_for_room(ticket.take(), cx.waker());
+        let waited = self.lock().state.wait_for_room(ticket.take(), cx.waker());
         match waited {
             Ok(wakes) => {
                 wakes.wake();
@@ -119,14 +138,14 @@ impl<T> Shared<T> {
     }
 
     pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        let wakes = lock(&self.locked).state.stop_waiting(ticket, priority);
+        let wakes = self.lock().state.stop_waiting(ticket, priority);
         wakes.wake();
     }
 
     pub(crate) fn try_next(&self, expired: &mut Discarded<T>) -> Option<(T, Held)> {
         let now = self.now();
         let mut wakes = Wakes::default();
-        let next = lock(&self.locked).state.next(now, expired, &mut wakes);
+        let next = self.lock().state.next(now, expired, &mut wakes);
         wakes.wake();
         match next {
             Next::Item(item, held) => Some((item, held)),
@@ -134,16 +153,20 @@ impl<T> Shared<T> {
         }
     }
 
+    /// The next item. What was just done is counted first, by `before`, under the same lock.
     #[inline]
     pub(crate) fn poll_next(
         &self,
+        before: impl FnOnce(&mut Locked<T, A>) -> Wakes,
         waker: &Waker,
         ticket: &mut Option<Ticket>,
         expired: &mut Discarded<T>,
     ) -> Poll<Option<(T, Held)>> {
         let now = self.now();
-        let mut wakes = Wakes::default();
-        let next = lock(&self.locked).state.next_or_wait(now, ticket, waker, expired, &mut wakes);
+        let mut locked = self.lock();
+        let mut wakes = before(&mut locked);
+        let next = locked.state.next_or_wait(now, ticket, waker, expired, &mut wakes);
+        drop(locked);
         wakes.wake();
         match next {
             Next::Item(item, held) => Poll::Ready(Some((item, held))),
@@ -156,68 +179,71 @@ impl<T> Shared<T> {
     pub(crate) fn drain(&self, most: usize, burst: &mut Burst<T>) -> Discarded<T> {
         let now = self.now();
         let (mut expired, mut wakes) = (Vec::new(), Wakes::default());
-        lock(&self.locked).state.drain(most, now, burst, &mut expired, &mut wakes);
+        self.lock().state.drain(most, now, burst, &mut expired, &mut wakes);
         wakes.wake();
         expired
     }
 
     #[inline]
     pub(crate) fn settle_all(&self, charges: &[Charge], keys: &[u64], fate: Fate) {
-        let wakes = lock(&self.locked).state.settle_all(charges, keys, fate);
+        let wakes = self.lock().state.settle_all(charges, keys, fate);
         wakes.wake();
     }
 
     pub(crate) fn stop_receiving(&self, ticket: Ticket) {
-        let wakes = lock(&self.locked).state.stop_receiving(ticket);
+        let wakes = self.lock().state.stop_receiving(ticket);
         wakes.wake();
     }
 
     #[inline]
     pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        let wakes = lock(&self.locked).state.settle(held, fate);
-        wakes.wake();
-    }
-
-    /// Runs `with` under the lock.
-    pub(crate) fn with<R>(&self, with: impl FnOnce(&mut State<T>) -> R) -> R {
-        with(&mut lock(&self.locked).state)
-    }
-
-    pub(crate) fn close(&self) {
-        let wakes = lock(&self.locked).state.close();
+        let wakes = self.lock().state.settle(held, fate);
         wakes.wake();
     }
 
     pub(crate) fn abandon(&self) -> Discarded<T> {
-        let (items, wakes) = lock(&self.locked).state.abandon();
+        let (items, wakes) = self.lock().state.abandon();
         wakes.wake();
         items
     }
 
     pub(crate) fn poll_abandoned(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        let mut locked = lock(&self.locked);
-        if locked.state.abandoned_or_wait(ticket, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        if self.lock().state.abandoned_or_wait(ticket, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        lock(&self.locked).state.admission.totals()
+        self.lock().state.admission.totals()
+    }
+
+    pub(crate) fn close(&self) {
+        let wakes = self.lock().state.close();
+        wakes.wake();
+    }
+
+    pub(crate) fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
+        let mut locked = self.lock();
+        locked.state.admission.set_limits(limits)?;
+        let wakes = locked.state.wake_senders();
+        drop(locked);
+        wakes.wake();
+        Ok(())
     }
 
     pub(crate) fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
         if !self.has_age_limit {
             return Err(ConfigError::new("max_age", format!("{age:?}"), "a queue that was built with an age limit"));
         }
-        lock(&self.locked).state.max_age = Some(age);
+        self.lock().state.max_age = Some(age);
         Ok(())
     }
 
     pub(crate) fn add_sender(&self) {
-        lock(&self.locked).senders += 1;
+        self.lock().senders += 1;
     }
 
     /// The last sender closes the queue: what is in it is worked off.
     pub(crate) fn remove_sender(&self) {
-        let mut locked = lock(&self.locked);
+        let mut locked = self.lock();
         locked.senders -= 1;
         let wakes = if locked.senders == 0 { locked.state.close() } else { Wakes::default() };
         drop(locked);
@@ -225,12 +251,12 @@ impl<T> Shared<T> {
     }
 
     pub(crate) fn add_receiver(&self) {
-        lock(&self.locked).receivers += 1;
+        self.lock().receivers += 1;
     }
 
     /// The last receiver takes the queue with it: nobody would ever work off what is in it.
     pub(crate) fn remove_receiver(&self) -> Discarded<T> {
-        let mut locked = lock(&self.locked);
+        let mut locked = self.lock();
         locked.receivers -= 1;
         let (items, wakes) =
             if locked.receivers == 0 { locked.state.abandon() } else { (Vec::new(), Wakes::default()) };

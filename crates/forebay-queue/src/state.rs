@@ -67,11 +67,15 @@ pub(crate) struct Held {
 }
 
 /// Tasks to wake once the lock is gone.
+///
+/// An enum, as nearly always there is nobody to wake, or one.
 #[derive(Debug, Default)]
 #[must_use = "a waker that is not woken is a task that sleeps for ever"]
-pub(crate) struct Wakes {
-    one: Option<Waker>,
-    many: Vec<Waker>,
+pub(crate) enum Wakes {
+    #[default]
+    None,
+    One(Waker),
+    Many(Vec<Waker>),
 }
 
 /// What came of asking for an item.
@@ -269,7 +273,7 @@ impl<T> State<T> {
     /// Lets everybody who waits try again, after the limits have changed.
     pub(crate) fn wake_senders(&mut self) -> Wakes {
         let lines = [&mut self.high_senders, &mut self.normal_senders];
-        Wakes { one: None, many: lines.into_iter().flat_map(WaitLine::release_all).collect() }
+        Wakes::Many(lines.into_iter().flat_map(WaitLine::release_all).collect())
     }
 
     /// Waits for room without an item, as `poll_ready` does.
@@ -285,6 +289,20 @@ impl<T> State<T> {
     /// The next item. Those that outlived the age limit at `now` are settled and put into `expired`.
     #[inline]
     pub(crate) fn next(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Next<T> {
+        if self.tracked.is_some() {
+            return self.next_tracked(now, expired, wakes);
+        }
+        match self.lanes.pop() {
+            Some((entry, priority)) => {
+                let (item, held) = self.leave(entry, priority, None);
+                Next::Item(item, held)
+            }
+            None => self.empty(),
+        }
+    }
+
+    #[cold]
+    fn next_tracked(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Next<T> {
         while let Some((entry, priority)) = self.lanes.pop() {
             let tracked = self.tracked.as_mut().and_then(Lanes::pop).map(|(tracked, _)| tracked);
             let entered = tracked.and_then(|tracked| tracked.entered);
@@ -298,10 +316,15 @@ impl<T> State<T> {
             }
             return Next::Item(item, held);
         }
+        self.empty()
+    }
+
+    fn empty(&self) -> Next<T> {
         if self.phase == Phase::Open { Next::Empty } else { Next::End }
     }
 
     /// As [`next`](Self::next), but waits for an item where there is none.
+    #[inline]
     pub(crate) fn next_or_wait(
         &mut self,
         now: Option<Instant>,
@@ -378,7 +401,7 @@ impl<T> State<T> {
     fn settle_charge(&mut self, charge: Charge, fate: Fate) -> Wakes {
         let mut wakes = Wakes::default();
         if self.admission.settle(fate, charge) {
-            wakes.many = self.flushes.release_all();
+            wakes = Wakes::Many(self.flushes.release_all());
         }
         wakes.add(self.wake_sender());
         wakes
@@ -442,13 +465,13 @@ impl<T> State<T> {
             items.push(item);
         }
         wakes.add(self.wake_all());
-        wakes.many.append(&mut self.busy.release_all());
+        wakes.add(Wakes::Many(self.busy.release_all()));
         (items, wakes)
     }
 
     fn wake_all(&mut self) -> Wakes {
         let mut wakes = self.wake_senders();
-        wakes.many.append(&mut self.receivers.release_all());
+        wakes.add(Wakes::Many(self.receivers.release_all()));
         wakes
     }
 
@@ -477,28 +500,41 @@ pub(crate) enum Refused<T> {
 
 impl Wakes {
     #[inline]
-    const fn one(waker: Option<Waker>) -> Self {
-        Self { one: waker, many: Vec::new() }
+    pub(crate) fn one(waker: Option<Waker>) -> Self {
+        waker.map_or(Self::None, Self::One)
     }
 
     #[inline]
-    pub(crate) fn add(&mut self, mut other: Self) {
-        match (&self.one, other.one.take()) {
-            (_, None) => {}
-            (None, waker) => self.one = waker,
-            (Some(_), Some(waker)) => self.many.push(waker),
+    pub(crate) fn add(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::None) => {}
+            (Self::None, other) => *self = other,
+            (_, other) => self.add_many(other),
         }
-        if !other.many.is_empty() {
-            self.many.append(&mut other.many);
+    }
+
+    #[cold]
+    fn add_many(&mut self, other: Self) {
+        let mut all = std::mem::take(self).into_vec();
+        all.append(&mut other.into_vec());
+        *self = Self::Many(all);
+    }
+
+    fn into_vec(self) -> Vec<Waker> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(waker) => vec![waker],
+            Self::Many(wakers) => wakers,
         }
     }
 
     /// Wakes them; call it without a lock.
     #[inline]
     pub(crate) fn wake(self) {
-        if let Some(waker) = self.one {
-            waker.wake();
+        match self {
+            Self::None => {}
+            Self::One(waker) => waker.wake(),
+            Self::Many(wakers) => wakers.into_iter().for_each(Waker::wake),
         }
-        self.many.into_iter().for_each(Waker::wake);
     }
 }

@@ -1,10 +1,10 @@
 //! One name for the locks of the standard library and of loom, so that no logic is written twice.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use std::sync::{Mutex, MutexGuard};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use loom::sync::{Mutex, MutexGuard};
 
 /// Locks `mutex`, also after a panic: no code of a user runs under our locks, so what they guard is whole.
 #[inline]

@@ -39,7 +39,12 @@ impl WaitLine {
     }
 
     /// Leaves the line. `false` if the ticket had been let go already: its turn must be passed on.
+    #[inline]
     pub fn leave(&mut self, ticket: Ticket) -> bool {
+        !self.line.is_empty() && self.remove(ticket)
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> bool {
         match self.line.iter().position(|(waiting, _)| *waiting == ticket) {
             Some(place) => self.line.remove(place).is_some(),
             None => false,
@@ -48,6 +53,7 @@ impl WaitLine {
 
     /// Lets the first in line go; the caller wakes it, outside of any lock.
     #[must_use = "a waker that is not woken is a task that sleeps for ever"]
+    #[inline]
     pub fn release(&mut self) -> Option<Waker> {
         self.line.pop_front().map(|(_, waker)| waker)
     }
@@ -60,6 +66,7 @@ impl WaitLine {
 
     /// Whether nobody waits.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.line.is_empty()
     }

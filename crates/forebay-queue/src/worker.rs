@@ -1,4 +1,11 @@
-use crate::{Abandoned, Evicted, Expired, Panicked, Receiver, future::Reply, shared::Discarded, state::Held};
+use crate::{
+    Abandoned, Panicked,
+    answers::{Answer, Index},
+    job::{Calls, Job},
+    shared::Discarded,
+    state::{Held, Wakes},
+    wait::Ticket,
+};
 use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, SettleByVerdict};
 use pin_project_lite::pin_project;
 use std::{
@@ -6,17 +13,10 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tower_service::Service;
-
-/// A request in a [`Queue`](crate::Queue), and where its answer goes.
-///
-/// It is opaque; a drained queue hands the request back with [`into_request`](Self::into_request).
-pub struct Job<T, Res> {
-    pub(crate) request: T,
-    pub(crate) reply: Option<Reply<Res>>,
-}
 
 pin_project! {
     /// Takes items off a queue and gives them to the inner service, one at a time; a future that ends with the queue.
@@ -41,45 +41,18 @@ pin_project! {
 
 /// The end of the queue, and the item that was taken off it.
 struct Hands<T, Res> {
-    receiver: Receiver<Job<T, Res>>,
+    shared: Arc<Calls<T, Res>>,
+    /// In line for an item.
+    idle: Option<Ticket>,
+    /// Where a worker with an item in flight hears that it is to be let go.
+    busy: Option<Ticket>,
     /// Taken, and waiting for the inner service to be ready.
     next: Option<T>,
-    reply: Option<Reply<Res>>,
+    answer: Option<Index>,
     /// The slot of the item, from when it is taken until it is settled.
     held: Option<Held>,
-}
-
-// === impl Job ===
-
-impl<T, Res> Job<T, Res> {
-    /// The request, as it was offered. Whoever waits for its answer gets the error [`Abandoned`].
-    #[must_use]
-    pub fn into_request(self) -> T {
-        self.request
-    }
-
-    /// The item leaves without having been worked off, and its fate is in the ledger: its caller must know.
-    pub(crate) fn discard(self, reason: DropReason) {
-        let error: BoxError = match reason {
-            DropReason::Evicted => Evicted::new().into(),
-            DropReason::Expired => Expired::new().into(),
-            _ => Abandoned::new(Seen::No).into(),
-        };
-        answer(self.reply, Err(error));
-    }
-}
-
-impl<T: fmt::Debug, Res> fmt::Debug for Job<T, Res> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Job").field(&self.request).finish()
-    }
-}
-
-fn answer<Res>(reply: Option<Reply<Res>>, result: Result<Res, BoxError>) {
-    if let Some(reply) = reply {
-        // Whoever asked may have gone; the item's fate is in the ledger all the same.
-        drop(reply.send(result));
-    }
+    /// Empty but for a moment; kept, so that nothing is dropped on the way.
+    expired: Discarded<Job<T>>,
 }
 
 // === impl Worker ===
@@ -88,8 +61,10 @@ impl<T, S, Se> Worker<T, S, Se>
 where
     S: Service<T>,
 {
-    pub(crate) fn new(inner: S, receiver: Receiver<Job<T, S::Response>>, settle: Se) -> Self {
-        let hands = Hands { receiver, next: None, reply: None, held: None };
+    /// Is one receiver of the queue; its maker has counted it.
+    pub(crate) fn new(inner: S, shared: Arc<Calls<T, S::Response>>, settle: Se) -> Self {
+        let expired = Discarded::new();
+        let hands = Hands { shared, idle: None, busy: None, next: None, answer: None, held: None, expired };
         Self { inner, settle, hands, running: None }
     }
 }
@@ -100,7 +75,8 @@ where
     Se: Clone,
 {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.hands.receiver.clone(), self.settle.clone())
+        self.hands.shared.add_receiver();
+        Self::new(self.inner.clone(), Arc::clone(&self.hands.shared), self.settle.clone())
     }
 }
 
@@ -117,56 +93,56 @@ where
         loop {
             let result = if let Some(running) = this.running.as_mut().as_pin_mut() {
                 // ## Running => (Running | Idle)
-                match isolate(|| running.poll(cx)) {
-                    Ok(Poll::Ready(result)) => Ok(result.map_err(Into::into)),
-                    Ok(Poll::Pending) => {
-                        // CORRECTNESS: registers for the end of the queue only now, when the inner future has
-                        // registered for its own progress.
-                        ready!(this.hands.poll_abandoned(cx));
-                        Err(DropReason::Shutdown)
-                    }
-                    Err(panicked) => Err(panicked),
-                }
+                isolate(|| running.poll(cx).map(|result| Ok(result.map_err(Into::into))))
             } else if this.hands.next.is_some() {
                 // ## Taken => (Taken | Running | Idle): only an item in hand makes the inner service ready, so that an
                 // idle worker reserves nothing there.
-                match isolate(|| this.inner.poll_ready(cx)) {
-                    Ok(Poll::Ready(Ok(()))) => {
-                        let Some(request) = this.hands.next.take() else { continue };
-                        match isolate(|| this.inner.call(request)) {
-                            Ok(running) => {
-                                this.running.set(Some(running));
-                                continue;
-                            }
-                            Err(panicked) => Err(panicked),
-                        }
+                let (inner, next, mut running) = (&mut *this.inner, &mut this.hands.next, this.running.as_mut());
+                isolate(|| match ready!(inner.poll_ready(cx)) {
+                    Err(error) => Poll::Ready(Ok(Err(error.into()))),
+                    Ok(()) => {
+                        let Some(request) = next.take() else { return Poll::Pending };
+                        running.set(Some(inner.call(request)));
+                        let Some(running) = running.as_mut().as_pin_mut() else { return Poll::Pending };
+                        running.poll(cx).map(|result| Ok(result.map_err(Into::into)))
                     }
-                    Ok(Poll::Ready(Err(error))) => Ok(Err(error.into())),
-                    Ok(Poll::Pending) => {
-                        ready!(this.hands.poll_abandoned(cx));
-                        Err(DropReason::Shutdown)
-                    }
-                    Err(panicked) => Err(panicked),
-                }
-            } else if ready!(this.hands.poll_take(cx)) {
+                })
+            } else if ready!(this.hands.poll_take(None, cx)) {
                 // ## Idle => (Idle | Taken | ended)
                 continue;
             } else {
                 return Poll::Ready(());
             };
-            // The inner future goes before its slot is free: in-flight work counts.
-            if isolate(|| this.running.set(None)).is_err() {
-                // It panicked while it was dropped; what it answered before still counts.
+            let result = match result {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    // CORRECTNESS: registers for the end of the queue only now, when the inner service has registered
+                    // for its own progress.
+                    ready!(this.hands.poll_abandoned(cx));
+                    Err(DropReason::Shutdown)
+                }
+            };
+            let (fate, result) = this.hands.fate_of(this.settle, result);
+            // The inner future goes before its slot is free: in-flight work counts. A panic while it is dropped changes
+            // nothing of what it has answered.
+            let _dropped = isolate(|| {
+                this.running.set(None);
+                Poll::Ready(Ok(()))
+            });
+            // ## Idle => (Idle | Taken | ended)
+            if !ready!(this.hands.poll_take(Some((fate, result)), cx)) {
+                return Poll::Ready(());
             }
-            this.hands.finish(this.settle, result);
         }
     }
 }
 
 /// Runs code of the inner service; a panic in it stays with the item.
-fn isolate<R>(run: impl FnOnce() -> R) -> Result<R, DropReason> {
-    // What a panic leaves half done is the inner service's own state, and that of the item, which is gone.
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_reported_by_the_panic_hook| DropReason::Panicked)
+#[inline]
+fn isolate<R>(run: impl FnOnce() -> Poll<Result<R, DropReason>>) -> Poll<Result<R, DropReason>> {
+    // What a panic leaves half done is the inner service's own state, and that of the item, which is gone. The panic
+    // itself was reported by the panic hook.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Poll::Ready(Err(DropReason::Panicked)))
 }
 
 impl<T, S, Se> fmt::Debug for Worker<T, S, Se>
@@ -181,43 +157,72 @@ where
 // === impl Hands ===
 
 impl<T, Res> Hands<T, Res> {
-    /// Takes the next item in hand; `false` at the end of the queue.
-    fn poll_take(&mut self, cx: &Context<'_>) -> Poll<bool> {
-        let mut expired = Discarded::new();
-        let next = self.receiver.poll_next(cx, &mut expired);
-        expired.into_iter().for_each(|job| job.discard(DropReason::Expired));
+    /// Settles and answers what is `done`, and takes the next item in hand, in one step; `false` at the end.
+    #[inline]
+    fn poll_take(&mut self, done: Option<(Fate, Answer<Res>)>, cx: &Context<'_>) -> Poll<bool> {
+        let (held, index) = (self.held.take(), self.answer.take());
+        let mut unwanted = None;
+        let next = self.shared.poll_next(
+            |locked| {
+                let (Some((fate, answer)), Some(held)) = (done, held) else { return Wakes::default() };
+                let mut wakes = locked.state.settle(held, fate);
+                match index.map(|index| (index, answer)) {
+                    None => {}
+                    Some((index, answer)) => match locked.aside.answer(index, answer) {
+                        Ok(waker) => wakes.add(Wakes::one(waker)),
+                        Err(answer) => unwanted = Some(answer),
+                    },
+                }
+                wakes
+            },
+            cx.waker(),
+            &mut self.idle,
+            &mut self.expired,
+        );
+        // Whoever asked has gone; the fate of the item is in the ledger all the same.
+        drop(unwanted);
+        if !self.expired.is_empty() {
+            for job in self.expired.drain(..) {
+                drop(self.shared.discard(job, DropReason::Expired));
+            }
+        }
         let Some((job, held)) = ready!(next) else {
             return Poll::Ready(false);
         };
         self.next = Some(job.request);
-        self.reply = job.reply;
+        self.answer = job.answer;
         self.held = Some(held);
         Poll::Ready(true)
     }
 
     /// Ready when what is in flight is to be let go.
     fn poll_abandoned(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.receiver.poll_abandoned(cx)
+        self.shared.poll_abandoned(cx, &mut self.busy)
     }
 
-    /// The item has met its fate: first the ledger learns it, then the caller.
-    fn finish(&mut self, settle: &impl Settle<Res>, result: Result<Result<Res, BoxError>, DropReason>) {
-        let settled = result.and_then(|result| {
-            let fate = isolate(|| settle.settle(&result, 1).fate_of_one())?;
-            Ok((fate, result))
-        });
-        let (fate, result) = settled.unwrap_or_else(|reason| {
-            let error: BoxError = match reason {
-                DropReason::Panicked => Panicked::new().into(),
-                _ => Abandoned::new(self.seen()).into(),
-            };
-            (Fate::Dropped(reason), Err(error))
-        });
+    /// What the result of the inner service, or the want of one, means for the item and its caller.
+    #[inline]
+    fn fate_of(
+        &mut self,
+        settle: &impl Settle<Res>,
+        result: Result<Result<Res, BoxError>, DropReason>,
+    ) -> (Fate, Result<Res, BoxError>) {
+        let reason = match result {
+            Ok(result) => match isolate(|| Poll::Ready(Ok(settle.settle(&result, 1).fate_of_one()))) {
+                Poll::Ready(Ok(fate)) => {
+                    self.next = None;
+                    return (fate, result);
+                }
+                Poll::Ready(Err(_)) | Poll::Pending => DropReason::Panicked,
+            },
+            Err(reason) => reason,
+        };
+        let error: BoxError = match reason {
+            DropReason::Panicked => Panicked::new().into(),
+            _ => Abandoned::new(self.seen()).into(),
+        };
         self.next = None;
-        if let Some(held) = self.held.take() {
-            self.receiver.settle(held, fate);
-        }
-        answer(self.reply.take(), result);
+        (Fate::Dropped(reason), Err(error))
     }
 
     fn seen(&self) -> Seen {
@@ -228,9 +233,17 @@ impl<T, Res> Hands<T, Res> {
 impl<T, Res> Drop for Hands<T, Res> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.receiver.settle(held, Fate::Dropped(DropReason::Shutdown));
-            answer(self.reply.take(), Err(Abandoned::new(self.seen()).into()));
+            self.shared.settle(held, Fate::Dropped(DropReason::Shutdown));
+            self.shared.answer(self.answer, Err(Abandoned::new(self.seen()).into()));
         }
-        self.receiver.leave().into_iter().for_each(|job| job.discard(DropReason::Shutdown));
+        if let Some(ticket) = self.idle {
+            self.shared.stop_receiving(ticket);
+        }
+        if let Some(ticket) = self.busy {
+            self.shared.lock().state.stop_being_busy(ticket);
+        }
+        for job in self.shared.remove_receiver() {
+            drop(self.shared.discard(job, DropReason::Shutdown));
+        }
     }
 }

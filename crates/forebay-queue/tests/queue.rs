@@ -65,7 +65,7 @@ impl Rig {
         self.seen.lock().unwrap().clone()
     }
 
-    fn handle(&self) -> QueueHandle<forebay_queue::Job<Item, u32>> {
+    fn handle(&self) -> QueueHandle<Item> {
         self.queue.handle()
     }
 
@@ -197,7 +197,7 @@ async fn drain_ends_at_its_deadline_and_says_what_is_left() {
     let start = tokio::time::Instant::now();
     let report = rig.handle().drain(Duration::from_secs(5)).await;
     assert!(start.elapsed() <= Duration::from_millis(5020), "{:?}", start.elapsed());
-    let unsent: Vec<_> = report.unsent.into_iter().map(|job| job.into_request().0).collect();
+    let unsent: Vec<_> = report.unsent.into_iter().map(|(n, _)| n).collect();
     assert_eq!(unsent, [1, 2, 3]);
     assert_eq!((report.totals.pending, report.totals.dropped.get(DropReason::Shutdown)), (0, 4));
 
