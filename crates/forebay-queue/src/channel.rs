@@ -1,9 +1,10 @@
 use crate::{
     Drained, Limits, Offer, Overflow, QueueHandle, Rejected,
     drained::Burst,
+    intake::Held,
     shared::{Setup, Shared},
-    state::{Held, Wakes},
     wait::Ticket,
+    wakes::Wakes,
 };
 use forebay_core::{ConfigError, DropReason, Fate, Priority};
 use std::{

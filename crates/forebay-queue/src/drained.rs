@@ -1,4 +1,4 @@
-use crate::{Charge, lanes::Turn, shared::Shared, state::Entry};
+use crate::{admission::Charge, lanes::Turn, shared::Shared, state::Entry};
 use forebay_core::{DropReason, Fate, Priority};
 use std::{fmt, vec};
 

@@ -79,7 +79,7 @@ impl<T: Send + 'static, Res> Future for ResponseFuture<T, Res> {
                 State::Waits(line) => {
                     this.state = match ready!(line.poll(cx)) {
                         Ok(expected) => State::Accepted(expected),
-                        Err(rejected) => State::Rejected(Some(rejected.map(|job| job.request))),
+                        Err(rejected) => State::Rejected(Some(rejected)),
                     };
                 }
             }
@@ -129,7 +129,7 @@ impl<T, Res> Drop for Expected<T, Res> {
 // === impl InLine ===
 
 impl<T, Res> InLine<T, Res> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, Rejected<Job<T>>>> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, Rejected<T>>> {
         let shared = &self.expected.shared;
         let entered = ready!(shared.poll_offer(cx, &mut self.offer, &mut self.ticket));
         let index = self.expected.index.take();
@@ -139,7 +139,7 @@ impl<T, Res> InLine<T, Res> {
                 if let Some(index) = index {
                     shared.lock().aside.cancel(index);
                 }
-                Poll::Ready(Err(rejected))
+                Poll::Ready(Err(rejected.map(|job| job.request)))
             }
         }
     }

@@ -1,4 +1,4 @@
-use crate::{Epoch, Limits, shared::Shared, wait::Ticket};
+use crate::{Limits, admission::Epoch, shared::Shared, wait::Ticket};
 use forebay_core::{ConfigError, Totals};
 use std::{
     fmt,
@@ -20,7 +20,7 @@ pub struct QueueHandle<T> {
 pub struct DrainReport<T> {
     /// The ledger when the drain ended.
     pub totals: Totals,
-    /// The items that were still queued; they count as dropped by shutdown.
+    /// The items that were not worked off, as far as they could be recovered; they count as dropped by shutdown.
     pub unsent: Vec<T>,
 }
 
@@ -32,19 +32,39 @@ pub struct Flush<T> {
     ticket: Option<Ticket>,
 }
 
-/// What a handle does with a queue, whatever else stands under its lock.
-pub(crate) trait Control<T>: Send + Sync {
+/// What a [`QueueHandle`] does with a queue or a batch, whatever stands under its lock.
+pub trait Control<T>: Send + Sync {
+    /// The ledger.
     fn totals(&self) -> Totals;
+    /// Items that wait, without those in flight.
     fn queued(&self) -> usize;
+    /// Bytes held, in flight included.
     fn bytes(&self) -> usize;
+    /// The larger of the shares of items and of bytes.
     fn fullness(&self) -> f64;
+    /// Changes the limits, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When a knob is out of its range.
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError>;
+    /// Changes the age limit, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there is none to change.
     fn set_max_age(&self, age: Duration) -> Result<(), ConfigError>;
+    /// From now on nothing enters.
     fn close(&self);
-    /// Nothing is worked off any more: the items, whose callers have been told.
+    /// From now on nothing is worked off: the items that were queued, whose callers have been told.
     fn abandon(&self) -> Vec<T>;
-    fn end_epoch(&self) -> Epoch;
+    /// Items that were let go after [`abandon`](Self::abandon), where they could be recovered.
+    fn recovered(&self) -> Vec<T>;
+    /// Ends the epoch, and with it sends what only waits for company.
+    fn flush(&self) -> Epoch;
+    /// Whether all up to `epoch` is settled; waits with `waker` if not.
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool;
+    /// A flush goes away.
     fn stop_flushing(&self, ticket: Ticket);
 }
 
@@ -54,7 +74,9 @@ const LET_GO: Duration = Duration::from_millis(20);
 // === impl QueueHandle ===
 
 impl<T> QueueHandle<T> {
-    pub(crate) fn new(control: Arc<dyn Control<T>>) -> Self {
+    /// A handle to an intake.
+    #[must_use]
+    pub fn new(control: Arc<dyn Control<T>>) -> Self {
         Self { control }
     }
 
@@ -107,7 +129,7 @@ impl<T> QueueHandle<T> {
 
     /// Waits until every item that entered before this call has a fate.
     pub fn flush(&self) -> Flush<T> {
-        Flush { control: Arc::clone(&self.control), epoch: self.control.end_epoch(), ticket: None }
+        Flush { control: Arc::clone(&self.control), epoch: self.control.flush(), ticket: None }
     }
 
     /// Closes the queue and waits until it is worked off, for `deadline` at most.
@@ -126,6 +148,7 @@ impl<T> QueueHandle<T> {
             unsent = self.control.abandon();
             // Whether or not it is let go in time, the totals say what is still pending.
             let _late = tokio::time::timeout(LET_GO, self.flush()).await;
+            unsent.extend(self.control.recovered());
         }
         DrainReport { totals: self.totals(), unsent }
     }
@@ -192,11 +215,11 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
     }
 
     fn bytes(&self) -> usize {
-        self.lock().state.admission.bytes()
+        self.lock().state.intake.admission.bytes()
     }
 
     fn fullness(&self) -> f64 {
-        self.lock().state.admission.fullness()
+        self.lock().state.intake.admission.fullness()
     }
 
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
@@ -215,15 +238,20 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
         A::discard(self, self.abandon())
     }
 
-    fn end_epoch(&self) -> Epoch {
-        self.lock().state.flush()
+    fn recovered(&self) -> Vec<T> {
+        // A worker gives its item to the inner service, and cannot have it back.
+        Vec::new()
+    }
+
+    fn flush(&self) -> Epoch {
+        self.lock().state.intake.admission.end_epoch()
     }
 
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        self.lock().state.flushed_or_wait(epoch, ticket, waker)
+        self.lock().state.intake.flushed_or_wait(epoch, ticket, waker)
     }
 
     fn stop_flushing(&self, ticket: Ticket) {
-        self.lock().state.stop_flushing(ticket);
+        self.lock().state.intake.stop_flushing(ticket);
     }
 }

@@ -1,6 +1,7 @@
 use crate::{
-    Describe, Description, Limits, Overflow, Queue, Worker,
+    Limits, Overflow, Queue, Worker,
     answers::Answers,
+    describe::{AllNormal, Describe, Description, PriorityOf},
     shared::{Setup, Shared},
 };
 use forebay_core::{BoxError, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, SizeOf, Unkeyed, Weigh};
@@ -32,7 +33,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct QueueBuilder<T, W = SizeOf, P = crate::AllNormal, K = Unkeyed, Se = SettleByVerdict> {
+pub struct QueueBuilder<T, W = SizeOf, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
     setup: Setup,
     workers: NonZeroUsize,
     description: Description<W, P, K>,
@@ -178,7 +179,7 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     pub fn build(self) -> Result<QueueLayer<T, Se>, ConfigError>
     where
         W: Weigh<T> + Send + Sync + 'static,
-        P: crate::PriorityOf<T> + Send + Sync + 'static,
+        P: PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
         let Self { mut setup, workers, description, settle, .. } = self;

@@ -8,6 +8,7 @@ mod describe;
 mod drained;
 pub mod future;
 mod handle;
+mod intake;
 mod job;
 mod lanes;
 mod layer;
@@ -22,22 +23,32 @@ mod shared;
 mod state;
 mod sync;
 mod wait;
+mod wakes;
 mod worker;
 
 pub use self::{
-    admission::{Admission, Charge, Epoch},
     channel::{Channel, Received, Receiver, Sender, Sending, Slot, channel},
-    describe::{AllNormal, Describe, Description, PriorityOf},
     drained::Drained,
     future::ResponseFuture,
     handle::{DrainReport, Flush, QueueHandle},
-    lanes::Turn,
     layer::{QueueBuilder, QueueLayer},
     limits::Limits,
     offer::Offer,
     overflow::Overflow,
     rejected::{Abandoned, Evicted, Expired, Panicked, Rejected},
     service::Queue,
-    wait::{Ticket, WaitLine},
     worker::Worker,
 };
+
+/// The parts of a queue that are pure state, for whoever builds an intake of another shape; `forebay-batch` does.
+pub mod parts {
+    pub use crate::{
+        admission::{Admission, Charge, Epoch},
+        describe::{AllNormal, Describe, Description, PriorityOf},
+        handle::Control,
+        intake::{Candidate, Held, Intake, NotNow, Phase},
+        lanes::Turn,
+        wait::{Ticket, WaitLine},
+        wakes::Wakes,
+    };
+}

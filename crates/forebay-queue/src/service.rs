@@ -1,6 +1,7 @@
 use crate::{
-    Describe, Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
+    Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
     answers::Index,
+    describe::Describe,
     job::{Calls, Job},
     wait::Ticket,
 };
@@ -102,7 +103,7 @@ impl<T, Res> Queue<T, Res> {
     #[cold]
     fn offer_call_at_limit(&self, offer: Offer<T>) -> ResponseFuture<T, Res> {
         let Some(index) = self.shared.lock().aside.expect() else {
-            self.shared.lock().state.admission.refuse(DropReason::Full, 1);
+            self.shared.lock().state.intake.admission.refuse(DropReason::Full, 1);
             return ResponseFuture::rejected(Rejected::new(offer.into_item(), DropReason::Full));
         };
         let offer = offer.map(|request| Job { request, answer: Some(index) });

@@ -1,9 +1,12 @@
 use crate::{
-    Admission, Charge, Limits, Offer, Overflow, Rejected,
+    Limits, Offer, Overflow, Rejected,
+    admission::{Admission, Charge},
     drained::Burst,
-    state::{Held, Next, Refused, State, Wakes},
+    intake::{Held, Intake},
+    state::{Next, Refused, State},
     sync::{Mutex, MutexGuard, lock},
     wait::Ticket,
+    wakes::Wakes,
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use std::{
@@ -48,7 +51,7 @@ impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
     pub(crate) fn new(setup: Setup, aside: A) -> Result<Self, ConfigError> {
         let Setup { limits, overflow, max_age, fair_shares } = setup;
-        let state = State::new(Admission::new(&limits)?, overflow, max_age, fair_shares);
+        let state = State::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
         let locked = Locked { state, aside, senders: 1, receivers: 1 };
         Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
     }
@@ -124,7 +127,7 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        let waited = self.lock().state.wait_for_room(ticket.take(), cx.waker());
+        let waited = self.lock().state.intake.wait_for_room(ticket.take(), cx.waker());
         match waited {
             Ok(wakes) => {
                 wakes.wake();
@@ -138,7 +141,7 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        let wakes = self.lock().state.stop_waiting(ticket, priority);
+        let wakes = self.lock().state.intake.stop_waiting(ticket, priority);
         wakes.wake();
     }
 
@@ -197,7 +200,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        let wakes = self.lock().state.settle(held, fate);
+        let wakes = self.lock().state.intake.settle(held, fate);
         wakes.wake();
     }
 
@@ -212,7 +215,7 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.lock().state.admission.totals()
+        self.lock().state.intake.admission.totals()
     }
 
     pub(crate) fn close(&self) {
@@ -222,8 +225,8 @@ impl<T, A> Shared<T, A> {
 
     pub(crate) fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
         let mut locked = self.lock();
-        locked.state.admission.set_limits(limits)?;
-        let wakes = locked.state.wake_senders();
+        locked.state.intake.admission.set_limits(limits)?;
+        let wakes = locked.state.intake.wake_senders();
         drop(locked);
         wakes.wake();
         Ok(())

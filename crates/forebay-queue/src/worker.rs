@@ -1,10 +1,11 @@
 use crate::{
     Abandoned, Panicked,
     answers::{Answer, Index},
+    intake::Held,
     job::{Calls, Job},
     shared::Discarded,
-    state::{Held, Wakes},
     wait::Ticket,
+    wakes::Wakes,
 };
 use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, SettleByVerdict};
 use pin_project_lite::pin_project;
@@ -165,7 +166,7 @@ impl<T, Res> Hands<T, Res> {
         let next = self.shared.poll_next(
             |locked| {
                 let (Some((fate, answer)), Some(held)) = (done, held) else { return Wakes::default() };
-                let mut wakes = locked.state.settle(held, fate);
+                let mut wakes = locked.state.intake.settle(held, fate);
                 match index.map(|index| (index, answer)) {
                     None => {}
                     Some((index, answer)) => match locked.aside.answer(index, answer) {

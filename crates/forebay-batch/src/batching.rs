@@ -1,0 +1,124 @@
+use forebay_core::ConfigError;
+use std::time::Duration;
+
+/// When a batch closes, and how many are under way.
+///
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`max_items`](Self::max_items) | 512 | 1 to 2^32 - 1 |
+/// | [`max_bytes`](Self::max_bytes) | 4 MiB | 1 and more |
+/// | [`max_age`](Self::max_age) | 5 s | above zero |
+/// | [`max_in_flight`](Self::max_in_flight) | 1 | 1 and more |
+/// | [`close_on_high`](Self::close_on_high) | off | |
+///
+/// 512 and 5 s are those of OpenTelemetry's [batch processor].
+///
+/// [batch processor]: https://opentelemetry.io/docs/specs/otel/trace/sdk/#batching-processor
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    pub(crate) max_items: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) max_age: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) close_on_high: bool,
+}
+
+// === impl Batching ===
+
+impl Batching {
+    /// The defaults of the table above.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_items: 512,
+            max_bytes: 4 << 20,
+            max_age: Duration::from_secs(5),
+            max_in_flight: 1,
+            close_on_high: false,
+        }
+    }
+
+    /// The most items of one batch. It closes when it holds so many.
+    #[must_use]
+    pub const fn max_items(mut self, items: usize) -> Self {
+        self.max_items = items;
+        self
+    }
+
+    /// The most bytes of one batch, as `Weigh` counts them. It closes before an item that would go above.
+    ///
+    /// An item that alone is heavier makes a batch of its own.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// How long the first item of a batch waits for company.
+    ///
+    /// It is measured from when the worker first sees the batch, which is one wake-up after the item came: handing an item
+    /// over reads no clock.
+    #[must_use]
+    pub const fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// How many batches are with the inner service at a time; 1 is single flight, and keeps their order.
+    #[must_use]
+    pub const fn max_in_flight(mut self, batches: usize) -> Self {
+        self.max_in_flight = batches;
+        self
+    }
+
+    /// Closes the batch on each item of high priority.
+    #[must_use]
+    pub const fn close_on_high(mut self, close: bool) -> Self {
+        self.close_on_high = close;
+        self
+    }
+
+    /// Checks every knob.
+    ///
+    /// # Errors
+    ///
+    /// The first knob whose value is outside of the table above.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let Self { max_items, max_bytes, max_age, max_in_flight, .. } = *self;
+        if max_items == 0 || u32::try_from(max_items).is_err() {
+            return Err(ConfigError::new("max_items", max_items, "1 to 2^32 - 1"));
+        }
+        if max_bytes == 0 {
+            return Err(ConfigError::new("max_bytes", max_bytes, "1 and more"));
+        }
+        if max_age.is_zero() {
+            return Err(ConfigError::new("max_age", "0s", "above zero"));
+        }
+        if max_in_flight == 0 {
+            return Err(ConfigError::new("max_in_flight", max_in_flight, "1 and more"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_knob_is_refused_by_name() {
+        let knob = |batching: Batching| batching.validate().unwrap_err().knob();
+        assert_eq!(knob(Batching::new().max_items(0)), "max_items");
+        assert_eq!(knob(Batching::new().max_items(usize::MAX)), "max_items");
+        assert_eq!(knob(Batching::new().max_bytes(0)), "max_bytes");
+        assert_eq!(knob(Batching::new().max_age(Duration::ZERO)), "max_age");
+        assert_eq!(knob(Batching::new().max_in_flight(0)), "max_in_flight");
+        assert!(Batching::new().validate().is_ok());
+    }
+}

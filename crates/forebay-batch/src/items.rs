@@ -1,0 +1,93 @@
+use std::{fmt, ops::Deref, ops::Range, sync::Arc};
+
+/// The items of a batch, shared: cheap to clone, and a slice to read.
+///
+/// An inner service that takes `Items<T>` instead of `Vec<T>` leaves them with the batch, so that a batch that failed can
+/// be sent again, split, or handed back. It should drop its clone when it is done reading.
+pub struct Items<T> {
+    all: Arc<Vec<T>>,
+    range: Range<usize>,
+}
+
+// === impl Items ===
+
+impl<T> Items<T> {
+    /// All of `items`.
+    #[must_use]
+    pub fn new(items: Vec<T>) -> Self {
+        let range = 0..items.len();
+        Self { all: Arc::new(items), range }
+    }
+
+    /// The first `at` items, and the rest; both share the memory of all.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        let middle = (self.range.start + at).min(self.range.end);
+        let left = Self { all: Arc::clone(&self.all), range: self.range.start..middle };
+        let right = Self { all: self.all, range: middle..self.range.end };
+        (left, right)
+    }
+
+    /// The items by themselves.
+    ///
+    /// # Errors
+    ///
+    /// The same `Items`, while a clone of them is alive.
+    pub fn into_vec(self) -> Result<Vec<T>, Self> {
+        let range = self.range;
+        match Arc::try_unwrap(self.all) {
+            Ok(mut items) => {
+                if range != (0..items.len()) {
+                    items.truncate(range.end);
+                    items.drain(..range.start);
+                }
+                Ok(items)
+            }
+            Err(all) => Err(Self { all, range }),
+        }
+    }
+}
+
+impl<T> Deref for Items<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.all.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl<T> Clone for Items<T> {
+    fn clone(&self) -> Self {
+        Self { all: Arc::clone(&self.all), range: self.range.clone() }
+    }
+}
+
+impl<T> From<Vec<T>> for Items<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self::new(items)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_share_the_memory_and_the_last_one_gets_it() {
+        let (left, right) = Items::new((0..5).collect()).split_at(2);
+        assert_eq!((&*left, &*right), (&[0, 1][..], &[2, 3, 4][..]));
+        let right = right.into_vec().unwrap_err();
+        drop(left);
+        let (middle, last) = right.split_at(1);
+        drop(last);
+        assert_eq!(middle.into_vec().unwrap(), [2]);
+        let (none, all) = Items::new(vec![1]).split_at(0);
+        assert!(none.is_empty());
+        assert_eq!(all.len(), 1);
+    }
+}

@@ -1,0 +1,275 @@
+use crate::{
+    Overflow,
+    admission::{Admission, Charge, Epoch},
+    wait::{Ticket, WaitLine},
+    wakes::Wakes,
+};
+use forebay_core::{DropReason, Fate, Priority};
+use std::task::Waker;
+
+/// The door of a queue or a batch: who enters, who waits before it, and what is told to whom. Pure state.
+///
+/// What is behind the door, and in which order it leaves, is its owner's. Nothing of a user runs in here: wakers to be
+/// woken are handed out, so that it happens after the lock is gone.
+#[derive(Debug)]
+pub struct Intake {
+    /// Limits, slots and ledger.
+    pub admission: Admission,
+    phase: Phase,
+    overflow: Overflow,
+    /// Senders that found no room.
+    high_senders: WaitLine,
+    normal_senders: WaitLine,
+    /// Flushes that are not over.
+    flushes: WaitLine,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Items enter and leave.
+    Open,
+    /// Nothing enters; what is here is worked off.
+    Closed,
+    /// Nothing is worked off either; what is in flight is to be let go.
+    Abandoned,
+}
+
+/// An item at the door, without the item.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Its weight.
+    pub bytes: usize,
+    /// Its lane.
+    pub priority: Priority,
+    /// Its fair-share key, if shares are kept.
+    pub key: Option<u64>,
+}
+
+/// What an item that left still holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Its slot.
+    pub charge: Charge,
+    /// Whose fair share it is.
+    pub key: Option<u64>,
+}
+
+/// Why a candidate that may wait did not enter.
+#[derive(Debug)]
+pub enum NotNow {
+    /// It waits in line, with this ticket.
+    Waits(Ticket),
+    /// It is refused, and the refusal is counted; its turn was passed on.
+    Refused(DropReason, Wakes),
+}
+
+// === impl Intake ===
+
+impl Intake {
+    /// An open door.
+    #[must_use]
+    pub const fn new(admission: Admission, overflow: Overflow) -> Self {
+        Self {
+            admission,
+            phase: Phase::Open,
+            overflow,
+            high_senders: WaitLine::new(),
+            normal_senders: WaitLine::new(),
+            flushes: WaitLine::new(),
+        }
+    }
+
+    /// How far the end has come.
+    #[inline]
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Lets `candidate` in if there is room; a refusal is not counted.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it may not enter now.
+    #[inline]
+    pub fn admit(&mut self, candidate: Candidate) -> Result<Epoch, DropReason> {
+        if self.phase != Phase::Open {
+            return Err(DropReason::Shutdown);
+        }
+        self.admission.admit(candidate.bytes, candidate.priority, candidate.key)
+    }
+
+    /// Lets `candidate` in, making room with `evict` where the overflow policy says so, or counts its refusal.
+    ///
+    /// `evictable` is how many bytes could be freed, `evict` frees the oldest item of normal priority.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it was refused.
+    pub fn admit_or_evict(
+        &mut self,
+        candidate: Candidate,
+        evictable: usize,
+        mut evict: impl FnMut() -> Option<Held>,
+    ) -> Result<(Epoch, Wakes), DropReason> {
+        let reason = match self.admit(candidate) {
+            Ok(epoch) => return Ok((epoch, Wakes::None)),
+            Err(reason) => reason,
+        };
+        let passes = matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes);
+        // Dropping what is there must not be for nothing: the item has to fit once all that may go is gone.
+        if self.overflow == Overflow::DropOldest && passes && self.admission.would_fit(candidate.bytes, evictable) {
+            let mut wakes = Wakes::None;
+            while let Some(held) = evict() {
+                wakes.add(self.settle(held, Fate::Dropped(DropReason::Evicted)));
+                if let Ok(epoch) = self.admit(candidate) {
+                    return Ok((epoch, wakes));
+                }
+            }
+            // Only reached when high priority and work in flight fill the queue by themselves; nobody waits in line
+            // under this policy, and a flush has to know.
+            wakes.add(Wakes::Many(self.flushes.release_all()));
+            wakes.wake();
+        }
+        self.admission.refuse(reason, 1);
+        Err(reason)
+    }
+
+    /// Lets `candidate` in if there is room and nobody waits in line before it.
+    #[must_use]
+    pub fn admit_unless_wait(&mut self, candidate: Candidate) -> Option<Epoch> {
+        if self.line(candidate.priority).is_empty() { self.admit(candidate).ok() } else { None }
+    }
+
+    /// Lets `candidate` in, or lets it wait in line.
+    ///
+    /// # Errors
+    ///
+    /// When it waits, or is refused for a reason that does not pass.
+    pub fn admit_or_wait(
+        &mut self,
+        candidate: Candidate,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+    ) -> Result<(Epoch, Wakes), NotNow> {
+        // Who comes anew does not overtake who waits.
+        let waits_behind = ticket.is_none() && self.phase == Phase::Open && !self.line(candidate.priority).is_empty();
+        let reason = if waits_behind && !self.admission.is_too_large(candidate.bytes) {
+            DropReason::Full
+        } else {
+            match self.admit(candidate) {
+                // CORRECTNESS: one item that left may make room for several; each that enters wakes the next.
+                Ok(epoch) => return Ok((epoch, self.wake_sender())),
+                Err(reason) => reason,
+            }
+        };
+        match reason {
+            DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => {
+                Err(NotNow::Waits(self.line(candidate.priority).wait(ticket, waker)))
+            }
+            _ => {
+                self.admission.refuse(reason, 1);
+                // CORRECTNESS: whoever was let go and cannot use the turn passes it on.
+                Err(NotNow::Refused(reason, self.wake_sender()))
+            }
+        }
+    }
+
+    /// A sender that waited goes away.
+    pub fn stop_waiting(&mut self, ticket: Ticket, priority: Priority) -> Wakes {
+        if self.line(priority).leave(ticket) { Wakes::None } else { self.wake_sender() }
+    }
+
+    /// Waits for room without an item, as `poll_ready` does.
+    ///
+    /// # Errors
+    ///
+    /// The ticket with which it waits.
+    pub fn wait_for_room(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Result<Wakes, Ticket> {
+        if self.phase != Phase::Open || self.admission.has_room(0, Priority::High) {
+            // CORRECTNESS: the room is only seen, not taken; the next may see it too.
+            let was_waiting = ticket.is_none_or(|ticket| self.high_senders.leave(ticket));
+            return Ok(if was_waiting { Wakes::None } else { self.wake_sender() });
+        }
+        Err(self.high_senders.wait(ticket, waker))
+    }
+
+    /// Lets everybody who waits try again, after the limits have changed.
+    pub fn wake_senders(&mut self) -> Wakes {
+        let lines = [&mut self.high_senders, &mut self.normal_senders];
+        Wakes::Many(lines.into_iter().flat_map(WaitLine::release_all).collect())
+    }
+
+    fn line(&mut self, priority: Priority) -> &mut WaitLine {
+        match priority {
+            Priority::High => &mut self.high_senders,
+            Priority::Normal => &mut self.normal_senders,
+        }
+    }
+
+    /// Lets the next sender try, if there may be room for it.
+    #[inline]
+    fn wake_sender(&mut self) -> Wakes {
+        if self.high_senders.is_empty() && self.normal_senders.is_empty() {
+            return Wakes::None;
+        }
+        let line = if !self.high_senders.is_empty() && self.admission.has_room(0, Priority::High) {
+            &mut self.high_senders
+        } else if self.admission.has_room(0, Priority::Normal) {
+            &mut self.normal_senders
+        } else {
+            return Wakes::None;
+        };
+        Wakes::one(line.release())
+    }
+
+    /// Counts the fate of an item that left, and frees its slot.
+    #[inline]
+    pub fn settle(&mut self, held: Held, fate: Fate) -> Wakes {
+        if let Some(key) = held.key {
+            self.admission.free_share(key);
+        }
+        self.settle_charge(held.charge, fate)
+    }
+
+    /// As [`settle`](Self::settle), for any number of items that left together, whose shares are freed apart.
+    #[inline]
+    pub fn settle_charge(&mut self, charge: Charge, fate: Fate) -> Wakes {
+        let mut wakes = Wakes::None;
+        if self.admission.settle(fate, charge) {
+            wakes = Wakes::Many(self.flushes.release_all());
+        }
+        wakes.add(self.wake_sender());
+        wakes
+    }
+
+    /// Whether everything up to `epoch` is settled; waits for it if not.
+    pub fn flushed_or_wait(&mut self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+        if self.admission.is_settled(epoch) {
+            if let Some(ticket) = ticket.take() {
+                self.flushes.leave(ticket);
+            }
+            return true;
+        }
+        *ticket = Some(self.flushes.wait(ticket.take(), waker));
+        false
+    }
+
+    /// A flush goes away.
+    pub fn stop_flushing(&mut self, ticket: Ticket) {
+        self.flushes.leave(ticket);
+    }
+
+    /// From now on nothing enters.
+    pub fn close(&mut self) -> Wakes {
+        self.phase = self.phase.max(Phase::Closed);
+        self.wake_senders()
+    }
+
+    /// From now on nothing enters, and nothing is worked off.
+    pub fn abandon(&mut self) -> Wakes {
+        self.phase = Phase::Abandoned;
+        self.wake_senders()
+    }
+}

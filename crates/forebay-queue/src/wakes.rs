@@ -1,0 +1,61 @@
+use std::task::Waker;
+
+/// Tasks to wake once the lock is gone.
+///
+/// An enum, as nearly always there is nobody to wake, or one.
+#[derive(Debug, Default)]
+#[must_use = "a waker that is not woken is a task that sleeps for ever"]
+pub enum Wakes {
+    /// Nobody.
+    #[default]
+    None,
+    /// One task.
+    One(Waker),
+    /// Any number of tasks.
+    Many(Vec<Waker>),
+}
+
+// === impl Wakes ===
+
+impl Wakes {
+    /// The task behind `waker`, if there is one.
+    #[inline]
+    pub fn one(waker: Option<Waker>) -> Self {
+        waker.map_or(Self::None, Self::One)
+    }
+
+    /// And those of `other`.
+    #[inline]
+    pub fn add(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::None) => {}
+            (Self::None, other) => *self = other,
+            (_, other) => self.add_many(other),
+        }
+    }
+
+    #[cold]
+    fn add_many(&mut self, other: Self) {
+        let mut all = std::mem::take(self).into_vec();
+        all.append(&mut other.into_vec());
+        *self = Self::Many(all);
+    }
+
+    fn into_vec(self) -> Vec<Waker> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(waker) => vec![waker],
+            Self::Many(wakers) => wakers,
+        }
+    }
+
+    /// Wakes them; call it without a lock.
+    #[inline]
+    pub fn wake(self) {
+        match self {
+            Self::None => {}
+            Self::One(waker) => waker.wake(),
+            Self::Many(wakers) => wakers.into_iter().for_each(Waker::wake),
+        }
+    }
+}
