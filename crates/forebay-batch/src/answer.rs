@@ -80,4 +80,3 @@ impl<Res> Answer<Res> for Fates {
         Ok(fate)
     }
 }
-

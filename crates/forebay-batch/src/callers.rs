@@ -38,10 +38,7 @@ impl<A> Replies<A> {
     /// Fetches the answer in `slot`.
     pub(crate) fn poll(&self, slot: u32, waker: &Waker) -> Poll<Result<A, BoxError>> {
         let mut slots = self.lock();
-        let Some(slot) = slots.get_mut(slot as usize) else {
-            debug_assert!(false, "a slot that was never opened");
-            return Poll::Pending;
-        };
+        let slot = open(&mut slots, slot);
         match slot {
             Slot::Expected(Some(known)) => known.clone_from(waker),
             Slot::Expected(none) => *none = Some(waker.clone()),
@@ -58,8 +55,17 @@ impl<A> Replies<A> {
     /// Nobody waits for `slot` any more.
     pub(crate) fn forget(&self, slot: u32) {
         // Bound to a name, so that an answer that is here already is dropped without the lock.
-        let _unwanted = self.lock().get_mut(slot as usize).map(|slot| mem::replace(slot, Slot::Over));
+        let _unwanted = mem::replace(open(&mut self.lock(), slot), Slot::Over);
     }
+}
+
+/// The slot, which may be looked at for the first time.
+fn open<A>(slots: &mut Vec<Slot<A>>, slot: u32) -> &mut Slot<A> {
+    let slot = slot as usize;
+    if slots.len() <= slot {
+        slots.resize_with(slot + 1, || Slot::Expected(None));
+    }
+    &mut slots[slot]
 }
 
 // === impl Callers ===
@@ -70,15 +76,27 @@ impl<A> Callers<A> {
         Self { replies: Arc::new(Replies { slots: Mutex::default() }), at: Vec::new() }
     }
 
-    /// A caller for the item at `item`, which comes after those of all callers before.
+    /// A caller for the item at `item`, which comes after those of all callers before. Takes no lock: the slot opens
+    /// when somebody looks at it.
     #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 items")]
     pub(crate) fn add(&mut self, item: usize) -> (Arc<Replies<A>>, u32) {
-        let mut slots = self.replies.lock();
-        let slot = slots.len() as u32;
-        slots.push(Slot::Expected(None));
-        drop(slots);
+        let slot = self.at.len() as u32;
         self.at.push((item as u32, slot));
         (Arc::clone(&self.replies), slot)
+    }
+
+    /// The first `items` items are gone, and with them their callers, who hear `error`.
+    pub(crate) fn remove_first(&mut self, items: usize, error: impl Fn() -> BoxError) {
+        self.answer(|item| (item < items).then(|| Err(error())));
+        self.at.retain_mut(|(item, _)| match (*item as usize).checked_sub(items) {
+            Some(place) => {
+                #[expect(clippy::cast_possible_truncation, reason = "smaller than before")]
+                let place = place as u32;
+                *item = place;
+                true
+            }
+            None => false,
+        });
     }
 
     /// Puts the answers of those whose item `answer` has one for into their slots, and wakes them.
@@ -91,13 +109,17 @@ impl<A> Callers<A> {
         let mut unwanted = Vec::new();
         let mut slots = self.replies.lock();
         for (slot, answer) in answers {
-            match slots.get_mut(slot as usize) {
-                Some(slot @ Slot::Expected(_)) => {
-                    if let Slot::Expected(Some(waker)) = mem::replace(slot, Slot::Here(answer)) {
-                        wakers.push(waker);
-                    }
+            let slot = open(&mut slots, slot);
+            match mem::replace(slot, Slot::Over) {
+                Slot::Expected(waker) => {
+                    *slot = Slot::Here(answer);
+                    wakers.extend(waker);
                 }
-                _ => unwanted.push(answer),
+                Slot::Over => unwanted.push(answer),
+                Slot::Here(first) => {
+                    debug_assert!(false, "an item is answered once");
+                    *slot = Slot::Here(first);
+                }
             }
         }
         drop(slots);
@@ -131,5 +153,53 @@ impl<A> Callers<A> {
             *item = places.get(index).copied().unwrap_or_default();
             keep.get(index).copied().unwrap_or(false)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(replies: &Replies<usize>, slots: &[u32]) -> Vec<Option<usize>> {
+        let poll = |slot: &u32| match replies.poll(*slot, Waker::noop()) {
+            Poll::Ready(answer) => Some(answer.unwrap()),
+            Poll::Pending => None,
+        };
+        slots.iter().map(poll).collect()
+    }
+
+    #[test]
+    fn each_caller_hears_of_its_own_item_however_the_lot_is_cut() {
+        let mut callers = Callers::new();
+        let (replies, _) = callers.add(0);
+        [2, 3, 5].into_iter().for_each(|item| drop(callers.add(item)));
+        let (left, mut right) = callers.split_at(3);
+        left.answer(|item| Some(Ok(item)));
+        assert_eq!(answers(&replies, &[0, 1, 2, 3]), [Some(0), Some(2), None, None]);
+        // Items 3, 4, 5 of the first lot are 0, 1, 2 of this one; the middle one leaves.
+        right.retain(&[true, false, true]);
+        right.answer(|item| Some(Ok(10 + item)));
+        assert_eq!(answers(&replies, &[2, 3]), [Some(10), Some(11)]);
+    }
+
+    #[test]
+    fn who_is_evicted_hears_of_it_and_the_rest_closes_ranks() {
+        let mut callers = Callers::new();
+        let (replies, _) = callers.add(0);
+        callers.add(1);
+        callers.remove_first(1, || "gone".into());
+        assert!(matches!(replies.poll(0, Waker::noop()), Poll::Ready(Err(_))));
+        callers.answer(|item| Some(Ok(item)));
+        assert_eq!(answers(&replies, &[1]), [Some(0)]);
+    }
+
+    #[test]
+    fn a_forgotten_answer_is_dropped() {
+        let mut callers = Callers::new();
+        let (replies, slot) = callers.add(0);
+        replies.forget(slot);
+        let answer = Arc::new(7);
+        callers.answer(|_| Some(Ok(Arc::clone(&answer))));
+        assert_eq!(Arc::strong_count(&answer), 1);
     }
 }

@@ -1,1 +1,41 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answer;
+mod batching;
+mod builder;
+mod callers;
+mod delivery;
+mod describe;
+mod desk;
+mod error;
+mod fates;
+mod flight;
+pub mod future;
+mod handle;
+mod items;
+mod layer;
+mod lot;
+mod open;
+mod pack;
+mod recovery;
+mod service;
+mod shared;
+mod split;
+mod state;
+mod trouble;
+mod worker;
+
+pub use self::{
+    answer::{Answer, Fates, Scattered, Shared},
+    batching::Batching,
+    builder::BatchBuilder,
+    error::{BatchFailed, NotReady, Unanswered},
+    future::{Emit, ResponseFuture},
+    handle::BatchHandle,
+    items::Items,
+    layer::BatchLayer,
+    pack::{ByValue, Kept, Pack},
+    service::Batch,
+    worker::Worker,
+};

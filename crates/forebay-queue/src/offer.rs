@@ -1,3 +1,4 @@
+use crate::intake::Candidate;
 use forebay_core::Priority;
 
 /// An item with what the queue must know of it.
@@ -55,8 +56,16 @@ impl<T> Offer<T> {
         self
     }
 
+    /// The offer without its item, as an intake sees it.
+    #[must_use]
+    #[inline]
+    pub const fn candidate(&self) -> Candidate {
+        Candidate { bytes: self.bytes, priority: self.priority, key: self.key }
+    }
+
     /// The item.
     #[must_use]
+    #[inline]
     pub fn into_item(self) -> T {
         self.item
     }

@@ -1,0 +1,197 @@
+//! The futures of a [`Batch`](crate::Batch).
+
+use crate::{
+    callers::Replies,
+    shared::Shared,
+    state::{Entry, Place},
+};
+use forebay_core::{BoxError, Priority, Seen};
+use forebay_queue::{Abandoned, Rejected, parts::Ticket};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+/// The answer to one item.
+///
+/// Dropping it does not take the item back: what was accepted is sent, and has its fate in the ledger. Only an item that
+/// still waits in line for room ([`Overflow::Wait`](forebay_queue::Overflow::Wait)) goes with it, never offered.
+#[must_use = "futures do nothing unless polled"]
+pub struct ResponseFuture<T, A> {
+    state: State<T, A>,
+}
+
+/// The future of [`Batch::emit_or_wait`](crate::Batch::emit_or_wait).
+#[must_use = "futures do nothing unless polled"]
+pub struct Emit<'a, T, A> {
+    line: InLine<&'a Shared<T, A>, T, A>,
+}
+
+enum State<T, A> {
+    /// `None` once the error was handed out.
+    Rejected(Option<Rejected<T>>),
+    Waits(InLine<Open<T, A>, T, A>),
+    Accepted(Expected<A>),
+}
+
+/// An answer that is to come; fetched, or forgotten on drop.
+struct Expected<A> {
+    place: Place<A>,
+}
+
+/// An item that waits for room.
+struct InLine<S: AsRef<Shared<T, A>>, T, A> {
+    shared: S,
+    entry: Option<Entry<T>>,
+    ticket: Option<Ticket>,
+    priority: Priority,
+    answer: std::marker::PhantomData<fn() -> A>,
+}
+
+/// Keeps the batcher open.
+struct Open<T, A>(Arc<Shared<T, A>>);
+
+// === impl ResponseFuture ===
+
+impl<T, A> ResponseFuture<T, A> {
+    pub(crate) fn accepted(place: Place<A>) -> Self {
+        Self { state: State::Accepted(Expected { place }) }
+    }
+
+    pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
+        Self { state: State::Rejected(Some(rejected)) }
+    }
+
+    pub(crate) fn waits(shared: &Arc<Shared<T, A>>, entry: Entry<T>) -> Self {
+        shared.add_handle();
+        Self { state: State::Waits(InLine::new(Open(Arc::clone(shared)), entry)) }
+    }
+}
+
+impl<T: Send + 'static, A> Future for ResponseFuture<T, A> {
+    type Output = Result<A, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.state {
+                State::Accepted(expected) => return expected.poll(cx),
+                State::Rejected(rejected) => {
+                    let error = rejected.take().map(Rejected::into_error);
+                    return Poll::Ready(Err(error.unwrap_or_else(|| Abandoned::new(Seen::No).into())));
+                }
+                State::Waits(line) => {
+                    this.state = match ready!(line.poll(cx)) {
+                        Ok(place) => State::Accepted(Expected { place }),
+                        Err(rejected) => State::Rejected(Some(rejected)),
+                    };
+                }
+            }
+        }
+    }
+}
+
+// Nothing in it is pinned: the item is only ever moved.
+impl<T, A> Unpin for ResponseFuture<T, A> {}
+
+impl<T, A> fmt::Debug for ResponseFuture<T, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Rejected(_) => "rejected",
+            State::Waits(_) => "waits",
+            State::Accepted(_) => "accepted",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+// === impl Expected ===
+
+impl<A> Expected<A> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<A, BoxError>> {
+        let Some((replies, slot)) = &self.place else {
+            debug_assert!(false, "polled after it was ready");
+            return Poll::Pending;
+        };
+        let answer = ready!(replies.poll(*slot, cx.waker()));
+        self.place = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl<A> Drop for Expected<A> {
+    fn drop(&mut self) {
+        if let Some((replies, slot)) = self.place.take() {
+            Replies::forget(&replies, slot);
+        }
+    }
+}
+
+// === impl Emit ===
+
+impl<'a, T, A> Emit<'a, T, A> {
+    pub(crate) fn new(shared: &'a Shared<T, A>, entry: Entry<T>) -> Self {
+        Self { line: InLine::new(shared, entry) }
+    }
+}
+
+impl<T, A> Future for Emit<'_, T, A> {
+    type Output = Result<(), Rejected<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().line.poll(cx).map_ok(drop)
+    }
+}
+
+// Nothing in it is pinned: the item is only ever moved.
+impl<T, A> Unpin for Emit<'_, T, A> {}
+
+impl<T, A> fmt::Debug for Emit<'_, T, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit").field("waits", &self.line.ticket.is_some()).finish_non_exhaustive()
+    }
+}
+
+// === impl InLine ===
+
+impl<S: AsRef<Shared<T, A>>, T, A> InLine<S, T, A> {
+    fn new(shared: S, entry: Entry<T>) -> Self {
+        let priority = entry.offer.candidate().priority;
+        Self { shared, entry: Some(entry), ticket: None, priority, answer: std::marker::PhantomData }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Place<A>, Rejected<T>>> {
+        self.shared.as_ref().poll_offer(cx, &mut self.entry, &mut self.ticket)
+    }
+}
+
+impl<S: AsRef<Shared<T, A>>, T, A> Drop for InLine<S, T, A> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.shared.as_ref().stop_waiting(ticket, self.priority);
+        }
+    }
+}
+
+impl<T, A> AsRef<Self> for Shared<T, A> {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+// === impl Open ===
+
+impl<T, A> AsRef<Shared<T, A>> for Open<T, A> {
+    fn as_ref(&self) -> &Shared<T, A> {
+        &self.0
+    }
+}
+
+impl<T, A> Drop for Open<T, A> {
+    fn drop(&mut self) {
+        self.0.remove_handle();
+    }
+}

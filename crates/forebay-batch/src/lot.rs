@@ -1,0 +1,230 @@
+use crate::{Items, callers::Callers, split::Split};
+use forebay_core::Priority;
+use forebay_queue::parts::{Charge, Epoch};
+use std::{collections::VecDeque, time::Instant};
+
+/// Which batch an item goes into: a hash of its key with random keys, wide enough that no two keys meet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Partition(pub(crate) u128);
+
+/// A batch that still takes items.
+#[derive(Debug)]
+pub(crate) struct OpenLot<T, A> {
+    items: VecDeque<T>,
+    /// The weight of each item; only where single items may be evicted.
+    weights: VecDeque<u32>,
+    bytes: usize,
+    epoch: Epoch,
+    callers: Option<Callers<A>>,
+    /// Fair-share keys, of items of normal priority.
+    keys: Vec<u64>,
+    /// The most important of its items.
+    priority: Priority,
+    /// When the worker first saw it.
+    opened: Option<Instant>,
+    /// How many batches were opened before.
+    pub(crate) number: u64,
+}
+
+/// A batch on its way: it has its items until they have met their fates.
+#[derive(Debug)]
+pub(crate) struct Lot<T, A> {
+    /// `None` while the inner service has them and they are not kept.
+    pub(crate) items: Option<Items<T>>,
+    pub(crate) charge: Charge,
+    pub(crate) callers: Option<Callers<A>>,
+    pub(crate) keys: Vec<u64>,
+    pub(crate) partition: Partition,
+    pub(crate) priority: Priority,
+    /// When its first item was seen; the worker stamps it if nobody did before.
+    pub(crate) opened: Option<Instant>,
+    /// How often it was given to the inner service.
+    pub(crate) attempts: u32,
+    pub(crate) split: Split,
+}
+
+// === impl OpenLot ===
+
+impl<T, A> OpenLot<T, A> {
+    pub(crate) fn new(capacity: usize, epoch: Epoch, number: u64) -> Self {
+        Self {
+            items: VecDeque::with_capacity(capacity),
+            weights: VecDeque::new(),
+            bytes: 0,
+            epoch,
+            callers: None,
+            keys: Vec::new(),
+            priority: Priority::Normal,
+            opened: None,
+            number,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, item: T, bytes: usize, priority: Priority) {
+        self.items.push_back(item);
+        self.bytes += bytes;
+        if priority > self.priority {
+            self.priority = priority;
+        }
+    }
+
+    pub(crate) fn note_weight(&mut self, bytes: u32) {
+        self.weights.push_back(bytes);
+    }
+
+    pub(crate) fn note_key(&mut self, key: u64) {
+        self.keys.push(key);
+    }
+
+    /// The callers, to add the one of the last item.
+    pub(crate) fn callers(&mut self) -> &mut Callers<A> {
+        self.callers.get_or_insert_with(Callers::new)
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// When its first item was seen: now, if nobody has looked before.
+    pub(crate) fn opened(&mut self, now: Instant) -> Instant {
+        *self.opened.get_or_insert(now)
+    }
+
+    /// Takes no more items.
+    pub(crate) fn close(self, partition: Partition) -> ClosedLot<T, A> {
+        ClosedLot { open: self, partition }
+    }
+}
+
+/// A batch that is full, or old enough, and waits for the worker.
+#[derive(Debug)]
+pub(crate) struct ClosedLot<T, A> {
+    open: OpenLot<T, A>,
+    partition: Partition,
+}
+
+// === impl ClosedLot ===
+
+impl<T, A> ClosedLot<T, A> {
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.open.bytes
+    }
+
+    /// Notes that it is seen; `false` if it was seen before.
+    pub(crate) fn stamp(&mut self, now: Instant) -> bool {
+        let first = self.open.opened.is_none();
+        self.open.opened(now);
+        first
+    }
+
+    /// Takes its oldest item out, with its weight and epoch; needs the weights.
+    pub(crate) fn evict(&mut self) -> Option<(T, usize, Epoch, Option<u64>)> {
+        let open = &mut self.open;
+        let item = open.items.pop_front()?;
+        let bytes = open.weights.pop_front().map_or(0, |bytes| bytes as usize);
+        open.bytes -= bytes;
+        let key = if open.keys.is_empty() { None } else { Some(open.keys.remove(0)) };
+        Some((item, bytes, open.epoch, key))
+    }
+
+    /// The callers, to tell the one of an evicted item.
+    pub(crate) fn callers(&mut self) -> Option<&mut Callers<A>> {
+        self.open.callers.as_mut()
+    }
+
+    /// What the worker sends.
+    pub(crate) fn into_lot(self) -> Lot<T, A> {
+        let OpenLot { items, bytes, epoch, callers, keys, priority, opened, .. } = self.open;
+        let charge = Charge { items: items.len() as u64, bytes, epoch };
+        // Costs nothing but where single items were evicted.
+        let items = Some(Items::new(Vec::from(items)));
+        let (partition, split) = (self.partition, Split::default());
+        Lot { items, charge, callers, keys, partition, priority, opened, attempts: 0, split }
+    }
+}
+
+// === impl Lot ===
+
+impl<T, A> Lot<T, A> {
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.charge.items).unwrap_or(usize::MAX)
+    }
+
+    /// The first `at` items and the rest, each a lot of its own; needs the items.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        let Self { items, charge, callers, mut keys, partition, priority, opened, attempts, split } = self;
+        let all = usize::try_from(charge.items).unwrap_or(usize::MAX).max(1);
+        // The weights of single items are not kept: each part is charged its share, and both together all of it.
+        let left_bytes = share(charge.bytes, at, all);
+        let (left, right) = items.map_or((None, None), |items| {
+            let (left, right) = items.split_at(at);
+            (Some(left), Some(right))
+        });
+        let (left_callers, right_callers) = callers.map_or((None, None), |callers| {
+            let (left, right) = callers.split_at(at);
+            (Some(left), Some(right))
+        });
+        // Shares are freed when a part is settled; which part an item is in does not matter to them.
+        let right_keys = keys.split_off(at.min(keys.len()));
+        let left_charge = Charge { items: at as u64, bytes: left_bytes, epoch: charge.epoch };
+        let right_charge =
+            Charge { items: charge.items - at as u64, bytes: charge.bytes - left_bytes, epoch: charge.epoch };
+        let lot = |items, charge, callers, keys| Self {
+            items,
+            charge,
+            callers,
+            keys,
+            partition,
+            priority,
+            opened,
+            attempts,
+            split: split.clone(),
+        };
+        (lot(left, left_charge, left_callers, keys), lot(right, right_charge, right_callers, right_keys))
+    }
+
+    /// Keeps the items that `keep` says, and returns what the others held; `None` if the items are not to be had.
+    pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<u64>)> {
+        let items = match self.items.take()?.into_vec() {
+            Ok(items) => items,
+            Err(shared) => {
+                self.items = Some(shared);
+                return None;
+            }
+        };
+        let mut kept = keep.iter().copied().chain(std::iter::repeat(false));
+        let all = items.len();
+        let items: Vec<T> = items.into_iter().filter(|_| kept.next().unwrap_or(false)).collect();
+        let left = items.len();
+        self.items = Some(Items::new(items));
+        if let Some(callers) = &mut self.callers {
+            callers.retain(keep);
+        }
+        let bytes = share(self.charge.bytes, left, all.max(1));
+        let gone = Charge { items: (all - left) as u64, bytes: self.charge.bytes - bytes, epoch: self.charge.epoch };
+        self.charge = Charge { items: left as u64, bytes, epoch: self.charge.epoch };
+        let keys = self.keys.split_off(left.min(self.keys.len()));
+        Some((gone, keys))
+    }
+}
+
+/// The share that `part` items of `all` have in `bytes`.
+fn share(bytes: usize, part: usize, all: usize) -> usize {
+    let share = bytes as u128 * part as u128 / all as u128;
+    usize::try_from(share).unwrap_or(bytes)
+}

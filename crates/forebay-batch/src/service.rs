@@ -1,0 +1,156 @@
+use crate::{BatchHandle, ResponseFuture, describe::Sorting, shared::Shared};
+use forebay_core::{BoxError, Priority};
+use forebay_queue::{Overflow, Rejected, parts::Ticket};
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower_service::Service;
+
+/// Gathers items into batches for an inner service, and answers each caller with an `A`.
+///
+/// See the [crate documentation](crate) for when batches close and slots are given back. When the last clone is dropped,
+/// what is left is sent.
+pub struct Batch<T, A> {
+    shared: Arc<Shared<T, A>>,
+    sorting: Sorting<T>,
+    overflow: Overflow,
+    readiness: Readiness,
+}
+
+/// What the last `poll_ready` said to the next `call`.
+#[derive(Debug)]
+enum Readiness {
+    Unknown,
+    /// In line for room.
+    Waits(Ticket),
+    /// Said once, and not taken back.
+    Ready,
+}
+
+// === impl Batch ===
+
+impl<T, A> Batch<T, A> {
+    pub(crate) fn new(shared: Arc<Shared<T, A>>, sorting: Sorting<T>, overflow: Overflow) -> Self {
+        Self { shared, sorting, overflow, readiness: Readiness::Unknown }
+    }
+
+    /// Hands an item over and takes no answer: no wait, no allocation of its own, no clock.
+    ///
+    /// It never waits, whatever the overflow policy, and works on any thread, with or without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when there is no room for it, or the batcher is closed.
+    #[inline]
+    pub fn emit(&self, item: T) -> Result<(), Rejected<T>> {
+        self.shared.offer(self.sorting.entry(item, false)).map(drop)
+    }
+
+    /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when there is no room for it, or the batcher is closed.
+    #[inline]
+    pub fn emit_with(&self, priority: Priority, item: T) -> Result<(), Rejected<T>> {
+        let mut entry = self.sorting.entry(item, false);
+        entry.offer = entry.offer.priority(priority);
+        self.shared.offer(entry).map(drop)
+    }
+
+    /// As [`emit`](Self::emit), but waits in line while there is no room.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when it is too large, above its fair share, or the batcher is closed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    pub fn emit_or_wait(&self, item: T) -> crate::Emit<'_, T, A> {
+        crate::Emit::new(&self.shared, self.sorting.entry(item, false))
+    }
+
+    /// A handle that reads and changes the batcher, and does not keep it open.
+    #[must_use]
+    pub fn handle(&self) -> BatchHandle<T>
+    where
+        T: Send + Sync + 'static,
+        A: Send + 'static,
+    {
+        BatchHandle::new(&self.shared)
+    }
+
+    fn leave_line(&mut self) {
+        if let Readiness::Waits(ticket) = mem::replace(&mut self.readiness, Readiness::Unknown) {
+            self.shared.stop_waiting(ticket, Priority::High);
+        }
+    }
+}
+
+impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
+    type Response = A;
+    type Error = BoxError;
+    type Future = ResponseFuture<T, A>;
+
+    /// Ready at once, for `call` refuses; under [`Overflow::Wait`] when there is room. No slot is taken here.
+    ///
+    /// A closed batcher is ready, so that nobody waits for it in vain: the call hands the item back.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.overflow == Overflow::Wait && !matches!(self.readiness, Readiness::Ready) {
+            let mut ticket = match self.readiness {
+                Readiness::Waits(ticket) => Some(ticket),
+                Readiness::Unknown | Readiness::Ready => None,
+            };
+            // CORRECTNESS: registers with the line before `Pending`; whoever leaves, or closes the batcher, wakes it.
+            let polled = self.shared.poll_room(cx, &mut ticket);
+            self.readiness = ticket.map_or(Readiness::Ready, Readiness::Waits);
+            return polled.map(Ok);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
+    ///
+    /// CANCEL: the future only waits for the answer. What was accepted is sent without it.
+    fn call(&mut self, item: T) -> Self::Future {
+        self.leave_line();
+        let entry = self.sorting.entry(item, true);
+        if self.overflow == Overflow::Wait {
+            return match self.shared.offer_unless_wait(entry) {
+                Ok(place) => ResponseFuture::accepted(place),
+                Err(entry) => ResponseFuture::waits(&self.shared, entry),
+            };
+        }
+        match self.shared.offer(entry) {
+            Ok(place) => ResponseFuture::accepted(place),
+            Err(rejected) => ResponseFuture::rejected(rejected),
+        }
+    }
+}
+
+/// A clone shares the batcher, never the readiness.
+impl<T, A> Clone for Batch<T, A> {
+    fn clone(&self) -> Self {
+        self.shared.add_handle();
+        Self::new(Arc::clone(&self.shared), self.sorting.clone(), self.overflow)
+    }
+}
+
+impl<T, A> Drop for Batch<T, A> {
+    fn drop(&mut self) {
+        self.leave_line();
+        self.shared.remove_handle();
+    }
+}
+
+impl<T, A> fmt::Debug for Batch<T, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("totals", &self.shared.totals())
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,253 @@
+use crate::{
+    Batching,
+    lot::Lot,
+    state::{Entry, Next, Place, Refused, State},
+};
+use forebay_core::{BoxError, ConfigError, Fate, Priority, Seen, Totals};
+use forebay_queue::{
+    Abandoned, Limits, Rejected,
+    parts::{Charge, Control, Epoch, Ticket, Wakes},
+};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// The state of a batcher under its lock, and how many may still hand items over.
+///
+/// Every method takes the lock once, for a few instructions, and wakes and drops after it is gone.
+#[derive(Debug)]
+pub(crate) struct Shared<T, A> {
+    locked: Mutex<Locked<T, A>>,
+}
+
+#[derive(Debug)]
+struct Locked<T, A> {
+    state: State<T, A>,
+    handles: usize,
+}
+
+// === impl Shared ===
+
+impl<T, A> Shared<T, A> {
+    /// With one handle.
+    pub(crate) fn new(state: State<T, A>) -> Self {
+        Self { locked: Mutex::new(Locked { state, handles: 1 }) }
+    }
+
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
+        // No code of a user runs under the lock, so what it guards is whole.
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    pub(crate) fn offer(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
+        let offered = self.lock().state.offer_simply(entry);
+        match offered {
+            Ok((place, waker)) => {
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                Ok(place)
+            }
+            Err(entry) => self.offer_at_limit(entry),
+        }
+    }
+
+    #[cold]
+    fn offer_at_limit(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
+        // Evicted items are counted, their callers are told, and they are dropped here, after the lock is gone.
+        let mut evicted = Vec::new();
+        let (place, wakes) = self.lock().state.offer(entry, &mut evicted)?;
+        wakes.wake();
+        Ok(place)
+    }
+
+    /// Takes the entry in if it need not wait for room.
+    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<Place<A>, Entry<T>> {
+        let (place, waker) = self.lock().state.offer_unless_wait(entry)?;
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(place)
+    }
+
+    /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
+    pub(crate) fn poll_offer(
+        &self,
+        cx: &Context<'_>,
+        entry: &mut Option<Entry<T>>,
+        ticket: &mut Option<Ticket>,
+    ) -> Poll<Result<Place<A>, Rejected<T>>> {
+        let Some(taken) = entry.take() else {
+            debug_assert!(false, "polled after it was ready");
+            return Poll::Pending;
+        };
+        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), cx.waker());
+        match offered {
+            Ok((place, wakes)) => {
+                wakes.wake();
+                Poll::Ready(Ok(place))
+            }
+            Err(Refused::Rejected(rejected, wakes)) => {
+                wakes.wake();
+                Poll::Ready(Err(rejected))
+            }
+            Err(Refused::Wait(again, place)) => {
+                *entry = Some(again);
+                *ticket = Some(place);
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
+        let waited = self.lock().state.intake.wait_for_room(ticket.take(), cx.waker());
+        match waited {
+            Ok(wakes) => {
+                wakes.wake();
+                Poll::Ready(())
+            }
+            Err(place) => {
+                *ticket = Some(place);
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
+        let wakes = self.lock().state.intake.stop_waiting(ticket, priority);
+        wakes.wake();
+    }
+
+    pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
+        self.lock().state.next(now, waker)
+    }
+
+    pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Next<T, A> {
+        self.lock().state.watch(now, waker)
+    }
+
+    pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[u64]) {
+        let wakes = self.lock().state.settle(settled, keys);
+        wakes.wake();
+    }
+
+    /// Items that the worker lets go are to be had from the handle.
+    pub(crate) fn recover(&self, items: Vec<T>) {
+        self.lock().state.recovered.extend(items);
+    }
+
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.lock().state.batching().max_in_flight
+    }
+
+    pub(crate) fn max_wait(&self) -> Option<Duration> {
+        self.lock().state.max_wait
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.lock().state.intake.admission.totals()
+    }
+
+    pub(crate) fn batching(&self) -> Batching {
+        self.lock().state.batching()
+    }
+
+    pub(crate) fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
+        batching.validate()?;
+        let waker = self.lock().state.set_batching(batching);
+        Wakes::one(waker).wake();
+        Ok(())
+    }
+
+    pub(crate) fn add_handle(&self) {
+        self.lock().handles += 1;
+    }
+
+    /// The last handle closes the batcher: what is in it is sent.
+    pub(crate) fn remove_handle(&self) {
+        let mut locked = self.lock();
+        locked.handles -= 1;
+        let wakes = if locked.handles == 0 { locked.state.close_intake() } else { Wakes::None };
+        drop(locked);
+        wakes.wake();
+    }
+
+    /// Nothing is sent any more: the items that were queued, whose callers are told.
+    pub(crate) fn abandon_all(&self) -> Vec<T> {
+        let (lots, wakes) = self.lock().state.abandon();
+        wakes.wake();
+        lots.into_iter().flat_map(|lot| let_go(lot, Seen::No)).collect()
+    }
+}
+
+/// Tells the callers of a lot that it was let go, and returns its items, as far as they are to be had.
+pub(crate) fn let_go<T, A>(lot: Lot<T, A>, seen: Seen) -> Vec<T> {
+    if let Some(callers) = &lot.callers {
+        callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
+    }
+    // Whoever still reads the items keeps them.
+    lot.items.and_then(|items| items.into_vec().ok()).unwrap_or_default()
+}
+
+impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
+    fn totals(&self) -> Totals {
+        self.totals()
+    }
+
+    fn queued(&self) -> usize {
+        self.lock().state.queued()
+    }
+
+    fn bytes(&self) -> usize {
+        self.lock().state.intake.admission.bytes()
+    }
+
+    fn fullness(&self) -> f64 {
+        self.lock().state.intake.admission.fullness()
+    }
+
+    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
+        let mut locked = self.lock();
+        locked.state.intake.admission.set_limits(limits)?;
+        let wakes = locked.state.intake.wake_senders();
+        drop(locked);
+        wakes.wake();
+        Ok(())
+    }
+
+    fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
+        self.lock().state.max_wait = Some(age);
+        Ok(())
+    }
+
+    fn close(&self) {
+        let wakes = self.lock().state.close_intake();
+        wakes.wake();
+    }
+
+    fn abandon(&self) -> Vec<T> {
+        self.abandon_all()
+    }
+
+    fn recovered(&self) -> Vec<T> {
+        std::mem::take(&mut self.lock().state.recovered)
+    }
+
+    fn flush(&self) -> Epoch {
+        let (epoch, waker) = self.lock().state.flush();
+        Wakes::one(waker).wake();
+        epoch
+    }
+
+    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+        self.lock().state.intake.flushed_or_wait(epoch, ticket, waker)
+    }
+
+    fn stop_flushing(&self, ticket: Ticket) {
+        self.lock().state.intake.stop_flushing(ticket);
+    }
+}

@@ -1,0 +1,365 @@
+use crate::{
+    Batching,
+    callers::Replies,
+    lot::{ClosedLot, Lot, OpenLot, Partition},
+    open::Open,
+};
+use forebay_core::{BoxError, DropReason, Fate, Priority};
+use forebay_queue::{
+    Evicted, Offer, Overflow, Rejected,
+    parts::{Candidate, Charge, Epoch, Held, Intake, NotNow, Phase, Ticket, Turn, Wakes},
+};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+/// A batcher without its lock: what is in it, which batch is next, and who waits. Pure state.
+#[derive(Debug)]
+pub(crate) struct State<T, A> {
+    pub(crate) intake: Intake,
+    batching: Batching,
+    open: Open<T, A>,
+    /// Closed batches that hold something of high priority, and those that do not.
+    high: VecDeque<ClosedLot<T, A>>,
+    normal: VecDeque<ClosedLot<T, A>>,
+    turn: Turn,
+    /// Whether single items may be evicted, so that their weights are noted.
+    evicts: bool,
+    /// The worker, when it found nothing to do.
+    worker: Option<Waker>,
+    /// Batches opened so far.
+    opened: u64,
+    /// How many items the last batch had: the next one is likely to have as many.
+    usual: usize,
+    pub(crate) max_wait: Option<Duration>,
+    /// Items that the worker let go after the queue was abandoned.
+    pub(crate) recovered: Vec<T>,
+}
+
+/// An item on its way in.
+pub(crate) struct Entry<T> {
+    pub(crate) offer: Offer<T>,
+    pub(crate) partition: Partition,
+    /// It closes its batch.
+    pub(crate) flush: bool,
+    /// Its caller wants an answer.
+    pub(crate) asks: bool,
+}
+
+/// Where a caller finds its answer; `None` if it did not ask.
+pub(crate) type Place<A> = Option<(Arc<Replies<A>>, u32)>;
+
+/// What the worker is to do.
+pub(crate) enum Next<T, A> {
+    Send(Lot<T, A>),
+    /// Nothing before this instant, or before it is woken.
+    Wait(Option<Instant>),
+    /// Nothing ever again but what it has taken already.
+    End,
+    /// Let go of everything.
+    Abandoned,
+}
+
+/// Why an entry that may wait did not enter.
+pub(crate) enum Refused<T> {
+    Wait(Entry<T>, Ticket),
+    Rejected(Rejected<T>, Wakes),
+}
+
+// === impl State ===
+
+impl<T, A> State<T, A> {
+    pub(crate) fn new(
+        intake: Intake,
+        batching: Batching,
+        overflow: Overflow,
+        max_partitions: Option<usize>,
+        max_wait: Option<Duration>,
+    ) -> Self {
+        Self {
+            intake,
+            batching,
+            open: Open::new(max_partitions),
+            high: VecDeque::new(),
+            normal: VecDeque::new(),
+            turn: Turn::default(),
+            evicts: overflow == Overflow::DropOldest,
+            worker: None,
+            opened: 0,
+            usual: 0,
+            max_wait,
+            recovered: Vec::new(),
+        }
+    }
+
+    /// Takes `entry` in, where no more than that is to be done.
+    ///
+    /// # Errors
+    ///
+    /// The entry, for [`offer`](Self::offer) to decide.
+    #[inline]
+    pub(crate) fn offer_simply(&mut self, entry: Entry<T>) -> Result<(Place<A>, Option<Waker>), Entry<T>> {
+        match self.intake.admit(entry.offer.candidate()) {
+            Ok(epoch) => Ok(self.enter(entry, epoch)),
+            Err(_undecided) => Err(entry),
+        }
+    }
+
+    /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
+    pub(crate) fn offer(&mut self, entry: Entry<T>, evicted: &mut Vec<T>) -> Result<(Place<A>, Wakes), Rejected<T>> {
+        let evictable = self.normal.iter().map(ClosedLot::bytes).sum();
+        let normal = &mut self.normal;
+        let admitted = self.intake.admit_or_evict(entry.offer.candidate(), evictable, || {
+            let lot = normal.front_mut()?;
+            let (item, bytes, epoch, key) = lot.evict()?;
+            if let Some(callers) = lot.callers() {
+                callers.remove_first(1, || BoxError::from(Evicted::new()));
+            }
+            if lot.len() == 0 {
+                normal.pop_front();
+            }
+            evicted.push(item);
+            Some(Held { charge: Charge::one(bytes, epoch), key })
+        });
+        match admitted {
+            Ok((epoch, mut wakes)) => {
+                let (place, waker) = self.enter(entry, epoch);
+                wakes.add(Wakes::one(waker));
+                Ok((place, wakes))
+            }
+            Err(reason) => Err(Rejected::new(entry.offer.into_item(), reason)),
+        }
+    }
+
+    /// Takes `entry` in if there is room for it and nobody waits in line before it.
+    pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>) -> Result<(Place<A>, Option<Waker>), Entry<T>> {
+        match self.intake.admit_unless_wait(entry.offer.candidate()) {
+            Some(epoch) => Ok(self.enter(entry, epoch)),
+            None => Err(entry),
+        }
+    }
+
+    /// As [`offer`](Self::offer), but waits in line where there is no room.
+    pub(crate) fn offer_or_wait(
+        &mut self,
+        entry: Entry<T>,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+    ) -> Result<(Place<A>, Wakes), Refused<T>> {
+        match self.intake.admit_or_wait(entry.offer.candidate(), ticket, waker) {
+            Ok((epoch, mut wakes)) => {
+                let (place, waker) = self.enter(entry, epoch);
+                wakes.add(Wakes::one(waker));
+                Ok((place, wakes))
+            }
+            Err(NotNow::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
+            Err(NotNow::Refused(reason, wakes)) => {
+                Err(Refused::Rejected(Rejected::new(entry.offer.into_item(), reason), wakes))
+            }
+        }
+    }
+
+    #[inline]
+    fn enter(&mut self, entry: Entry<T>, epoch: Epoch) -> (Place<A>, Option<Waker>) {
+        let Entry { offer, partition, flush, asks } = entry;
+        let Candidate { bytes, priority, key } = offer.candidate();
+        let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
+        let fits = match self.open.get(partition) {
+            Some(lot) => lot.bytes().saturating_add(bytes) <= max_bytes,
+            None => false,
+        };
+        let (evicts, first) = (self.evicts, !fits);
+        let Some(lot) = (if fits { self.open.get(partition) } else { self.open_lot(partition, epoch) }) else {
+            return (None, None);
+        };
+        lot.push(offer.into_item(), bytes, priority);
+        let place = asks.then(|| {
+            let last = lot.len() - 1;
+            lot.callers().add(last)
+        });
+        if let Some(key) = key
+            && priority == Priority::Normal
+        {
+            lot.note_key(key);
+        }
+        if evicts {
+            #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
+            lot.note_weight(bytes as u32);
+        }
+        let closes = lot.len() >= max_items || lot.bytes() >= max_bytes || flush;
+        if closes || (close_on_high && priority == Priority::High) {
+            self.close(partition);
+            return (place, self.worker.take());
+        }
+        // CORRECTNESS: the worker is woken for the first item of a batch, whose age it must watch, and for one that is
+        // closed. In between it has nothing to do, and is left alone.
+        (place, if first { self.worker.take() } else { None })
+    }
+
+    /// Opens a batch, after closing the one of the same partition, or the oldest, to make room for it.
+    fn open_lot(&mut self, partition: Partition, epoch: Epoch) -> Option<&mut OpenLot<T, A>> {
+        self.close(partition);
+        if let Some(oldest) = self.open.make_room() {
+            self.close(oldest);
+        }
+        self.opened += 1;
+        let lot = OpenLot::new(self.usual, epoch, self.opened);
+        Some(self.open.open(partition, lot))
+    }
+
+    fn close(&mut self, partition: Partition) {
+        let Some(lot) = self.open.take(partition) else { return };
+        self.usual = lot.len();
+        match lot.priority() {
+            Priority::High => self.high.push_back(lot.close(partition)),
+            Priority::Normal => self.normal.push_back(lot.close(partition)),
+        }
+    }
+
+    fn close_all(&mut self) {
+        // From the oldest on, so that batches leave in the order in which they were opened.
+        let mut open: Vec<_> = self.open.iter_mut().map(|(partition, lot)| (lot.number, partition)).collect();
+        open.sort_unstable_by_key(|(number, _)| *number);
+        open.into_iter().for_each(|(_, partition)| self.close(partition));
+    }
+
+    /// The next batch to send at `now`, or until when to wait; with `waker` it is woken earlier, if need be.
+    pub(crate) fn next(&mut self, now: Instant, waker: &Waker) -> Next<T, A> {
+        if self.intake.phase() == Phase::Abandoned {
+            return Next::Abandoned;
+        }
+        let mut due = self.close_what_is_due(now);
+        if self.high.is_empty() && !self.normal.is_empty() {
+            self.close_high();
+            // What was closed is not waited for.
+            due = self.due(now);
+        }
+        if let Some(lane) = self.turn.take(!self.high.is_empty(), !self.normal.is_empty()) {
+            let lot = match lane {
+                Priority::High => self.high.pop_front(),
+                Priority::Normal => self.normal.pop_front(),
+            };
+            if let Some(lot) = lot {
+                let mut lot = lot.into_lot();
+                lot.opened.get_or_insert(now);
+                return Next::Send(lot);
+            }
+        }
+        self.wait(waker);
+        if self.intake.phase() != Phase::Open {
+            debug_assert_eq!(self.open.len(), 0);
+            return Next::End;
+        }
+        Next::Wait(due)
+    }
+
+    /// As [`next`](Self::next), when no batch may be sent: only watches the ages of those that are open.
+    pub(crate) fn watch(&mut self, now: Instant, waker: &Waker) -> Next<T, A> {
+        if self.intake.phase() == Phase::Abandoned {
+            return Next::Abandoned;
+        }
+        let due = self.close_what_is_due(now);
+        self.wait(waker);
+        Next::Wait(due)
+    }
+
+    /// CORRECTNESS: called under the same lock as the look at the batches, so that no item can come unseen in between.
+    fn wait(&mut self, waker: &Waker) {
+        match &mut self.worker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// Closes the batches that are old enough at `now`; returns when the next will be.
+    fn close_what_is_due(&mut self, now: Instant) -> Option<Instant> {
+        if self.max_wait.is_some() {
+            // Those that were filled and closed since the last look stand last.
+            for lots in [&mut self.high, &mut self.normal] {
+                let _seen_before = lots.iter_mut().rev().all(|lot| lot.stamp(now));
+            }
+        }
+        if self.intake.phase() != Phase::Open {
+            self.close_all();
+            return None;
+        }
+        let max_age = self.batching.max_age;
+        let mut due: Option<Instant> = None;
+        let mut old = Vec::new();
+        for (partition, lot) in self.open.iter_mut() {
+            let closes = lot.opened(now) + max_age;
+            if closes <= now {
+                old.push((lot.number, partition));
+            } else {
+                due = Some(due.map_or(closes, |due| due.min(closes)));
+            }
+        }
+        old.sort_unstable_by_key(|(number, _)| *number);
+        old.into_iter().for_each(|(_, partition)| self.close(partition));
+        due
+    }
+
+    /// Closes what is open and holds something of high priority: it does not wait for company while others are sent.
+    fn close_high(&mut self) {
+        let open = self.open.iter_mut();
+        let high = open.filter(|(_, lot)| lot.priority() == Priority::High).map(|(partition, _)| partition);
+        high.collect::<Vec<_>>().into_iter().for_each(|partition| self.close(partition));
+    }
+
+    fn due(&mut self, now: Instant) -> Option<Instant> {
+        let max_age = self.batching.max_age;
+        self.open.iter_mut().map(|(_, lot)| lot.opened(now) + max_age).min()
+    }
+
+    /// Counts the fates of items that left together, and frees their slots.
+    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[u64]) -> Wakes {
+        keys.iter().for_each(|key| self.intake.admission.free_share(*key));
+        let mut wakes = Wakes::None;
+        settled.iter().for_each(|(charge, fate)| wakes.add(self.intake.settle_charge(*charge, *fate)));
+        wakes
+    }
+
+    /// Closes what is open, and ends the epoch.
+    pub(crate) fn flush(&mut self) -> (Epoch, Option<Waker>) {
+        self.close_all();
+        (self.intake.admission.end_epoch(), self.worker.take())
+    }
+
+    /// From now on nothing enters; what is here is sent.
+    pub(crate) fn close_intake(&mut self) -> Wakes {
+        let mut wakes = self.intake.close();
+        self.close_all();
+        wakes.add(Wakes::one(self.worker.take()));
+        wakes
+    }
+
+    /// From now on nothing enters and nothing is sent. What was queued is settled and returned.
+    pub(crate) fn abandon(&mut self) -> (Vec<Lot<T, A>>, Wakes) {
+        let mut wakes = self.intake.abandon();
+        self.close_all();
+        let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
+        for lot in &lots {
+            wakes.add(self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys));
+        }
+        wakes.add(Wakes::one(self.worker.take()));
+        (lots, wakes)
+    }
+
+    /// Changes when batches close; those that are open obey at their next item or look.
+    pub(crate) fn set_batching(&mut self, batching: Batching) -> Option<Waker> {
+        self.batching = batching;
+        self.worker.take()
+    }
+
+    pub(crate) fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// Items that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.open.items() + self.high.iter().chain(&self.normal).map(ClosedLot::len).sum::<usize>()
+    }
+}

@@ -1,0 +1,166 @@
+use crate::{
+    lot::{Lot, Partition},
+    recovery::{Recovery, Step},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// The partitions whose far side has failed, and the lots that wait for them. Pure state.
+///
+/// Lots of all other partitions do not come by here.
+#[derive(Debug)]
+pub(crate) struct Troubles<T, A, B: IntoIterator> {
+    by_partition: HashMap<Partition, Trouble<T, A, B::IntoIter>>,
+    /// Bytes of the lots that were sent at least once.
+    pub(crate) bytes: usize,
+}
+
+#[derive(Debug)]
+struct Trouble<T, A, I> {
+    recovery: Recovery<I>,
+    waiting: VecDeque<Lot<T, A>>,
+}
+
+// === impl Troubles ===
+
+impl<T, A, B> Troubles<T, A, B>
+where
+    B: IntoIterator<Item = Duration> + Clone,
+{
+    pub(crate) fn new() -> Self {
+        Self { by_partition: HashMap::new(), bytes: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_partition.is_empty()
+    }
+
+    /// Whether lots of this partition have to wait.
+    pub(crate) fn holds(&self, partition: Partition, now: Instant) -> bool {
+        self.by_partition
+            .get(&partition)
+            .is_some_and(|trouble| !trouble.waiting.is_empty() || !trouble.recovery.may_send(now))
+    }
+
+    /// A lot comes back retryable, and waits in front; it is returned if there are no more attempts for it.
+    pub(crate) fn park(
+        &mut self,
+        lot: Lot<T, A>,
+        generation: u64,
+        now: Instant,
+        hint: Option<Duration>,
+        backoff: &B,
+    ) -> Option<Lot<T, A>> {
+        let partition = lot.partition;
+        if let Some(trouble) = self.by_partition.get_mut(&partition) {
+            if trouble.recovery.failed(generation, now, hint) == Step::GivenUp {
+                // What else waits is tried afresh, once: it may be sent at once, and begins a backoff of its own.
+                if trouble.waiting.is_empty() {
+                    self.by_partition.remove(&partition);
+                } else if let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, hint) {
+                    trouble.recovery = recovery;
+                }
+                return Some(lot);
+            }
+        } else {
+            let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, hint) else { return Some(lot) };
+            self.by_partition.insert(partition, Trouble { recovery, waiting: VecDeque::new() });
+        }
+        self.bytes += lot.charge.bytes;
+        if let Some(trouble) = self.by_partition.get_mut(&partition) {
+            trouble.waiting.push_front(lot);
+        }
+        None
+    }
+
+    /// A lot that was not sent yet waits behind those of its partition; it is returned if that is not in trouble.
+    pub(crate) fn hold(&mut self, lot: Lot<T, A>) -> Option<Lot<T, A>> {
+        let Some(trouble) = self.by_partition.get_mut(&lot.partition) else { return Some(lot) };
+        trouble.waiting.push_back(lot);
+        None
+    }
+
+    /// A lot that may be sent now.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Lot<T, A>> {
+        let mut ready = self.by_partition.values_mut();
+        let trouble = ready.find(|trouble| !trouble.waiting.is_empty() && trouble.recovery.may_send(now))?;
+        let lot = trouble.waiting.pop_front()?;
+        self.forget_bytes(&lot);
+        Some(lot)
+    }
+
+    /// The lot that has waited longest among those that were sent before; to make room.
+    pub(crate) fn oldest(&mut self) -> Option<Lot<T, A>> {
+        let with_lots = self.by_partition.values_mut().filter(|trouble| !trouble.waiting.is_empty());
+        let trouble = with_lots.min_by_key(|trouble| trouble.waiting.front().and_then(|lot| lot.opened))?;
+        let lot = trouble.waiting.pop_front()?;
+        self.forget_bytes(&lot);
+        Some(lot)
+    }
+
+    /// The lots that were opened at `limit` or before.
+    pub(crate) fn expired(&mut self, limit: Instant) -> Vec<Lot<T, A>> {
+        let mut expired = Vec::new();
+        for trouble in self.by_partition.values_mut() {
+            // The front is not always the oldest: lots come back in any order.
+            let waiting = std::mem::take(&mut trouble.waiting);
+            let (gone, left): (VecDeque<_>, VecDeque<_>) =
+                waiting.into_iter().partition(|lot| lot.opened.is_some_and(|opened| opened <= limit));
+            trouble.waiting = left;
+            expired.extend(gone);
+        }
+        expired.iter().for_each(|lot| self.forget_bytes(lot));
+        expired
+    }
+
+    fn forget_bytes(&mut self, lot: &Lot<T, A>) {
+        if lot.attempts > 0 {
+            self.bytes -= lot.charge.bytes;
+        }
+    }
+
+    /// A lot of this partition is sent; the generation it belongs to.
+    pub(crate) fn sent(&mut self, partition: Partition) -> u64 {
+        self.by_partition.get_mut(&partition).map_or(0, |trouble| trouble.recovery.sent())
+    }
+
+    /// A lot of this partition was answered, other than by a failure that may pass.
+    pub(crate) fn answered(&mut self, partition: Partition, generation: u64, most: usize, backoff: &B) {
+        let Some(trouble) = self.by_partition.get_mut(&partition) else { return };
+        if trouble.recovery.answered(generation, most) == Step::Recovered {
+            if trouble.waiting.is_empty() {
+                self.by_partition.remove(&partition);
+            } else {
+                trouble.recovery.renew(backoff.clone().into_iter());
+            }
+        }
+    }
+
+    /// When there is something to do next: a wait ends, or a lot outlives `max_wait`.
+    ///
+    /// What is due already is not waited for: it was looked at, and waits for something else.
+    pub(crate) fn due(&self, now: Instant, max_wait: Option<Duration>) -> Option<Instant> {
+        let waits = self.by_partition.values().filter(|trouble| !trouble.waiting.is_empty());
+        waits
+            .flat_map(|trouble| {
+                let oldest = trouble.waiting.iter().filter_map(|lot| lot.opened).min();
+                let expires = oldest.zip(max_wait).map(|(opened, wait)| opened + wait);
+                [trouble.recovery.due(), expires].into_iter().flatten()
+            })
+            .filter(|due| *due > now)
+            .min()
+    }
+
+    /// Everything that waits.
+    pub(crate) fn take_all(&mut self) -> Vec<Lot<T, A>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.by_partition).into_values().flat_map(|trouble| trouble.waiting).collect()
+    }
+
+    /// Whether any lot waits.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.by_partition.values().any(|trouble| !trouble.waiting.is_empty())
+    }
+}

@@ -1,0 +1,89 @@
+//! The laws of `tower::Service`, on [`Batch`] over a strict inner service.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use forebay_batch::{Batch, BatchLayer, Batching, ResponseFuture};
+use forebay_queue::{Limits, Overflow, Rejected};
+use forebay_testkit::{Probe, laws};
+use std::task::{Context, Poll};
+use tower::{Layer, Service, ServiceExt};
+
+const EVERY: [Overflow; 3] = [Overflow::Refuse, Overflow::DropOldest, Overflow::Wait];
+
+/// Unpacks each batch of one into the probe, so that the probe's rules hold for single items.
+#[derive(Clone)]
+struct One(Probe<u32>);
+
+impl Service<Vec<u32>> for One {
+    type Response = u32;
+    type Error = tower::BoxError;
+    type Future = <Probe<u32> as Service<u32>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, items: Vec<u32>) -> Self::Future {
+        self.0.call(items[0])
+    }
+}
+
+fn over(overflow: Overflow) -> impl Fn(Probe<u32>) -> Batch<u32, u32> {
+    move |probe| {
+        let batching = Batching::new().max_items(1);
+        BatchLayer::builder().batching(batching).overflow(overflow).build().unwrap().layer(One(probe))
+    }
+}
+
+#[tokio::test]
+async fn the_readied_instance_is_called() {
+    for overflow in EVERY {
+        laws::the_readied_instance_is_called(over(overflow), 7).await;
+    }
+}
+
+#[tokio::test]
+async fn q17_readiness_is_stable() {
+    for overflow in EVERY {
+        laws::readiness_is_stable(over(overflow)(Probe::echo())).await;
+    }
+}
+
+#[tokio::test]
+async fn clones_share_slots_not_grants() {
+    for overflow in EVERY {
+        laws::clones_share_slots_not_grants(over(overflow), 7).await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_ready_service_gives_back() {
+    for overflow in EVERY {
+        laws::dropping_a_ready_service_gives_back(over(overflow)).await;
+    }
+}
+
+#[tokio::test]
+async fn everybody_wakes_on_close() {
+    let layer = BatchLayer::builder()
+        .limits(Limits::new().items(1).soft_limit(1.0))
+        .batching(Batching::new().max_items(1))
+        .overflow(Overflow::Wait)
+        .build()
+        .unwrap();
+    let batch = layer.layer(One(Probe::hanging()));
+    batch.emit(1).unwrap();
+    let handle = batch.handle();
+    laws::everybody_wakes_on_close(vec![batch.clone(), batch.clone()], move || handle.close()).await;
+    let refused = batch.clone().oneshot(7).await.unwrap_err();
+    laws::error_chain_has_one_link_per_sentence(&*refused);
+    assert_eq!(Rejected::<u32>::downcast(refused).unwrap().item, 7);
+}
+
+#[test]
+fn everything_is_send_and_sync() {
+    laws::is_send_and_sync::<BatchLayer<u32>>();
+    laws::is_send_and_sync::<Batch<u32, u32>>();
+    laws::is_send_and_sync::<ResponseFuture<u32, u32>>();
+    laws::is_send_and_sync::<<Batch<u32, u32> as Service<u32>>::Future>();
+}
