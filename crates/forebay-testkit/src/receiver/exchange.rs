@@ -55,9 +55,7 @@ impl Desk {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Cut> {
-        if request.version() < Version::HTTP_2 {
-            line.answers_were_read();
-        }
+        line.answers_were_read();
         let (head, body) = request.into_parts();
         let (number, fault) = self.store.arrived(Received::new(&head, peer));
         match fault {

@@ -73,7 +73,8 @@ impl Receiver {
 
     /// Goes away, as if its process had ended: nobody listens, and every connection is cut.
     ///
-    /// Returns when all of that is done and accounted for. The port is kept, so that nobody else gets it.
+    /// Returns when all of that is done and accounted for. The port stays reserved: the system gives it to nobody else,
+    /// least of all to a client that tries to connect to it.
     ///
     /// # Errors
     ///

@@ -140,3 +140,6 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         wire::nested(field, out, |out| MessageSeed { schema, message, out }.visit_map(map))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,8 @@ impl Line {
         self.state().ended.push(ticket);
     }
 
-    /// The client has sent another request where it may only do so after it has read the answers before.
+    /// The client has sent another request. Over HTTP/1 it has read the answers before this one; over HTTP/2 it may not
+    /// have, but nothing stands between it and them, and to doubt them all would leave nothing certain.
     pub(super) fn answers_were_read(&self) {
         let told = mem::take(&mut self.state().flushed);
         // The tickets are dropped outside the lock: a ticket may call the user's code.
