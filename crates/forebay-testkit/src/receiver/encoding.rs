@@ -44,25 +44,26 @@ impl Encoding {
 
     /// Takes the encoding off, up to `most` bytes of what comes out.
     pub(super) fn decode(self, body: &Bytes, most: usize) -> Result<Bytes, Undecodable> {
-        let malformed = |error: &dyn std::error::Error| Undecodable::Malformed(io::Error::other(error.to_string()));
         match self {
             Self::Identity if body.len() > most => Err(Undecodable::TooLarge),
             Self::Identity => Ok(body.clone()),
             Self::Gzip => read_up_to(MultiGzDecoder::new(&**body), most),
             #[cfg(feature = "zstd")]
-            Self::Zstd => {
-                // A body may be several frames, one after the other.
-                let mut rest = &**body;
-                let mut all = Vec::new();
-                while !rest.is_empty() {
-                    let frame = ruzstd::decoding::StreamingDecoder::new(&mut rest);
-                    let frame = frame.map_err(|error| malformed(&error))?;
-                    all.extend_from_slice(&read_up_to(frame, most - all.len())?);
-                }
-                Ok(all.into())
-            }
+            Self::Zstd => zstd_frames(body, most),
         }
     }
+}
+
+/// A body may be several frames, one after the other.
+#[cfg(feature = "zstd")]
+fn zstd_frames(mut rest: &[u8], most: usize) -> Result<Bytes, Undecodable> {
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let frame = ruzstd::decoding::StreamingDecoder::new(&mut rest)
+            .map_err(|error| Undecodable::Malformed(io::Error::other(error)))?;
+        all.extend_from_slice(&read_up_to(frame, most - all.len())?);
+    }
+    Ok(all.into())
 }
 
 fn read_up_to(from: impl Read, most: usize) -> Result<Bytes, Undecodable> {

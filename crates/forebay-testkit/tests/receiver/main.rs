@@ -1,6 +1,6 @@
 //! The receiver over real loopback HTTP: what it decodes, what it records, and how it misbehaves.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod ambiguity;
 mod below_http;

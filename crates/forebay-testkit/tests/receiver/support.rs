@@ -106,6 +106,6 @@ pub(crate) async fn rest(stream: &mut TcpStream) -> (Vec<u8>, std::io::Result<()
 
 /// The head of an answer: all lines up to the empty one.
 pub(crate) fn head(answer: &[u8]) -> String {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a complete head");
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     String::from_utf8(answer[..end].to_vec()).unwrap()
 }
