@@ -1,6 +1,6 @@
 //! When a client can know, and when it cannot.
 
-use crate::support::{call, client, http2_client, raw, request, rest, scripted};
+use crate::support::{call, client, http2_client, raw, request, rest, scripted, until};
 use forebay_testkit::receiver::{Audit, Disposition, Fault, Receiver, ResetWhen};
 use http::StatusCode;
 use std::{
@@ -16,10 +16,10 @@ async fn who_gives_up_on_a_late_answer_cannot_know() {
     for http in [client(), http2_client()] {
         let receiver = scripted([Fault::Slow { by: HOUR }]).await;
         let answer = tokio::spawn(http.request(request(&receiver, ["late"])));
-        receiver.until(|totals| totals.accepted == 1).await;
+        until(&receiver, |totals| totals.accepted == 1).await;
         assert_eq!(receiver.totals().ambiguous, 0, "it still waits");
         answer.abort();
-        receiver.until(|totals| totals.ambiguous == 1).await;
+        until(&receiver, |totals| totals.ambiguous == 1).await;
         assert_eq!(receiver.requests()[0].disposition, Disposition::Ambiguous);
         assert_eq!(receiver.requests()[0].status, None);
     }
@@ -32,7 +32,7 @@ async fn an_answer_that_was_not_read_is_not_known() {
     stream.readable().await.unwrap();
     // The answer is in the client's buffer, and lost with it: the system answers with a reset.
     drop(stream);
-    receiver.until(|totals| totals.ambiguous == 1).await;
+    until(&receiver, |totals| totals.ambiguous == 1).await;
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_cut_leaves_everything_in_flight_ambiguous() {
         let receiver = scripted([Fault::None, Fault::Slow { by: HOUR }, Fault::Slow { by: HOUR }]).await;
         call(&http, request(&receiver, ["before"])).await.unwrap();
         let waiting = [(); 2].map(|()| tokio::spawn(http.request(request(&receiver, ["in flight"]))));
-        receiver.until(|totals| totals.accepted == 3).await;
+        until(&receiver, |totals| totals.accepted == 3).await;
         receiver.pause().await.unwrap();
         // Not a moment later: the pause waits for the accounts.
         assert_eq!((receiver.count("in flight").accepted, receiver.count("in flight").ambiguous), (2, 2));

@@ -1,6 +1,6 @@
 //! Faults that an HTTP client sees as a broken connection.
 
-use crate::support::{client, head, raw, request, rest, scripted, send};
+use crate::support::{client, head, raw, request, rest, scripted, send, until};
 use forebay_testkit::receiver::{Disposition, Fault, Receiver, ResetWhen};
 use http::StatusCode;
 use std::io::ErrorKind;
@@ -61,7 +61,7 @@ async fn a_black_hole_reads_and_never_answers() {
         let receiver = scripted([Fault::BlackHole { processed }]).await;
         let http = client();
         let mut answer = Box::pin(http.request(request(&receiver, ["a", "b"])));
-        let swallowed = receiver.until(|totals| totals.wire_bytes > 0 && totals.accepted == 2 * u64::from(processed));
+        let swallowed = until(&receiver, |totals| totals.wire_bytes > 0 && totals.accepted == 2 * u64::from(processed));
         tokio::select! {
             _ = &mut answer => panic!("a black hole answered"),
             _swallowed = swallowed => {}
@@ -81,7 +81,7 @@ async fn a_black_hole_reads_and_never_answers() {
 async fn a_deaf_receiver_does_not_read_the_body() {
     let receiver = scripted([Fault::Deaf]).await;
     let mut stream = raw(&receiver, &["unheard"]).await;
-    receiver.until(|totals| totals.requests == 1).await;
+    until(&receiver, |totals| totals.requests == 1).await;
     // More than all buffers between the two hold: the client is stuck with it.
     let endless = vec![0; 64 << 20];
     assert_pending!(task::spawn(stream.write_all(&endless)).poll());
@@ -150,5 +150,5 @@ async fn who_hangs_up_on_a_trickle_cannot_know() {
     stream.read_exact(&mut [0; 5]).await.unwrap();
     assert_eq!(receiver.count("slow").ambiguous, 0);
     drop(stream);
-    receiver.until(|totals| totals.ambiguous == 1).await;
+    until(&receiver, |totals| totals.ambiguous == 1).await;
 }

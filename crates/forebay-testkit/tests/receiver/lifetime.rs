@@ -1,6 +1,6 @@
 //! Going away, coming back, and remembering.
 
-use crate::support::{call, client, request, scripted, send};
+use crate::support::{call, client, request, scripted, send, until};
 use forebay_testkit::receiver::{Fault, Keep, Receiver};
 use http::StatusCode;
 use std::{
@@ -46,7 +46,7 @@ async fn shutdown_ends_it_and_keeps_the_records() {
     let receiver = scripted([Fault::None, Fault::Slow { by: std::time::Duration::from_secs(3600) }]).await;
     send(&receiver, ["kept"]).await;
     let waiting = tokio::spawn(client().request(request(&receiver, ["cut"])));
-    receiver.until(|totals| totals.accepted == 2).await;
+    until(&receiver, |totals| totals.accepted == 2).await;
     receiver.shutdown().await;
     receiver.shutdown().await;
     assert!(refused(&receiver).await);
@@ -60,7 +60,7 @@ async fn shutdown_ends_it_and_keeps_the_records() {
 async fn dropping_it_closes_the_port_and_the_connections() {
     let receiver = scripted([Fault::BlackHole { processed: true }]).await;
     let waiting = tokio::spawn(client().request(request(&receiver, ["x"])));
-    receiver.until(|totals| totals.accepted == 1).await;
+    until(&receiver, |totals| totals.accepted == 1).await;
     let address = receiver.address();
     drop(receiver);
     assert!(waiting.await.unwrap().is_err());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use forebay_testkit::receiver::{
-    Fault, Receiver, Signal,
+    Fault, Receiver, Signal, Totals,
     proto::{
         collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
         common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -17,9 +17,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use prost::Message;
+use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 
 pub(crate) const PROTOBUF: &str = "application/x-protobuf";
@@ -95,6 +97,11 @@ pub(crate) async fn raw(receiver: &Receiver, bodies: &[&str]) -> TcpStream {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body).await.unwrap();
     stream
+}
+
+/// Waits for what must happen, and fails where it would wait for ever.
+pub(crate) async fn until(receiver: &Receiver, condition: impl FnMut(&Totals) -> bool) -> Totals {
+    timeout(Duration::from_secs(20), receiver.until(condition)).await.unwrap()
 }
 
 /// All that comes until the connection ends, and how it ends.
