@@ -20,8 +20,8 @@ const HEAD: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
 impl Bomb {
     pub(super) fn new(bytes: u64) -> Self {
         let (blocks, rest) = (bytes / BLOCK, bytes % BLOCK);
-        // A full flush ends on a byte and forgets what was before, so that one block can be sent again and again.
-        let (block, block_crc) = deflated(BLOCK, FlushCompress::Full);
+        // A flushed block ends on a byte, and refers to nothing outside itself: it can be sent again and again.
+        let (block, block_crc) = deflated(BLOCK, FlushCompress::Sync);
         let (tail, tail_crc) = deflated(rest, FlushCompress::Finish);
         let mut crc = repeated(&block_crc, blocks);
         crc.combine(&tail_crc);

@@ -9,9 +9,9 @@ use super::{
     store::Store,
     ticket::Ticket,
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER},
     request::Parts,
 };
@@ -69,7 +69,7 @@ impl Desk {
         let body = self.read(number, body).await?;
         let (answer, ticket) =
             if fault.processes() { self.process(number, &head, &body, &fault) } else { (refused(&head, &fault), None) };
-        let response = play(fault, answer, ticket, &line, head.version).await?;
+        let response = play(fault, answer, ticket, &line, &head).await?;
         self.store.note(number, |received| received.status = Some(response.status()));
         Ok(response)
     }
@@ -144,7 +144,7 @@ async fn play(
     mut answer: Answer,
     ticket: Option<Ticket>,
     line: &Arc<Line>,
-    version: Version,
+    head: &Parts,
 ) -> Result<Response<AnswerBody>, Cut> {
     let mut content = Content::Whole(answer.body);
     match fault {
@@ -181,7 +181,7 @@ async fn play(
         }
         Fault::Trickle { every } => {
             line.pace(every);
-            if version < Version::HTTP_2 {
+            if head.version < Version::HTTP_2 {
                 answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
@@ -192,6 +192,10 @@ async fn play(
         }
         Fault::ManyHeaders { count } => add_headers(&mut answer.headers, count),
         Fault::WrongContentType { content_type } => _ = answer.headers.insert(CONTENT_TYPE, content_type),
+    }
+    if head.method == Method::HEAD || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // HTTP has no room for a body here. The server would drop one unsent, as it does when a client is lost.
+        content = Content::Whole(Bytes::new());
     }
     let told = ticket.map(|ticket| (ticket, Arc::clone(line)));
     Ok(respond(answer.status, answer.headers, AnswerBody::new(content, told)))

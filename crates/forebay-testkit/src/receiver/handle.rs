@@ -22,6 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 /// records here. That a client hung up is noticed later, and only then the request becomes
 /// [`Ambiguous`](super::Disposition::Ambiguous). [`shutdown`](Self::shutdown) first, where that must not change any more.
 ///
+/// Its delays are tokio's: on a paused clock they take no time. That clock also jumps while bytes are on their way over
+/// loopback, so a client's own timeout may fire too early there.
+///
 /// # Cancellation
 ///
 /// Dropping it closes the port and cuts every connection, as the end of its process would.

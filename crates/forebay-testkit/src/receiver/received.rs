@@ -86,6 +86,12 @@ impl Received {
         self.uri.path()
     }
 
+    /// The content encoding of the body, as the client named it.
+    #[must_use]
+    pub fn content_encoding(&self) -> &str {
+        self.header("content-encoding").unwrap_or("identity")
+    }
+
     /// A header as text; `None` where there is none, or it is no visible ASCII.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -94,12 +94,12 @@ impl Server {
     }
 
     async fn pause(&mut self) -> io::Result<()> {
-        let kept = if let Door::Open(listener) = std::mem::replace(&mut self.door, Door::Lost) {
-            drop(listener);
-            bound(self.address)
-        } else {
-            Err(io::Error::new(io::ErrorKind::NotConnected, "the receiver does not listen"))
-        };
+        if !matches!(self.door, Door::Open(_)) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the receiver does not listen"));
+        }
+        // The listener goes first: two sockets may share an address only while neither listens.
+        self.door = Door::Lost;
+        let kept = bound(self.address);
         self.cut().await;
         self.door = Door::Shut(kept?);
         Ok(())

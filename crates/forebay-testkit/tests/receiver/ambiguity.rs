@@ -36,6 +36,14 @@ async fn an_answer_that_was_not_read_is_not_known() {
 }
 
 #[tokio::test]
+async fn an_answer_to_a_client_that_has_left_is_not_known() {
+    let receiver = scripted([]).await;
+    // Nothing runs between the last byte of the request and the end of its connection: the answer comes too late.
+    drop(raw(&receiver, &["left"]).await);
+    until(&receiver, |totals| totals.ambiguous == 1).await;
+}
+
+#[tokio::test]
 async fn an_answer_that_was_read_is_known() {
     let receiver = scripted([]).await;
     let http = client();

@@ -130,10 +130,11 @@ async fn logs_traces_and_metrics_mean_the_same_in_every_encoding() {
                 assert_eq!(answer.body(), if content_type == JSON { "{}" } else { "" });
 
                 let received = receiver.requests().pop().unwrap();
-                assert_eq!(*received.decoded.unwrap(), payload, "{name} {content_type}");
+                assert_eq!(**received.decoded.as_ref().unwrap(), payload, "{name} {content_type}");
                 assert_eq!(received.decoded_length, Some(body.len() as u64));
                 assert_eq!(received.wire_length, encode(body).len() as u64);
                 assert_eq!(received.body, encode(body));
+                assert_eq!(received.content_encoding(), *name);
             }
         }
         let arrived = receiver.requests().len();

@@ -185,3 +185,23 @@ async fn other_paths_have_handlers_of_their_own() {
         [Disposition::Accepted, Disposition::Unprocessed, Disposition::Unprocessed, Disposition::Ambiguous]
     );
 }
+
+#[tokio::test]
+async fn an_answer_without_room_for_a_body_is_an_answer() {
+    let receiver = Receiver::builder()
+        .route("/head", |_| Response::new(Bytes::from_static(b"not for HEAD")))
+        .route("/empty", |_| Response::builder().status(204).body(Bytes::from_static(b"not for 204")).unwrap())
+        .start()
+        .await
+        .unwrap();
+    let http = client();
+    let send = async |method: Method, path: &str| {
+        let request = Request::builder().method(method).uri(receiver.endpoint() + path).body(Full::default()).unwrap();
+        call(&http, request).await.unwrap()
+    };
+    assert!(send(Method::HEAD, "/head").await.body().is_empty());
+    assert_eq!(send(Method::GET, "/head").await.body(), "not for HEAD");
+    assert!(send(Method::GET, "/empty").await.body().is_empty());
+    receiver.shutdown().await;
+    assert!(receiver.requests().iter().all(|request| request.disposition == Disposition::Accepted));
+}
