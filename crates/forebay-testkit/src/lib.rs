@@ -4,6 +4,9 @@
 
 pub mod laws;
 mod probe;
+#[cfg(feature = "receiver")]
+#[cfg_attr(docsrs, doc(cfg(feature = "receiver")))]
+pub mod receiver;
 mod stats;
 
 pub use self::{

@@ -1,0 +1,101 @@
+use super::{bomb::Bomb, exchange::Cut, line::Line, ticket::Ticket};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// The body of an answer. It carries the ticket of its request until the client has all of it.
+pub(super) struct AnswerBody {
+    content: Content,
+    told: Option<(Ticket, Arc<Line>)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    Whole(Bytes),
+    /// So many bytes of nothing, without storing them.
+    Blank(u64),
+    Bomb(Bomb),
+    /// The connection is cut after these bytes.
+    CutAfter(Bytes),
+    /// It is cut now that they are flushed.
+    Cut,
+}
+
+static BLANK: [u8; 64 * 1024] = [b' '; 64 * 1024];
+
+// === impl AnswerBody ===
+
+impl AnswerBody {
+    pub(super) fn new(content: Content, told: Option<(Ticket, Arc<Line>)>) -> Self {
+        Self { content, told }
+    }
+
+    /// The last byte is handed over: from here on the line knows whether it got through.
+    fn settle(&mut self) {
+        if self.is_end_stream()
+            && let Some((ticket, line)) = self.told.take()
+        {
+            line.ended(ticket);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let data = match &mut self.content {
+            Content::Whole(data) if data.is_empty() => None,
+            Content::Whole(data) => Some(mem::take(data)),
+            Content::Blank(left) => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(BLANK.len());
+                *left -= length as u64;
+                (length > 0).then(|| Bytes::from_static(&BLANK[..length]))
+            }
+            Content::Bomb(bomb) => bomb.next(),
+            Content::CutAfter(data) if data.is_empty() => {
+                // One turn without a frame, in which the server flushes what it has.
+                self.content = Content::Cut;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Content::CutAfter(data) => Some(mem::take(data)),
+            Content::Cut => return Poll::Ready(Some(Err(Cut))),
+        };
+        self.settle();
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(data) => data.is_empty(),
+            Content::Blank(left) => *left == 0,
+            Content::Bomb(bomb) => bomb.is_over(),
+            Content::CutAfter(_) | Content::Cut => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Content::Blank(left) => SizeHint::with_exact(*left),
+            Content::Bomb(_) | Content::CutAfter(_) | Content::Cut => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // The server does not poll a body that is empty from the start.
+        self.settle();
+    }
+}

@@ -1,0 +1,49 @@
+//! A real OTLP/HTTP server that decodes, records, and misbehaves on demand.
+//!
+//! ```text
+//!            ┌───────────────────────── Receiver ──────────────────────────┐
+//!  request ─►│ n-th to arrive ─► n-th draw ─► read ─► rules ─► records kept │─► answer, or what a Fault makes of it
+//!            │                   (Faults)             401 404 405 400       │
+//!            │                                        413 415 partial       │
+//!            └──────────────┬──────────────────────────────┬────────────────┘
+//!                    script, seed, set_faults        requests, logs, count, audit
+//! ```
+
+mod answer;
+mod body;
+mod bomb;
+mod builder;
+mod encoding;
+mod exchange;
+mod fault;
+mod faults;
+mod handle;
+mod json;
+mod line;
+mod log;
+mod names;
+mod payload;
+mod plan;
+mod received;
+mod rules;
+mod schema;
+mod server;
+mod store;
+mod tally;
+mod ticket;
+mod wire;
+mod words;
+
+pub use self::{
+    builder::ReceiverBuilder,
+    fault::{Fault, ResetWhen, RetryAfter},
+    faults::{Faults, FaultsError},
+    handle::Receiver,
+    log::Log,
+    payload::{Payload, Signal},
+    received::{Disposition, Received},
+    store::{Keep, Totals},
+    tally::{Audit, Count},
+};
+/// The messages of OTLP, as `opentelemetry-proto` generates them.
+pub use opentelemetry_proto::tonic as proto;

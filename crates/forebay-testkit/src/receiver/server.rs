@@ -1,0 +1,184 @@
+use super::{
+    exchange::Desk,
+    line::{Line, Wire},
+};
+use hyper::service::service_fn;
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    select,
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+/// What a receiver is told to do, and where it answers once it is done.
+pub(super) enum Command {
+    Pause(oneshot::Sender<io::Result<()>>),
+    Resume(oneshot::Sender<io::Result<()>>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The task that accepts connections. It ends when its handle is dropped, and cuts every connection then.
+pub(super) struct Server {
+    desk: Arc<Desk>,
+    address: SocketAddr,
+    door: Door,
+    connections: JoinSet<()>,
+    /// Every connection ends when this changes or is dropped.
+    cut: watch::Sender<()>,
+}
+
+enum Door {
+    Open(TcpListener),
+    /// Nobody listens: connections are refused. The port stays ours, so that no client is given it as its own.
+    Shut(TcpSocket),
+    /// For a moment, and after a port could not be kept.
+    Lost,
+}
+
+/// Runs the streams of one HTTP/2 connection, for as long as that lives.
+#[derive(Clone, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+const BACKLOG: u32 = 1024;
+
+// === impl Server ===
+
+impl Server {
+    pub(super) fn bind(address: SocketAddr, desk: Arc<Desk>) -> io::Result<Self> {
+        let listener = bound(address)?.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            desk,
+            address,
+            door: Door::Open(listener),
+            connections: JoinSet::new(),
+            cut: watch::Sender::default(),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let command = select! {
+                command = commands.recv() => command,
+                accepted = accept(&self.door) => {
+                    self.serve(accepted).await;
+                    continue;
+                }
+                Some(_ended) = self.connections.join_next() => continue,
+            };
+            // Whoever gave a command and went away needs no answer.
+            match command {
+                None => return,
+                Some(Command::Pause(done)) => _ = done.send(self.pause().await),
+                Some(Command::Resume(done)) => _ = done.send(self.resume()),
+                Some(Command::Close(done)) => {
+                    self.door = Door::Lost;
+                    self.cut().await;
+                    let _gone = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn pause(&mut self) -> io::Result<()> {
+        if !matches!(self.door, Door::Open(_)) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the receiver does not listen"));
+        }
+        // The listener goes first: two sockets may share an address only while neither listens.
+        self.door = Door::Lost;
+        let kept = bound(self.address);
+        self.cut().await;
+        self.door = Door::Shut(kept?);
+        Ok(())
+    }
+
+    /// Cuts every connection, and returns when all that hangs on them is accounted for.
+    async fn cut(&mut self) {
+        self.cut.send_replace(());
+        while self.connections.join_next().await.is_some() {}
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        match std::mem::replace(&mut self.door, Door::Lost) {
+            Door::Open(listener) => self.door = Door::Open(listener),
+            Door::Shut(socket) => self.door = Door::Open(socket.listen(BACKLOG)?),
+            Door::Lost => self.door = Door::Open(bound(self.address)?.listen(BACKLOG)?),
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => {
+                self.desk.store.connected();
+                let cut = self.cut.subscribe();
+                self.connections.spawn(connection(Arc::clone(&self.desk), stream, peer, cut));
+            }
+            // Out of file handles, most likely: it passes when a connection ends, and must not keep a core busy.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn accept(door: &Door) -> io::Result<(TcpStream, SocketAddr)> {
+    match door {
+        Door::Open(listener) => listener.accept().await,
+        Door::Shut(_) | Door::Lost => std::future::pending().await,
+    }
+}
+
+/// A socket at `address`, also while connections of an earlier listener there are still in their last state.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows the option means something else: it would let two sockets share the port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+async fn connection(desk: Arc<Desk>, stream: TcpStream, peer: SocketAddr, mut cut: watch::Receiver<()>) {
+    // Without it a trickled answer would travel in packets after all; where it fails, it does.
+    let _delayed = stream.set_nodelay(true);
+    let line = Line::new(stream);
+    let streams = Streams::default();
+    {
+        let wire = TokioIo::new(Wire(Arc::clone(&line)));
+        let service = service_fn(move |request| Arc::clone(&desk).exchange(Arc::clone(&line), peer, request));
+        let server = auto::Builder::new(streams.clone());
+        // How a connection ended is seen by its line; the tickets of its requests follow from that.
+        select! {
+            _ended = server.serve_connection(wire, service) => {}
+            _cut_or_gone = cut.changed() => {}
+        }
+    }
+    // CANCEL: requests that are still held by a fault are dropped here, and their tickets with them.
+    let mut left = std::mem::take(&mut *streams.0.lock().unwrap_or_else(PoisonError::into_inner));
+    left.shutdown().await;
+}
+
+// === impl Streams ===
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while streams.try_join_next().is_some() {}
+        streams.spawn(stream);
+    }
+}
