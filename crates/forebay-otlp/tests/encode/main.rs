@@ -1,0 +1,9 @@
+//! Everything that is encoded is checked against `opentelemetry-proto`.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod any;
+mod depth;
+mod order;
+mod origins;
+mod round_trip;
