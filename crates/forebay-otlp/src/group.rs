@@ -16,6 +16,8 @@ pub(crate) struct Groups {
     scopes: Interner,
     groups: Vec<Group>,
     by_origin: HashMap<(Id, Id), usize>,
+    /// The group of the item before: most items come from where the one before them came from.
+    last: usize,
     /// The items whose origin cannot be encoded, by their places in the batch.
     pub(crate) skipped: Vec<usize>,
 }
@@ -37,7 +39,7 @@ type Id = Option<usize>;
 struct Interner {
     sections: Vec<Section>,
     by_bytes: HashMap<Arc<[u8]>, usize>,
-    /// The one that was seen last: most items come from where the one before them came from.
+    /// The one that was seen last.
     last: usize,
 }
 
@@ -84,11 +86,13 @@ impl Groups {
 
     fn add(&mut self, origin: (Id, Id), place: usize) {
         let (resource, scope) = origin;
-        let at = *self.by_origin.entry(origin).or_insert_with(|| {
-            self.groups.push(Group { resource, scope, places: Vec::new() });
-            self.groups.len() - 1
-        });
-        if let Some(group) = self.groups.get_mut(at) {
+        if self.groups.get(self.last).is_none_or(|last| (last.resource, last.scope) != origin) {
+            self.last = *self.by_origin.entry(origin).or_insert_with(|| {
+                self.groups.push(Group { resource, scope, places: Vec::new() });
+                self.groups.len() - 1
+            });
+        }
+        if let Some(group) = self.groups.get_mut(self.last) {
             group.places.push(place);
         }
     }

@@ -3,35 +3,35 @@ use bytes::{Bytes, BytesMut};
 use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 impl AsValue for str {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.string(self)
     }
 }
 
 impl AsValue for String {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.string(self)
     }
 }
 
 impl AsValue for bool {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.bool(*self)
     }
 }
 
 impl AsValue for f32 {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.double(f64::from(*self))
     }
 }
 
 impl AsValue for f64 {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.double(*self)
     }
@@ -41,7 +41,7 @@ impl AsValue for f64 {
 macro_rules! integers {
     ($($integer:ty)*) => {$(
         impl AsValue for $integer {
-            #[inline]
+            #[inline(always)]
             fn value<W: ValueWriter>(&self, w: W) -> W::Done {
                 w.int(i64::from(*self))
             }
@@ -51,35 +51,35 @@ macro_rules! integers {
 integers!(i8 i16 u16 i32 u32 i64);
 
 impl AsValue for [u8] {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.bytes(self)
     }
 }
 
 impl<const N: usize> AsValue for [u8; N] {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.bytes(self)
     }
 }
 
 impl AsValue for Vec<u8> {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.bytes(self)
     }
 }
 
 impl AsValue for Bytes {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.bytes(self)
     }
 }
 
 impl AsValue for BytesMut {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         w.bytes(self)
     }
@@ -125,7 +125,7 @@ impl AsValue for AnyValue {
 macro_rules! pointers {
     ($($pointer:ty)*) => {$(
         impl<T: AsValue + ?Sized> AsValue for $pointer {
-            #[inline]
+            #[inline(always)]
             fn value<W: ValueWriter>(&self, w: W) -> W::Done {
                 (**self).value(w)
             }
@@ -135,7 +135,7 @@ macro_rules! pointers {
 pointers!(&T &mut T Box<T> Rc<T> Arc<T>);
 
 impl<T: AsValue + ToOwned + ?Sized> AsValue for Cow<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         (**self).value(w)
     }

@@ -76,9 +76,11 @@ fn batch() -> impl Strategy<Value = Vec<Sent>> {
     })
 }
 
+type ScopeGroups = Vec<(Option<Scope>, Vec<proto::LogRecord>)>;
+
 /// Puts each record where its like went before, searching the plain way.
 fn expected(sent: &[Sent], own: &(Option<Resource>, Option<Scope>)) -> ExportLogsServiceRequest {
-    let mut groups: Vec<(Option<Resource>, Vec<(Option<Scope>, Vec<proto::LogRecord>)>)> = Vec::new();
+    let mut groups: Vec<(Option<Resource>, ScopeGroups)> = Vec::new();
     for Sent { record, resource, scope } in sent {
         if !groups.iter().any(|(known, _)| known == resource) {
             groups.push((resource.clone(), Vec::new()));
@@ -143,10 +145,7 @@ proptest! {
 
 #[test]
 fn a_scope_that_cannot_be_encoded_costs_only_its_records() {
-    let mut too_deep = AnyValue::Empty;
-    for _ in 0..=MAX_DEPTH {
-        too_deep = AnyValue::Array(vec![too_deep]);
-    }
+    let too_deep = (0..=MAX_DEPTH).fold(AnyValue::Empty, |inner, _| AnyValue::Array(vec![inner]));
     let bad = Scope::new("bad").attribute("deep", too_deep);
     let of = |at: i64, scope: &Scope| Sent { record: LogRecord::new(at), resource: None, scope: Some(scope.clone()) };
     let good = Scope::new("good");
@@ -162,6 +161,22 @@ fn a_scope_that_cannot_be_encoded_costs_only_its_records() {
         };
         assert_eq!(read, expected(&[sent[0].clone(), sent[2].clone()], &(None, None)));
     }
+}
+
+#[test]
+fn skipped_records_are_listed_in_the_order_of_the_batch() {
+    let too_deep = (0..=MAX_DEPTH).fold(AnyValue::Empty, |inner, _| AnyValue::Array(vec![inner]));
+    let of = |body: AnyValue, scope: Scope| Sent { record: LogRecord::new(body), resource: None, scope: Some(scope) };
+    let sent = [
+        of(1.into(), Scope::new("a")),
+        of(too_deep.clone(), Scope::new("b")),
+        of(too_deep.clone(), Scope::new("a")),
+        of(1.into(), Scope::new("bad").attribute("deep", too_deep.clone())),
+        of(too_deep, Scope::new("b")),
+    ];
+    let mut body = BytesMut::new();
+    let skipped = encoder(Protocol::HttpProtobuf, &(None, None)).encode(&sent, &mut body).unwrap();
+    assert_eq!(skipped, Skipped(vec![1, 2, 3, 4]));
 }
 
 #[test]
