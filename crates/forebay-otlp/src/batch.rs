@@ -77,11 +77,17 @@ impl<T> Batch<'_, T> {
         self.skipped.extend(&groups.skipped);
         let share = |part: &Group| expected / self.items.len().max(1) * part.places.len();
         for chunk in groups.by_resource() {
+            if self.too_large {
+                return;
+            }
             let width = varint_len(chunk.iter().map(share).sum::<usize>() as u64);
             let section = chunk.first().and_then(|first| groups.resource(first)).or(resource);
             request.element::<Outer>(envelope.resources.wide(width), |m| {
                 within(m, section, |m| {
                     for part in chunk {
+                        if self.too_large {
+                            return;
+                        }
                         let items = part.places.iter().filter_map(|place| Some((*place, self.items.get(*place)?)));
                         self.scope::<S, _>(m, groups.scope(part).or(scope), share(part), items);
                     }

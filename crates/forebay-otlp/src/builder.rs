@@ -37,9 +37,9 @@ pub struct Builder<S, O = ()> {
 // === impl Builder ===
 
 impl<S: Kind> Builder<S> {
-    /// The greatest body that OTLP lets a client send, in bytes, before compression as well as after.
+    /// The greatest body that a client should send, in bytes, before compression as well as after: 64 MiB.
     ///
-    /// From the OTLP specification, "OTLP/HTTP Request": the client should cap the request at 64 MiB.
+    /// From the OTLP specification, `docs/specification.md` of opentelemetry-proto.
     pub const MAX_BODY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(64 * 1024 * 1024 - 1);
 
     pub(crate) fn new() -> Self {

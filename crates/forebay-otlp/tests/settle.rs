@@ -86,11 +86,14 @@ fn a_full_success_is_silent() {
     }
 }
 
+/// OTLP forbids to send anything of a partial success again, so there is no remainder to retry.
 #[test]
-fn what_was_refused_is_dropped_and_the_server_says_why() {
+fn r11_what_was_refused_is_dropped_and_never_sent_again() {
     let (settlement, notice) = settle(Protocol::HttpProtobuf, &logs_answer(3, "too old"));
     assert_eq!(settlement, rejected(3));
     assert_eq!(notice.as_ref().unwrap().to_string(), "the server refused 3 of 10 items of logs: too old");
+    let silent = settle(Protocol::HttpProtobuf, &logs_answer(3, "")).1.unwrap();
+    assert_eq!(silent.to_string(), "the server refused 3 of 10 items of logs");
     for body in [
         r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#,
         r#"{"partialSuccess":{"errorMessage":"too old","new":{"a":[1]},"rejectedLogRecords":3}}"#,

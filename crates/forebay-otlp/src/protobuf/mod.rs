@@ -2,7 +2,8 @@
 //!
 //! The length of a message stands in front of it and is not known before it is written. Where it cannot be computed
 //! at once, room for a guess is left and the message is moved if the guess was wrong, so that a length always takes
-//! as few bytes as it can.
+//! as few bytes as it can. To compute all lengths in a pass of its own was measured to be slower, and would rely on
+//! items that write the same twice.
 
 mod length;
 mod message;

@@ -19,7 +19,7 @@ pub enum Notice {
         /// For metrics the server counts data points, not metrics, and does not say of which; as many metrics are
         /// counted, so that none that may be lost counts as delivered.
         rejected: usize,
-        /// Why, as the server says.
+        /// Why, as the server says; empty if it does not.
         message: ServerText,
     },
     /// The server took everything, and has something to say.
@@ -65,7 +65,8 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected { signal, items, rejected, message } => {
-                write!(f, "the server refused {rejected} of {items} items of {signal}: {message}")
+                write!(f, "the server refused {rejected} of {items} items of {signal}")?;
+                if message.as_str().is_empty() { Ok(()) } else { write!(f, ": {message}") }
             }
             Self::Warning { signal, message } => write!(f, "the server took all {signal} with a warning: {message}"),
             Self::Unreadable { signal, reason } => write!(f, "the server took all {signal}, but its answer {reason}"),

@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_always_gives_the_same_bytes(batches in vec(vec(any::logs::record(Doubles::All), 0..4), 1..4)) {
+    fn r10_a_batch_always_gives_the_same_bytes(batches in vec(vec(any::logs::record(Doubles::All), 0..4), 1..4)) {
         for protocol in Protocol::ALL {
             let (used, mut body) = (encoder(protocol, 1 << 20), BytesMut::new());
             for batch in &batches {

@@ -5,7 +5,7 @@ use crate::any::{
     values::{Doubles, attributes, proto_attributes, small, text},
 };
 use bytes::BytesMut;
-use forebay_export::{Encode, Skipped};
+use forebay_export::{BodyTooLarge, Encode, Skipped};
 use forebay_otlp::{
     AnyValue, AsLogRecord, AsResource, AsScope, LogRecord, LogRecordWriter, LogsEncoder, MAX_DEPTH, Protocol, Resource,
     Scope,
@@ -177,6 +177,23 @@ fn skipped_records_are_listed_in_the_order_of_the_batch() {
     let mut body = BytesMut::new();
     let skipped = encoder(Protocol::HttpProtobuf, &(None, None)).encode(&sent, &mut body).unwrap();
     assert_eq!(skipped, Skipped(vec![1, 2, 3, 4]));
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_given_up_at_the_first_group_that_does_not_fit() {
+    for protocol in Protocol::ALL {
+        let limit = std::num::NonZeroUsize::new(5_000).unwrap();
+        let encoder = LogsEncoder::builder().protocol(protocol).max_body(limit).build().unwrap();
+        let sent = |at: usize| Sent {
+            record: LogRecord::new("x".repeat(1_000)),
+            resource: at.is_multiple_of(2).then(|| Resource::new().attribute("at", format!("{at}"))),
+            scope: Some(Scope::new(format!("scope {at}"))),
+        };
+        let mut body = BytesMut::new();
+        let error = encoder.encode(&(0..1_000).map(sent).collect::<Vec<_>>(), &mut body).unwrap_err();
+        assert_eq!(error.downcast_ref::<BodyTooLarge>().unwrap().fits(), 4);
+        assert!(body.is_empty() && body.capacity() < 20_000, "{} bytes for 5,000", body.capacity());
+    }
 }
 
 #[test]
