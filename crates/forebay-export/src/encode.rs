@@ -1,6 +1,7 @@
 use bytes::BytesMut;
-use forebay_core::{BoxError, Fate, Settlement};
+use forebay_core::{Advice, BoxError, DropReason, Fate, Seen, Settlement, Verdict};
 use http::HeaderValue;
+use std::{error::Error, fmt};
 
 /// Turns a batch of items into the body of one request, and the answer into their fates.
 ///
@@ -16,7 +17,8 @@ pub trait Encode<T>: Send + Sync + 'static {
     /// # Errors
     ///
     /// When nothing of the batch can be encoded. An item that alone cannot be encoded costs only itself: it is left
-    /// out and listed in [`Skipped`].
+    /// out and listed in [`Skipped`]. A batch whose body would be larger than the protocol allows is given back as
+    /// [`BodyTooLarge`] before all of it is in memory; it may pass in parts. `body` is empty after an error.
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError>;
 
     /// What a 2xx answer says of the `items` items that were in the body; delivered, unless the protocol knows better.
@@ -31,6 +33,50 @@ pub trait Encode<T>: Send + Sync + 'static {
 /// The places of the items that an encoder had to leave out, in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped(pub Vec<usize>);
+
+/// The body of a batch would have become larger than it may.
+///
+/// Nothing was sent. A part of the batch may pass, a single item may not.
+#[derive(Clone, Debug)]
+pub struct BodyTooLarge {
+    limit: usize,
+    fits: usize,
+    verdict: Verdict,
+}
+
+// === impl BodyTooLarge ===
+
+impl BodyTooLarge {
+    /// The body was to have at most `limit` bytes, and `fits` items were in it before it had more.
+    #[must_use]
+    pub fn new(limit: usize, fits: usize) -> Self {
+        Self { limit, fits, verdict: Verdict::new(DropReason::TooLarge, Seen::No, Advice::Never) }
+    }
+
+    /// The greatest length of a body, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many items of this batch about fit into one body.
+    #[must_use]
+    pub fn fits(&self) -> usize {
+        self.fits
+    }
+}
+
+impl fmt::Display for BodyTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the body would be larger than {} bytes; {} items fit", self.limit, self.fits)
+    }
+}
+
+impl Error for BodyTooLarge {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.verdict)
+    }
+}
 
 // === impl Skipped ===
 

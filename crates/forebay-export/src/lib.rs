@@ -3,4 +3,4 @@
 
 mod encode;
 
-pub use self::encode::{Encode, Skipped};
+pub use self::encode::{BodyTooLarge, Encode, Skipped};

@@ -1,0 +1,139 @@
+use crate::{
+    group::{Group, Groups},
+    protobuf::varint_len,
+    section::Section,
+    signal::{Envelope, Source},
+    wire::{Buf, Message, Outer, TooDeep, Wire},
+};
+
+/// What surrounds the items of every body an encoder writes, and how long one may become.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'e> {
+    pub(crate) envelope: Envelope,
+    pub(crate) resource: Option<&'e Section>,
+    pub(crate) scope: Option<&'e Section>,
+    /// The greatest length of the whole body, in bytes.
+    pub(crate) max_body: usize,
+    /// How long the body will probably be, in bytes.
+    pub(crate) expected: usize,
+}
+
+/// One batch on its way into a body.
+struct Batch<'a, T> {
+    frame: Frame<'a>,
+    items: &'a [T],
+    written: usize,
+    skipped: Vec<usize>,
+    /// How many bytes the length of the last item took.
+    item_width: usize,
+    /// The body is longer than it may be.
+    too_large: bool,
+}
+
+/// The body became too long; this many items were in it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) written: usize,
+}
+
+/// Writes the request for `items` at the end of `buf`; says which of them had to be left out.
+pub(crate) fn write<W: Wire, S: Source<T>, T>(
+    frame: Frame<'_>,
+    items: &[T],
+    buf: &mut Buf,
+) -> Result<Vec<usize>, TooLarge> {
+    let mut batch = Batch { frame, items, written: 0, skipped: Vec::new(), item_width: 1, too_large: false };
+    W::request(buf, |request| {
+        // Without an origin of their own, which is known when this is compiled, nothing of this is left.
+        if items.iter().all(|item| S::scope(item).is_none() && S::resource(item).is_none()) {
+            batch.one_group::<S, _>(request);
+        } else {
+            batch.groups::<W, S>(request);
+        }
+    });
+    let Batch { written, mut skipped, too_large, .. } = batch;
+    if too_large || buf.len() > frame.max_body {
+        // The tails of the sections may be what is too much; a part must be smaller than the whole.
+        return Err(TooLarge { written: written.min(items.len().saturating_sub(1)) });
+    }
+    skipped.sort_unstable();
+    Ok(skipped)
+}
+
+// === impl Batch ===
+
+impl<T> Batch<'_, T> {
+    fn one_group<S: Source<T>, M: Message>(&mut self, request: &mut M) {
+        let Frame { envelope, resource, scope, expected, .. } = self.frame;
+        let items = self.items.iter().enumerate();
+        request.element::<Outer>(envelope.resources.wide(varint_len(expected as u64)), |m| {
+            within(m, resource, |m| self.scope::<S, _>(m, scope, expected, items));
+        });
+    }
+
+    fn groups<W: Wire, S: Source<T>>(&mut self, request: &mut W::Message<'_>) {
+        let Frame { envelope, resource, scope, expected, .. } = self.frame;
+        let groups = Groups::of::<W, S, T>(self.items);
+        self.skipped.extend(&groups.skipped);
+        let share = |part: &Group| expected / self.items.len().max(1) * part.places.len();
+        for chunk in groups.by_resource() {
+            if self.too_large {
+                return;
+            }
+            let width = varint_len(chunk.iter().map(share).sum::<usize>() as u64);
+            let section = chunk.first().and_then(|first| groups.resource(first)).or(resource);
+            request.element::<Outer>(envelope.resources.wide(width), |m| {
+                within(m, section, |m| {
+                    for part in chunk {
+                        if self.too_large {
+                            return;
+                        }
+                        let items = part.places.iter().filter_map(|place| Some((*place, self.items.get(*place)?)));
+                        self.scope::<S, _>(m, groups.scope(part).or(scope), share(part), items);
+                    }
+                });
+            });
+        }
+    }
+
+    /// Writes the items of one scope.
+    #[inline]
+    fn scope<'i, S: Source<T>, M: Message>(
+        &mut self,
+        resource: &mut M,
+        section: Option<&Section>,
+        expected: usize,
+        items: impl Iterator<Item = (usize, &'i T)>,
+    ) where
+        T: 'i,
+    {
+        let Frame { envelope, max_body, .. } = self.frame;
+        resource.element::<Outer>(envelope.scopes.wide(varint_len(expected as u64)), |m| {
+            within(m, section, |m| {
+                for (place, item) in items {
+                    match m.element_if_whole(envelope.items.wide(self.item_width), |m| S::write(item, m)) {
+                        Ok(len) => self.item_width = varint_len(len as u64),
+                        Err(TooDeep) => self.skipped.push(place),
+                    }
+                    if m.body_len() > max_body {
+                        self.too_large = true;
+                        return;
+                    }
+                    self.written += 1;
+                }
+            });
+        });
+    }
+}
+
+/// Writes the children of a section between its head and its tail.
+#[inline]
+fn within<M: Message>(m: &mut M, section: Option<&Section>, children: impl FnOnce(&mut M)) {
+    if let Some(section) = section {
+        m.raw(section.head());
+    }
+    children(m);
+    if let Some(section) = section {
+        m.raw(section.tail());
+    }
+}

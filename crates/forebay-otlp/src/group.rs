@@ -1,0 +1,134 @@
+use crate::{
+    section::{Section, put_resource, put_scope},
+    signal::Source,
+    wire::{Buf, TooDeep, Wire},
+};
+use bytes::BytesMut;
+use std::{collections::HashMap, sync::Arc};
+
+/// The items of a batch by where they come from.
+///
+/// Origins stand in the order in which they were seen first, and the items of one in the order of the batch. Two items
+/// have the same origin if what would be written of it is the same, byte for byte.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    resources: Interner,
+    scopes: Interner,
+    groups: Vec<Group>,
+    by_origin: HashMap<(Id, Id), usize>,
+    /// The group of the item before: most items come from where the one before them came from.
+    last: usize,
+    /// The items whose origin cannot be encoded, by their places in the batch.
+    pub(crate) skipped: Vec<usize>,
+}
+
+/// The items of one scope of one resource.
+#[derive(Debug)]
+pub(crate) struct Group {
+    resource: Id,
+    scope: Id,
+    /// Their places in the batch, ascending.
+    pub(crate) places: Vec<usize>,
+}
+
+/// A section that was seen; `None` is the encoder's own.
+type Id = Option<usize>;
+
+/// Gives the same number to the same section.
+#[derive(Debug, Default)]
+struct Interner {
+    sections: Vec<Section>,
+    by_bytes: HashMap<Arc<[u8]>, usize>,
+    /// The one that was seen last.
+    last: usize,
+}
+
+// === impl Groups ===
+
+impl Groups {
+    pub(crate) fn of<W: Wire, S: Source<T>, T>(items: &[T]) -> Self {
+        let mut all = Self::default();
+        let mut scratch = Buf::new(BytesMut::new());
+        for (place, item) in items.iter().enumerate() {
+            match all.origin::<W, S, T>(item, &mut scratch) {
+                Ok(origin) => all.add(origin, place),
+                Err(TooDeep) => all.skipped.push(place),
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// Puts the groups of one resource together.
+    fn sort(&mut self) {
+        let mut order = HashMap::new();
+        for group in &self.groups {
+            let next = order.len();
+            order.entry(group.resource).or_insert(next);
+        }
+        self.groups.sort_by_key(|group| order.get(&group.resource).copied());
+    }
+
+    fn origin<W: Wire, S: Source<T>, T>(&mut self, item: &T, scratch: &mut Buf) -> Result<(Id, Id), TooDeep> {
+        let (mut resource, mut scope) = (None, None);
+        if let Some(own) = S::resource(item) {
+            scratch.truncate(0);
+            let split = put_resource::<W>(scratch, &own)?;
+            resource = Some(self.resources.intern(scratch.tail(0), split));
+        }
+        if let Some(own) = S::scope(item) {
+            scratch.truncate(0);
+            let split = put_scope::<W>(scratch, &own)?;
+            scope = Some(self.scopes.intern(scratch.tail(0), split));
+        }
+        Ok((resource, scope))
+    }
+
+    fn add(&mut self, origin: (Id, Id), place: usize) {
+        let (resource, scope) = origin;
+        if self.groups.get(self.last).is_none_or(|last| (last.resource, last.scope) != origin) {
+            self.last = *self.by_origin.entry(origin).or_insert_with(|| {
+                self.groups.push(Group { resource, scope, places: Vec::new() });
+                self.groups.len() - 1
+            });
+        }
+        if let Some(group) = self.groups.get_mut(self.last) {
+            group.places.push(place);
+        }
+    }
+
+    /// The groups, those of one resource together.
+    pub(crate) fn by_resource(&self) -> impl Iterator<Item = &[Group]> {
+        self.groups.chunk_by(|one, next| one.resource == next.resource)
+    }
+
+    /// The resource of a group, unless it is the encoder's own.
+    pub(crate) fn resource(&self, group: &Group) -> Option<&Section> {
+        self.resources.get(group.resource)
+    }
+
+    /// The scope of a group, unless it is the encoder's own.
+    pub(crate) fn scope(&self, group: &Group) -> Option<&Section> {
+        self.scopes.get(group.scope)
+    }
+}
+
+// === impl Interner ===
+
+impl Interner {
+    fn intern(&mut self, bytes: &[u8], split: usize) -> usize {
+        if self.sections.get(self.last).is_none_or(|last| **last.bytes() != *bytes) {
+            self.last = self.by_bytes.get(bytes).copied().unwrap_or_else(|| {
+                let section = Section::new(bytes, split);
+                self.by_bytes.insert(Arc::clone(section.bytes()), self.sections.len());
+                self.sections.push(section);
+                self.sections.len() - 1
+            });
+        }
+        self.last
+    }
+
+    fn get(&self, id: Id) -> Option<&Section> {
+        self.sections.get(id?)
+    }
+}

@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod batch;
+mod builder;
+mod encoder;
+mod group;
+mod json;
+mod logs;
+mod metrics;
+mod origin;
+mod protobuf;
+mod protocol;
+mod section;
+mod settle;
+mod signal;
+mod size;
+mod time;
+mod traces;
+mod value;
+mod wire;
+
+pub use self::{
+    builder::Builder,
+    encoder::{Encoder, LogsEncoder, MetricsEncoder, NothingEncodable, TracesEncoder},
+    logs::{AsLogRecord, LogRecord, LogRecordWriter, Severity},
+    metrics::{
+        AsMetric, Buckets, Exemplar, ExemplarWriter, ExponentialHistogramPoint, ExponentialHistogramPointWriter,
+        ExponentialHistogramWriter, GaugeWriter, HistogramPoint, HistogramPointWriter, HistogramWriter, Metric,
+        MetricData, MetricWriter, Number, NumberPoint, NumberPointWriter, Quantile, SumWriter, SummaryPoint,
+        SummaryPointWriter, SummaryWriter, Temporality,
+    },
+    origin::{AsResource, AsScope, Resource, Scope},
+    protocol::{Protocol, UnknownProtocol},
+    settle::{Notice, ServerText, Unreadable},
+    signal::{Kind, Logs, Metrics, Signal, Traces},
+    time::unix_nanos,
+    traces::{
+        AsSpan, Span, SpanEvent, SpanEventWriter, SpanKind, SpanLink, SpanLinkWriter, SpanStatus, SpanWriter,
+        StatusCode, span_flags,
+    },
+    value::{AnyValue, ArrayWriter, AsValue, AttributesWriter, KeyValue, MAX_DEPTH, ValueWriter},
+};

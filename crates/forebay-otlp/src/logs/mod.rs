@@ -1,0 +1,59 @@
+//! Log records.
+
+mod record;
+mod severity;
+mod visit;
+
+pub use self::{
+    record::LogRecord,
+    severity::Severity,
+    visit::{AsLogRecord, LogRecordWriter},
+};
+
+use self::visit::LogRecordMessage;
+use crate::{
+    encoder::Encoder,
+    origin::{AsResource, AsScope},
+    settle::Notice,
+    signal::{Logs, Source},
+    wire::Message,
+};
+use bytes::BytesMut;
+use forebay_core::{BoxError, Observe, Settlement};
+use forebay_export::{Encode, Skipped};
+use http::{HeaderValue, response};
+
+impl<T: AsLogRecord> Source<T> for Logs {
+    type Item = LogRecordMessage;
+
+    #[inline(always)]
+    fn write<M: Message<Kind = LogRecordMessage>>(item: &T, message: &mut M) {
+        item.record(message);
+    }
+
+    fn scope(item: &T) -> Option<impl AsScope> {
+        item.scope()
+    }
+
+    fn resource(item: &T) -> Option<impl AsResource> {
+        item.resource()
+    }
+}
+
+impl<T, O> Encode<T> for Encoder<Logs, O>
+where
+    T: AsLogRecord,
+    O: Observe<Notice> + Send + Sync + 'static,
+{
+    fn content_type(&self) -> HeaderValue {
+        self.protocol().content_type()
+    }
+
+    fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
+        self.encode_batch(items, body)
+    }
+
+    fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
+        self.settle_answer(head, body, items)
+    }
+}

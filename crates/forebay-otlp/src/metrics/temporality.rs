@@ -1,0 +1,22 @@
+/// Over which time the values of a metric are aggregated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Temporality {
+    /// Not known; must not be sent.
+    #[default]
+    Unspecified = 0,
+    /// Since the last point was reported.
+    Delta = 1,
+    /// Since a start that stays the same.
+    Cumulative = 2,
+}
+
+// === impl Temporality ===
+
+impl Temporality {
+    /// Its number in OTLP.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}

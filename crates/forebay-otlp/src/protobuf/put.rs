@@ -1,0 +1,83 @@
+use super::WireType;
+use crate::wire::{Buf, Field};
+
+/// How many bytes `value` takes as a varint: seven bits in each, and one for zero.
+#[inline(always)]
+pub(crate) const fn varint_len(value: u64) -> usize {
+    ((value | 1).ilog2() as usize * 9 + 73) / 64
+}
+
+/// Writes a varint: seven bits in a byte, the lowest first.
+#[inline(always)]
+pub(super) fn put_varint(buf: &mut Buf, mut value: u64) {
+    while value >= 0x80 {
+        buf.put(&[low_byte(value) | 0x80]);
+        value >>= 7;
+    }
+    buf.put(&[low_byte(value)]);
+}
+
+/// Writes what stands in front of the payload of a field.
+#[inline(always)]
+pub(super) fn put_tag(buf: &mut Buf, field: Field, wire: WireType) {
+    put_varint(buf, tag(field, wire));
+}
+
+/// Writes tag and length.
+#[inline(always)]
+pub(super) fn put_len(buf: &mut Buf, field: Field, len: usize) {
+    put_tag(buf, field, WireType::Len);
+    put_varint(buf, len as u64);
+}
+
+/// How long tag, length and content of a field are together.
+#[inline(always)]
+pub(super) const fn len_of(field: Field, len: usize) -> usize {
+    varint_len(tag(field, WireType::Len)) + varint_len(len as u64) + len
+}
+
+#[inline(always)]
+const fn tag(field: Field, wire: WireType) -> u64 {
+    (field.number << 3 | wire as u32) as u64
+}
+
+#[inline(always)]
+pub(super) const fn low_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    /// The definition of a varint, one byte at a time.
+    fn plain_varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value > 127 {
+            bytes.push(u8::try_from(value % 128 + 128).unwrap());
+            value /= 128;
+        }
+        bytes.push(u8::try_from(value).unwrap());
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn varints_are_minimal(value: u64, shift in 0_u32..64) {
+            let value = value >> shift;
+            let mut buf = Buf::new(BytesMut::new());
+            put_varint(&mut buf, value);
+            prop_assert_eq!(&buf.into_inner()[..], plain_varint(value));
+            prop_assert_eq!(varint_len(value), plain_varint(value).len());
+        }
+    }
+
+    #[test]
+    fn a_varint_has_one_to_ten_bytes() {
+        for (value, len) in [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (u64::MAX, 10)] {
+            assert_eq!(varint_len(value), len, "{value}");
+        }
+    }
+}

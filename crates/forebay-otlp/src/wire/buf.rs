@@ -1,0 +1,54 @@
+use bytes::BytesMut;
+
+/// The request's body while it is written.
+#[derive(Debug)]
+pub(crate) struct Buf {
+    bytes: BytesMut,
+    /// A value was nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH), and is not written whole.
+    too_deep: bool,
+}
+
+// === impl Buf ===
+
+impl Buf {
+    /// Goes on where `bytes` ends.
+    pub(crate) fn new(bytes: BytesMut) -> Self {
+        Self { bytes, too_deep: false }
+    }
+
+    pub(crate) fn into_inner(self) -> BytesMut {
+        self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    #[inline]
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// All that was written from `at` on, to be changed in place.
+    #[inline]
+    pub(crate) fn tail(&mut self, at: usize) -> &mut [u8] {
+        self.bytes.get_mut(at..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    #[cold]
+    pub(crate) fn set_too_deep(&mut self) {
+        self.too_deep = true;
+    }
+
+    /// Whether anything was too deep since this was asked last.
+    #[inline]
+    pub(crate) fn take_too_deep(&mut self) -> bool {
+        std::mem::take(&mut self.too_deep)
+    }
+}
