@@ -1,7 +1,10 @@
 //! The future returned by [`Retry`](crate::Retry).
 
 use crate::{
-    Attempt, Event, Gate, GaveUp, Policy, RetriesExhausted, Throttled, Why, limits::End, rules::Rules, session::Session,
+    Attempt, Event, Gate, GaveUp, Policy, RetriesExhausted, Throttled, Why,
+    limits::End,
+    rules::Rules,
+    session::{Session, Slot},
 };
 use forebay_core::{BoxError, Classify, Observe, Outcome, is_caused_by};
 use pin_project_lite::pin_project;
@@ -42,7 +45,7 @@ pin_project! {
         attempts: u32,
         // When the first attempt had to wait for the first time.
         started: Option<Instant>,
-        session: Option<Pin<Box<Session>>>,
+        session: Slot,
     }
 }
 
@@ -61,17 +64,38 @@ pin_project! {
 // === impl ResponseFuture ===
 
 impl<F, S, Req, R> ResponseFuture<F, S, Req, R> {
-    /// The first attempt is on its way.
+    /// Nothing was sent yet; `request` is what the next attempt sends.
     #[inline]
-    pub(crate) fn calling(future: F, service: Option<S>, request: Option<Req>, rules: Arc<R>, key: u64) -> Self {
-        let state = State::Calling { future };
-        Self { state, service, request, rules, key, attempts: 1, started: None, session: None }
+    pub(crate) fn new(rules: Arc<R>, key: u64, request: Option<Req>) -> Self {
+        Self {
+            state: State::Waiting,
+            service: None,
+            request,
+            rules,
+            key,
+            attempts: 0,
+            started: None,
+            session: Slot::EMPTY,
+        }
     }
 
-    /// The first attempt is held back.
-    pub(crate) fn held(service: S, request: Req, rules: Arc<R>, key: u64) -> Self {
-        let (service, request) = (Some(service), Some(request));
-        Self { state: State::Waiting, service, request, rules, key, attempts: 0, started: None, session: None }
+    /// Whether there can be another attempt.
+    #[inline]
+    pub(crate) fn can_repeat(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// The first attempt is on its way; `service` is for those that may follow.
+    #[inline]
+    pub(crate) fn begin(&mut self, future: F, service: Option<S>) {
+        self.state = State::Calling { future };
+        self.service = service;
+        self.attempts = 1;
+    }
+
+    /// The first attempt is held back, and will be made by `service`.
+    pub(crate) fn hold(&mut self, service: S) {
+        self.service = Some(service);
     }
 }
 
@@ -87,34 +111,65 @@ where
 {
     type Output = Result<S::Response, BoxError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The first attempt is most often the only one: it is polled without the loop of all that may follow.
+        if let StateProj::Calling { future } = self.as_mut().project().state.project() {
+            let Poll::Ready(result) = future.poll(cx) else { return self.begun() };
+            if let Break(result) = self.as_mut().ended(result) {
+                return Poll::Ready(result);
+            }
+        }
+        self.poll_on(cx)
+    }
+}
+
+impl<F, S, Req, C, P, K, O> ResponseFuture<F, S, Req, Rules<C, P, K, O>>
+where
+    F: Future<Output = Result<S::Response, S::Error>>,
+    S: Service<Req, Future = F>,
+    S::Error: Into<BoxError>,
+    C: Classify<S::Response, S::Error>,
+    P: Policy<Req, S::Response, S::Error>,
+    K: Gate<Req>,
+    O: Observe<Event>,
+{
+    /// An attempt has to wait for its result.
+    #[inline]
+    fn begun<T>(self: Pin<&mut Self>) -> Poll<T> {
+        let this = self.project();
+        // The clock is read while the request is under way, and only if somebody asks for it.
+        if this.started.is_none() && this.rules.limits.max_elapsed.is_some() {
+            *this.started = Some(Instant::now());
+        }
+        Poll::Pending
+    }
+
+    /// An attempt has a result: that of the request, or is there another attempt?
+    #[inline]
+    fn ended(
+        self: Pin<&mut Self>,
+        result: Result<S::Response, S::Error>,
+    ) -> ControlFlow<Result<S::Response, BoxError>> {
+        let this = self.as_ref().project_ref();
+        let Outcome::Retryable { after } = this.rules.classifier.classify(&result) else {
+            if *this.attempts > 1 {
+                this.rules.tell(|| Event::Settled { attempt: Attempt::new(*this.attempts) });
+            }
+            return Break(result.map_err(Into::into));
+        };
+        self.failed(result, after)
+    }
+
+    #[cold]
+    fn poll_on(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, BoxError>> {
         loop {
-            let mut this = self.as_mut().project();
-            match this.state.as_mut().project() {
-                // ## Calling => (the result | Waiting)
-                StateProj::Calling { future } => {
-                    let Poll::Ready(result) = future.poll(cx) else {
-                        // The clock is read while the request is under way, and only if somebody asks for it.
-                        if this.started.is_none() && this.rules.limits.max_elapsed.is_some() {
-                            *this.started = Some(Instant::now());
-                        }
-                        return Poll::Pending;
-                    };
-                    let Outcome::Retryable { after } = this.rules.classifier.classify(&result) else {
-                        if *this.attempts > 1 {
-                            this.rules.tell(|| Event::Settled { attempt: Attempt::new(*this.attempts) });
-                        }
-                        return Poll::Ready(result.map_err(Into::into));
-                    };
-                    if let Break(result) = self.as_mut().failed(result, after) {
-                        return Poll::Ready(result);
-                    }
-                    self.as_mut().project().state.set(State::Waiting);
-                }
+            let this = self.as_mut().project();
+            match this.state.project() {
                 // ## Waiting => (Waiting | Readying | an error)
                 StateProj::Waiting => {
-                    if let Some(session) = this.session {
-                        ready!(session.as_mut().poll_wait(cx));
+                    if let Some(session) = this.session.get() {
+                        ready!(session.poll_wait(cx));
                     }
                     if let Break(error) = self.as_mut().look_at_gate() {
                         return Poll::Ready(Err(error));
@@ -122,19 +177,17 @@ where
                 }
                 // ## Readying => (Calling | an error)
                 StateProj::Readying => ready!(self.as_mut().poll_send(cx))?,
+                // ## Calling => (Waiting | the result)
+                StateProj::Calling { future } => {
+                    let Poll::Ready(result) = future.poll(cx) else { return self.begun() };
+                    if let Break(result) = self.as_mut().ended(result) {
+                        return Poll::Ready(result);
+                    }
+                }
             }
         }
     }
-}
 
-impl<F, S, Req, C, P, K, O> ResponseFuture<F, S, Req, Rules<C, P, K, O>>
-where
-    S: Service<Req, Future = F>,
-    S::Error: Into<BoxError>,
-    P: Policy<Req, S::Response, S::Error>,
-    K: Gate<Req>,
-    O: Observe<Event>,
-{
     /// An attempt failed in a way that may pass: is there another, and when?
     #[cold]
     fn failed(
@@ -142,7 +195,7 @@ where
         result: Result<S::Response, S::Error>,
         hint: Option<Duration>,
     ) -> ControlFlow<Result<S::Response, BoxError>> {
-        let this = self.project();
+        let mut this = self.project();
         let (rules, attempts) = (&**this.rules, *this.attempts);
 
         // Whatever becomes of this request: what the far side asked for is asked of the others as well.
@@ -172,7 +225,7 @@ where
 
         let now = Instant::now();
         let started = *this.started.get_or_insert(now);
-        let mut session = this.session.get_or_insert_with(|| Session::new(rules.delays())).as_mut();
+        let mut session = this.session.get_or_insert(|| rules.delays());
         let planned = rules.limits.check(attempts, this.request.is_some(), hint).and_then(|()| {
             let session = session.as_mut().project();
             let mut wait = session.delays.next_after(hint);
@@ -200,6 +253,7 @@ where
                     session.wait_until(at);
                 }
                 rules.tell(|| Event::Retrying { attempt: Attempt::new(attempts), wait, hint });
+                this.state.set(State::Waiting);
                 Continue(())
             }
             Err(why) => {
@@ -230,15 +284,11 @@ where
 
         let now = Instant::now();
         let started = *this.started.get_or_insert(now);
-        let mut session = match this.session {
-            Some(session) => session.as_mut(),
-            None => {
-                let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
-                let session = this.session.insert(Session::new(rules.delays()));
-                *session.as_mut().project().end = rules.limits.end(started, deadline);
-                session.as_mut()
-            }
-        };
+        let mut session = this.session.get_or_insert(|| rules.delays());
+        if attempts == 0 {
+            let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
+            *session.as_mut().project().end = rules.limits.end(started, deadline);
+        }
         let held = session.as_mut().hold_back(now, wait, rules.gate.patience());
         match held {
             Ok(()) => {
@@ -270,16 +320,16 @@ where
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => {
                 let error = error.into();
-                let Some(session) = this.session.as_mut().filter(|_| *this.attempts > 0) else {
+                let Some(mut session) = this.session.get().filter(|_| *this.attempts > 0) else {
                     return Poll::Ready(Err(error));
                 };
                 session.as_mut().learn(Some(error));
                 let gave_up = GaveUp::new(*this.attempts, Why::NotReady);
-                return Poll::Ready(Err(rules.give_up_waiting(session.as_mut(), gave_up)));
+                return Poll::Ready(Err(rules.give_up_waiting(session, gave_up)));
             }
             Poll::Pending => {
                 *this.request = Some(request);
-                let Some(session) = this.session else { return Poll::Pending };
+                let Some(mut session) = this.session.get() else { return Poll::Pending };
                 let Some(end) = session.end else { return Poll::Pending };
                 // CORRECTNESS: two wakers are registered, the service's and the timer's, for who comes first.
                 if !session.is_waiting() {
@@ -287,14 +337,14 @@ where
                 }
                 ready!(session.as_mut().poll_wait(cx));
                 let gave_up = GaveUp::new(*this.attempts, end.why);
-                return Poll::Ready(Err(rules.give_up_waiting(session.as_mut(), gave_up)));
+                return Poll::Ready(Err(rules.give_up_waiting(session, gave_up)));
             }
         }
 
         *this.attempts = this.attempts.saturating_add(1);
         let attempts = *this.attempts;
-        if let Some(session) = this.session {
-            session.as_mut().sent();
+        if let Some(session) = this.session.get() {
+            session.sent();
         }
         let copy = if rules.limits.allows_after(attempts) { rules.policy.copy(&request) } else { None };
         *this.request = copy;
@@ -319,7 +369,10 @@ impl<F, S, Req, R> fmt::Debug for ResponseFuture<F, S, Req, R> {
             State::Waiting => "Waiting",
             State::Readying => "Readying",
         };
-        f.debug_struct("ResponseFuture").field("state", &state).field("attempts", &self.attempts).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture")
+            .field("state", &state)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
     }
 }
 

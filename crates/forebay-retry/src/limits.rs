@@ -95,9 +95,8 @@ mod tests {
     #[test]
     fn r08_the_earlier_end_counts_and_is_not_reached() {
         let now = Instant::now();
-        let end = |elapsed, deadline| {
-            limits(elapsed).end(now, deadline).map(|End { at, why }| (at.duration_since(now), why))
-        };
+        let end =
+            |elapsed, deadline| limits(elapsed).end(now, deadline).map(|End { at, why }| (at.duration_since(now), why));
         let deadline = |secs| Some(Deadline::at(now + Duration::from_secs(secs)));
         assert_eq!(end(None, None), None);
         assert_eq!(end(Some(secs(5)), None), Some((secs(5), Why::Elapsed)));

@@ -51,10 +51,12 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future, S, Req, Rules<C, P, K, O>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let rules = &self.rules;
         rules.policy.begin(&mut request);
@@ -66,17 +68,21 @@ where
             budget.deposit();
         }
 
+        // The future is built where it will be returned, field by field: to build it from parts would move the copy of
+        // the request and the inner future once more each, which costs more than all the rest.
         let copy = if rules.limits.allows_after(1) { rules.policy.copy(&request) } else { None };
-        let rules = Arc::clone(rules);
-        if copy.is_none() {
+        let mut response = ResponseFuture::new(Arc::clone(rules), key, copy);
+        if response.can_repeat() {
+            // CORRECTNESS: the instance that was made ready is the one that is called, now and on each further attempt.
+            // The clone that takes its place here is born without readiness.
+            let clone = self.inner.clone();
+            let mut ready = mem::replace(&mut self.inner, clone);
+            response.begin(ready.call(request), Some(ready));
+        } else {
             // Without a copy there is no second attempt, and no need for a service to make it with.
-            return ResponseFuture::calling(self.inner.call(request), None, None, rules, key);
+            response.begin(self.inner.call(request), None);
         }
-        // CORRECTNESS: the instance that was made ready is the one that is called, now and on each further attempt.
-        // The clone that takes its place here is born without readiness.
-        let clone = self.inner.clone();
-        let mut ready = mem::replace(&mut self.inner, clone);
-        ResponseFuture::calling(ready.call(request), Some(ready), copy, rules, key)
+        response
     }
 }
 
@@ -87,7 +93,9 @@ impl<S: Clone, C, P, K, O> Retry<S, C, P, K, O> {
         // CANCEL: the instance that was made ready is dropped here, which gives its readiness back.
         let service = self.inner.clone();
         self.inner = service.clone();
-        ResponseFuture::held(service, request, Arc::clone(&self.rules), key)
+        let mut response = ResponseFuture::new(Arc::clone(&self.rules), key, Some(request));
+        response.hold(service);
+        response
     }
 }
 

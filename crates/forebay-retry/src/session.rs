@@ -29,10 +29,43 @@ pin_project! {
     }
 }
 
+/// Where a future keeps its session, once it has one.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Option<Pin<Box<Session>>>);
+
+// === impl Slot ===
+
+impl Slot {
+    pub(crate) const EMPTY: Self = Self(None);
+
+    pub(crate) fn get(&mut self) -> Option<Pin<&mut Session>> {
+        self.0.as_mut().map(Pin::as_mut)
+    }
+
+    pub(crate) fn get_or_insert(&mut self, delays: impl FnOnce() -> Delays) -> Pin<&mut Session> {
+        self.0.get_or_insert_with(|| Session::new(delays())).as_mut()
+    }
+}
+
+/// Most calls end without a session, and should not pay for what it takes to drop one.
+impl Drop for Slot {
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        #[inline(never)]
+        fn end(session: Pin<Box<Session>>) {
+            drop(session);
+        }
+        if let Some(session) = self.0.take() {
+            end(session);
+        }
+    }
+}
+
 // === impl Session ===
 
 impl Session {
-    pub(crate) fn new(delays: Delays) -> Pin<Box<Self>> {
+    fn new(delays: Delays) -> Pin<Box<Self>> {
         let seen = Seen::No;
         Box::pin(Self { sleep: None, delays, hold: None, held_since: None, last: None, seen, end: None })
     }

@@ -4,8 +4,8 @@ mod delays;
 mod jitter;
 mod rng;
 
-pub use self::{delays::Delays, jitter::Jitter};
 pub(crate) use self::rng::{SplitMix64, entropy};
+pub use self::{delays::Delays, jitter::Jitter};
 
 use std::time::Duration;
 

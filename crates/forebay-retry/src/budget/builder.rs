@@ -75,7 +75,6 @@ fn check(knob: &'static str, value: f64, least: f64, most: f64) -> Result<(), Co
 
 /// Millionths of a retry; NaN is zero.
 #[expect(clippy::cast_possible_truncation, reason = "a float saturates when it becomes an integer")]
-#[expect(clippy::cast_sign_loss, reason = "the same")]
 pub(super) fn millionths(retries: f64) -> u64 {
     (retries * ONE as f64).round() as u64
 }

@@ -159,3 +159,92 @@ impl Drop for Hold {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::atomic::AtomicUsize, time::Duration};
+
+    fn budget(ratio: f64, floor: f64, reserve: f64) -> Budget {
+        Budget::builder().ratio(ratio).floor_per_second(floor).reserve(reserve).build().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_budget_counts_no_calls_and_one_that_is_not_counts_to_full() {
+        let budget = budget(0.5, 0.0, 2.0);
+        budget.deposit();
+        assert_eq!(budget.0.room.load(Relaxed), 0, "full: nothing is written");
+        budget.withdraw(2.0).unwrap().spend();
+        assert_eq!(budget.0.room.load(Relaxed), 4);
+        (0..3).for_each(|_| budget.deposit());
+        assert!((budget.available() - 1.5).abs() < 1e-9);
+        budget.deposit();
+        assert_eq!(budget.0.room.load(Relaxed), 0, "full again, without a look at the lock");
+        budget.deposit();
+        assert!((budget.available() - 2.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_that_is_dropped_is_refunded_and_one_that_is_spent_is_not() {
+        let budget = budget(0.0, 0.0, 3.0);
+        let hold = budget.withdraw(1.0).unwrap();
+        assert!((budget.available() - 2.0).abs() < 1e-9);
+        drop(hold);
+        assert!((budget.available() - 3.0).abs() < 1e-9);
+        budget.withdraw(1.0).unwrap().spend();
+        assert!((budget.available() - 2.0).abs() < 1e-9);
+        assert!(budget.withdraw(2.5).is_none());
+        assert!(budget.withdraw(f64::INFINITY).is_none());
+        budget.withdraw(f64::NAN).unwrap().spend();
+        budget.withdraw(-1.0).unwrap().spend();
+        assert!((budget.available() - 1.0).abs() < 1e-9, "no number costs one, less than nothing costs nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_earns_the_floor() {
+        let budget = budget(0.1, 2.0, 10.0);
+        budget.withdraw(10.0).unwrap().spend();
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert!(budget.withdraw(1.0).is_none());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        budget.withdraw(2.0).unwrap().spend();
+        assert!(budget.withdraw(0.5).is_none());
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!((budget.available() - 10.0).abs() < 1e-9, "never above the reserve");
+    }
+
+    /// tower's budget checks first and takes later; between the two, others check as well.
+    #[test]
+    fn r16_threads_together_never_take_more_than_there_is() {
+        let budget = budget(0.1, 0.0, 50.0);
+        let granted = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        budget.deposit();
+                        if let Some(hold) = budget.withdraw(1.0) {
+                            hold.spend();
+                            granted.fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let granted = granted.into_inner();
+        assert!((50..=50 + 400).contains(&granted), "{granted} of at most 450");
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused() {
+        for (ratio, floor, reserve, knob) in [
+            (f64::NAN, 1.0, 1.0, "ratio"),
+            (-0.1, 1.0, 1.0, "ratio"),
+            (0.1, f64::INFINITY, 1.0, "floor_per_second"),
+            (0.1, 1.0, 0.5, "reserve"),
+        ] {
+            let error = Budget::builder().ratio(ratio).floor_per_second(floor).reserve(reserve).build().unwrap_err();
+            assert_eq!(error.knob(), knob);
+        }
+    }
+}

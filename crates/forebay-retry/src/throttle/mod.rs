@@ -137,6 +137,9 @@ impl Default for Throttle {
 
 impl fmt::Debug for Throttle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Throttle").field("held", &self.len()).field("patience", &self.0.patience).finish_non_exhaustive()
+        f.debug_struct("Throttle")
+            .field("held", &self.len())
+            .field("patience", &self.0.patience)
+            .finish_non_exhaustive()
     }
 }
