@@ -3,7 +3,7 @@ use std::fmt;
 /// Which attempt of a request this is: 1 is the first.
 ///
 /// A [`Policy`](crate::Policy) can put it on the request. The one for HTTP (feature `http`) puts it into the extensions
-/// of every attempt after the first; [`of`](Self::of) reads it. A first attempt carries none, because an extension
+/// of every attempt after the first; `Attempt::of` reads it. A first attempt carries none, because an extension
 /// would cost each call an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Attempt(u32);

@@ -45,8 +45,8 @@ impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
     /// Retries HTTP requests that fail with 429, 500, 502, 503, 504 or without an answer, with the defaults of
     /// [`RetryLayer`], and leaves a host alone that asks for it with `Retry-After`.
     ///
-    /// For other statuses set another [`classifier`](Self::classifier), such as
-    /// [`Classifier::otlp`]. `Kind` is inferred from the error type of the service.
+    /// For other statuses there is [`http_with`](Self::http_with). `Kind` is inferred from the error type of the
+    /// service.
     ///
     /// ```
     /// use forebay_retry::RetryLayer;
@@ -64,9 +64,16 @@ impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
     /// ```
     #[must_use]
     pub fn http() -> Self {
-        RetryLayer::new(Classifier::driver())
-            .policy(HttpPolicy::default())
-            .gate(Keyed::new(Throttle::default(), Authority))
+        Self::http_with(Classifier::driver())
+    }
+}
+
+impl<C> RetryLayer<C, HttpPolicy, Keyed<Authority>> {
+    /// [`http`](Self::http) with other statuses: `http_with(Classifier::otlp())`, say.
+    #[must_use]
+    pub fn http_with(classifier: C) -> Self {
+        let layer = RetryLayer::new(classifier).policy(HttpPolicy::default());
+        layer.gate(Keyed::new(Throttle::default(), Authority))
     }
 }
 

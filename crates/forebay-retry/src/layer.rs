@@ -12,13 +12,13 @@ use tower_layer::Layer;
 ///
 /// | knob | default | meaning |
 /// | --- | --- | --- |
-/// | [`new`](Self::new), [`classifier`](Self::classifier) | | which results may pass |
+/// | [`new`](Self::new) | | which results may pass |
 /// | [`max_retries`](Self::max_retries) | 3, which is four attempts | retries of one request |
 /// | [`max_elapsed`](Self::max_elapsed) | none | no attempt begins later |
 /// | [`backoff`](Self::backoff) | 100 ms, doubling to 10 s, full jitter | waits between attempts |
 /// | [`max_retry_after`](Self::max_retry_after) | 60 s | a longer hint ends the retry |
 /// | [`budget`](Self::budget) | 0.1 retries per call, at least 1 per second, 100 kept | retries of all requests |
-/// | [`throttle`](Self::throttle) | none; per host for [`http`](Self::http) | whom a hint holds back |
+/// | [`throttle`](Self::throttle) | none; per host for `http` | whom a hint holds back |
 /// | [`policy`](Self::policy) | [`Cloned`] | how a request is sent again, and its deadline |
 /// | [`narrow`](Self::narrow) | sends all | what of a request is sent again |
 /// | [`cost`](Self::cost) | 1.0 | what a retry costs the budget |
@@ -112,13 +112,6 @@ impl<C, P, K, O> RetryLayer<C, P, K, O> {
     pub fn without_budget(mut self) -> Self {
         self.rules.budget = None;
         self
-    }
-
-    /// Decides anew which results may pass.
-    #[must_use]
-    pub fn classifier<C2>(self, classifier: C2) -> RetryLayer<C2, P, K, O> {
-        let Rules { classifier: _, policy, gate, observer, limits, backoff, budget, streams } = self.rules;
-        RetryLayer { rules: Rules { classifier, policy, gate, observer, limits, backoff, budget, streams } }
     }
 
     /// Says how requests are sent again: a [`Policy`](crate::Policy), or a function `Fn(&Req) -> Option<Req>` that

@@ -6,7 +6,7 @@ use crate::{Attempt, Deadline, GaveUp};
 /// | --- | --- | --- |
 /// | [`Cloned`] | any that are `Clone` | nothing: the default |
 /// | any `Fn(&Req) -> Option<Req>` | what the function can copy, e.g. `reqwest::Request::try_clone` | [`policy`](crate::RetryLayer::policy) |
-/// | [`HttpPolicy`](crate::http::HttpPolicy) | `http::Request<B>`, feature `http` | [`RetryLayer::http`](crate::RetryLayer::http) |
+/// | `HttpPolicy` | `http::Request<B>`, feature `http` | `RetryLayer::http` |
 /// | your own | | [`policy`](crate::RetryLayer::policy) |
 ///
 /// Only [`copy`](Self::copy) must be written. Nothing here may block, and nothing should panic.

@@ -1,7 +1,5 @@
 //! The `tower::Service` laws, with at least two attempts wherever there is a call.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod support;
 
 use forebay_core::{BoxError, ByError, Outcome};

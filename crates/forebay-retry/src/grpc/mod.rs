@@ -7,7 +7,7 @@ mod details;
 pub use self::{classifier::Classifier, code::Code, details::retry_delay};
 
 use crate::{
-    Keyed, RetryLayer, Throttle,
+    Keyed, RetryLayer,
     http::{Authority, HttpPolicy},
 };
 use http::HeaderName;
@@ -25,9 +25,14 @@ impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
     /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     #[must_use]
     pub fn grpc() -> Self {
-        RetryLayer::new(Classifier::otlp())
-            .policy(HttpPolicy::default())
-            .attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts"))
-            .gate(Keyed::new(Throttle::default(), Authority))
+        Self::grpc_with(Classifier::otlp())
+    }
+}
+
+impl<C> RetryLayer<C, HttpPolicy, Keyed<Authority>> {
+    /// [`grpc`](Self::grpc) with other codes: `grpc_with(Classifier::otlp().retry_on(Code::Internal))`, say.
+    #[must_use]
+    pub fn grpc_with(classifier: C) -> Self {
+        Self::http_with(classifier).attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts"))
     }
 }

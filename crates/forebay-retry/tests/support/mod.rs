@@ -53,6 +53,11 @@ impl<Req: Clone> Log<Req> {
         self.0.lock().unwrap().iter().map(|(at, _)| *at).collect()
     }
 
+    /// How long after the one before each attempt came.
+    pub(crate) fn waits(&self) -> Vec<Duration> {
+        self.times().windows(2).map(|pair| pair[1].abs_diff(pair[0])).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
