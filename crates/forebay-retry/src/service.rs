@@ -1,4 +1,4 @@
-use crate::{Gate, Policy, future::ResponseFuture, rules::Rules};
+use crate::{Cloned, Gate, Policy, future::ResponseFuture, rules::Rules};
 use forebay_core::{BoxError, Classify};
 use std::{
     fmt, mem,
@@ -10,7 +10,7 @@ use tower_service::Service;
 /// Sends a request again when its failure may pass.
 ///
 /// See the [crate documentation](crate) for what clones share, and which errors it adds.
-pub struct Retry<S, C, P, K, O> {
+pub struct Retry<S, C, P = Cloned, K = (), O = ()> {
     inner: S,
     rules: Arc<Rules<C, P, K, O>>,
 }

@@ -78,7 +78,7 @@ async fn nor_does_it_while_the_budget_is_being_filled() {
 
 #[test]
 fn the_future_is_at_most_128_bytes_larger_than_the_inner_one() {
-    type Of<Req> = <Retry<Inner, ByError<Concrete>, forebay_retry::Cloned, (), ()> as Service<Req>>::Future;
+    type Of<Req> = <Retry<Inner, ByError<Concrete>> as Service<Req>>::Future;
     let inner = size_of::<<Inner as Service<u64>>::Future>();
     for (name, size) in
         [("u64", size_of::<Of<u64>>()), ("Bytes", size_of::<Of<Bytes>>()), ("String", size_of::<Of<String>>())]

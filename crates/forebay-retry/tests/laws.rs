@@ -3,9 +3,10 @@
 mod support;
 
 use forebay_core::{BoxError, ByError, Outcome};
-use forebay_retry::{Backoff, Retry, RetryLayer, Throttle};
+use forebay_retry::{Backoff, Jitter, Retry, RetryLayer, Throttle};
 use forebay_testkit::{Probe, laws};
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -21,7 +22,7 @@ struct Twice(Arc<AtomicUsize>);
 
 impl<Res, Err> forebay_core::Classify<Res, Err> for Twice {
     fn classify(&self, _: &Result<Res, Err>) -> Outcome {
-        if self.0.fetch_add(1, SeqCst).is_multiple_of(2) { Outcome::RETRYABLE } else { Outcome::Success }
+        if self.0.fetch_add(1, SeqCst) & 1 == 0 { Outcome::RETRYABLE } else { Outcome::Success }
     }
 }
 
@@ -106,52 +107,44 @@ async fn a_call_that_waits_for_readiness_between_attempts_wakes_on_close() {
     drop(hog);
 }
 
-/// At every await point: polled n times, then dropped. Nothing stays reserved, and nothing runs on.
+/// Dropped in each state it can be in, a call leaves nothing reserved and nothing running.
 #[tokio::test(start_paused = true)]
-async fn dropped_at_every_await_point_nothing_stays_behind() {
-    for point in 0..12 {
+async fn dropped_in_every_state_nothing_stays_behind() {
+    let mut states = BTreeSet::new();
+    // Held back until 20 ms, the first attempt until 30, its wait until 60, not ready until 100, the second until 110.
+    for dropped_at in (0..120).step_by(5) {
         let probe = Probe::<u32>::with_slots(1, |n| async move {
             tokio::time::sleep(ms(10)).await;
             Ok(n)
         });
-        let watch = probe.watch();
-        let mut hog = probe.clone();
-        let throttle = Throttle::builder().seed(1).build().unwrap();
+        let (watch, mut hog) = (probe.watch(), probe.clone());
+        let throttle = Throttle::builder().spread(0.0).build().unwrap();
         throttle.hint(&(), ms(20));
-        let mut service = twice().backoff(Backoff::constant(ms(30)).seed(1)).throttle(throttle).layer(probe);
-        let mut answer = Box::pin(service.ready().await.unwrap().call(7));
-        let mut held = None;
-        let mut done = false;
-        for step in 0..point {
-            if done {
-                break;
+        let layer = twice().backoff(Backoff::constant(ms(30)).jitter(Jitter::None)).throttle(throttle);
+        let mut service = layer.layer(probe);
+        let mut answer = tokio_test::task::spawn(service.ready().await.unwrap().call(7));
+        let mut done = answer.poll().is_ready();
+        for millis in 0..dropped_at {
+            match millis {
+                45 => drop(hog.ready().await.unwrap()),
+                100 => hog = hog.clone(),
+                _ => {}
             }
-            // Each poll comes after something has happened: a wait is over, or the slot was taken or freed.
-            if let std::task::Poll::Ready(result) = futures_poll(answer.as_mut()).await {
-                assert_eq!(result.unwrap(), 7);
-                done = true;
-            }
-            held = match (step % 3, held.take()) {
-                (0, None) => laws::poll_once(&mut hog).await.is_ready().then_some(()),
-                (_, _) => {
-                    hog = hog.clone();
-                    None
-                }
-            };
-            tokio::time::advance(ms(25)).await;
+            tokio::time::advance(ms(1)).await;
+            done = done || answer.is_woken() && answer.poll().is_ready();
         }
+        states.insert(if done { "done".to_owned() } else { format!("{:?}", *answer) });
         drop((answer, service, hog));
-        assert_eq!((watch.reserved(), watch.running(), watch.violations()), (0, 0, 0), "dropped after {point} polls");
+        assert_eq!((watch.reserved(), watch.running(), watch.violations()), (0, 0, 0), "at {dropped_at} ms");
     }
-}
-
-async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
-    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx))).await
+    let all = [("Waiting", 0), ("Calling", 1), ("Waiting", 1), ("Readying", 1), ("Calling", 2)];
+    let all = all.map(|(state, attempts)| format!("ResponseFuture {{ state: {state:?}, attempts: {attempts}, .. }}"));
+    assert_eq!(states, all.into_iter().chain(["done".to_owned()]).collect(), "every state was met, and no other");
 }
 
 #[test]
 fn service_layer_future_and_errors_are_send_and_sync() {
-    type Service = Retry<Mutexed, ByError, forebay_retry::Cloned, (), ()>;
+    type Service = Retry<Mutexed, ByError>;
     laws::is_send_and_sync::<RetryLayer<ByError>>();
     laws::is_send_and_sync::<Service>();
     laws::is_send_and_sync::<<Service as tower::Service<u32>>::Future>();

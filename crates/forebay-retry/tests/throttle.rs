@@ -5,7 +5,7 @@
 mod support;
 
 use forebay_core::{Advice, BoxError, ByError, Outcome, Seen, Verdict};
-use forebay_retry::{Backoff, Budget, Event, Jitter, RetriesExhausted, Retry, RetryLayer, Throttle, Throttled, Why};
+use forebay_retry::{Backoff, Budget, Event, Jitter, RetriesExhausted, RetryLayer, Throttle, Throttled, Why};
 use forebay_testkit::{Histogram, Probe, Watch, laws};
 use std::{
     num::NonZeroUsize,
@@ -254,7 +254,7 @@ async fn two_layers_can_share_one() {
     let (busy, ..) = host(vec![("a", 1000)]);
     let (other, _, log) = host(vec![]);
     let one = retry().max_retries(0).throttle_by(throttle.clone(), key).layer(busy);
-    let two: Retry<_, _, _, _, _> = retry().throttle_by(throttle, key).layer(other);
+    let two = retry().throttle_by(throttle, key).layer(other);
     assert!(one.oneshot("a").await.unwrap().is_err());
     two.oneshot("a").await.unwrap().unwrap();
     assert!(log.lock().unwrap()[0].0 >= ms(1000));
