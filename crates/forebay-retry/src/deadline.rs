@@ -20,10 +20,11 @@ impl Deadline {
         Self(instant)
     }
 
-    /// The deadline is `time` from now; `None` when that is further away than the clock counts, which is none at all.
+    /// The deadline is `time` from now; what is further away than 30 years is 30 years away.
     #[must_use]
-    pub fn after(time: Duration) -> Option<Self> {
-        Instant::now().checked_add(time).map(Self)
+    pub fn after(time: Duration) -> Self {
+        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+        Self(Instant::now() + time.min(FAR))
     }
 
     /// The instant itself.

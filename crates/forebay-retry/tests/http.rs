@@ -265,7 +265,7 @@ async fn r18_the_throttle_can_be_another_or_none() {
 async fn a_deadline_in_the_extensions_is_obeyed() {
     let (probe, watch, _) = server(vec![(503, Some("9"))]);
     let mut request = post();
-    request.extensions_mut().insert(Deadline::after(Duration::from_secs(8)).unwrap());
+    request.extensions_mut().insert(Deadline::after(Duration::from_secs(8)));
     let response = RetryLayer::http().layer(probe).oneshot(request).await.unwrap();
     assert_eq!(GaveUp::of(response.extensions()).unwrap().why(), Why::Deadline);
     assert_eq!(watch.calls(), 1);

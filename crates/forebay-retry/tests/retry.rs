@@ -160,7 +160,7 @@ impl<Res, Err> Policy<Job, Res, Err> for Jobs {
 #[tokio::test(start_paused = true)]
 async fn r08_no_wait_goes_past_the_deadline_of_the_request() {
     let (probe, _, log) = slow_scripted(ms(10), [Fail; 9]);
-    let job = Job { rows: vec![1], deadline: Deadline::after(ms(250)) };
+    let job = Job { rows: vec![1], deadline: Some(Deadline::after(ms(250))) };
     let begin = Instant::now();
     let error = plain().policy(Jobs).layer(probe).oneshot(job).await.unwrap_err();
     assert_eq!(exhausted(&error).why(), Why::Deadline);
@@ -170,10 +170,10 @@ async fn r08_no_wait_goes_past_the_deadline_of_the_request() {
 
     // A hint counts as well, and a deadline that has passed allows the first attempt only.
     let (probe, _, log) = scripted([FailFor(5000)]);
-    let job = Job { rows: vec![1], deadline: Deadline::after(ms(5000)) };
+    let job = Job { rows: vec![1], deadline: Some(Deadline::after(ms(5000))) };
     let error = plain().policy(Jobs).layer(probe).oneshot(job).await.unwrap_err();
     assert_eq!((exhausted(&error).why(), log.len()), (Why::Deadline, 1));
-    assert_eq!(Deadline::after(Duration::MAX), None);
+    assert!(Deadline::after(Duration::MAX).remaining() > Duration::from_secs(900_000_000));
     assert_eq!(Deadline::at(Instant::now()).remaining(), Duration::ZERO);
 }
 
@@ -268,8 +268,7 @@ async fn r13_and_not_past_the_end() {
     for (deadline, elapsed, why) in [(500, 900, Why::Deadline), (900, 500, Why::Elapsed)] {
         let probe = failing();
         let mut hog = probe.clone();
-        let deadline = Deadline::after(ms(deadline));
-        let policy = AtDeadline(deadline);
+        let policy = AtDeadline(Deadline::after(ms(deadline)));
         let layer = RetryLayer::new(ByError::new()).max_elapsed(ms(elapsed)).policy(policy);
         let mut service = layer.backoff(Backoff::constant(ms(100)).jitter(Jitter::None)).layer(probe);
         let begin = Instant::now();
@@ -284,7 +283,7 @@ async fn r13_and_not_past_the_end() {
 }
 
 #[derive(Clone)]
-struct AtDeadline(Option<Deadline>);
+struct AtDeadline(Deadline);
 
 impl<Res, Err> Policy<u32, Res, Err> for AtDeadline {
     fn copy(&self, request: &u32) -> Option<u32> {
@@ -292,7 +291,7 @@ impl<Res, Err> Policy<u32, Res, Err> for AtDeadline {
     }
 
     fn deadline(&self, _: &u32) -> Option<Deadline> {
-        self.0
+        Some(self.0)
     }
 }
 

@@ -106,6 +106,31 @@ async fn r18_it_can_be_left_to_retries_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r18_retries_that_wait_already_are_held_further_then_too() {
+    let (probe, _, log) = support::scripted([support::Answer::Fail]);
+    let throttle = Throttle::builder().spread(0.0).hold_first_attempts(false).build().unwrap();
+    let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let answer = tokio::spawn(layer.throttle(throttle.clone()).layer(probe).oneshot(7_u32));
+    tokio::time::sleep(ms(50)).await;
+    throttle.hint(&(), ms(2000));
+    answer.await.unwrap().unwrap();
+    assert_eq!(log.times()[1], ms(2050));
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_begins_anew_with_each_attempt() {
+    let (probe, _, log) = support::scripted([support::Answer::Fail]);
+    let throttle = Throttle::builder().spread(0.0).patience(ms(2000)).build().unwrap();
+    let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    throttle.hint(&(), ms(1500));
+    let answer = tokio::spawn(layer.throttle(throttle.clone()).layer(probe).oneshot(7_u32));
+    tokio::time::sleep(ms(1550)).await;
+    throttle.hint(&(), ms(1500));
+    answer.await.unwrap().unwrap();
+    assert_eq!(log.times(), [ms(1500), ms(3050)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r18_a_retry_without_a_hint_waits_for_the_hint_that_others_got() {
     let (probe, _, log) = support::scripted([support::Answer::Fail]);
     let throttle = throttle();
@@ -116,6 +141,21 @@ async fn r18_a_retry_without_a_hint_waits_for_the_hint_that_others_got() {
     throttle.hint(&(), ms(2000));
     answer.await.unwrap().unwrap();
     assert!(log.times()[1] >= ms(2000), "{:?}", log.times());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_cannot_wait_for_the_hint_of_others_ends_at_once() {
+    for (patience, elapsed, why) in [(2000, 9000, Why::Throttled), (9000, 2000, Why::Elapsed)] {
+        let throttle =
+            Throttle::builder().spread(0.0).hold_first_attempts(false).patience(ms(patience)).build().unwrap();
+        throttle.hint(&(), ms(3000));
+        let (probe, _, log) = support::scripted([support::Answer::Fail; 9]);
+        let layer = RetryLayer::new(support::classify).max_elapsed(ms(elapsed)).throttle(throttle);
+        let begin = Instant::now();
+        let error = layer.layer(probe).oneshot(7_u32).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().why(), why);
+        assert_eq!((log.len(), begin.elapsed()), (1, Duration::ZERO));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,14 +214,15 @@ async fn a_retry_that_is_held_past_the_end_keeps_the_last_error_and_is_refunded(
     let throttle = throttle();
     let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     let layer = layer.max_elapsed(ms(1000)).budget(budget.clone()).throttle(throttle.clone());
-    let answer = tokio::spawn(layer.layer(probe).oneshot(7_u32));
-    tokio::time::sleep(ms(50)).await;
+    let mut service = layer.layer(probe);
+    let mut answer = std::pin::pin!(service.ready().await.unwrap().call(7_u32));
+    assert!(tokio::time::timeout(ms(50), answer.as_mut()).await.is_err());
     throttle.hint(&(), ms(2000));
-    let error = answer.await.unwrap().unwrap_err();
+    let error = answer.as_mut().await.unwrap_err();
+    assert!((budget.available() - 5.0).abs() < 1e-9, "refunded though the future is still there");
     assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().why(), Why::Elapsed);
     assert!(forebay_core::is_caused_by::<support::Failed>(&*error));
     assert_eq!(log.len(), 1);
-    assert!((budget.available() - 5.0).abs() < 1e-9);
 }
 
 #[tokio::test(start_paused = true)]
