@@ -11,6 +11,9 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
+/// Later than any wait that is meant, and within what every clock can count; tokio draws the same line.
+pub(crate) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
 // === impl Deadline ===
 
 impl Deadline {
@@ -23,7 +26,6 @@ impl Deadline {
     /// The deadline is `time` from now; what is further away than 30 years is 30 years away.
     #[must_use]
     pub fn after(time: Duration) -> Self {
-        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
         Self(Instant::now() + time.min(FAR))
     }
 

@@ -23,7 +23,7 @@ pub enum Event {
         /// For how long.
         wait: Duration,
     },
-    /// A retry was not needed to be followed by another: its result is no failure that may pass.
+    /// A retry has settled the request: it succeeded, or failed for good.
     Settled {
         /// The attempt that settled it, 2 or later.
         attempt: Attempt,

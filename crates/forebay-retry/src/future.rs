@@ -215,7 +215,7 @@ where
 
         let result = result.map_err(Into::into);
         let marked = match &result {
-            Ok(response) => rules.policy.gave_up(response),
+            Ok(response) => rules.policy.is_given_up(response),
             Err(error) => is_caused_by::<RetriesExhausted>(&**error),
         };
         if marked {
@@ -248,10 +248,7 @@ where
         match planned {
             Ok(wait) => {
                 session.as_mut().learn(result.err());
-                // A wait that the clock cannot count is longer than any: tokio's own limit is 30 years.
-                if let Some(at) = now.checked_add(wait).filter(|_| !wait.is_zero()) {
-                    session.wait_until(at);
-                }
+                session.wait_for(now, wait);
                 rules.tell(|| Event::Retrying { attempt: Attempt::new(attempts), wait, hint });
                 this.state.set(State::Waiting);
                 Continue(())
@@ -292,9 +289,7 @@ where
         let held = session.as_mut().hold_back(now, wait, rules.gate.patience());
         match held {
             Ok(()) => {
-                if let Some(at) = now.checked_add(wait) {
-                    session.wait_until(at);
-                }
+                session.wait_for(now, wait);
                 rules.tell(|| Event::Held { attempt: Attempt::new(attempts + 1), wait });
                 Continue(())
             }

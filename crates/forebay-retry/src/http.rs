@@ -142,7 +142,7 @@ impl<B, RB, Err, Y: CopyBody<B>> Policy<Request<B>, Response<RB>, Err> for HttpP
         response.extensions_mut().insert(gave_up);
     }
 
-    fn gave_up(&self, response: &Response<RB>) -> bool {
+    fn is_given_up(&self, response: &Response<RB>) -> bool {
         GaveUp::of(response.extensions()).is_some()
     }
 }

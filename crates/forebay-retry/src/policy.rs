@@ -84,7 +84,7 @@ pub trait Policy<Req, Res, Err> {
 
     /// Whether `response` carries that mark already, from a retry layer further in.
     #[inline]
-    fn gave_up(&self, _response: &Res) -> bool {
+    fn is_given_up(&self, _response: &Res) -> bool {
         false
     }
 }
@@ -154,9 +154,9 @@ macro_rules! ask_inside {
         #[inline]
         fn give_up(&self, response: &mut Res, gave_up: GaveUp) { self.policy.give_up(response, gave_up); }
     };
-    (@ gave_up) => {
+    (@ is_given_up) => {
         #[inline]
-        fn gave_up(&self, response: &Res) -> bool { self.policy.gave_up(response) }
+        fn is_given_up(&self, response: &Res) -> bool { self.policy.is_given_up(response) }
     };
 }
 
@@ -165,7 +165,7 @@ where
     P: Policy<Req, Res, Err>,
     F: Fn(&mut Req, &Result<Res, Err>) -> bool,
 {
-    ask_inside! { copy begin stamp deadline cost give_up gave_up }
+    ask_inside! { copy begin stamp deadline cost give_up is_given_up }
 
     #[inline]
     fn narrow(&self, request: &mut Req, result: &Result<Res, Err>) -> bool {
@@ -179,7 +179,7 @@ where
     P: Policy<Req, Res, Err>,
     F: Fn(&Result<Res, Err>) -> f64,
 {
-    ask_inside! { copy begin stamp deadline narrow give_up gave_up }
+    ask_inside! { copy begin stamp deadline narrow give_up is_given_up }
 
     #[inline]
     fn cost(&self, result: &Result<Res, Err>) -> f64 {

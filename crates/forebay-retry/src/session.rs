@@ -1,4 +1,4 @@
-use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, limits::End};
+use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, deadline::FAR, limits::End};
 use forebay_core::{BoxError, Seen, Verdict};
 use pin_project_lite::pin_project;
 use std::{
@@ -68,6 +68,13 @@ impl Session {
     fn new(delays: Delays) -> Pin<Box<Self>> {
         let seen = Seen::No;
         Box::pin(Self { sleep: None, delays, hold: None, held_since: None, last: None, seen, end: None })
+    }
+
+    /// Waits for `wait`, which is over at once if it is zero.
+    pub(crate) fn wait_for(self: Pin<&mut Self>, now: Instant, wait: Duration) {
+        if !wait.is_zero() {
+            self.wait_until(now + wait.min(FAR));
+        }
     }
 
     /// Waits until `at`.

@@ -237,6 +237,17 @@ async fn r12_a_hint_is_a_floor_and_an_absurd_one_ends_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r12_a_wait_that_no_clock_can_count_is_a_long_one() {
+    let (probe, _, log) = scripted([FailFor(u64::MAX)]);
+    let mut service = plain().max_retry_after(Duration::MAX).layer(probe);
+    let mut answer = tokio_test::task::spawn(service.ready().await.unwrap().call(7_u32));
+    assert!(answer.poll().is_pending());
+    tokio::time::advance(Duration::from_secs(60 * 60 * 24 * 365)).await;
+    assert!(answer.poll().is_pending());
+    assert_eq!(log.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r13_an_inner_service_that_is_not_ready_between_attempts_is_waited_for() {
     let probe = Probe::<u32, u32>::with_slots(1, |n| async move {
         tokio::time::sleep(ms(10)).await;
