@@ -167,9 +167,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     {
         loop {
             let place = match &self.core.directory {
-                Some(directory) => {
-                    directory.find(key).or_else(|| self.core.add(directory, key, &self.core.moment()))
-                }
+                Some(directory) => directory.find(key).or_else(|| self.core.add(directory, key, &self.core.moment())),
                 None => Some(Place { index: SINGLE, tenancy: 0 }),
             };
             let Some(Place { index, tenancy }) = place else { return false };

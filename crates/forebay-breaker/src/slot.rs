@@ -74,12 +74,7 @@ pub(crate) struct Moved;
 impl Slot {
     /// A place that nobody has yet.
     pub(crate) fn vacant() -> Self {
-        Self {
-            word: AtomicU64::new(0),
-            tenancy: AtomicU32::new(0),
-            used: AtomicU32::new(0),
-            detail: Mutex::new(None),
-        }
+        Self { word: AtomicU64::new(0), tenancy: AtomicU32::new(0), used: AtomicU32::new(0), detail: Mutex::new(None) }
     }
 
     #[inline(always)]

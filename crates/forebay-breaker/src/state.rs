@@ -99,7 +99,11 @@ pub(crate) enum Verdict {
 /// What an observer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    State { from: State, to: State, reason: Reason },
+    State {
+        from: State,
+        to: State,
+        reason: Reason,
+    },
     /// So many probes outlived their leases.
     ProbesLost(u32),
     /// It would have opened, but too many others are open.

@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_refused_with_the_reason() {
-        for text in ["", "/v1/logs", "collector:4318", "ftp://a/", "http://", "http:///x", "http://a:0/", "http://a:99999/"] {
+        for text in
+            ["", "/v1/logs", "collector:4318", "ftp://a/", "http://", "http:///x", "http://a:0/", "http://a:99999/"]
+        {
             let error = parse(text).unwrap_err();
             assert_eq!(error.knob(), "endpoint", "{text:?}");
         }

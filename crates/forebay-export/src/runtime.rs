@@ -5,7 +5,10 @@ use tokio::runtime::{Builder, Handle};
 /// Runs the exporter's worker: on the runtime it is built in, or on a thread of its own where there is none.
 ///
 /// The thread ends with the worker, which is when the last handle is dropped and all is sent.
-pub(crate) fn run(runtime: Option<Handle>, worker: impl Future<Output = ()> + Send + 'static) -> Result<(), ConfigError> {
+pub(crate) fn run(
+    runtime: Option<Handle>,
+    worker: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ConfigError> {
     if let Some(runtime) = runtime.or_else(|| Handle::try_current().ok()) {
         // It ends by itself, and counts what it holds when it is aborted.
         drop(runtime.spawn(worker));
