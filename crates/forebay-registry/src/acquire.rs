@@ -4,9 +4,7 @@ use crate::{
     AcquireError, Lease,
     bounds::{Client, Config, Key},
     hub::Hub,
-    lease::Live,
-    sync::Strong,
-    wait::{Replacing, Wait},
+    wait::{Replacing, Wait, Waiting},
 };
 use std::{
     borrow::Borrow,
@@ -48,9 +46,6 @@ enum Stage<'a, K, Q: ?Sized, C, G> {
     Waiting(Waiting<C>),
     Done,
 }
-
-/// Ends with a client; boxed, since there is something to wait for.
-type Waiting<C> = Pin<Box<dyn Future<Output = Result<Strong<Live<C>>, AcquireError>> + Send + Sync>>;
 
 // === impl Stage ===
 

@@ -2,13 +2,14 @@
 
 use crate::{
     CloseOutput, Event, Registry,
+    bounds::{Client, Config, Key},
     close::{Hooks, Observer, OnClose, OnVacant},
     edge::Edge,
     hub::{Hub, Maker},
     table::Limits,
 };
 use forebay_core::{ConfigError, Observe};
-use std::{fmt, future::Future, hash::Hash, num::NonZeroUsize, time::Duration};
+use std::{fmt, future::Future, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// Builds a [`Registry`]; from [`Registry::builder`].
 ///
@@ -26,8 +27,16 @@ use std::{fmt, future::Future, hash::Hash, num::NonZeroUsize, time::Duration};
 ///
 /// The 5 s are those of the ADBC driver's telemetry client, which waits that long for its last flush.
 #[must_use = "a builder does nothing until `build`"]
-pub struct RegistryBuilder<K, C, G = ()> {
-    maker: Maker<K, C, G>,
+pub struct RegistryBuilder<K, C, G = (), M = ClientMaker<K, C, G>> {
+    maker: M,
+    settings: Settings<K, C, G>,
+}
+
+/// What makes the clients of a registry: the function given to [`Registry::builder`].
+pub struct ClientMaker<K, C, G>(pub(crate) Maker<K, C, G>);
+
+/// Every knob.
+pub(crate) struct Settings<K, C, G> {
     on_close: Option<OnClose<K, C>>,
     on_vacant: Option<OnVacant<K>>,
     observer: Option<Observer<K, G>>,
@@ -56,10 +65,9 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 // === impl RegistryBuilder ===
 
-impl<K, C, G> RegistryBuilder<K, C, G> {
-    pub(crate) fn new(maker: Maker<K, C, G>) -> Self {
-        Self {
-            maker,
+impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
+    pub(crate) fn new(maker: M) -> Self {
+        let settings = Settings {
             on_close: None,
             on_vacant: None,
             observer: None,
@@ -70,7 +78,8 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
             when_full: WhenFull::default(),
             #[cfg(not(any(loom, shuttle)))]
             runtime: None,
-        }
+        };
+        Self { maker, settings }
     }
 
     /// Closes a client whose last lease has ended: flush it here.
@@ -87,7 +96,7 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
         F: Fn(K, C) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: CloseOutput> + Send + 'static,
     {
-        self.on_close = Some(Box::new(move |key, client| {
+        self.settings.on_close = Some(Arc::new(move |key, client| {
             let closing = close(key, client);
             Box::pin(async move { closing.await.into_result() })
         }));
@@ -102,7 +111,7 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
     ///
     /// It must be short and must not block. Its panics are told to the observer.
     pub fn on_vacant(mut self, forget: impl Fn(&K) + Send + Sync + 'static) -> Self {
-        self.on_vacant = Some(Box::new(forget));
+        self.settings.on_vacant = Some(Arc::new(forget));
         self
     }
 
@@ -115,19 +124,19 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
     where
         O: for<'a> Observe<Event<'a, K, G>> + Send + Sync + 'static,
     {
-        self.observer = Some(Box::new(observer));
+        self.settings.observer = Some(Arc::new(observer));
         self
     }
 
     /// How long a close hook may run.
     pub fn close_deadline(mut self, deadline: Duration) -> Self {
-        self.close_deadline = deadline;
+        self.settings.close_deadline = deadline;
         self
     }
 
     /// How long a client without a lease stays, in case somebody wants it again.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
+        self.settings.linger = linger;
         self
     }
 
@@ -136,7 +145,7 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
     /// A [`Declined`](crate::Declined) is never kept. A failure counts as an entry, and is the first to go when room is
     /// needed.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
-        self.negative_ttl = ttl;
+        self.settings.negative_ttl = ttl;
         self
     }
 
@@ -145,13 +154,13 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
     /// Clients that drain or close are not counted; each of those ends by its leases and by
     /// [`close_deadline`](Self::close_deadline).
     pub fn max_entries(mut self, max: NonZeroUsize) -> Self {
-        self.max_entries = max;
+        self.settings.max_entries = max;
         self
     }
 
     /// What happens to a new key when there is no room.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.when_full = when_full;
+        self.settings.when_full = when_full;
         self
     }
 
@@ -161,8 +170,23 @@ impl<K, C, G> RegistryBuilder<K, C, G> {
     /// must have its timer enabled; without one, deadlines and linger are not kept.
     #[cfg(not(any(loom, shuttle)))]
     pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
-        self.runtime = Some(runtime);
+        self.settings.runtime = Some(runtime);
         self
+    }
+
+    /// What was set, if it is allowed.
+    pub(crate) fn checked(self) -> Result<(M, Settings<K, C, G>), ConfigError> {
+        let Self { maker, settings } = self;
+        let Settings { close_deadline, linger, negative_ttl, .. } = settings;
+        if close_deadline.is_zero() {
+            return Err(ConfigError::new("close_deadline", "0 s", "above 0"));
+        }
+        for (knob, value) in [("close_deadline", close_deadline), ("linger", linger), ("negative_ttl", negative_ttl)] {
+            if value > A_DAY {
+                return Err(ConfigError::new(knob, format_args!("{value:?}"), "at most 1 day"));
+            }
+        }
+        Ok((maker, settings))
     }
 }
 
@@ -178,16 +202,22 @@ where
     ///
     /// [`ConfigError`] for a knob outside the range in the table above.
     pub fn build(self) -> Result<Registry<K, C, G>, ConfigError> {
-        if self.close_deadline.is_zero() {
-            return Err(ConfigError::new("close_deadline", "0 s", "above 0"));
-        }
-        for (knob, value) in
-            [("close_deadline", self.close_deadline), ("linger", self.linger), ("negative_ttl", self.negative_ttl)]
-        {
-            if value > A_DAY {
-                return Err(ConfigError::new(knob, format_args!("{value:?}"), "at most 1 day"));
-            }
-        }
+        let (ClientMaker(maker), settings) = self.checked()?;
+        Ok(settings.registry(maker))
+    }
+}
+
+impl<K, C, G, M> fmt::Debug for RegistryBuilder<K, C, G, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+// === impl Settings ===
+
+impl<K: Key, C: Client, G: Config> Settings<K, C, G> {
+    /// They have been checked.
+    pub(crate) fn registry(self, maker: Maker<K, C, G>) -> Registry<K, C, G> {
         #[cfg(not(any(loom, shuttle)))]
         let edge = Edge::new(self.runtime.or_else(|| tokio::runtime::Handle::try_current().ok()));
         #[cfg(any(loom, shuttle))]
@@ -205,13 +235,26 @@ where
             close_deadline: self.close_deadline,
             observer: self.observer,
         };
-        Ok(Registry::of(Hub::new(limits, self.maker, hooks, edge)))
+        Registry::of(Hub::new(limits, maker, hooks, edge))
     }
 }
 
-impl<K, C, G> fmt::Debug for RegistryBuilder<K, C, G> {
+impl<K, C, G> Clone for Settings<K, C, G> {
+    fn clone(&self) -> Self {
+        Self {
+            on_close: self.on_close.clone(),
+            on_vacant: self.on_vacant.clone(),
+            observer: self.observer.clone(),
+            #[cfg(not(any(loom, shuttle)))]
+            runtime: self.runtime.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<K, C, G> fmt::Debug for Settings<K, C, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryBuilder")
+        f.debug_struct("Settings")
             .field("on_close", &self.on_close.is_some())
             .field("on_vacant", &self.on_vacant.is_some())
             .field("observer", &self.observer.is_some())
@@ -221,5 +264,13 @@ impl<K, C, G> fmt::Debug for RegistryBuilder<K, C, G> {
             .field("max_entries", &self.max_entries)
             .field("when_full", &self.when_full)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl ClientMaker ===
+
+impl<K, C, G> fmt::Debug for ClientMaker<K, C, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientMaker").finish_non_exhaustive()
     }
 }

@@ -19,9 +19,9 @@ use std::{
 };
 
 type Hook = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
-pub(crate) type OnClose<K, C> = Box<dyn Fn(K, C) -> Hook + Send + Sync>;
-pub(crate) type OnVacant<K> = Box<dyn Fn(&K) + Send + Sync>;
-pub(crate) type Observer<K, G> = Box<dyn for<'a> Observe<Event<'a, K, G>> + Send + Sync>;
+pub(crate) type OnClose<K, C> = Arc<dyn Fn(K, C) -> Hook + Send + Sync>;
+pub(crate) type OnVacant<K> = Arc<dyn Fn(&K) + Send + Sync>;
+pub(crate) type Observer<K, G> = Arc<dyn for<'a> Observe<Event<'a, K, G>> + Send + Sync>;
 
 /// What the user of a registry has hung in.
 pub(crate) struct Hooks<K, C, G> {

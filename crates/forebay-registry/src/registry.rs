@@ -1,6 +1,6 @@
 //! The handle.
 
-use crate::{Acquire, CloseReport, Lease, RegistryBuilder, Replace, Snapshot, hub::Hub};
+use crate::{Acquire, ClientMaker, CloseReport, Lease, RegistryBuilder, RegistryMake, Replace, Snapshot, hub::Hub};
 use forebay_core::BoxError;
 use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
 
@@ -53,6 +53,12 @@ where
         Acquire::new(&self.hub, key, &())
     }
 
+    /// The registry as a `MakeService`: a key in, a [`LeasedService`](crate::LeasedService) out.
+    #[must_use]
+    pub fn into_make(self) -> RegistryMake<K, C> {
+        RegistryMake::new(self)
+    }
+
     /// A new client in the place of the one that `key` has, for credentials or certificates that have changed.
     ///
     /// While it is made, the old client serves. From then on every call gets the new one. The old one is closed when
@@ -88,10 +94,10 @@ where
         Fut: Future<Output = Result<C, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        RegistryBuilder::new(Arc::new(move |key, config: Arc<G>| {
+        RegistryBuilder::new(ClientMaker(Arc::new(move |key, config: Arc<G>| {
             let making = make(key, G::clone(&config));
             Box::pin(async move { making.await.map_err(Into::into) })
-        }))
+        })))
     }
 
     /// The client of `key`, made with `config` if it is not there.

@@ -52,6 +52,9 @@ enum Stage<K: Key, C: Client, G: Config> {
     Done,
 }
 
+/// Ends with a client; boxed, since there is something to wait for.
+pub(crate) type Waiting<C> = Pin<Box<dyn Future<Output = Found<C>> + Send + Sync>>;
+
 type Found<C> = Result<Strong<Live<C>>, AcquireError>;
 
 // === impl Wait ===
