@@ -75,12 +75,15 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
             return;
         }
         let (key, generation) = (retired.key.clone(), retired.generation);
-        {
+        let enders = {
             let mut state = self.state.lock();
             state.deferred.push(retired);
             state.table.counts.deferred += 1;
-        }
+            // Whoever closes the registry runs the hook, if nobody else can.
+            mem::take(&mut state.enders)
+        };
         self.hooks.emit(&Event::Deferred { key: &key, generation });
+        enders.into_iter().for_each(Waker::wake);
     }
 
     /// Closes a client in the future that is returned.

@@ -159,7 +159,7 @@ where
     /// With `negative_ttl`, a failure is told to others for a while.
     fn remember(&mut self, key: K, config: G, error: AcquireError, now: Instant) {
         let Some(until) = now.checked_add(self.limits.negative_ttl).filter(|until| *until > now) else { return };
-        let order = self.number();
+        let order = self.order();
         self.failed.insert(order, key.clone());
         self.entries.insert(key, Entry::Failed(Failed { config, error, until, order }));
     }

@@ -95,7 +95,7 @@ where
     }
 
     fn rest(&mut self, key: K, leased: Leased<G, W>, client: C, now: Instant) {
-        let order = self.number();
+        let order = self.order();
         let Leased { generation, config, handle: _, since: _, made, diverged } = leased;
         self.idle.insert(order, key.clone());
         self.entries.insert(key, Entry::Idle(Idle { generation, config, client, since: now, made, diverged, order }));

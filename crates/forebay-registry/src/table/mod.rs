@@ -82,7 +82,10 @@ pub(crate) struct Table<K, G, C, W, F> {
     trails: HashMap<K, Trail, BuildHasher>,
     closing: usize,
     forgetting: usize,
-    next: u64,
+    /// The last number of a client.
+    numbers: u64,
+    /// The last place in the order of what is idle or failed.
+    orders: u64,
     closed: bool,
     pub(crate) counts: Counts,
 }
@@ -180,7 +183,8 @@ impl<K, G, C, W, F> Table<K, G, C, W, F> {
             trails: HashMap::default(),
             closing: 0,
             forgetting: 0,
-            next: 0,
+            numbers: 0,
+            orders: 0,
             closed: false,
             counts: Counts::default(),
         }
@@ -206,8 +210,13 @@ impl<K, G, C, W, F> Table<K, G, C, W, F> {
 
     /// A number that was never given before.
     fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn order(&mut self) -> u64 {
+        self.orders += 1;
+        self.orders
     }
 }
 
