@@ -62,13 +62,6 @@ pub enum Event<'a, K, G = ()> {
         /// The number of the new one.
         to: u64,
     },
-    /// The last lease has ended; the client waits for another one (`linger`).
-    Lingering {
-        /// Whose client it is.
-        key: &'a K,
-        /// Its number.
-        generation: u64,
-    },
     /// A client left the registry; its close hook comes next.
     Closing {
         /// Whose client it was.
@@ -122,7 +115,7 @@ pub enum CloseReason {
     Lingered,
     /// Another key needed its place.
     Evicted,
-    /// It was replaced, and nobody holds it.
+    /// It was replaced, and its last lease has ended.
     Replaced,
     /// It was made for a place that a newer client had taken, or for which there was no room.
     Superseded,

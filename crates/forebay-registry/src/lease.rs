@@ -3,7 +3,7 @@
 use crate::{
     CloseEnd,
     close::Closing,
-    sync::{Strong, Weak},
+    sync::{Flag, Strong, Weak},
     table::Handle,
 };
 use std::{fmt, ops::Deref, sync::Arc};
@@ -25,27 +25,33 @@ pub struct Lease<C> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// Others have leases, or wait for one: the client stays.
+    /// Others have leases: the client stays.
     Shared,
     /// It was the last lease: the client was closed.
     Closed(CloseEnd),
 }
 
 /// A client with leases.
+// In this order, so that the mark shares a cache line with the counts, which each lease writes anyway.
+#[repr(C)]
 pub(crate) struct Live<C> {
-    /// Taken when the last lease ends, and only then.
-    client: Option<C>,
+    used: Flag,
     generation: u64,
     home: Arc<dyn Home<C>>,
+    /// Taken when the last lease ends, and only then.
+    client: Option<C>,
 }
 
 /// Where a client goes when its last lease has ended.
 pub(crate) trait Home<C>: Send + Sync {
-    /// It stays there, or is closed by a task.
+    /// A task closes it.
     fn released(&self, generation: u64, client: C);
 
-    /// It stays with those who wait for it, or is closed by the returned future; it does not linger.
-    fn close(&self, generation: u64, client: C) -> Option<Closing>;
+    /// The returned future closes it.
+    fn close(&self, generation: u64, client: C) -> Closing;
+
+    /// The registry gives up its own lease, if that is the last.
+    fn give_up(&self, generation: u64) -> Option<Strong<Live<C>>>;
 }
 
 // === impl Lease ===
@@ -58,18 +64,19 @@ impl<C> Lease<C> {
 
     /// Ends this lease, and if it was the last one, closes the client and waits for the end of the close hook.
     ///
-    /// The client does not linger. Without this, a lease that is dropped closes the client just as well, and nobody
-    /// waits.
+    /// The client does not linger. A lease that is dropped closes the client just as well; nobody waits then.
     ///
     /// # Cancellation
     ///
-    /// The lease has ended when this is called. A hook that has begun goes on as a task when the future is dropped.
+    /// The lease ends when the future is first polled or dropped. A hook that has begun goes on as a task when the
+    /// future is dropped.
     pub async fn close(self) -> LeaseEnd {
-        // CORRECTNESS: of all leases that end at once, `into_inner` gives the client to exactly one.
-        let Some(mut live) = Strong::into_inner(self.live) else { return LeaseEnd::Shared };
-        let Some(client) = live.client.take() else { return LeaseEnd::Shared };
-        match live.home.close(live.generation, client) {
-            Some(closing) => LeaseEnd::Closed(closing.await),
+        let (generation, home) = (self.live.generation, Arc::clone(&self.live.home));
+        // CORRECTNESS: of all leases that end at once, `into_inner` gives the client to exactly one. Where clients
+        // linger that may be the registry's own, which it gives up only if nobody else has one.
+        let last = Strong::into_inner(self.live).or_else(|| home.give_up(generation).and_then(Strong::into_inner));
+        match last.and_then(|mut live| live.client.take()) {
+            Some(client) => LeaseEnd::Closed(home.close(generation, client).await),
             None => LeaseEnd::Shared,
         }
     }
@@ -117,7 +124,13 @@ impl<C: fmt::Debug> fmt::Debug for Lease<C> {
 
 impl<C> Live<C> {
     pub(crate) fn new(client: C, generation: u64, home: Arc<dyn Home<C>>) -> Self {
-        Self { client: Some(client), generation, home }
+        Self { used: Flag::new(true), generation, home, client: Some(client) }
+    }
+
+    /// Somebody got a lease.
+    #[inline]
+    pub(crate) fn mark(&self) {
+        self.used.set();
     }
 
     #[inline]
@@ -141,10 +154,16 @@ impl<C> Handle for Weak<Live<C>> {
     type Lease = Strong<Live<C>>;
 
     fn upgrade(&self) -> Option<Self::Lease> {
-        self.upgrade()
+        let live = self.upgrade()?;
+        live.mark();
+        Some(live)
     }
 
     fn leases(&self) -> usize {
         self.strong_count()
+    }
+
+    fn was_used(lease: &Self::Lease) -> bool {
+        lease.used.take()
     }
 }

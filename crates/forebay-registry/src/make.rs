@@ -35,7 +35,7 @@ pub struct RegistryMake<K, S> {
 /// ```
 /// use forebay_core::BoxError;
 /// use forebay_registry::RegistryLayer;
-/// use tower::{Layer, MakeService, Service, ServiceExt, service_fn};
+/// use tower::{Layer, Service, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), BoxError> {

@@ -12,6 +12,15 @@ use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Dura
 /// See the [crate documentation](crate) for the picture, the guarantees and examples.
 pub struct Registry<K, C, G = ()> {
     hub: Arc<Hub<K, C, G>>,
+    /// Beside the hub, which leases share too.
+    handles: Arc<Handles<K, C, G>>,
+}
+
+/// Shared by all handles: with the last of them, nobody can ask again for a client that is idle.
+struct Handles<K, C, G> {
+    hub: Arc<Hub<K, C, G>>,
+    /// Made where the bounds of `K` are known.
+    at_end: fn(&Hub<K, C, G>),
 }
 
 // === impl Registry ===
@@ -170,7 +179,8 @@ where
     }
 
     pub(crate) fn of(hub: Arc<Hub<K, C, G>>) -> Self {
-        Self { hub }
+        let handles = Arc::new(Handles { hub: Arc::clone(&hub), at_end: Hub::keep_nothing });
+        Self { hub, handles }
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub<K, C, G>> {
@@ -181,7 +191,7 @@ where
 /// Another handle of the same registry.
 impl<K, C, G> Clone for Registry<K, C, G> {
     fn clone(&self) -> Self {
-        Self { hub: Arc::clone(&self.hub) }
+        Self { hub: Arc::clone(&self.hub), handles: Arc::clone(&self.handles) }
     }
 }
 
@@ -189,5 +199,13 @@ impl<K, C, G> Clone for Registry<K, C, G> {
 impl<K, C, G> fmt::Debug for Registry<K, C, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+// === impl Handles ===
+
+impl<K, C, G> Drop for Handles<K, C, G> {
+    fn drop(&mut self) {
+        (self.at_end)(&self.hub);
     }
 }

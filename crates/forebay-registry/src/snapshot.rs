@@ -31,7 +31,10 @@ pub struct EntryInfo<K> {
     pub leases: usize,
     /// Calls that wait for the client.
     pub waiters: usize,
-    /// For how long it has been in this state; of a leased one: since the last moment at which nobody held it.
+    /// For how long it has been in this state.
+    ///
+    /// Where clients linger this is only known from the looks that the registry takes, four in the time of a linger: a
+    /// leased one may seem held for up to a quarter of it longer than it is, an idle one for that much shorter.
     pub in_state_for: Duration,
     /// Since the client was made.
     pub age: Duration,
@@ -49,7 +52,7 @@ pub enum EntryState {
     Leased,
     /// Nobody has a lease, and it lingers.
     Idle,
-    /// It was replaced, and somebody still has a lease.
+    /// It has lost its place to another, and somebody still has a lease.
     Draining,
     /// Its client could not be made, and the maker is not asked for a while.
     Failed,
@@ -71,8 +74,6 @@ pub struct Counts {
     pub abandoned: u64,
     /// Calls refused without asking the maker.
     pub refused: u64,
-    /// Idle clients that got a lease again.
-    pub revived: u64,
     /// Calls that asked for another configuration than the one in force.
     pub diverged: u64,
     /// Replacements.

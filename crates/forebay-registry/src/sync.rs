@@ -3,14 +3,17 @@
 //! Everything that two threads of the registry touch goes through this module, so that loom and shuttle see each step.
 
 #[cfg(any(loom, shuttle))]
-pub(crate) use self::model::{BuildHasher, Mutex, Published, Strong, Weak};
+pub(crate) use self::model::{BuildHasher, Flag, Mutex, Published, Strong, Weak};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use self::real::{BuildHasher, Mutex, Published, Strong, Weak};
+pub(crate) use self::real::{BuildHasher, Flag, Mutex, Published, Strong, Weak};
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {
     use arc_swap::{ArcSwap, Guard};
-    use std::sync::{Arc, MutexGuard, PoisonError};
+    use std::sync::{
+        Arc, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    };
 
     /// Seeded at random in each process; an attacker who finds collisions all the same is held by the cap on entries.
     pub(crate) type BuildHasher = foldhash::quality::RandomState;
@@ -18,6 +21,27 @@ mod real {
     pub(crate) type Strong<T> = Arc<T>;
     /// Sees the end of the counted pointers.
     pub(crate) use std::sync::Weak;
+
+    /// A mark that many set and one takes away.
+    #[derive(Debug)]
+    pub(crate) struct Flag(AtomicBool);
+
+    impl Flag {
+        pub(crate) fn new(set: bool) -> Self {
+            Self(AtomicBool::new(set))
+        }
+
+        // CORRECTNESS: relaxed, since nothing is read through it. A mark that is seen late makes a client look unused
+        // that somebody has just got; then its count says so, or it drains until that lease ends.
+        #[inline]
+        pub(crate) fn set(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+
+        pub(crate) fn take(&self) -> bool {
+            self.0.swap(false, Ordering::Relaxed)
+        }
+    }
 
     /// A lock that outlives a panic of the user's code under it: every change of ours is whole before that code runs.
     #[derive(Debug, Default)]
@@ -58,16 +82,42 @@ mod real {
 #[cfg(any(loom, shuttle))]
 mod model {
     #[cfg(loom)]
-    use loom::sync::{self as checked, atomic::AtomicUsize};
+    use loom::sync::{
+        self as checked,
+        atomic::{AtomicBool, AtomicUsize},
+    };
     #[cfg(shuttle)]
-    use shuttle::sync::{self as checked, atomic::AtomicUsize};
+    use shuttle::sync::{
+        self as checked,
+        atomic::{AtomicBool, AtomicUsize},
+    };
     use std::{
         ops::Deref,
-        sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
+        sync::{
+            Arc, PoisonError,
+            atomic::Ordering::{Relaxed, SeqCst},
+        },
     };
 
     /// The same in every run, since a run is replayed.
     pub(crate) type BuildHasher = foldhash::quality::FixedState;
+
+    #[derive(Debug)]
+    pub(crate) struct Flag(AtomicBool);
+
+    impl Flag {
+        pub(crate) fn new(set: bool) -> Self {
+            Self(AtomicBool::new(set))
+        }
+
+        pub(crate) fn set(&self) {
+            self.0.store(true, Relaxed);
+        }
+
+        pub(crate) fn take(&self) -> bool {
+            self.0.swap(false, Relaxed)
+        }
+    }
 
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(checked::Mutex<T>);

@@ -2,14 +2,16 @@
 
 use super::{Hub, Landed, Map, Smith, State};
 use crate::{
-    AcquireError, CloseEnd, CloseReport, Event, Snapshot,
+    CloseEnd, CloseReport, Event, Snapshot,
     bounds::{Client, Config, Key},
     close::{CloseTask, Closing},
     edge::now,
+    lease::Live,
     panics::guarded,
     snapshot::EntryState,
     sweep,
-    table::{Forget, Released, Retired},
+    sync::Strong,
+    table::{Forget, Retired},
 };
 use std::{
     future::{Future, poll_fn},
@@ -23,33 +25,27 @@ use std::{
 
 impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
     /// The last lease of `generation` has ended; what is returned is to be closed.
-    pub(super) fn released(
-        self: &Arc<Self>,
-        key: &K,
-        generation: u64,
-        client: C,
-        linger: bool,
-    ) -> Option<Retired<K, C>> {
-        let (released, stale) = {
+    pub(super) fn released(&self, key: &K, generation: u64, client: C) -> Retired<K, C> {
+        let (retired, stale) = {
             let mut state = self.state.lock();
-            let released = state.table.released(key, generation, client, linger, now(), &mut Smith(self));
+            let retired = state.table.released(key, generation, client);
             // What is published of clients that have gone holds memory, so it is bounded by what is there.
             let stale = (state.published > 2 * state.table.len() + 8).then(|| self.publish(&mut state));
-            (released, stale)
+            (retired, stale)
         };
         drop(stale);
-        match released {
-            Released::Lingers => {
-                self.hooks.emit(&Event::Lingering { key, generation });
-                self.watch_idle();
-                None
-            }
-            Released::Handed { lease, config, flight } => {
-                flight.land(Landed::Client { live: lease, config });
-                None
-            }
-            Released::Retired(retired) => Some(retired),
-        }
+        retired
+    }
+
+    /// The registry's own lease of `generation`, if it is the last.
+    pub(super) fn give_up(&self, key: &K, generation: u64) -> Option<Strong<Live<C>>> {
+        self.state.lock().table.close_idle(key, generation)
+    }
+
+    /// Nobody has a handle any more, so nobody can ask again for a client that is idle.
+    pub(crate) fn keep_nothing(&self) {
+        let keeps = self.state.lock().table.keep_nothing();
+        drop(keeps);
     }
 
     /// A client has left the table.
@@ -138,15 +134,15 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
     /// One round of the sweeper. It ends with `None`: then there is nothing to wait for.
     pub(crate) fn sweep(self: &Arc<Self>) -> Option<Duration> {
         let now = now();
-        let (retired, wait) = {
+        let (keeps, wait) = {
             let mut state = self.state.lock();
-            let retired = state.table.sweep(now);
+            let keeps = state.table.sweep(now);
             let next = state.table.next_sweep();
-            // CORRECTNESS: under the lock that `watch_idle` takes, so whoever becomes idle next starts a sweeper.
+            // CORRECTNESS: under the lock that `watch_idle` takes, so the next client starts a sweeper.
             state.sweeping = next.is_some();
-            (retired, next.map(|next| next.saturating_duration_since(now)))
+            (keeps, next.map(|next| next.saturating_duration_since(now)))
         };
-        retired.into_iter().for_each(|retired| self.begin_close(retired));
+        drop(keeps);
         wait
     }
 
@@ -167,19 +163,15 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
 
     /// Closes the registry: nothing comes in, idle clients leave, and deferred closes get their turn.
     pub(crate) fn shut(self: &Arc<Self>) -> Vec<CloseTask<K, C, G>> {
-        let (shut, deferred, stale) = {
+        let (keeps, deferred, stale) = {
             let mut state = self.state.lock();
-            let shut = state.table.shut();
+            let keeps = state.table.shut();
             let deferred = mem::take(&mut state.deferred);
             state.misses = 0;
             state.published = 0;
-            (shut, deferred, self.published.replace(Map::default()))
+            (keeps, deferred, self.published.replace(Map::default()))
         };
-        drop(stale);
-        for flight in shut.stranded {
-            flight.land(Landed::Refused(AcquireError::closed()));
-        }
-        shut.retired.into_iter().for_each(|retired| self.begin_close(retired));
+        drop((keeps, stale));
         let mut here = Vec::new();
         for retired in deferred {
             if self.edge.is_here() {

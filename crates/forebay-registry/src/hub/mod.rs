@@ -8,7 +8,7 @@ mod end;
 use crate::{
     AcquireError, AcquireErrorKind, Event,
     bounds::{Client, Config, Key},
-    close::{self, Hooks},
+    close::{self, Closing, Hooks},
     edge::{Edge, now},
     flight::{Flight, Work},
     lease::{Home, Live},
@@ -37,7 +37,7 @@ pub(crate) struct Hub<K, C, G> {
     maker: Maker<K, C, G>,
     pub(crate) hooks: Arc<Hooks<K, C, G>>,
     pub(crate) edge: Arc<Edge>,
-    /// Closes what is left when nobody has a handle or a lease any more; made where the bounds of `K` are known.
+    /// Closes what is left at the end; made where the bounds of `K` are known.
     bury: Bury<K, C, G>,
 }
 
@@ -46,7 +46,7 @@ type Bury<K, C, G> = fn(&Arc<Hooks<K, C, G>>, &Edge, K, u64, C);
 pub(crate) type Maker<K, C, G> = Arc<dyn Fn(K, Arc<G>) -> Work<Result<C, BoxError>> + Send + Sync>;
 pub(crate) type Shared<C, G> = Arc<Flight<Result<C, BoxError>, Landed<C, G>>>;
 type Entries<K, C, G> = Table<K, Arc<G>, C, Weak<Live<C>>, Shared<C, G>>;
-type Found<K, C, G> = Acquired<K, Arc<G>, C, Strong<Live<C>>, Shared<C, G>>;
+type Found<C, G> = Acquired<Arc<G>, Strong<Live<C>>, Shared<C, G>>;
 type Map<K, C, G> = HashMap<K, Public<C, G>, BuildHasher>;
 
 struct Public<C, G> {
@@ -106,7 +106,7 @@ pub(crate) struct News<K, C> {
 
 /// What a call does for the registry beside its own business.
 struct Chores<K, C> {
-    swept: Vec<Retired<K, C>>,
+    swept: Vec<Strong<Live<C>>>,
     deferred: Vec<Retired<K, C>>,
 }
 
@@ -151,6 +151,7 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
         let map = self.published.load();
         let (key, public) = map.get_key_value(key)?;
         let live = public.live.upgrade()?;
+        live.mark();
         if self.hooks.is_observed() {
             self.hooks.emit(&Event::Reused { key, generation: live.generation() });
         }
@@ -173,12 +174,12 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
             if state.table.is_closed() {
                 return None;
             }
-            let found = state.table.find(key, now(), &mut Smith(self))?;
+            let found = state.table.find(key)?;
             let stale = self.noted(&mut state, &found);
             (found, stale)
         };
         drop(stale);
-        let Acquired::Lease { lease, generation, .. } = found else { return None };
+        let Acquired::Lease { lease, generation, config: _ } = found else { return None };
         if self.hooks.is_observed() {
             self.hooks.emit(&Event::Reused { key: &key.to_owned(), generation });
         }
@@ -195,7 +196,7 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
         let (acquired, own, chores, stale) = {
             let mut state = self.state.lock();
             let chores = self.chores(&mut state, now);
-            let found = if state.table.is_closed() { None } else { state.table.find(key, now, &mut Smith(self)) };
+            let found = if state.table.is_closed() { None } else { state.table.find(key) };
             let (acquired, own) = match found {
                 Some(found) => (found, None),
                 None => {
@@ -209,7 +210,7 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
         drop(stale);
         self.do_chores(chores);
         match acquired {
-            Acquired::Lease { lease, generation, config: first, .. } => {
+            Acquired::Lease { lease, generation, config: first } => {
                 let diverged = *first != *config;
                 if self.hooks.is_observed() || diverged {
                     let key = key.to_owned();
@@ -221,9 +222,7 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
                 Joined::Lease(lease)
             }
             Acquired::Wait { id, flight, evicted } => {
-                if let Some(retired) = evicted {
-                    self.begin_close(retired);
-                }
+                drop(evicted);
                 let config = own.unwrap_or_else(|| Arc::new(config.clone()));
                 Joined::Wait { key: key.to_owned(), config, id, flight }
             }
@@ -336,12 +335,13 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
         drop(stale);
         self.hooks.emit(&Event::Created { key, generation: ticket, took });
         match swapped {
-            Swapped::Done { lease, from, retired, flight } => {
+            Swapped::Done { lease, from, keep, flight } => {
                 if let Some(flight) = flight {
                     flight.land(Landed::Client { live: Strong::clone(&lease), config: Arc::clone(config) });
                 }
                 self.hooks.emit(&Event::Swapped { key, from, to: ticket });
-                retired.into_iter().for_each(|retired| self.begin_close(retired));
+                drop(keep);
+                self.watch_idle();
                 Replaced::Lease(lease)
             }
             Swapped::Superseded(retired) => {
@@ -378,14 +378,14 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
     }
 
     fn do_chores(self: &Arc<Self>, chores: Chores<K, C>) {
-        chores.swept.into_iter().for_each(|retired| self.begin_close(retired));
+        drop(chores.swept);
         chores.deferred.into_iter().for_each(|retired| self.run_close(retired));
     }
 
     /// Counts a call that had to take the lock, and publishes anew when there were as many as there are entries: so
     /// that what a publication costs is paid by the calls that wanted it, and each call pays a constant.
-    fn noted(&self, state: &mut State<K, C, G>, found: &Found<K, C, G>) -> Option<Arc<Map<K, C, G>>> {
-        if !matches!(found, Acquired::Lease { hit: true, .. }) {
+    fn noted(&self, state: &mut State<K, C, G>, found: &Found<C, G>) -> Option<Arc<Map<K, C, G>>> {
+        if !matches!(found, Acquired::Lease { .. }) {
             return None;
         }
         state.misses += 1;
@@ -410,16 +410,10 @@ fn failure<'a, K, G>(key: &'a K, error: &'a AcquireError, took: Duration) -> Eve
     }
 }
 
-/// The end of the last handle and the last lease.
+/// The end of the last handle and the last lease. Nobody has a client any more; some may still wait for a runtime.
 impl<K, C, G> Drop for Hub<K, C, G> {
     fn drop(&mut self) {
-        let (idle, deferred) = {
-            let mut state = self.state.lock();
-            (state.table.take_idle(), mem::take(&mut state.deferred))
-        };
-        for (key, generation, client) in idle {
-            (self.bury)(&self.hooks, &self.edge, key, generation, client);
-        }
+        let deferred = mem::take(&mut self.state.lock().deferred);
         for Retired { key, generation, client, .. } in deferred {
             (self.bury)(&self.hooks, &self.edge, key, generation, client);
         }
@@ -447,14 +441,17 @@ impl<K: Key, C: Client, G: Config> Forge<K, Arc<G>, C, Weak<Live<C>>, Shared<C, 
 
 impl<K: Key, C: Client, G: Config> Home<C> for HomeOf<K, C, G> {
     fn released(&self, generation: u64, client: C) {
-        if let Some(retired) = self.hub.released(&self.key, generation, client, true) {
-            self.hub.begin_close(retired);
-        }
+        let retired = self.hub.released(&self.key, generation, client);
+        self.hub.begin_close(retired);
     }
 
-    fn close(&self, generation: u64, client: C) -> Option<close::Closing> {
-        let retired = self.hub.released(&self.key, generation, client, false)?;
-        Some(self.hub.close_here(retired))
+    fn close(&self, generation: u64, client: C) -> Closing {
+        let retired = self.hub.released(&self.key, generation, client);
+        self.hub.close_here(retired)
+    }
+
+    fn give_up(&self, generation: u64) -> Option<Strong<Live<C>>> {
+        self.hub.give_up(&self.key, generation)
     }
 }
 

@@ -1,28 +1,32 @@
 //! The life of every entry, pure: no clock, no lock, no runtime. Time is an argument.
 //!
 //! ```text
-//!             acquire                 made                      last lease ends
-//!   (vacant) ────────► Building ─────────────────► Leased ───────────────────────► Idle   (with linger)
-//!       ▲                 │ failed, abandoned        │  ▲                          │  │
-//!       ├─────────────────┘  (or Failed, for a       │  └────────── acquire ───────┘  │ linger is over,
-//!       │                     while)                 │ last lease ends                │ evicted
-//!       │     Forgetting ◄── no client is left ──────┴──── closing ◄──────────────────┘
-//!       └──────────┘
+//!             acquire                 made                     last lease ends
+//!   (vacant) ────────► Building ─────────────────► Leased ─────────────────────► closing
+//!       ▲                 │ failed, abandoned         │                             │
+//!       ├─────────────────┘  (or Failed, for a while) │ replaced, evicted, idle     │ the hook has ended,
+//!       │                                             ▼ for long enough             ▼ nothing else is left
+//!       │                                         draining ── last lease ends ─► closing
+//!       └──────────────────── Forgetting ◄──────────────────────────────────────────┘
 //! ```
 //!
-//! Three things happen beside the picture. An `acquire` may meet a lease that is ending: its count is zero, and the
-//! release is on its way. Without linger the old client then drains beside a fresh one; with linger the entry is
-//! `Returning`, and those who wait get the client from the release itself. A `swap` puts a new client in the place of
-//! any other, which drains until its leases end. `Forgetting` runs the user's `on_vacant` while nobody can put a new
-//! client there.
+//! Where clients linger, the registry has a lease of its own, its *keep*: a client without any other lease is idle, and
+//! whoever acquires or releases it need not tell the table. So nothing is told when a client becomes idle: the sweep
+//! looks. A client that is to go loses its place and its keep; if somebody got a lease at that very moment, it drains.
+//!
+//! An acquire may meet a client whose last lease is just ending: its count is zero, and its release is on its way. It
+//! then drains beside a fresh one. `Forgetting` runs the user's `on_vacant` while nobody can put a new client there.
 
 mod acquire;
 mod close;
+mod idle;
 mod swap;
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 
 pub(crate) use self::{
     acquire::{Acquired, Built},
-    close::Released,
     swap::Swapped,
 };
 
@@ -40,12 +44,15 @@ use std::{
 
 /// A counted pointer to a client that does not keep it.
 pub(crate) trait Handle {
-    type Lease;
+    type Lease: Clone;
 
-    /// A new lease; `None` when the last one has ended.
+    /// A new lease, and a mark that there was one; `None` when the last one has ended.
     fn upgrade(&self) -> Option<Self::Lease>;
 
     fn leases(&self) -> usize;
+
+    /// Whether there was a new lease since the last time this was asked.
+    fn was_used(lease: &Self::Lease) -> bool;
 }
 
 /// Makes what a table keeps and hands out.
@@ -69,15 +76,15 @@ pub(crate) struct Limits {
 }
 
 /// All entries of a registry.
-pub(crate) struct Table<K, G, C, W, F> {
+pub(crate) struct Table<K, G, C, W: Handle, F> {
     limits: Limits,
-    entries: HashMap<K, Entry<G, C, W, F>, BuildHasher>,
-    /// Idle entries, the longest idle first.
+    entries: HashMap<K, Entry<G, W, F>, BuildHasher>,
+    /// Entries that were seen idle, the longest idle first.
     idle: BTreeMap<u64, K>,
     /// Failed entries, the oldest first.
     failed: BTreeMap<u64, K>,
-    /// Clients that were replaced, or whose end was met by an acquire, and whose release is still to come.
-    draining: BTreeMap<u64, (K, Leased<G, W>)>,
+    /// Clients that have lost their place, and whose release is still to come.
+    draining: BTreeMap<u64, Draining<K, G, W>>,
     /// What keeps a key without an entry from being vacant.
     trails: HashMap<K, Trail, BuildHasher>,
     closing: usize,
@@ -86,55 +93,57 @@ pub(crate) struct Table<K, G, C, W, F> {
     numbers: u64,
     /// The last place in the order of what is idle or failed.
     orders: u64,
+    /// When to look next at what is idle.
+    next_look: Option<Instant>,
+    /// When to look again for somebody idle who could make room, after none was found.
+    no_room_until: Option<Instant>,
     closed: bool,
     pub(crate) counts: Counts,
+    client: std::marker::PhantomData<fn(C)>,
 }
 
-enum Entry<G, C, W, F> {
-    Pending(Pending<G, W, F>),
+enum Entry<G, W: Handle, F> {
+    Pending(Pending<G, F>),
     Leased(Leased<G, W>),
-    Idle(Idle<G, C>),
     Failed(Failed<G>),
 }
 
 /// Somebody waits for the client.
-struct Pending<G, W, F> {
+struct Pending<G, F> {
     id: u64,
     flight: F,
     waiters: usize,
     since: Instant,
-    stage: Stage<G, W>,
+    stage: Stage<G>,
 }
 
-enum Stage<G, W> {
+enum Stage<G> {
     /// The maker makes it, with this configuration.
     Building(G),
-    /// Its last lease has ended; the release brings it.
-    Returning(Leased<G, W>),
     /// Nobody may put one there, until `on_vacant` has run.
     Forgetting,
 }
 
-/// Somebody has the client.
-#[derive(Clone)]
-struct Leased<G, W> {
+/// There is a client.
+struct Leased<G, W: Handle> {
     generation: u64,
     config: G,
     handle: W,
-    since: Instant,
+    /// The registry's own lease.
+    keep: Option<W::Lease>,
     made: Instant,
+    /// When it was made, or last seen idle.
+    held_since: Instant,
+    /// Since when it is known to be idle, and its place in the order of those that are.
+    idle: Option<(Instant, u64)>,
     diverged: u64,
 }
 
-/// Nobody has the client, and it stays for a while.
-struct Idle<G, C> {
-    generation: u64,
-    config: G,
-    client: C,
-    since: Instant,
-    made: Instant,
-    diverged: u64,
-    order: u64,
+/// There was a client, and somebody may still have it.
+struct Draining<K, G, W: Handle> {
+    key: K,
+    leased: Leased<G, W>,
+    reason: CloseReason,
 }
 
 /// There is no client, and the maker will not be asked for a while.
@@ -172,7 +181,7 @@ pub(crate) struct Forget<K> {
 
 // === impl Table ===
 
-impl<K, G, C, W, F> Table<K, G, C, W, F> {
+impl<K, G, C, W: Handle, F> Table<K, G, C, W, F> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -185,8 +194,11 @@ impl<K, G, C, W, F> Table<K, G, C, W, F> {
             forgetting: 0,
             numbers: 0,
             orders: 0,
+            next_look: None,
+            no_room_until: None,
             closed: false,
             counts: Counts::default(),
+            client: std::marker::PhantomData,
         }
     }
 
@@ -199,16 +211,7 @@ impl<K, G, C, W, F> Table<K, G, C, W, F> {
         self.closed
     }
 
-    /// Idle clients, when there will be no table any more.
-    pub(crate) fn take_idle(&mut self) -> Vec<(K, u64, C)> {
-        let idle = |(key, entry)| match entry {
-            Entry::Idle(Idle { generation, client, .. }) => Some((key, generation, client)),
-            Entry::Pending(_) | Entry::Leased(_) | Entry::Failed(_) => None,
-        };
-        self.entries.drain().filter_map(idle).collect()
-    }
-
-    /// A number that was never given before.
+    /// A number that no client had before.
     fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -225,11 +228,11 @@ where
     K: Hash + Eq + Clone,
     W: Handle,
 {
-    /// What the lock-free path may serve: key, configuration and handle of each leased entry.
+    /// What the lock-free path may serve: key, configuration and handle of each client.
     pub(crate) fn leased(&self) -> impl Iterator<Item = (&K, &G, &W)> {
         self.entries.iter().filter_map(|(key, entry)| match entry {
             Entry::Leased(leased) => Some((key, &leased.config, &leased.handle)),
-            Entry::Pending(_) | Entry::Idle(_) | Entry::Failed(_) => None,
+            Entry::Pending(_) | Entry::Failed(_) => None,
         })
     }
 
@@ -237,7 +240,7 @@ where
     pub(crate) fn pending_since(&self, key: &K, id: u64) -> Option<Instant> {
         match self.entries.get(key)? {
             Entry::Pending(pending) if pending.id == id => Some(pending.since),
-            Entry::Pending(_) | Entry::Leased(_) | Entry::Idle(_) | Entry::Failed(_) => None,
+            Entry::Pending(_) | Entry::Leased(_) | Entry::Failed(_) => None,
         }
     }
 
@@ -257,7 +260,7 @@ where
 
     /// Clients that live, are being made or are being closed, and keys for which `on_vacant` runs.
     pub(crate) fn outstanding(&self) -> usize {
-        let busy = |entry: &&Entry<G, C, W, F>| matches!(entry, Entry::Pending(_) | Entry::Leased(_));
+        let busy = |entry: &&Entry<G, W, F>| !matches!(entry, Entry::Failed(_));
         self.entries.values().filter(busy).count() + self.draining.len() + self.closing
     }
 
@@ -268,57 +271,90 @@ where
 
     pub(crate) fn describe(&self, now: Instant) -> Vec<EntryInfo<K>> {
         let age = |since: Instant| now.saturating_duration_since(since);
-        let of_leased = |key: &K, leased: &Leased<G, W>, draining: bool| EntryInfo {
+        let none = |key: &K, state, since| EntryInfo {
             key: key.clone(),
-            state: if draining { EntryState::Draining } else { EntryState::Leased },
-            generation: Some(leased.generation),
-            leases: leased.handle.leases(),
+            state,
+            generation: None,
+            leases: 0,
             waiters: 0,
-            in_state_for: age(leased.since),
-            age: age(leased.made),
-            diverged: leased.diverged,
+            in_state_for: age(since),
+            age: age(since),
+            diverged: 0,
+        };
+        let client = |key: &K, leased: &Leased<G, W>, draining: bool| {
+            let idle = leased.is_idle();
+            let since = match leased.idle {
+                Some((since, _)) if idle => since,
+                // Nobody has looked since it became idle.
+                None if idle => now,
+                _ => leased.held_since,
+            };
+            EntryInfo {
+                state: match (draining, idle) {
+                    (true, _) => EntryState::Draining,
+                    (false, true) => EntryState::Idle,
+                    (false, false) => EntryState::Leased,
+                },
+                generation: Some(leased.generation),
+                leases: leased.handle.leases().saturating_sub(usize::from(leased.keep.is_some())),
+                age: age(leased.made),
+                diverged: leased.diverged,
+                ..none(key, EntryState::Leased, since)
+            }
         };
         let current = self.entries.iter().map(|(key, entry)| match entry {
-            Entry::Leased(leased) => of_leased(key, leased, false),
-            Entry::Pending(Pending { stage, waiters, since, .. }) => EntryInfo {
-                key: key.clone(),
-                state: EntryState::Pending,
-                generation: match stage {
-                    Stage::Returning(leased) => Some(leased.generation),
-                    Stage::Building(_) | Stage::Forgetting => None,
-                },
-                leases: 0,
-                waiters: *waiters,
-                in_state_for: age(*since),
-                age: age(*since),
-                diverged: 0,
-            },
-            Entry::Idle(idle) => EntryInfo {
-                key: key.clone(),
-                state: EntryState::Idle,
-                generation: Some(idle.generation),
-                leases: 0,
-                waiters: 0,
-                in_state_for: age(idle.since),
-                age: age(idle.made),
-                diverged: idle.diverged,
-            },
-            Entry::Failed(failed) => EntryInfo {
-                key: key.clone(),
-                state: EntryState::Failed,
-                generation: None,
-                leases: 0,
-                waiters: 0,
-                in_state_for: self.limits.negative_ttl.saturating_sub(failed.until.saturating_duration_since(now)),
-                age: Duration::ZERO,
-                diverged: 0,
-            },
+            Entry::Leased(leased) => client(key, leased, false),
+            Entry::Pending(Pending { waiters, since, .. }) => {
+                EntryInfo { waiters: *waiters, ..none(key, EntryState::Pending, *since) }
+            }
+            Entry::Failed(failed) => {
+                let left = failed.until.saturating_duration_since(now);
+                let since = self.limits.negative_ttl.saturating_sub(left);
+                EntryInfo { in_state_for: since, age: since, ..none(key, EntryState::Failed, now) }
+            }
         });
-        let draining = self.draining.values().map(|(key, leased)| of_leased(key, leased, true));
+        let draining = self.draining.values().map(|it| client(&it.key, &it.leased, true));
         current.chain(draining).collect()
     }
 
-    /// Takes a client out: it drains no more, and closes from now on.
+    /// A client is there.
+    fn install<X>(&mut self, key: &K, config: &G, generation: u64, client: C, now: Instant, forge: &mut X) -> W::Lease
+    where
+        G: Clone,
+        X: Forge<K, G, C, W, F>,
+    {
+        let (handle, lease) = forge.lease(key, config, generation, client);
+        let lingers = !self.limits.linger.is_zero();
+        let leased = Leased {
+            generation,
+            config: config.clone(),
+            handle,
+            keep: lingers.then(|| lease.clone()),
+            made: now,
+            held_since: now,
+            idle: None,
+            diverged: 0,
+        };
+        if lingers && self.next_look.is_none() {
+            self.next_look = now.checked_add(self.pace());
+        }
+        self.entries.insert(key.clone(), Entry::Leased(leased));
+        lease
+    }
+
+    /// A client has lost its place, and closes with its last lease. The keep is to be dropped outside the lock.
+    #[must_use]
+    fn drain(&mut self, key: K, mut leased: Leased<G, W>, reason: CloseReason) -> Option<W::Lease> {
+        let keep = leased.keep.take();
+        if let Some((_, order)) = leased.idle.take() {
+            self.idle.remove(&order);
+        }
+        self.follow(&key, true);
+        self.draining.insert(leased.generation, Draining { key, leased, reason });
+        keep
+    }
+
+    /// A client is there no more, and closes from now on.
     fn retire(&mut self, key: K, generation: u64, client: C, reason: CloseReason) -> Retired<K, C> {
         self.closing += 1;
         self.counts.closing(reason);
@@ -361,7 +397,7 @@ where
         match self.entries.get(key) {
             None => {}
             Some(Entry::Failed(failed)) => drop(self.failed.remove(&failed.order)),
-            Some(Entry::Pending(_) | Entry::Leased(_) | Entry::Idle(_)) => return None,
+            Some(Entry::Pending(_) | Entry::Leased(_)) => return None,
         }
         self.trails.remove(key);
         self.forgetting += 1;
@@ -369,5 +405,14 @@ where
         let pending = Pending { id, flight: forge.flight(key, None), waiters: 0, since: now, stage: Stage::Forgetting };
         self.entries.insert(key.clone(), Entry::Pending(pending));
         Some(Forget { key: key.clone(), id })
+    }
+}
+
+// === impl Leased ===
+
+impl<G, W: Handle> Leased<G, W> {
+    /// Nobody has a lease but the registry.
+    fn is_idle(&self) -> bool {
+        self.keep.is_some() && self.handle.leases() == 1
     }
 }

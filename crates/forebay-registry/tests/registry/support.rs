@@ -56,7 +56,6 @@ pub(crate) fn line<K: Debug, G: Debug>(event: &Event<'_, K, G>) -> String {
         Event::Reused { key, generation } => format!("reused {key:?} {generation}"),
         Event::Diverged { key, first, given, .. } => format!("diverged {key:?}: {first:?} not {given:?}"),
         Event::Swapped { key, from, to } => format!("swapped {key:?} {from:?} to {to}"),
-        Event::Lingering { key, generation } => format!("lingering {key:?} {generation}"),
         Event::Closing { key, generation, reason } => format!("closing {key:?} {generation} {reason:?}"),
         Event::Deferred { key, generation } => format!("deferred {key:?} {generation}"),
         Event::Closed { key, generation, end, .. } => format!("closed {key:?} {generation}: {end}"),
