@@ -205,7 +205,11 @@ mod model {
 
     impl<T> Drop for Strong<T> {
         fn drop(&mut self) {
-            if self.value.is_some() {
+            if std::thread::panicking() {
+                // The checker has found something and takes no more steps; what it found is what is to be shown.
+                #[expect(clippy::mem_forget, reason = "the checker is about to stop")]
+                std::mem::forget(self.value.take());
+            } else if self.value.is_some() {
                 self.step.fetch_add(1, SeqCst);
             }
         }

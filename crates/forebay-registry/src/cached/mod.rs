@@ -157,7 +157,7 @@ impl<V: Clone + Send + Sync + 'static> Cached<V> {
     /// As [`get`](Self::get).
     pub async fn read(&self) -> Result<Reading<V>, RefreshError> {
         let now = now();
-        if let Some(kept) = &**self.inner.shown.load()
+        if let Some(kept) = Option::as_ref(&self.inner.shown.load())
             && now < kept.fresh_until
         {
             return Ok(kept.reading(now, None));
