@@ -80,6 +80,10 @@ pub enum CloseEnd {
 }
 
 /// What a close hook may return: nothing, or a result.
+#[diagnostic::on_unimplemented(
+    message = "a close hook cannot return `{Self}`",
+    note = "return nothing, or a `Result<(), E>` whose error converts into a `BoxError`"
+)]
 pub trait CloseOutput {
     /// The result of the hook.
     ///

@@ -17,12 +17,20 @@ pub(crate) type Work<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 /// There is no leader whose end could strand the others: the work belongs to the flight, each waiter polls it, and a
 /// waiter that stops polling without being dropped holds up nobody.
 pub(crate) struct Flight<R, T> {
-    state: Mutex<State<R, T>>,
+    stage: Mutex<Stage<R, T>>,
+    bell: Arc<Bell>,
 }
 
-struct State<R, T> {
-    stage: Stage<R, T>,
-    waiters: Vec<Option<Waker>>,
+/// Wakes all who wait.
+///
+/// It is what the work gets as its waker, and apart from the flight: who keeps a waker for long (a timer, a channel)
+/// must not keep what the flight has brought.
+struct Bell {
+    waiters: Mutex<Waiters>,
+}
+
+struct Waiters {
+    seats: Vec<Option<Waker>>,
     free: Vec<usize>,
 }
 
@@ -53,21 +61,24 @@ impl<R, T> Flight<R, T> {
     }
 
     fn new(stage: Stage<R, T>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { stage, waiters: Vec::new(), free: Vec::new() }) })
+        let waiters = Mutex::new(Waiters { seats: Vec::new(), free: Vec::new() });
+        Arc::new(Self { stage: Mutex::new(stage), bell: Arc::new(Bell { waiters }) })
     }
 
     /// Ends the flight, unless it has landed before, and wakes everybody.
     ///
     /// Whatever is dropped here may run the code of users; no lock may be held by the caller.
     pub(crate) fn land(&self, at: T) {
-        let (old, waiters) = {
-            let mut state = self.state.lock();
-            if matches!(state.stage, Stage::Landed(_)) {
+        let old = {
+            let mut stage = self.stage.lock();
+            if matches!(*stage, Stage::Landed(_)) {
                 return;
             }
-            (mem::replace(&mut state.stage, Stage::Landed(at)), state.take_wakers())
+            mem::replace(&mut *stage, Stage::Landed(at))
         };
-        waiters.into_iter().for_each(Waker::wake);
+        // CORRECTNESS: after the landing. Who takes a seat looks at the stage afterwards, so everybody either sees the
+        // landing or is woken here.
+        self.bell.ring();
         drop(old);
     }
 
@@ -75,73 +86,60 @@ impl<R, T> Flight<R, T> {
     ///
     /// Nobody has to be woken instead: a wake of the work goes to all who wait, so each of them that lives was told.
     pub(crate) fn leave(&self, seat: &mut Seat) {
-        let waker = match seat.0.take() {
-            Some(at) => {
-                let mut state = self.state.lock();
-                state.free.push(at);
-                state.waiters.get_mut(at).and_then(Option::take)
-            }
-            None => None,
-        };
-        drop(waker);
+        self.bell.leave(seat);
     }
 }
 
-impl<R: 'static, T: Clone + Send + 'static> Flight<R, T> {
+impl<R, T: Clone> Flight<R, T> {
     /// Polls the work, or waits for the thread that does.
     ///
     /// `land` is run once, by the one who polled the work to its end; `Err` is the text of a panic.
     pub(crate) fn poll(
-        self: &Arc<Self>,
+        &self,
         seat: &mut Seat,
         cx: &mut Context<'_>,
         land: impl FnOnce(Result<R, Arc<str>>) -> T,
     ) -> Poll<T> {
+        self.bell.sit(seat, cx.waker());
         let mut work = {
-            let (taken, old) = {
-                let mut state = self.state.lock();
-                if let Stage::Landed(at) = &state.stage {
-                    return Poll::Ready(at.clone());
+            let mut stage = self.stage.lock();
+            match mem::replace(&mut *stage, Stage::Polling { again: false }) {
+                Stage::Resting(work) => work,
+                Stage::Polling { .. } => {
+                    // CORRECTNESS: the wake that brought us here is spent. The polling thread looks at `again` before
+                    // it rests, so the poll that we owe happens even if it and we are dropped afterwards.
+                    *stage = Stage::Polling { again: true };
+                    return Poll::Pending;
                 }
-                let old = state.sit(seat, cx.waker());
-                let taken = match mem::replace(&mut state.stage, Stage::Polling { again: false }) {
-                    Stage::Resting(work) => Some(work),
-                    Stage::Polling { .. } => {
-                        // CORRECTNESS: the wake that brought us here is spent. The polling thread looks at `again`
-                        // before it rests, so the poll that we owe happens even if it and we are dropped afterwards.
-                        state.stage = Stage::Polling { again: true };
-                        None
-                    }
-                    resting @ (Stage::Awaited | Stage::Landed(_)) => {
-                        state.stage = resting;
-                        None
-                    }
-                };
-                (taken, old)
-            };
-            drop(old);
-            let Some(work) = taken else { return Poll::Pending };
-            work
+                Stage::Awaited => {
+                    *stage = Stage::Awaited;
+                    return Poll::Pending;
+                }
+                Stage::Landed(at) => {
+                    *stage = Stage::Landed(at.clone());
+                    return Poll::Ready(at);
+                }
+            }
         };
 
-        let waker = Waker::from(Arc::clone(self));
+        let waker = Waker::from(Arc::clone(&self.bell));
         loop {
             let polled = guarded(|| work.as_mut().poll(&mut Context::from_waker(&waker)));
             match polled {
                 Ok(Poll::Pending) => {
-                    let mut state = self.state.lock();
-                    if let Stage::Landed(at) = &state.stage {
+                    let mut stage = self.stage.lock();
+                    if let Stage::Landed(at) = &*stage {
                         let at = at.clone();
-                        drop(state);
+                        drop(stage);
                         discard(work);
                         return Poll::Ready(at);
                     }
-                    let asked_again = matches!(state.stage, Stage::Polling { again: true });
+                    let asked_again = matches!(*stage, Stage::Polling { again: true });
                     if !asked_again {
-                        state.stage = Stage::Resting(work);
+                        *stage = Stage::Resting(work);
                         return Poll::Pending;
                     }
-                    state.stage = Stage::Polling { again: false };
+                    *stage = Stage::Polling { again: false };
                 }
                 Ok(Poll::Ready(end)) => {
                     discard(work);
@@ -158,22 +156,10 @@ impl<R: 'static, T: Clone + Send + 'static> Flight<R, T> {
     /// The flight lands at `at`, unless it has landed elsewhere.
     fn arrive(&self, at: T) -> T {
         self.land(at.clone());
-        match &self.state.lock().stage {
+        match &*self.stage.lock() {
             Stage::Landed(first) => first.clone(),
             Stage::Resting(_) | Stage::Polling { .. } | Stage::Awaited => at,
         }
-    }
-}
-
-/// What woke the work wakes all who wait: whoever comes first polls it.
-impl<R: 'static, T: Send + 'static> Wake for Flight<R, T> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let waiters = self.state.lock().take_wakers();
-        waiters.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -183,25 +169,50 @@ fn discard<R>(work: Work<R>) {
     let _ended: Result<(), Arc<str>> = guarded(|| drop(work));
 }
 
-// === impl State ===
+// === impl Bell ===
 
-impl<R, T> State<R, T> {
-    /// Keeps `waker` at `seat`; the one that was there is dropped by the caller, outside the lock.
-    fn sit(&mut self, seat: &mut Seat, waker: &Waker) -> Option<Waker> {
-        let at = *seat.0.get_or_insert_with(|| {
-            self.free.pop().unwrap_or_else(|| {
-                self.waiters.push(None);
-                self.waiters.len() - 1
-            })
-        });
-        match self.waiters.get_mut(at) {
-            Some(Some(same)) if same.will_wake(waker) => None,
-            Some(place) => place.replace(waker.clone()),
-            None => None,
-        }
+impl Bell {
+    /// Keeps `waker` at `seat`.
+    fn sit(&self, seat: &mut Seat, waker: &Waker) {
+        // A waker that is dropped may run the code of an executor, and so is dropped outside the lock.
+        let _old = {
+            let mut waiters = self.waiters.lock();
+            let at = *seat.0.get_or_insert_with(|| {
+                waiters.free.pop().unwrap_or_else(|| {
+                    waiters.seats.push(None);
+                    waiters.seats.len() - 1
+                })
+            });
+            match waiters.seats.get_mut(at) {
+                Some(Some(same)) if same.will_wake(waker) => None,
+                Some(place) => place.replace(waker.clone()),
+                None => None,
+            }
+        };
     }
 
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        self.waiters.iter_mut().filter_map(Option::take).collect()
+    fn leave(&self, seat: &mut Seat) {
+        let Some(at) = seat.0.take() else { return };
+        let _old = {
+            let mut waiters = self.waiters.lock();
+            waiters.free.push(at);
+            waiters.seats.get_mut(at).and_then(Option::take)
+        };
+    }
+
+    /// What woke the work wakes all who wait: whoever comes first polls it.
+    fn ring(&self) {
+        let waiting: Vec<_> = self.waiters.lock().seats.iter_mut().filter_map(Option::take).collect();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
     }
 }

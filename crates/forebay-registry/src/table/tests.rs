@@ -1,5 +1,7 @@
 //! The table against a model that keeps nothing but what a reader would write on paper.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
 use super::{Acquired, Built, Forge, Forget, Handle, Limits, Retired, Swapped, Table};
 use crate::{AcquireError, AcquireErrorKind, CloseEnd, Declined, WhenFull, snapshot::EntryState};
 use proptest::prelude::*;
@@ -432,7 +434,7 @@ impl World {
                 }
                 if let Some(retired) = retired {
                     self.owed.insert(key);
-                    self.retired(retired);
+                    self.retired(&retired);
                 }
                 self.vacated(key, forget);
             }
@@ -475,10 +477,10 @@ impl World {
         } else {
             assert!(self.draining.remove(&client), "a release from nowhere");
         }
-        self.retired(retired);
+        self.retired(&retired);
     }
 
-    fn retired(&mut self, retired: Retired<Key, Client>) {
+    fn retired(&mut self, retired: &Retired<Key, Client>) {
         assert_eq!(retired.client, retired.generation);
         assert!(!self.closing.iter().any(|(_, client)| *client == retired.client), "retired twice");
         assert!(!self.closed.contains(&retired.client), "retired after its close");
@@ -528,7 +530,7 @@ impl World {
                 assert!(
                     matches!(before, Some(Place::Client { number: it, .. } | Place::Building { id: it, .. }) if it > ticket)
                 );
-                self.retired(retired);
+                self.retired(&retired);
             }
             Swapped::Refused(error, retired) => {
                 match error.kind() {
@@ -538,7 +540,7 @@ impl World {
                     }
                     kind => panic!("{kind:?}"),
                 }
-                self.retired(retired);
+                self.retired(&retired);
             }
         }
     }
@@ -700,7 +702,7 @@ proptest! {
             world.run(Op::Advance(1));
             world.run(Op::Sweep);
         }
-        let lingered = world.elapsed - idle_since;
+        let lingered = world.elapsed.saturating_sub(idle_since);
         prop_assert!(lingered >= linger && lingered <= linger * 5 / 4 + Duration::from_millis(step), "{lingered:?}");
     }
 }

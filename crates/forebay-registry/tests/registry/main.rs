@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod acquire;
+mod cancel;
 mod close;
 mod limits;
 mod replace;
