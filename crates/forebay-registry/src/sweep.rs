@@ -4,25 +4,30 @@ use crate::{
     bounds::{Client, Config, Key},
     hub::Hub,
 };
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
-/// Says that nobody sweeps any more, if the runtime drops the sweeper.
-struct Broom<K: Key, C: Client, G: Config> {
+/// The right to sweep. Says that nobody sweeps any more when the runtime drops the sweeper, even before its first poll.
+pub(crate) struct Broom<K: Key, C: Client, G: Config> {
     hub: Weak<Hub<K, C, G>>,
     finished: bool,
 }
 
-/// It holds the registry only while it sweeps, so that it never keeps it alive.
-pub(crate) async fn sweep<K: Key, C: Client, G: Config>(hub: Weak<Hub<K, C, G>>) {
-    let mut broom = Broom { hub, finished: false };
-    loop {
-        let Some(hub) = broom.hub.upgrade() else { break };
-        let Some(wait) = hub.sweep() else { break };
-        let timer = hub.edge.timer(wait);
-        drop(hub);
-        timer.await;
+impl<K: Key, C: Client, G: Config> Broom<K, C, G> {
+    pub(crate) fn new(hub: &Arc<Hub<K, C, G>>) -> Self {
+        Self { hub: Arc::downgrade(hub), finished: false }
     }
-    broom.finished = true;
+
+    /// It holds the registry only while it sweeps, so that it never keeps it alive.
+    pub(crate) async fn sweep(mut self) {
+        loop {
+            let Some(hub) = self.hub.upgrade() else { break };
+            let Some(wait) = hub.sweep() else { break };
+            let timer = hub.edge.timer(wait);
+            drop(hub);
+            timer.await;
+        }
+        self.finished = true;
+    }
 }
 
 impl<K: Key, C: Client, G: Config> Drop for Broom<K, C, G> {

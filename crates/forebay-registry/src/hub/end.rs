@@ -9,7 +9,7 @@ use crate::{
     lease::Live,
     panics::guarded,
     snapshot::EntryState,
-    sweep,
+    sweep::Broom,
     sync::Strong,
     table::{Forget, Retired},
 };
@@ -127,8 +127,8 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
             }
             state.sweeping = true;
         }
-        // CANCEL: a sweeper that is dropped with its runtime says so, and the next release starts another one.
-        let _spawned = self.edge.spawn(Box::pin(sweep::sweep(Arc::downgrade(self))));
+        // CANCEL: a sweeper that is dropped with its runtime says so, and the next call that makes a client starts another one.
+        let _spawned = self.edge.spawn(Box::pin(Broom::new(self).sweep()));
     }
 
     /// One round of the sweeper. It ends with `None`: then there is nothing to wait for.

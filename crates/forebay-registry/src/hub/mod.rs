@@ -1,7 +1,7 @@
 //! The table under its lock, and what happens outside it: the maker, the hooks, the observer.
 //!
-//! One rule holds everywhere here: nothing of the user's runs, and no lease is dropped, while the lock is held. (A key
-//! is hashed, compared and cloned under it.)
+//! One rule holds everywhere here: nothing of the user's runs, and no lease is dropped, while the lock is held. (Keys and
+//! configurations are compared and cloned under it.)
 
 mod end;
 

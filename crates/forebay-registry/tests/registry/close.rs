@@ -458,3 +458,25 @@ async fn a_close_that_is_dropped_goes_on_as_a_task() {
     assert_eq!(log.lines(), ["a"]);
     assert_eq!(registry.snapshot().counts.closed, 1);
 }
+
+/// A sweeper that was dropped with its runtime, even before it began, makes place for another one.
+#[test]
+fn a_client_goes_on_lingering_in_the_next_runtime() {
+    let new = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (dead, dying, alive) = (new(), new(), new());
+    let registry = Registry::builder(numbered(&Numbers::default()))
+        .linger(Duration::from_secs(4))
+        .runtime(dead.handle().clone())
+        .build()
+        .unwrap();
+    drop(dead);
+    // Outside a runtime, so it is spawned on the dead one.
+    drop(tokio_test::task::spawn(registry.acquire("a")).poll());
+    dying.block_on(async { drop(registry.acquire("b").await.unwrap()) });
+    drop(dying);
+    alive.block_on(async {
+        drop(registry.acquire("c").await.unwrap());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    });
+    assert!(registry.snapshot().entries.is_empty(), "{:?}", registry.snapshot());
+}
