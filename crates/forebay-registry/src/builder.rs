@@ -225,7 +225,7 @@ impl<K: Key, C: Client, G: Config> Settings<K, C, G> {
         #[cfg(not(any(loom, shuttle)))]
         let edge = Edge::new(self.runtime.or_else(|| tokio::runtime::Handle::try_current().ok()));
         #[cfg(any(loom, shuttle))]
-        let edge = Edge;
+        let edge = Edge::unbound();
         let limits = Limits {
             max_entries: self.max_entries.get(),
             when_full: self.when_full,

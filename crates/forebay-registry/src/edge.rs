@@ -44,8 +44,13 @@ mod real {
     // === impl Edge ===
 
     impl Edge {
+        /// The runtime is the first one that is seen.
+        pub(crate) fn unbound() -> Self {
+            Self::default()
+        }
+
         pub(crate) fn new(handle: Option<Handle>) -> Self {
-            let edge = Self::default();
+            let edge = Self::unbound();
             if let Some(handle) = handle {
                 edge.captured.get_or_init(|| handle);
             }
@@ -134,13 +139,17 @@ mod model {
         *START.get_or_init(Instant::now)
     }
 
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub(crate) struct Edge;
 
     #[derive(Debug)]
     pub(crate) struct Timer;
 
     impl Edge {
+        pub(crate) fn unbound() -> Self {
+            Self
+        }
+
         pub(crate) fn is_here(&self) -> bool {
             true
         }

@@ -66,7 +66,9 @@ fn registry(truth: &Arc<Mutex<Truth>>, linger: bool, max: usize) -> Registry<u8,
             assert_eq!(truth.used.get(&number).copied().unwrap_or_default(), 0, "closed under its user");
         }
     })
-    .on_vacant(move |key| drop(forgets.lock().unwrap().known.remove(key)))
+    .on_vacant(move |key| {
+        forgets.lock().unwrap().known.remove(key);
+    })
     .linger(if linger { Duration::from_secs(60) } else { Duration::ZERO })
     .max_entries(NonZeroUsize::new(max).unwrap())
     .build()

@@ -130,7 +130,7 @@ impl<V: Clone + Send + Sync + 'static> Cached<V> {
     fn new(fetch: Fetcher<V>, policy: Policy, fetch_timeout: Duration, seed: u64) -> Self {
         let state = State { shelf: Shelf::default(), fetching: None, number: 0, chance: seed };
         let (shown, state) = (Published::new(None), Mutex::new(state));
-        Self { inner: Arc::new(Inner { shown, state, fetch, fetch_timeout, policy, edge: Edge::default() }) }
+        Self { inner: Arc::new(Inner { shown, state, fetch, fetch_timeout, policy, edge: Edge::unbound() }) }
     }
 
     /// The value: fresh, or stale if no newer one can be had.

@@ -4,16 +4,19 @@
 //! configurations are compared and cloned under it.)
 
 mod end;
+mod forge;
+mod swap;
 
+use self::forge::Smith;
 use crate::{
     AcquireError, AcquireErrorKind, Event,
     bounds::{Client, Config, Key},
-    close::{self, Closing, Hooks},
+    close::{self, Hooks},
     edge::{Edge, now},
     flight::{Flight, Work},
-    lease::{Home, Live},
+    lease::Live,
     sync::{BuildHasher, Mutex, Published, Strong, Weak},
-    table::{Acquired, Built, Forge, Forget, Limits, Retired, Swapped, Table},
+    table::{Acquired, Built, Forget, Limits, Retired, Table},
 };
 use forebay_core::BoxError;
 use std::{
@@ -109,15 +112,6 @@ struct Chores<K, C> {
     swept: Vec<Strong<Live<C>>>,
     deferred: Vec<Retired<K, C>>,
 }
-
-/// A client's way back.
-struct HomeOf<K, C, G> {
-    hub: Arc<Hub<K, C, G>>,
-    key: K,
-}
-
-/// Makes what the table of a hub keeps.
-struct Smith<'a, K, C, G>(&'a Arc<Hub<K, C, G>>);
 
 // === impl Hub ===
 
@@ -291,71 +285,6 @@ impl<K: Key, C: Client, G: Config> Hub<K, C, G> {
         self.settle(left.forget);
     }
 
-    pub(crate) fn begin_swap<Q>(&self, key: &Q) -> Option<u64>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.state.lock().table.begin_swap(key)
-    }
-
-    pub(crate) fn abandon_swap(self: &Arc<Self>, key: &K) {
-        let forget = self.state.lock().table.abandon_swap(key, now(), &mut Smith(self));
-        self.settle(forget);
-    }
-
-    /// A replacement could not be made: the old client stays.
-    pub(crate) fn swap_failed(self: &Arc<Self>, key: &K, error: &AcquireError, took: Duration) {
-        let forget = {
-            let mut state = self.state.lock();
-            state.table.counts.attempt_failed(error);
-            state.table.abandon_swap(key, now(), &mut Smith(self))
-        };
-        self.hooks.emit(&failure(key, error, took));
-        self.settle(forget);
-    }
-
-    /// The replacement `ticket` has its client, after `took`.
-    pub(crate) fn swap(
-        self: &Arc<Self>,
-        key: &K,
-        ticket: u64,
-        config: &Arc<G>,
-        client: C,
-        took: Duration,
-    ) -> Replaced<C> {
-        let (swapped, stale) = {
-            let mut state = self.state.lock();
-            let swapped = state.table.swap(key, ticket, config, client, now(), &mut Smith(self));
-            // CORRECTNESS: what is published still has the old client, which its leases keep alive. It goes before
-            // anybody can learn that the swap is done.
-            let stale = matches!(swapped, Swapped::Done { .. }).then(|| self.publish(&mut state));
-            (swapped, stale)
-        };
-        drop(stale);
-        self.hooks.emit(&Event::Created { key, generation: ticket, took });
-        match swapped {
-            Swapped::Done { lease, from, keep, flight } => {
-                if let Some(flight) = flight {
-                    flight.land(Landed::Client { live: Strong::clone(&lease), config: Arc::clone(config) });
-                }
-                self.hooks.emit(&Event::Swapped { key, from, to: ticket });
-                drop(keep);
-                self.watch_idle();
-                Replaced::Lease(lease)
-            }
-            Swapped::Superseded(retired) => {
-                self.begin_close(retired);
-                Replaced::Superseded
-            }
-            Swapped::Refused(error, retired) => {
-                self.begin_close(retired);
-                self.hooks.emit(&Event::Refused { key, error: &error });
-                Replaced::Refused(error)
-            }
-        }
-    }
-
     /// The work of the maker, not yet begun.
     pub(crate) fn make(&self, key: K, config: Arc<G>) -> Work<Result<C, BoxError>> {
         let maker = Arc::clone(&self.maker);
@@ -417,41 +346,6 @@ impl<K, C, G> Drop for Hub<K, C, G> {
         for Retired { key, generation, client, .. } in deferred {
             (self.bury)(&self.hooks, &self.edge, key, generation, client);
         }
-    }
-}
-
-// === impl Smith ===
-
-impl<K: Key, C: Client, G: Config> Forge<K, Arc<G>, C, Weak<Live<C>>, Shared<C, G>> for Smith<'_, K, C, G> {
-    fn flight(&mut self, key: &K, build: Option<&Arc<G>>) -> Shared<C, G> {
-        match build {
-            Some(config) => Flight::of(self.0.make(key.clone(), Arc::clone(config))),
-            None => Flight::awaited(),
-        }
-    }
-
-    fn lease(&mut self, key: &K, _: &Arc<G>, generation: u64, client: C) -> (Weak<Live<C>>, Strong<Live<C>>) {
-        let home = HomeOf { hub: Arc::clone(self.0), key: key.clone() };
-        let live = Strong::new(Live::new(client, generation, Arc::new(home)));
-        (Strong::downgrade(&live), live)
-    }
-}
-
-// === impl HomeOf ===
-
-impl<K: Key, C: Client, G: Config> Home<C> for HomeOf<K, C, G> {
-    fn released(&self, generation: u64, client: C) {
-        let retired = self.hub.released(&self.key, generation, client);
-        self.hub.begin_close(retired);
-    }
-
-    fn close(&self, generation: u64, client: C) -> Closing {
-        let retired = self.hub.released(&self.key, generation, client);
-        self.hub.close_here(retired)
-    }
-
-    fn give_up(&self, generation: u64) -> Option<Strong<Live<C>>> {
-        self.hub.give_up(&self.key, generation)
     }
 }
 
