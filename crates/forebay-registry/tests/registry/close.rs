@@ -480,3 +480,17 @@ fn a_client_goes_on_lingering_in_the_next_runtime() {
     });
     assert!(registry.snapshot().entries.is_empty(), "{:?}", registry.snapshot());
 }
+
+/// The task that looks at idle clients ends when there is none, and there is another one for the next client.
+#[tokio::test(start_paused = true)]
+async fn after_a_rest_the_next_client_is_swept_too() {
+    let registry = Registry::builder(numbered(&Numbers::default())).linger(Duration::from_secs(4)).build().unwrap();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    for _ in 0..3 {
+        drop(registry.acquire("a").await.unwrap());
+        assert_eq!(tasks(), 1);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(registry.snapshot().entries.is_empty());
+        assert_eq!(tasks(), 0, "a task runs while there is nothing to look at");
+    }
+}
