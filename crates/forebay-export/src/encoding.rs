@@ -35,6 +35,13 @@ pub(crate) struct Target {
     pub(crate) compression: Compression,
 }
 
+/// A batch as one request.
+struct Encoded {
+    /// `None` if none of the items could be encoded.
+    request: Option<Request<Full<Bytes>>>,
+    skipped: Skipped,
+}
+
 pin_project! {
     /// The future of [`Encoding`].
     #[project = ExportingProj]
@@ -51,8 +58,8 @@ impl<E, S> Encoding<E, S> {
         Self { inner, encoder, target, spare: Bytes::new() }
     }
 
-    /// The request for `items`; `None` if none of them could be encoded.
-    fn request<T>(&mut self, items: &[T]) -> Result<(Option<Request<Full<Bytes>>>, Skipped), BoxError>
+    /// The request for `items`.
+    fn request<T>(&mut self, items: &[T]) -> Result<Encoded, BoxError>
     where
         E: Encode<T>,
     {
@@ -61,7 +68,7 @@ impl<E, S> Encoding<E, S> {
         body.clear();
         let skipped = self.encoder.encode(items, &mut body)?;
         if skipped.0.len() >= items.len() {
-            return Ok((None, skipped));
+            return Ok(Encoded { request: None, skipped });
         }
         let packed: Option<BytesMut> = self.target.compression.compress(&body)?;
         let body = match packed {
@@ -81,7 +88,7 @@ impl<E, S> Encoding<E, S> {
         *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&self.target.headers);
         request.headers_mut().insert(header::CONTENT_TYPE, self.encoder.content_type());
-        Ok((Some(request), skipped))
+        Ok(Encoded { request: Some(request), skipped })
     }
 }
 
@@ -102,8 +109,8 @@ where
         let result = match self.request(&items) {
             Err(error) => Err(error),
             // The inner service stays ready, for the next batch.
-            Ok((None, _)) => Ok(Settlement::All(Fate::Dropped(DropReason::Encode))),
-            Ok((Some(request), skipped)) => {
+            Ok(Encoded { request: None, .. }) => Ok(Settlement::All(Fate::Dropped(DropReason::Encode))),
+            Ok(Encoded { request: Some(request), skipped }) => {
                 let sent = items.len() - skipped.0.len();
                 let (answer, encoder) = (self.inner.call(request), Arc::clone(&self.encoder));
                 return Exporting::Sent { answer, encoder, sent, skipped, items: std::marker::PhantomData };

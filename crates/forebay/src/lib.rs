@@ -26,6 +26,10 @@ pub use forebay_otlp as otlp;
 #[cfg_attr(docsrs, doc(cfg(feature = "queue")))]
 #[doc(inline)]
 pub use forebay_queue as queue;
+#[cfg(feature = "registry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "registry")))]
+#[doc(inline)]
+pub use forebay_registry as registry;
 #[cfg(feature = "retry")]
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 #[doc(inline)]
