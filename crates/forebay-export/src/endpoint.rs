@@ -65,10 +65,8 @@ impl std::str::FromStr for Endpoint {
         if authority.host().is_empty() {
             return Err(Self::refuse(text, "an http or https URL with a host"));
         }
-        if authority.port().is_none() && authority.as_str().ends_with(':') {
-            return Err(Self::refuse(text, "a URL whose port is a number from 1 to 65535"));
-        }
-        if authority.port_u16() == Some(0) {
+        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
             return Err(Self::refuse(text, "a URL whose port is a number from 1 to 65535"));
         }
         Ok(Self(uri))
