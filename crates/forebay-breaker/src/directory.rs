@@ -184,7 +184,7 @@ impl<K: Hash + Eq> Directory<K> {
         self.map.pin().retain(|_, &place| {
             let Some((slot, _)) = self.slot(place.index) else { return true };
             let unused = slot.used.load(Ordering::Relaxed) < limit;
-            if !unused || !slot.is_idle(now, writer.idle, around) {
+            if !unused || !slot.is_idle(now, writer.idle, writer.mode, around) {
                 return true;
             }
             self.vacate(writer, place, around);

@@ -49,7 +49,10 @@ pub(crate) enum Bad {
 pub(crate) enum Window {
     Time(TimeWindow),
     /// So many calls; its ring is the `ring`th.
-    Calls { calls: u32, ring: usize },
+    Calls {
+        calls: u32,
+        ring: usize,
+    },
 }
 
 /// A window over a time, in buckets.

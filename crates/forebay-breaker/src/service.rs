@@ -94,19 +94,13 @@ where
             self.refused = None;
             return ResponseFuture::refused(core.reject(refusal, || core.name.clone()));
         }
-        let waved = if F::KEYED {
-            core.wave_through_for(self.keys.key_of(&request))
-        } else {
-            core.wave_through().ok_or(None)
-        };
+        let waved =
+            if F::KEYED { core.wave_through_for(self.keys.key_of(&request)) } else { core.wave_through().ok_or(None) };
         let admitted = match waved {
             Ok(admitted) => admitted,
             Err(place) => {
-                let asked = if F::KEYED {
-                    core.admit_for(place, self.keys.key_of(&request), F::label)
-                } else {
-                    core.admit()
-                };
+                let asked =
+                    if F::KEYED { core.admit_for(place, self.keys.key_of(&request), F::label) } else { core.admit() };
                 match asked {
                     Ok(admitted) => admitted,
                     // The readiness of the inner service stays where it is, for the next call.
@@ -141,12 +135,7 @@ impl<S, K, F, C> Breaker<S, K, F, C> {
 /// A clone shares the state, never a promise: it is not ready, and holds no right to be a probe.
 impl<S: Clone, K, F: Clone, C: Clone> Clone for Breaker<S, K, F, C> {
     fn clone(&self) -> Self {
-        Self::new(
-            self.inner.clone(),
-            self.keys.clone(),
-            Arc::clone(&self.core),
-            self.local.classify.clone(),
-        )
+        Self::new(self.inner.clone(), self.keys.clone(), Arc::clone(&self.core), self.local.classify.clone())
     }
 }
 

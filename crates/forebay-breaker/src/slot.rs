@@ -74,12 +74,7 @@ pub(crate) struct Moved;
 impl Slot {
     /// A place that nobody has yet.
     pub(crate) fn vacant() -> Self {
-        Self {
-            word: AtomicU64::new(0),
-            tenancy: AtomicU32::new(0),
-            used: AtomicU32::new(0),
-            detail: Mutex::new(None),
-        }
+        Self { word: AtomicU64::new(0), tenancy: AtomicU32::new(0), used: AtomicU32::new(0), detail: Mutex::new(None) }
     }
 
     #[inline(always)]
@@ -228,9 +223,9 @@ impl Slot {
         Ok(view)
     }
 
-    /// Whether nothing that is known of the key at `now` would be missed.
-    pub(crate) fn is_idle<E>(&self, now: u64, idle: u64, around: &Around<'_, E>) -> bool {
-        self.locked(around, |machine| machine.is_idle(now, idle))
+    /// Whether nothing that is known of the key at `now` would be missed, if new keys start in mode `usual`.
+    pub(crate) fn is_idle<E>(&self, now: u64, idle: u64, usual: Mode, around: &Around<'_, E>) -> bool {
+        self.locked(around, |machine| machine.is_idle(now, idle, usual))
     }
 
     /// Gives the place to a key.

@@ -99,7 +99,11 @@ pub(crate) enum Verdict {
 /// What an observer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    State { from: State, to: State, reason: Reason },
+    State {
+        from: State,
+        to: State,
+        reason: Reason,
+    },
     /// So many probes outlived their leases.
     ProbesLost(u32),
     /// It would have opened, but too many others are open.
@@ -405,10 +409,9 @@ impl Machine<'_> {
         Told { change, label: self.label().cloned(), mode, generation }
     }
 
-    /// Nothing that is known of the key at `now` would be missed.
-    pub(crate) fn is_idle(&self, now: u64, idle: u64) -> bool {
-        let forced = matches!(self.word.mode(), Mode::ForcedOpen | Mode::ForcedClosed);
-        !forced && (self.word.state() != State::Open || self.word.until().saturating_add(idle) <= now)
+    /// Nothing that is known of the key at `now` would be missed, if new keys start in mode `usual`.
+    pub(crate) fn is_idle(&self, now: u64, idle: u64, usual: Mode) -> bool {
+        self.word.mode() == usual && (self.word.state() != State::Open || self.word.until().saturating_add(idle) <= now)
     }
 
     /// The truth at `now`: what a call would find, not what the last one left.
