@@ -58,7 +58,7 @@ pub(crate) struct Writer {
     /// The mode that new keys start in.
     pub(crate) mode: Mode,
     /// What observers are to be told once the lock is released.
-    pub(crate) told: Vec<Box<Told>>,
+    pub(crate) told: Vec<Told>,
     vacant: Vec<u32>,
     never_used: u32,
     /// How many microseconds a key may stay unused.
@@ -167,7 +167,7 @@ impl<K: Hash + Eq> Directory<K> {
     fn vacate<E>(&self, writer: &mut Writer, place: Place, around: &Around<'_, E>) {
         // CORRECTNESS: whoever has left already must not leave twice, or two keys would be given the same place.
         if let Some((slot, _)) = self.slot(place.index).filter(|(slot, _)| slot.tenancy() == place.tenancy) {
-            writer.told.extend(slot.vacate(around));
+            writer.told.extend(slot.vacate(around).map(|told| *told));
             writer.vacant.push(place.index);
             around.gauge.keys.fetch_sub(1, Ordering::Relaxed);
         }

@@ -222,6 +222,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     ///
     /// The breaker does so by itself when new keys come; a host whose keys have all been seen may want to call this
     /// now and then. See [`BreakerBuilder::idle`](crate::BreakerBuilder::idle) for what idle means.
+    #[expect(clippy::must_use_candidate, reason = "its effect is the point")]
     pub fn expire_idle(&self) -> usize {
         let Some(directory) = &self.core.directory else { return 0 };
         let moment = self.core.moment();

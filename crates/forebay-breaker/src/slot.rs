@@ -136,7 +136,7 @@ impl Slot {
         let (now, draw) = (around.ether.now(), around.ether.draw());
         self.locked(around, |machine| {
             let may_open = &mut || around.gauge.take(around.policy);
-            let change = machine.settle(ticket, done, Surroundings { now, draw, tripped, may_open });
+            let change = machine.settle(ticket, done, &mut Surroundings { now, draw, tripped, may_open });
             around.tell(machine, change)
         })
     }

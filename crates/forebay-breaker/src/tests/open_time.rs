@@ -20,8 +20,8 @@ proptest! {
     ) {
         let open = OpenTime { base, growth, cap: base + room, jitter, hints: true };
         let drawn = open.draw(openings, hint, draw);
-        let floor = (base as f64 / (1.0 + jitter)) as u64;
-        prop_assert!(drawn <= open.cap && drawn >= floor, "{drawn} of {open:?}");
+        let floor = base as f64 / (1.0 + jitter);
+        prop_assert!(drawn <= open.cap && drawn as f64 >= floor.floor(), "{drawn} of {open:?}");
         prop_assert!(drawn >= hint.unwrap_or(0).min(open.cap), "{drawn} is less than the hint");
         let own = base as f64 * growth.powi(openings as i32 - 1);
         if own * (1.0 + jitter) <= open.cap as f64 {

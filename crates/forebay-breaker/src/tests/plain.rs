@@ -14,6 +14,8 @@ pub(super) struct Plain {
     /// Goes up with each new state but a ramp that ends.
     generation: u32,
     openings: u32,
+    /// How many probes have been given a name.
+    named: u32,
     /// All that counted in this generation: when it ended, and how.
     history: Vec<(u64, Done)>,
 }
@@ -38,7 +40,7 @@ pub(super) enum Goes {
 impl Plain {
     pub(super) fn new(policy: Policy) -> Self {
         let (mode, state) = (Mode::Normal, Plainly::Closed);
-        Self { policy, mode, state, generation: 0, openings: 0, history: Vec::new() }
+        Self { policy, mode, state, generation: 0, openings: 0, named: 0, history: Vec::new() }
     }
 
     pub(super) fn state(&self) -> State {
@@ -145,7 +147,8 @@ impl Plain {
                     change = Some(Change::ProbesLost(lost));
                 }
                 if probes.len() < most {
-                    let name = u32::try_from(now % 1_000_000_007).unwrap() ^ (probes.len() as u32) << 24;
+                    self.named += 1;
+                    let name = self.named;
                     probes.push((name, now + lease));
                     Goes::Probe(self.generation, name)
                 } else {
@@ -217,7 +220,7 @@ impl Plain {
         self.openings += 1;
         let mut wait = self.policy.open.base;
         for _ in 1..self.openings {
-            wait = ((wait as f64 * self.policy.open.growth) as u64).min(self.policy.open.cap);
+            wait = (wait * if self.policy.open.growth > 1.0 { 2 } else { 1 }).min(self.policy.open.cap);
         }
         let wait = wait.max(done.hint.unwrap_or(0)).min(self.policy.open.cap);
         self.turn(Plainly::Open { until: now + wait }, reason)

@@ -1,6 +1,6 @@
 //! What the breaker does, by tokio's paused clock. The ids in the names are those of the family's conformance list.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod far;
 
