@@ -1,9 +1,11 @@
 //! The parts that only this crate sees, against plain models of themselves.
 
 mod against_model;
+mod directory;
 mod open_time;
 mod plain;
 mod window;
+mod word;
 
 use proptest::test_runner::{Config, RngSeed};
 
