@@ -131,7 +131,8 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[u64]) {
-        let wakes = self.lock().state.settle(settled, keys);
+        let mut wakes = Wakes::None;
+        self.lock().state.settle(settled, keys, &mut wakes);
         wakes.wake();
     }
 

@@ -122,7 +122,7 @@ impl<T, A> State<T, A> {
                 normal.pop_front();
             }
             evicted.push(item);
-            Some(Held { charge: Charge::one(bytes, epoch), key })
+            Some(Held::new(bytes, epoch, key))
         });
         match admitted {
             Ok((epoch, mut wakes)) => {
@@ -315,11 +315,9 @@ impl<T, A> State<T, A> {
     }
 
     /// Counts the fates of items that left together, and frees their slots.
-    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[u64]) -> Wakes {
+    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[u64], wakes: &mut Wakes) {
         keys.iter().for_each(|key| self.intake.admission.free_share(*key));
-        let mut wakes = Wakes::None;
-        settled.iter().for_each(|(charge, fate)| wakes.add(self.intake.settle_charge(*charge, *fate)));
-        wakes
+        settled.iter().for_each(|(charge, fate)| self.intake.settle_charge(*charge, *fate, wakes));
     }
 
     /// Closes what is open, and ends the epoch.
@@ -342,7 +340,7 @@ impl<T, A> State<T, A> {
         self.close_all();
         let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
         for lot in &lots {
-            wakes.add(self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys));
+            self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
         }
         wakes.add(Wakes::one(self.worker.take()));
         (lots, wakes)
