@@ -210,7 +210,8 @@ impl Intake {
 
     /// Whether anybody waits in line for room.
     #[inline]
-    pub(crate) fn has_senders(&self) -> bool {
+    #[must_use]
+    pub fn has_senders(&self) -> bool {
         !self.high_senders.is_empty() || !self.normal_senders.is_empty()
     }
 
