@@ -37,6 +37,8 @@ pub(crate) struct State<T, A> {
     pub(crate) max_wait: Option<Duration>,
     /// Items that the worker let go after the queue was abandoned.
     pub(crate) recovered: Vec<T>,
+    /// The worker is to drop all that it has, for this reason.
+    discard: Option<DropReason>,
 }
 
 /// An item on its way in.
@@ -61,6 +63,8 @@ pub(crate) enum Next<T, A> {
     End,
     /// Let go of everything.
     Abandoned,
+    /// Drop, for this reason, all that was taken, and go on.
+    Discard(DropReason),
 }
 
 /// Why an entry that may wait did not enter.
@@ -92,6 +96,7 @@ impl<T, A> State<T, A> {
             usual: 0,
             max_wait,
             recovered: Vec::new(),
+            discard: None,
         }
     }
 
@@ -231,6 +236,9 @@ impl<T, A> State<T, A> {
         if self.intake.phase() == Phase::Abandoned {
             return Next::Abandoned;
         }
+        if let Some(reason) = self.discard.take() {
+            return Next::Discard(reason);
+        }
         let mut due = self.close_what_is_due(now);
         if self.high.is_empty() && !self.normal.is_empty() {
             self.close_high();
@@ -260,6 +268,9 @@ impl<T, A> State<T, A> {
     pub(crate) fn watch(&mut self, now: Instant, waker: &Waker) -> Next<T, A> {
         if self.intake.phase() == Phase::Abandoned {
             return Next::Abandoned;
+        }
+        if let Some(reason) = self.discard.take() {
+            return Next::Discard(reason);
         }
         let due = self.close_what_is_due(now);
         self.wait(waker);
@@ -366,6 +377,18 @@ impl<T, A> State<T, A> {
             wakes.add(self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys));
         }
         wakes.add(Wakes::one(self.worker.take()));
+        (lots, wakes)
+    }
+
+    /// Drops what was queued, and has the worker drop what it took; what comes later is not meant.
+    pub(crate) fn discard(&mut self, reason: DropReason) -> (Vec<Lot<T, A>>, Wakes) {
+        self.close_all();
+        let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
+        let mut wakes = Wakes::one(self.worker.take());
+        for lot in &lots {
+            wakes.add(self.settle(&[(lot.charge, Fate::Dropped(reason))], &lot.keys));
+        }
+        self.discard = Some(reason);
         (lots, wakes)
     }
 
