@@ -372,7 +372,7 @@ impl<T, A> State<T, A> {
         let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
         let mut wakes = Wakes::one(self.worker.take());
         for lot in &lots {
-            wakes.add(self.settle(&[(lot.charge, Fate::Dropped(reason))], &lot.keys));
+            self.settle(&[(lot.charge, Fate::Dropped(reason))], &lot.keys, &mut wakes);
         }
         self.discard = Some(reason);
         (lots, wakes)
