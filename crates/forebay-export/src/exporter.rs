@@ -1,4 +1,4 @@
-use crate::{Counters, ExporterBuilder, Report, counters::Counting};
+use crate::{Counters, ExportError, ExporterBuilder, Report, counters::Counting, failures::Failures};
 use forebay_batch::{Batch, BatchHandle, Emit};
 use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict};
 use pin_project_lite::pin_project;
@@ -23,6 +23,7 @@ use tower_service::Service;
 pub struct Exporter<T> {
     batch: Batch<T, Fate>,
     counting: Arc<Counting>,
+    failures: Arc<Failures>,
 }
 
 pin_project! {
@@ -44,8 +45,8 @@ impl<T> Exporter<T> {
 }
 
 impl<T: Send + Sync + 'static> Exporter<T> {
-    pub(crate) fn new(batch: Batch<T, Fate>, counting: Arc<Counting>) -> Self {
-        Self { batch, counting }
+    pub(crate) fn new(batch: Batch<T, Fate>, counting: Arc<Counting>, failures: Arc<Failures>) -> Self {
+        Self { batch, counting, failures }
     }
 
     /// Hands an item over. It never waits; an item for which there is no room is dropped, and counted.
@@ -92,7 +93,12 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// A dropped shutdown leaves the exporter closed; what is in it goes on being sent.
     pub async fn shutdown(&self, deadline: Duration) -> Report<T> {
         let report = self.batch.handle().drain(deadline).await;
-        Report { totals: report.totals, counters: self.counters(), unsent: report.unsent }
+        Report {
+            totals: report.totals,
+            counters: self.counters(),
+            unsent: report.unsent,
+            last_error: self.last_error(),
+        }
     }
 
     /// What became of every item so far; the counts are of one instant.
@@ -105,6 +111,12 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counting.read()
+    }
+
+    /// The last export that failed, if any has.
+    #[must_use]
+    pub fn last_error(&self) -> Option<ExportError> {
+        self.failures.last()
     }
 
     /// A handle that reads and changes the exporter's queue and batches, and does not keep it open.
@@ -131,7 +143,7 @@ impl<T: Send + 'static> Service<T> for Exporter<T> {
 
 impl<T> Clone for Exporter<T> {
     fn clone(&self) -> Self {
-        Self { batch: self.batch.clone(), counting: Arc::clone(&self.counting) }
+        Self { batch: self.batch.clone(), counting: Arc::clone(&self.counting), failures: Arc::clone(&self.failures) }
     }
 }
 

@@ -7,11 +7,18 @@ mod counters;
 mod encode;
 mod encoding;
 mod endpoint;
+mod error;
 mod exporter;
+mod failures;
+mod framing;
 mod patience;
+mod read;
 mod receive;
+mod refusal;
 mod report;
 mod runtime;
+mod server_text;
+mod transport;
 
 pub use self::{
     builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},
@@ -19,7 +26,11 @@ pub use self::{
     counters::{Counters, RetryCount},
     encode::{BodyTooLarge, Encode, Skipped},
     endpoint::Endpoint,
+    error::{ExportError, ExportErrorKind, ExportErrorStatus},
     exporter::{Exporter, ResponseFuture},
-    receive::TransportError,
+    framing::Framing,
+    refusal::GrpcError,
     report::Report,
+    server_text::ServerText,
+    transport::TransportError,
 };
