@@ -1,7 +1,10 @@
 use crate::{
-    Compression, Encode, Endpoint, ExportError, Exporter, Framing,
+    Compression, Credential, Encode, Endpoint, ExportError, Exporter, ExporterHandle, Framing,
+    authorize::{Auth, Authorize},
+    control::{Control, Settings},
     counters::{Counted, Counting, RetryCount},
-    encoding::{Encoding, SettleExport, Target, is_about_items},
+    credential::header_of,
+    encoding::{Encoding, SettleExport, is_about_items},
     failures::{Failures, OnFailure},
     patience::Patience,
     receive::{Judge, Receive},
@@ -15,6 +18,7 @@ use forebay_queue::{
     Limits, Overflow,
     parts::{AllNormal, PriorityOf},
 };
+use forebay_registry::Cached;
 use forebay_retry::{
     Backoff, Jitter, Keyed, RetryLayer, grpc,
     http::{Authority, HttpPolicy},
@@ -24,6 +28,7 @@ use http_body::Body;
 use http_body_util::Full;
 use std::{
     fmt,
+    future::Future,
     marker::PhantomData,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -53,6 +58,8 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`encoder`](Self::encoder) | none | |
 /// | [`client`](Self::client) | none | |
 /// | [`header`](Self::header) | none | |
+/// | [`auth`](Self::auth) | none | |
+/// | [`fallback`](Self::fallback) | none | an `http` or `https` URL |
 /// | [`user_agent`](Self::user_agent) | `forebay/<version> (rust)` alone | a header value |
 /// | [`compression`](Self::compression) | none | |
 /// | [`max_body`](Self::max_body) | 64 MiB ([OTLP limits]) | 1 KiB to 64 MiB |
@@ -82,6 +89,8 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     encoder: E,
     client: C,
     headers: Result<HeaderMap, ConfigError>,
+    provider: Option<Result<Cached<Credential>, ConfigError>>,
+    fallback: Option<Result<Endpoint, ConfigError>>,
     plaintext_credentials: bool,
     user_agent: Option<String>,
     compression: Compression,
@@ -125,6 +134,8 @@ impl<T> ExporterBuilder<T> {
             encoder: (),
             client: (),
             headers: Ok(HeaderMap::new()),
+            provider: None,
+            fallback: None,
             plaintext_credentials: false,
             user_agent: None,
             compression: Compression::None,
@@ -183,14 +194,45 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         V: TryInto<HeaderValue>,
     {
         self.headers = self.headers.and_then(|mut headers| {
-            // Neither name nor value is shown: whoever mixes them up must not find a secret in a log.
-            let refuse = |what| ConfigError::new("header", what, "a name and a value as HTTP has them (RFC 9110, 5)");
-            let name = name.try_into().map_err(|_secret| refuse("a name that cannot be one"))?;
-            let mut value = value.try_into().map_err(|_secret| refuse("a value that cannot be one"))?;
-            value.set_sensitive(true);
+            let (name, value) = header_of("header", name, value)?;
             headers.insert(name, value);
             Ok(headers)
         });
+        self
+    }
+
+    /// Asks `provider` for the credential of the requests: when the first is sent, before it runs out, and when the far side
+    /// no longer takes it.
+    ///
+    /// A request that is answered with 401 (gRPC: `UNAUTHENTICATED`) is sent once more with a new credential. However many
+    /// requests ask, one call of `provider` runs at a time, for 10 s at most; after a failure it is not asked again for a
+    /// second, and requests wait as for a far side that is away.
+    ///
+    /// ```
+    /// use forebay_core::BoxError;
+    /// use forebay_export::{Credential, Exporter};
+    /// use std::time::Duration;
+    ///
+    /// # async fn fetch_token() -> Result<String, BoxError> { Ok("hunter2".to_owned()) }
+    /// let builder = Exporter::<String>::builder().auth(|| async {
+    ///     let token = fetch_token().await?;
+    ///     Ok::<_, BoxError>(Credential::bearer(&token)?.valid_for(Duration::from_secs(3600)))
+    /// });
+    /// ```
+    pub fn auth<F, Fut, Err>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Credential, Err>> + Send + 'static,
+        Err: Into<BoxError>,
+    {
+        self.provider = Some(Auth::provider(provider));
+        self
+    }
+
+    /// Where a request goes, without any credential, that cannot be sent with one: none can be had, or the far side answers
+    /// 401 to a new one, or 403 (gRPC: `UNAUTHENTICATED`, `PERMISSION_DENIED`).
+    pub fn fallback(mut self, url: &str) -> Self {
+        self.fallback = Some(url.parse());
         self
     }
 
@@ -342,7 +384,14 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         W: Weigh<T> + Send + Sync + 'static,
         P: PriorityOf<T> + Send + Sync + 'static,
     {
-        let target = Arc::new(self.target()?);
+        let settings = self.settings()?;
+        let fallback = match self.fallback {
+            Some(endpoint) => Some(settings.uri(&endpoint?)?),
+            None => None,
+        };
+        let auth = Auth::new(self.provider.transpose()?, fallback);
+        let framing = settings.framing;
+        let control = Arc::new(Control::new(settings));
         if self.attempt_timeout.is_zero() {
             return Err(ConfigError::new("attempt_timeout", "0s", "above zero"));
         }
@@ -368,65 +417,47 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         layer = if waits { layer.expire_after(self.give_up_after) } else { layer.without_parking() };
         let layer = layer.build()?;
 
-        let is_grpc = matches!(target.framing, Framing::Grpc { .. });
+        let is_grpc = matches!(framing, Framing::Grpc { .. });
         let failures = Arc::new(Failures::new(self.on_failure));
         let judge = Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer };
         let receive = Receive::new(Counted::new(self.client, Arc::clone(&self.counting)), judge);
-        let attempt = Timeout::new(receive, self.attempt_timeout);
-        let retry = match target.framing {
+        let attempt = Authorize::new(Timeout::new(receive, self.attempt_timeout), auth);
+        let retry = match framing {
             Framing::Plain => self.retry,
             Framing::Grpc { .. } => self.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
         };
-        let guarded = self.breaker.build()?.layer(retry.layer(attempt));
-        let (batch, worker) = layer.pair(Encoding::new(guarded, Arc::new(self.encoder), target, Arc::clone(&failures)));
+        let breaker = self.breaker.build()?;
+        let circuit = breaker.handle();
+        let guarded = breaker.layer(retry.layer(attempt));
+        let (batch, worker) =
+            layer.pair(Encoding::new(guarded, Arc::new(self.encoder), Arc::clone(&control), Arc::clone(&failures)));
         runtime::run(self.runtime, worker)?;
-        Ok(Exporter::new(batch, self.counting, failures))
+        let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), self.counting, failures);
+        Ok(Exporter::new(batch, control, handle))
     }
 
-    fn target(&self) -> Result<Target, ConfigError>
+    fn settings(&self) -> Result<Settings, ConfigError>
     where
         E: Encode<T>,
     {
         let endpoint = match &self.endpoint {
-            Some(Ok(endpoint)) => endpoint.clone(),
-            Some(Err(refused)) => return Err(refused.clone()),
+            Some(endpoint) => endpoint.clone()?,
             None => return Err(ConfigError::new("endpoint", "missing", "an http or https URL")),
         };
         let mut headers = self.headers.clone()?;
-        let credentials = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
-        let has_credentials = credentials.iter().any(|name| headers.contains_key(name));
-        if endpoint.is_exposed() && has_credentials && !self.plaintext_credentials {
-            let allowed =
-                "https, or `allow_plaintext_credentials`: with these headers anybody on the way reads a secret";
-            return Err(ConfigError::new("endpoint", endpoint, allowed));
-        }
-        let compression = self.compression.validate()?;
         if !(1 << 10..=MAX_BODY).contains(&self.max_body) {
             return Err(ConfigError::new("max_body", self.max_body, "1 KiB to 64 MiB, in bytes"));
         }
         if !headers.contains_key(header::USER_AGENT) {
             headers.insert(header::USER_AGENT, user_agent(self.user_agent.as_deref())?);
         }
-        let framing = self.encoder.framing();
-        let uri = match framing {
-            Framing::Plain => endpoint.uri().clone(),
-            Framing::Grpc { method } => endpoint.with_method(method)?,
-        };
-        if let Framing::Grpc { .. } = framing {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.insert("grpc-accept-encoding", HeaderValue::from_static(Compression::ACCEPTED));
-            if let Some(timeout) = grpc_timeout(self.attempt_timeout) {
-                headers.insert("grpc-timeout", timeout);
-            }
-        }
-        if let Some(encoding) = compression.content_encoding() {
-            let name = match framing {
-                Framing::Plain => header::CONTENT_ENCODING,
-                Framing::Grpc { .. } => HeaderName::from_static("grpc-encoding"),
-            };
-            headers.insert(name, encoding);
-        }
-        Ok(Target { uri, headers, compression, framing, max_body: self.max_body })
+        let mut settings = Settings::new(endpoint, headers, self.encoder.framing());
+        settings.plaintext_credentials = self.plaintext_credentials;
+        settings.has_provider = self.provider.is_some();
+        settings.compression = self.compression;
+        settings.max_body = self.max_body;
+        settings.grpc_timeout = grpc_timeout(self.attempt_timeout);
+        settings.checked()
     }
 
     fn change<E2, C2, W2, P2>(
@@ -439,6 +470,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             encoder,
             client,
             headers: self.headers,
+            provider: self.provider,
+            fallback: self.fallback,
             plaintext_credentials: self.plaintext_credentials,
             user_agent: self.user_agent,
             compression: self.compression,

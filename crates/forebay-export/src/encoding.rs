@@ -1,6 +1,8 @@
 //! A batch becomes one request, and the answer the fates of its items.
 
-use crate::{BodyTooLarge, Compression, Encode, ExportError, Framing, GrpcError, Skipped, failures::Failures};
+use crate::{
+    BodyTooLarge, Compression, Encode, ExportError, Framing, GrpcError, Skipped, control::Control, failures::Failures,
+};
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Items;
 use forebay_core::{
@@ -23,7 +25,7 @@ use tower_service::Service;
 pub(crate) struct Encoding<E, S> {
     inner: S,
     encoder: Arc<E>,
-    target: Arc<Target>,
+    control: Arc<Control>,
     failures: Arc<Failures>,
     /// The last body, whose memory is used again once its request is done.
     spare: Bytes,
@@ -67,8 +69,8 @@ pin_project! {
 // === impl Encoding ===
 
 impl<E, S> Encoding<E, S> {
-    pub(crate) fn new(inner: S, encoder: Arc<E>, target: Arc<Target>, failures: Arc<Failures>) -> Self {
-        Self { inner, encoder, target, failures, spare: Bytes::new() }
+    pub(crate) fn new(inner: S, encoder: Arc<E>, control: Arc<Control>, failures: Arc<Failures>) -> Self {
+        Self { inner, encoder, control, failures, spare: Bytes::new() }
     }
 
     /// The request for `items`.
@@ -79,7 +81,8 @@ impl<E, S> Encoding<E, S> {
         // Whoever else held the last body has dropped it, unless its request is still under way.
         let mut body = std::mem::take(&mut self.spare).try_into_mut().unwrap_or_default();
         body.clear();
-        let Target { framing, compression, max_body, .. } = *self.target;
+        let target = self.control.target().ok_or("nobody has said where to send to")?;
+        let Target { framing, compression, max_body, .. } = *target;
         let prefix = framing.begin(&mut body);
         let skipped = self.encoder.encode(items, &mut body)?;
         if skipped.0.len() >= items.len() {
@@ -109,12 +112,12 @@ impl<E, S> Encoding<E, S> {
         };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        request.uri_mut().clone_from(&self.target.uri);
+        request.uri_mut().clone_from(&target.uri);
         *request.version_mut() = match framing {
             Framing::Plain => Version::HTTP_11,
             Framing::Grpc { .. } => Version::HTTP_2,
         };
-        request.headers_mut().clone_from(&self.target.headers);
+        request.headers_mut().clone_from(&target.headers);
         request.headers_mut().insert(header::CONTENT_TYPE, self.encoder.content_type());
         Ok(Encoded { request: Some(request), skipped })
     }
@@ -134,6 +137,10 @@ where
     }
 
     fn call(&mut self, items: Items<T>) -> Self::Future {
+        if !self.control.is_on() {
+            // It came in while the switch was being turned.
+            return Exporting::NotSent { result: Some(Ok(Settlement::All(Fate::Dropped(DropReason::Disabled)))) };
+        }
         let result = match self.request(&items) {
             Err(error) => {
                 let error = ExportError::new(error, items.len(), &*self.encoder);

@@ -1,4 +1,4 @@
-use crate::{BodyTooLarge, Encode, GrpcError, ServerText, TransportError, refusal::Refusal};
+use crate::{BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, refusal::Refusal};
 use forebay_breaker::CircuitOpen;
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref, http::StatusError};
 use forebay_retry::{RetriesExhausted, Throttled, grpc::Code};
@@ -177,6 +177,9 @@ impl ExportErrorKind {
                 StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
                 _ => Self::Refused,
             };
+        }
+        if cause_ref::<NoCredential>(cause).is_some() {
+            return Self::Unauthorized;
         }
         if cause_ref::<BodyTooLarge>(cause).is_some() {
             return Self::TooLarge;

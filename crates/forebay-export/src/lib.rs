@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod authorize;
 mod builder;
 mod compression;
+mod control;
 mod counters;
+mod credential;
 mod encode;
 mod encoding;
 mod endpoint;
@@ -11,7 +14,10 @@ mod error;
 mod exporter;
 mod failures;
 mod framing;
+mod guard;
+mod handle;
 mod patience;
+mod preset;
 mod read;
 mod receive;
 mod refusal;
@@ -24,11 +30,15 @@ pub use self::{
     builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},
     compression::Compression,
     counters::{Counters, RetryCount},
+    credential::{Credential, NoCredential},
     encode::{BodyTooLarge, Encode, Skipped},
     endpoint::Endpoint,
     error::{ExportError, ExportErrorKind, ExportErrorStatus},
-    exporter::{Exporter, ResponseFuture},
+    exporter::{EmitOrWait, Exporter, ResponseFuture},
     framing::Framing,
+    guard::{AddressRefused, EndpointGuard, GuardedResolver, Resolving},
+    handle::ExporterHandle,
+    preset::Preset,
     refusal::GrpcError,
     report::Report,
     server_text::ServerText,

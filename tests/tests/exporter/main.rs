@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod auth;
+mod control;
 mod delivery;
 mod host;
 mod limits;
