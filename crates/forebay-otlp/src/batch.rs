@@ -71,7 +71,7 @@ impl<T> Batch<'_, T> {
         });
     }
 
-    fn groups<W: Wire, S: Source<T>>(&mut self, request: &mut W::Message<'_>) {
+    fn groups<W: Wire, S: Source<T>>(&mut self, request: &mut W::Message<'_, Outer>) {
         let Frame { envelope, resource, scope, expected, .. } = self.frame;
         let groups = Groups::of::<W, S, T>(self.items);
         self.skipped.extend(&groups.skipped);
