@@ -128,7 +128,7 @@ impl<T> Batch<'_, T> {
 
 /// Writes the children of a section between its head and its tail.
 #[inline]
-fn within<M: Message>(m: &mut M, section: Option<&Section>, children: impl FnOnce(&mut M)) {
+pub(crate) fn within<M: Message>(m: &mut M, section: Option<&Section>, children: impl FnOnce(&mut M)) {
     if let Some(section) = section {
         m.raw(section.head());
     }

@@ -14,6 +14,14 @@ pub enum Protocol {
     HttpJson,
 }
 
+/// How the messages of a protocol are written.
+#[cfg(feature = "opentelemetry")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Protobuf,
+    Json,
+}
+
 /// A protocol was named that is none of [`Protocol`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownProtocol(String);
@@ -37,6 +45,14 @@ impl Protocol {
     #[must_use]
     pub const fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(self.media_type())
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) const fn encoding(self) -> Encoding {
+        match self {
+            Self::HttpProtobuf => Encoding::Protobuf,
+            Self::HttpJson => Encoding::Json,
+        }
     }
 
     pub(crate) const fn media_type(self) -> &'static str {

@@ -87,7 +87,11 @@ pub(crate) fn put_scope<W: Wire>(buf: &mut Buf, scope: &impl AsScope) -> Result<
     })
 }
 
-fn put<W: Wire>(buf: &mut Buf, schema_url: &str, head: impl FnOnce(&mut W::Message<'_, Outer>)) -> Result<usize, TooDeep> {
+fn put<W: Wire>(
+    buf: &mut Buf,
+    schema_url: &str,
+    head: impl FnOnce(&mut W::Message<'_, Outer>),
+) -> Result<usize, TooDeep> {
     let start = buf.len();
     W::fragment(buf, head);
     let split = buf.len() - start;
