@@ -2,7 +2,7 @@
 //!
 //! No part of `cargo test`, because it needs Go and the modules of the Collector. `FOREBAY_COLLECTOR` names the Collector,
 //! and `FOREBAY_SHIP` the example that ships files.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+#![expect(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "test code")]
 
 #[path = "../../crates/forebay-otlp/tests/encode/any/mod.rs"]
 mod any;
