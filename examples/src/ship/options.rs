@@ -111,14 +111,20 @@ pub fn parse(
             }
             Long("seed") => {
                 let value = text(&mut parser, "--seed")?;
-                options.seed =
-                    value.parse().map_err(|_| UsageError::of("--seed", &value, "a number from 0 to 2^64 - 1"))?;
+                let Ok(seed) = value.parse() else {
+                    return Err(UsageError::of("--seed", &value, "a number from 0 to 2^64 - 1"));
+                };
+                options.seed = seed;
             }
             Long("give-up-after") => {
                 let value = text(&mut parser, "--give-up-after")?;
-                let wrong = || UsageError::of("--give-up-after", &value, "a duration above zero, such as 30s or 5min");
-                let age = humantime::parse_duration(&value).map_err(|_| wrong())?;
-                options.give_up_after = if age.is_zero() { return Err(wrong()) } else { age };
+                options.give_up_after = match humantime::parse_duration(&value) {
+                    Ok(age) if !age.is_zero() => age,
+                    _ => {
+                        let allowed = "a duration above zero, such as 30s or 5min";
+                        return Err(UsageError::of("--give-up-after", &value, allowed));
+                    }
+                };
             }
             Long("report") => {
                 options.format = match text(&mut parser, "--report")?.as_str() {
