@@ -17,7 +17,7 @@ use crate::{
     size::SizeHint,
     wire::{Buf, Message, Outer, Wire},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use forebay_core::{BoxError, Observe, Settlement};
 use forebay_export::{BodyTooLarge, Encode, Skipped};
 use http::{HeaderValue, response};
@@ -47,7 +47,7 @@ struct Answers<O> {
 /// The records of one scope.
 struct Part<'i> {
     scope: Option<Section>,
-    records: Vec<&'i Bytes>,
+    records: Vec<&'i [u8]>,
     /// How many bytes they will take together, tags and lengths included.
     len: usize,
 }
@@ -66,7 +66,7 @@ impl<O> LogsEncoder<O> {
         let mut order: Vec<(&'i SdkLog, Part<'i>)> = Vec::new();
         let (mut skipped, mut last) = (Vec::new(), 0);
         for (place, item) in items.iter().enumerate() {
-            let Some(fields) = &item.fields else {
+            let Some(fields) = item.fields() else {
                 skipped.push(place);
                 continue;
             };

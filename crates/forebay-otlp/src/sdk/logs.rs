@@ -6,7 +6,7 @@ use super::{
     pen::Pen,
 };
 use crate::{Severity, settle::Notice};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use forebay_core::{BoxError, ConfigError, Observe, SizeOf, Totals};
 use forebay_export::ExporterBuilder;
 use forebay_queue::parts::PriorityOf;
@@ -58,16 +58,17 @@ pub struct ForebayLogProcessor {
 pub struct SdkLog {
     pub(super) scope: ScopeId,
     severity: Severity,
-    /// Its fields; `None` if a value in it is nested too deep.
-    pub(super) fields: Option<Bytes>,
+    /// No value in it is nested too deep.
+    whole: bool,
+    fields: BytesMut,
 }
 
 // === impl SdkLog ===
 
 impl SdkLog {
     #[inline]
-    pub(super) fn new(scope: ScopeId, severity: Severity, fields: Option<Bytes>) -> Self {
-        Self { scope, severity, fields }
+    pub(super) fn new(scope: ScopeId, severity: Severity, whole: bool, fields: BytesMut) -> Self {
+        Self { scope, severity, whole, fields }
     }
 
     /// How severe it is: for a lane of its own, or to close a batch at once.
@@ -79,7 +80,12 @@ impl SdkLog {
     /// What it weighs in the queue, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.fields.as_ref().map_or(0, Bytes::len)
+        size_of::<Self>() + self.fields.len()
+    }
+
+    /// Its fields; `None` if it cannot be sent.
+    pub(super) fn fields(&self) -> Option<&[u8]> {
+        self.whole.then_some(&self.fields)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 use bytes::BytesMut;
 use opentelemetry::{InstrumentationScope, logs};
 use opentelemetry_sdk::logs::SdkLogRecord;
-use std::{cell::RefCell, mem};
+use std::cell::RefCell;
 
 thread_local! {
     /// One per thread, so that nobody waits for another to write, or counts references in each other's cache.
@@ -26,7 +26,8 @@ thread_local! {
 
 /// What a thread needs to write records one behind the other into pieces of memory that are many records long.
 pub(super) struct Pen {
-    chunk: BytesMut,
+    /// Empty between two records; what was written is taken out, and the memory behind it left.
+    buf: Buf,
     /// The scopes that were asked for last, each in the one place where it may stand.
     remembered: [Option<Remembered>; PLACES],
 }
@@ -51,7 +52,7 @@ impl Pen {
     const ROOM: usize = 1 << 10;
 
     fn new() -> Self {
-        Self { chunk: BytesMut::new(), remembered: [const { None }; PLACES] }
+        Self { buf: Buf::new(BytesMut::new()), remembered: [const { None }; PLACES] }
     }
 
     /// Writes `record` with the pen of this thread.
@@ -66,18 +67,17 @@ impl Pen {
     fn put(&mut self, scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
         let severity = record.severity_number().map_or(Severity::Unspecified, severity);
         let id = self.scope(scopes, &ScopeOf { scope, target: record.target().map(|target| &**target) });
-        if self.chunk.capacity() < Self::ROOM {
-            self.chunk = BytesMut::with_capacity(Self::CHUNK);
+        // In place: moving it back and forth would take longer than writing half the record.
+        let buf = &mut self.buf;
+        if buf.room() < Self::ROOM {
+            *buf = Buf::new(BytesMut::with_capacity(Self::CHUNK));
         }
-        let mut buf = Buf::new(mem::take(&mut self.chunk));
         match scopes.encoding() {
-            Encoding::Protobuf => Protobuf::fragment(&mut buf, |m| fields(record, severity, m)),
-            Encoding::Json => Json::fragment(&mut buf, |m| fields(record, severity, m)),
+            Encoding::Protobuf => Protobuf::fragment(buf, |m| fields(record, severity, m)),
+            Encoding::Json => Json::fragment(buf, |m| fields(record, severity, m)),
         }
         let whole = !buf.take_too_deep() && !matches!(id, ScopeId::None);
-        self.chunk = buf.into_inner();
-        let written = self.chunk.split();
-        SdkLog::new(id, severity, whole.then(|| written.freeze()))
+        SdkLog::new(id, severity, whole, buf.split())
     }
 
     #[inline]
