@@ -23,6 +23,10 @@ docs crate="":
 examples:
     .ci/examples
 
+# Against the real OpenTelemetry Collector; needs Go.
+interop *names:
+    .ci/interop {{names}}
+
 # Each crate by itself, with each of its features by itself.
 alone:
     .ci/each-crate-alone

@@ -24,6 +24,8 @@ pub enum Quantity {
     Nanos,
     /// Allocations per operation.
     Allocations,
+    /// The column of this name.
+    Extra(&'static str),
 }
 
 /// A [`Bound`], and what was found.
@@ -68,6 +70,12 @@ impl Bound {
         Self { what: Quantity::Allocations, at_most }
     }
 
+    /// At most so much in the column called `name`.
+    #[must_use]
+    pub const fn extra(name: &'static str, at_most: f64) -> Self {
+        Self { what: Quantity::Extra(name), at_most }
+    }
+
     /// Whether it is a ratio to another contender.
     #[must_use]
     pub const fn is_ratio(&self) -> bool {
@@ -93,6 +101,7 @@ impl Finding {
             Quantity::Of(name) => format!("of \"{name}\""),
             Quantity::Nanos => "ns".to_owned(),
             Quantity::Allocations => "allocations".to_owned(),
+            Quantity::Extra(name) => name.to_owned(),
         };
         let verdict = match self.met() {
             Some(true) => "met",

@@ -23,6 +23,7 @@ fn object(report: &Report, row: &Row) -> Value {
         "bytes": row.bytes,
         "cores": row.cores,
         "marked": row.marked,
+        "extras": row.extras.iter().map(|extra| (extra.name.to_owned(), json!(extra.value))).collect::<serde_json::Map<_, _>>(),
         "target": row.target(),
         "met": row.met(),
         "targets": row.findings.iter().map(|finding| json!({

@@ -73,6 +73,13 @@ impl<'a> Session<'a> {
             (self.done)(table.run(self.rounds));
         }
     }
+
+    /// Runs the table called `title`, if it is asked for, in so many rounds.
+    pub fn run_with(&mut self, title: &str, run: impl FnOnce(usize) -> Report) {
+        if self.only.is_none_or(|only| title.contains(only)) {
+            (self.done)(run(self.rounds));
+        }
+    }
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -178,6 +185,7 @@ impl<'a> Table<'a> {
                     Quantity::Nanos if self.quote == Quote::Min => Some(rows[index].min_ns),
                     Quantity::Nanos => Some(rows[index].median_ns),
                     Quantity::Allocations => Some(rows[index].allocations),
+                    Quantity::Extra(_) => None,
                 };
                 rows[index].findings.push(Finding { bound: *bound, found });
             }
@@ -256,6 +264,7 @@ impl Contender<'_> {
             cores: median(self.samples.iter().map(Sample::cores).collect()),
             marked: false,
             findings: Vec::new(),
+            extras: Vec::new(),
         }
     }
 }

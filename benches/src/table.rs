@@ -1,7 +1,7 @@
 //! What was found, and how it is printed.
 
 use crate::{
-    bound::Finding,
+    bound::{Bound, Finding, Quantity},
     runner::{Clock, Quote},
 };
 use std::fmt;
@@ -48,6 +48,17 @@ pub struct Row {
     pub marked: bool,
     /// What it should reach, and what was found.
     pub findings: Vec<Finding>,
+    /// What only this table has columns for.
+    pub extras: Vec<Extra>,
+}
+
+/// A value of a column of one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Extra {
+    /// The head of the column.
+    pub name: &'static str,
+    /// The value.
+    pub value: f64,
 }
 
 /// What a contender is.
@@ -71,6 +82,19 @@ impl Row {
     pub fn met(&self) -> Option<bool> {
         let mut verdicts = self.findings.iter().map(|finding| finding.met().unwrap_or(false)).peekable();
         verdicts.peek().is_some().then(|| verdicts.all(|met| met))
+    }
+
+    /// Judges `bound` by this row alone, and by its ratio to `of` another.
+    pub(crate) fn find(&self, bound: Bound, of: impl Fn(&str) -> Option<f64>) -> Finding {
+        let found = match bound.what {
+            Quantity::OfFloor => Some(self.ratio_to_floor),
+            Quantity::OfBestRival => self.ratio_to_best_rival,
+            Quantity::Of(name) => of(name),
+            Quantity::Nanos => Some(self.median_ns),
+            Quantity::Allocations => Some(self.allocations),
+            Quantity::Extra(name) => self.extras.iter().find(|extra| extra.name == name).map(|extra| extra.value),
+        };
+        Finding { bound, found }
     }
 
     /// The first target that is a ratio to another contender, else the first target.
@@ -98,11 +122,22 @@ impl Kind {
 
 // === impl Report ===
 
+impl Report {
+    /// A report of what was timed by the clock on the wall, whatever number of cores was busy.
+    #[must_use]
+    pub fn wall(area: &'static str, title: &str, rounds: usize, rows: Vec<Row>) -> Self {
+        let cores = f64::NAN;
+        Self { area, title: title.to_owned(), rounds, clock: Clock::Wall { cores }, quote: Quote::Median, rows }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "### {}: {} ({} interleaved rounds)\n", self.area, self.title, self.rounds)?;
-        writeln!(f, "| contender | min ns | median ns | ratio to floor | allocs/op | bytes/op | cores |")?;
-        writeln!(f, "|---|---|---|---|---|---|---|")?;
+        let extras = self.rows.first().map_or(&[][..], |row| &row.extras);
+        write!(f, "| contender | min ns | median ns | ratio to floor | allocs/op | bytes/op | cores |")?;
+        extras.iter().try_for_each(|extra| write!(f, " {} |", extra.name))?;
+        writeln!(f, "\n|---|---|---|---|---|---|---|{}", "---|".repeat(extras.len()))?;
         for row in &self.rows {
             let kind = match row.kind {
                 Kind::Floor => "FLOOR ",
@@ -113,7 +148,9 @@ impl fmt::Display for Report {
             let mark = if row.marked { " *" } else { "" };
             let Row { name, min_ns, median_ns, ratio_to_floor, allocations, bytes, cores, .. } = row;
             write!(f, "| {kind}{name} | {min_ns:.1} | {median_ns:.1} | {ratio_to_floor:.2} ")?;
-            writeln!(f, "| {allocations:.2} | {bytes:.0} | {cores:.2}{mark} |")?;
+            write!(f, "| {allocations:.2} | {bytes:.0} | {cores:.2}{mark} |")?;
+            row.extras.iter().try_for_each(|extra| write!(f, " {:.2} |", extra.value))?;
+            writeln!(f)?;
         }
         match self.clock {
             Clock::Processor => {

@@ -1,7 +1,9 @@
 //! What is compared, by area.
 
 mod batch;
+mod e2e;
 mod inner;
+mod otel;
 mod queue;
 
 use crate::runner::Session;
@@ -10,4 +12,5 @@ use crate::runner::Session;
 pub type Tables = fn(&mut Session<'_>);
 
 /// Every area, in the order of the stack.
-pub const AREAS: &[(&str, Tables)] = &[("queue", queue::tables), ("batch", batch::tables)];
+pub const AREAS: &[(&str, Tables)] =
+    &[("queue", queue::tables), ("batch", batch::tables), ("otel", otel::tables), ("e2e", e2e::tables)];

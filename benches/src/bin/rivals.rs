@@ -4,7 +4,7 @@
 //! rivals [--area AREA]... [--table PART_OF_TITLE] [--rounds N] [--json FILE] [--plot DIR]
 //! ```
 
-use forebay_benches::{areas::AREAS, json, plot, runner::Session, table::Report};
+use forebay_benches::{areas::AREAS, e2e, json, plot, runner::Session, table::Report};
 use std::{env, error::Error, fs, path::PathBuf, process::ExitCode};
 
 struct Options {
@@ -16,6 +16,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = e2e::child(env::args().skip(1)) {
+        return status;
+    }
     match Options::parse(env::args().skip(1)).and_then(|options| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -71,7 +71,7 @@ impl<T> Batch<'_, T> {
         });
     }
 
-    fn groups<W: Wire, S: Source<T>>(&mut self, request: &mut W::Message<'_>) {
+    fn groups<W: Wire, S: Source<T>>(&mut self, request: &mut W::Message<'_, Outer>) {
         let Frame { envelope, resource, scope, expected, .. } = self.frame;
         let groups = Groups::of::<W, S, T>(self.items);
         self.skipped.extend(&groups.skipped);
@@ -128,7 +128,7 @@ impl<T> Batch<'_, T> {
 
 /// Writes the children of a section between its head and its tail.
 #[inline]
-fn within<M: Message>(m: &mut M, section: Option<&Section>, children: impl FnOnce(&mut M)) {
+pub(crate) fn within<M: Message>(m: &mut M, section: Option<&Section>, children: impl FnOnce(&mut M)) {
     if let Some(section) = section {
         m.raw(section.head());
     }

@@ -135,7 +135,7 @@ impl<S: Kind, O> fmt::Debug for Encoder<S, O> {
 // === impl NothingEncodable ===
 
 impl NothingEncodable {
-    fn new(items: usize) -> Self {
+    pub(crate) fn new(items: usize) -> Self {
         Self { items, verdict: Verdict::new(DropReason::Encode, Seen::No, Advice::Never) }
     }
 }

@@ -36,7 +36,7 @@ type Id = Option<usize>;
 
 /// Gives the same number to the same section.
 #[derive(Debug, Default)]
-struct Interner {
+pub(crate) struct Interner {
     sections: Vec<Section>,
     by_bytes: HashMap<Arc<[u8]>, usize>,
     /// The one that was seen last.
@@ -128,7 +128,14 @@ impl Interner {
         self.last
     }
 
-    fn get(&self, id: Id) -> Option<&Section> {
+    /// As [`intern`](Self::intern), but nothing beyond the first `most` is kept.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn intern_up_to(&mut self, most: usize, bytes: &[u8], split: usize) -> Option<usize> {
+        let room = self.sections.len() < most || self.by_bytes.contains_key(bytes);
+        room.then(|| self.intern(bytes, split))
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<&Section> {
         self.sections.get(id?)
     }
 }

@@ -12,6 +12,8 @@ mod metrics;
 mod origin;
 mod protobuf;
 mod protocol;
+#[cfg(feature = "opentelemetry")]
+pub mod sdk;
 mod section;
 mod settle;
 mod signal;

@@ -17,6 +17,14 @@ pub enum Protocol {
     Grpc,
 }
 
+/// How the messages of a protocol are written.
+#[cfg(feature = "opentelemetry")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Protobuf,
+    Json,
+}
+
 /// A protocol was named that is none of [`Protocol`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownProtocol(String);
@@ -41,6 +49,14 @@ impl Protocol {
     #[must_use]
     pub const fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(self.media_type())
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) const fn encoding(self) -> Encoding {
+        match self {
+            Self::HttpProtobuf | Self::Grpc => Encoding::Protobuf,
+            Self::HttpJson => Encoding::Json,
+        }
     }
 
     pub(crate) const fn media_type(self) -> &'static str {

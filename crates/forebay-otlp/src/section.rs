@@ -1,6 +1,6 @@
 use crate::{
     origin::{AsResource, AsScope},
-    wire::{Attributed, Buf, Field, Message, TooDeep, Wire, fields},
+    wire::{Attributed, Buf, Field, Message, Outer, TooDeep, Wire, fields},
 };
 use std::sync::Arc;
 
@@ -87,10 +87,14 @@ pub(crate) fn put_scope<W: Wire>(buf: &mut Buf, scope: &impl AsScope) -> Result<
     })
 }
 
-fn put<W: Wire>(buf: &mut Buf, schema_url: &str, head: impl FnOnce(&mut W::Message<'_>)) -> Result<usize, TooDeep> {
+fn put<W: Wire>(
+    buf: &mut Buf,
+    schema_url: &str,
+    head: impl FnOnce(&mut W::Message<'_, Outer>),
+) -> Result<usize, TooDeep> {
     let start = buf.len();
     W::fragment(buf, head);
     let split = buf.len() - start;
-    W::fragment(buf, |parent| parent.string(SCHEMA_URL, schema_url));
+    W::fragment::<Outer>(buf, |parent| parent.string(SCHEMA_URL, schema_url));
     if buf.take_too_deep() { Err(TooDeep) } else { Ok(split) }
 }

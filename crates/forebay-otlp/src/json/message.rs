@@ -27,13 +27,13 @@ pub(crate) struct JsonMessage<'b, K> {
 // === impl Json ===
 
 impl Wire for Json {
-    type Message<'b> = JsonMessage<'b, Outer>;
+    type Message<'b, K> = JsonMessage<'b, K>;
 
     fn request(buf: &mut Buf, write: impl FnOnce(&mut JsonMessage<'_, Outer>)) {
         object(buf, write);
     }
 
-    fn fragment(buf: &mut Buf, write: impl FnOnce(&mut JsonMessage<'_, Outer>)) {
+    fn fragment<K>(buf: &mut Buf, write: impl FnOnce(&mut JsonMessage<'_, K>)) {
         members(buf, write);
     }
 }
@@ -210,6 +210,10 @@ impl<Kind> Message for JsonMessage<'_, Kind> {
     fn raw(&mut self, fields: &[u8]) {
         self.lists.close(self.buf);
         self.buf.put(fields);
+    }
+
+    fn give_up(&mut self) {
+        self.buf.set_too_deep();
     }
 
     fn body_len(&self) -> usize {

@@ -10,7 +10,7 @@ pub use self::{
     visit::{AsLogRecord, LogRecordWriter},
 };
 
-use self::visit::LogRecordMessage;
+pub(crate) use self::visit::LogRecordMessage;
 use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},

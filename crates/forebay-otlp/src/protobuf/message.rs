@@ -25,13 +25,14 @@ pub(crate) struct ProtobufMessage<'b, K> {
 // === impl Protobuf ===
 
 impl Wire for Protobuf {
-    type Message<'b> = ProtobufMessage<'b, Outer>;
+    type Message<'b, K> = ProtobufMessage<'b, K>;
 
     fn request(buf: &mut Buf, write: impl FnOnce(&mut ProtobufMessage<'_, Outer>)) {
         write(&mut ProtobufMessage::new(buf));
     }
 
-    fn fragment(buf: &mut Buf, write: impl FnOnce(&mut ProtobufMessage<'_, Outer>)) {
+    #[inline(always)]
+    fn fragment<K>(buf: &mut Buf, write: impl FnOnce(&mut ProtobufMessage<'_, K>)) {
         write(&mut ProtobufMessage::new(buf));
     }
 }
@@ -186,8 +187,13 @@ impl<Kind> Message for ProtobufMessage<'_, Kind> {
         Ok(self.buf.len() - start)
     }
 
+    #[inline]
     fn raw(&mut self, fields: &[u8]) {
         self.buf.put(fields);
+    }
+
+    fn give_up(&mut self) {
+        self.buf.set_too_deep();
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 use super::{
     WireType,
     length::Length,
-    put::{len_of, put_len, put_tag, put_varint, varint_len},
+    put::{len_of, put_len, put_tag, put_two_lens, put_varint, varint_len},
 };
 use crate::{
     MAX_DEPTH,
@@ -81,9 +81,23 @@ impl<'b, 'k> ProtobufValue<'b, 'k> {
         match place {
             Place::Field(field) => put_len(buf, field, len),
             Place::Pair(field, key) => {
-                put_len(buf, field, key_len(key) + len_of(VALUE, len));
-                put_key(buf, key);
+                put_pair(buf, field, key, len_of(VALUE, len));
                 put_len(buf, VALUE, len);
+            }
+        }
+        buf
+    }
+
+    /// As [`head`](Self::head), for a value that is `len` bytes in the field `kind`.
+    #[inline(always)]
+    fn head_with(self, kind: Field, len: usize) -> &'b mut Buf {
+        let Self { buf, place, depth: _ } = self;
+        let value = len_of(kind, len);
+        match place {
+            Place::Field(field) => put_two_lens(buf, (field, value), (kind, len)),
+            Place::Pair(field, key) => {
+                put_pair(buf, field, key, len_of(VALUE, value));
+                put_two_lens(buf, (VALUE, value), (kind, len));
             }
         }
         buf
@@ -132,6 +146,18 @@ fn key_len(key: &str) -> usize {
     if key.is_empty() { 0 } else { len_of(KEY, key.len()) }
 }
 
+/// Begins a pair whose value takes `value` bytes, tag and length included.
+#[inline(always)]
+fn put_pair(buf: &mut Buf, field: Field, key: &str, value: usize) {
+    let len = key_len(key) + value;
+    if key.is_empty() {
+        put_len(buf, field, len);
+    } else {
+        put_two_lens(buf, (field, len), (KEY, key.len()));
+        buf.put(key.as_bytes());
+    }
+}
+
 #[inline(always)]
 fn put_key(buf: &mut Buf, key: &str) {
     if !key.is_empty() {
@@ -152,9 +178,7 @@ impl<'b> ValueWriter for ProtobufValue<'b, '_> {
 
     #[inline(always)]
     fn string(self, value: &str) {
-        let buf = self.head(len_of(STRING_VALUE, value.len()));
-        put_len(buf, STRING_VALUE, value.len());
-        buf.put(value.as_bytes());
+        self.head_with(STRING_VALUE, value.len()).put(value.as_bytes());
     }
 
     #[inline(always)]
@@ -180,9 +204,7 @@ impl<'b> ValueWriter for ProtobufValue<'b, '_> {
 
     #[inline(always)]
     fn bytes(self, value: &[u8]) {
-        let buf = self.head(len_of(BYTES_VALUE, value.len()));
-        put_len(buf, BYTES_VALUE, value.len());
-        buf.put(value);
+        self.head_with(BYTES_VALUE, value.len()).put(value);
     }
 
     fn array(self, write: impl FnOnce(&mut ProtobufArray<'b>)) {

@@ -20,6 +20,20 @@ impl Buf {
         self.bytes
     }
 
+    /// Takes out what was written, and goes on behind it in the same memory.
+    #[cfg(feature = "opentelemetry")]
+    #[inline]
+    pub(crate) fn split(&mut self) -> BytesMut {
+        self.bytes.split()
+    }
+
+    /// How many bytes may be written before there has to be more memory.
+    #[cfg(feature = "opentelemetry")]
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

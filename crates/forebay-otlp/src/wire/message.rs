@@ -3,13 +3,13 @@ use crate::value::{AsValue, AttributesWriter};
 
 /// One of the two encodings.
 pub(crate) trait Wire {
-    type Message<'b>: Message<Kind = Outer>;
+    type Message<'b, K>: Message<Kind = K>;
 
     /// Writes the message of a whole request at the end of `buf`.
-    fn request(buf: &mut Buf, write: impl FnOnce(&mut Self::Message<'_>));
+    fn request(buf: &mut Buf, write: impl FnOnce(&mut Self::Message<'_, Outer>));
 
-    /// Writes fields that [`Message::raw`] takes over into a message of their parents' kind.
-    fn fragment(buf: &mut Buf, write: impl FnOnce(&mut Self::Message<'_>));
+    /// Writes fields that [`Message::raw`] takes over into a message of the same kind.
+    fn fragment<K>(buf: &mut Buf, write: impl FnOnce(&mut Self::Message<'_, K>));
 }
 
 /// An open message: takes its fields, in any order.
@@ -69,6 +69,9 @@ pub trait Message: Sized {
 
     /// Fields that were written before, by [`Wire::fragment`].
     fn raw(&mut self, fields: &[u8]);
+
+    /// The message cannot be written: a value in it is too deep.
+    fn give_up(&mut self);
 
     /// The length of the whole body so far, in bytes.
     fn body_len(&self) -> usize;

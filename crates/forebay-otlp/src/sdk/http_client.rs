@@ -1,0 +1,177 @@
+use super::thread::SendingThread;
+use bytes::{Bytes, BytesMut};
+use forebay_breaker::BreakerLayer;
+use forebay_core::{BoxError, ConfigError, http::Classifier};
+use forebay_retry::RetryLayer;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use opentelemetry_http::{HttpClient, HttpError, ResponseBodyTooLarge};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use tower::{Layer, ServiceExt, timeout::TimeoutLayer, util::BoxCloneSyncService};
+use tower_service::Service;
+
+/// The HTTP client of `opentelemetry-otlp`'s own exporters, with a circuit breaker, a retry budget and a throttle in it.
+///
+/// ```no_run
+/// # use forebay_otlp::sdk::ForebayHttpClient;
+/// # use opentelemetry_otlp::{LogExporter, SpanExporter, WithHttpConfig};
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let client = tower::service_fn(|_: http::Request<http_body_util::Full<bytes::Bytes>>| async {
+/// #     Ok::<_, std::io::Error>(http::Response::new(http_body_util::Full::new(bytes::Bytes::new())))
+/// # });
+/// let client = ForebayHttpClient::new(client)?;
+/// let logs = LogExporter::builder().with_http().with_http_client(client.clone()).build()?;
+/// let spans = SpanExporter::builder().with_http().with_http_client(client).build()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones share everything: give one to each exporter, and what a server asks of the exporter of logs (`Retry-After`) holds
+/// back the one of spans as well, and five failures in a row, whoever met them, spare that host for a minute.
+///
+/// The exporters of `opentelemetry-otlp` repeat what fails on their own account, too. That is bounded by the breaker; to
+/// leave it to this client, switch it off there (`with_retry_policy`, with no retries).
+///
+/// It sends from a thread of its own, with a runtime of its own, so the exporters need none, whichever processor they are
+/// in; and telemetry is suppressed there.
+#[derive(Clone)]
+pub struct ForebayHttpClient {
+    stack: Stack,
+    thread: Arc<SendingThread>,
+}
+
+/// A box per request, so that the type has a name that fits on a line.
+type Stack = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>;
+
+/// Reads answers whole, up to what `opentelemetry-otlp` allows.
+#[derive(Clone, Debug)]
+struct Whole<C>(C);
+
+// === impl ForebayHttpClient ===
+
+impl ForebayHttpClient {
+    /// The greatest answer, in bytes: 4 MiB, as for the clients that come with `opentelemetry-http`.
+    const MAX_ANSWER: usize = 4 << 20;
+
+    /// How long one attempt may take: the default of OTLP exporters.
+    const ATTEMPT: Duration = Duration::from_secs(10);
+
+    /// Over `client`, per host: a breaker that opens for a minute after 5 failures in a row, 3 retries within a budget,
+    /// `Retry-After` shared, and 10 s per attempt.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be had.
+    pub fn new<C, B>(client: C) -> Result<Self, ConfigError>
+    where
+        C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let breaker = BreakerLayer::http().build()?;
+        let retry = RetryLayer::http_with(Classifier::otlp());
+        // The answer is read below the timeout, so that all of an attempt counts.
+        let attempt = TimeoutLayer::new(Self::ATTEMPT).layer(Whole(client));
+        Self::over_whole(breaker.layer(retry.layer(attempt)))
+    }
+
+    /// Over a stack of your own, all of it: nothing is added but that answers are read, to 4 MiB.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be had.
+    pub fn over<S, B>(stack: S) -> Result<Self, ConfigError>
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        Self::over_whole(Whole(stack))
+    }
+
+    fn over_whole<S>(stack: S) -> Result<Self, ConfigError>
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        let (thread, ()) = SendingThread::start(|| Ok(((), std::future::ready(()))))?;
+        Ok(Self { stack: BoxCloneSyncService::new(stack.map_err(Into::into)), thread: Arc::new(thread) })
+    }
+}
+
+impl HttpClient for ForebayHttpClient {
+    fn send_bytes<'s, 'f>(
+        &'s self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        let stack = self.stack.clone();
+        // CANCEL: a task that nobody waits for goes on; what it sends was asked for.
+        let sent = self.thread.runtime().spawn(stack.oneshot(request.map(Full::new)));
+        Box::pin(async move { sent.await? })
+    }
+}
+
+impl fmt::Debug for ForebayHttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForebayHttpClient").finish_non_exhaustive()
+    }
+}
+
+// === impl Whole ===
+
+impl<C, B> Service<Request<Full<Bytes>>> for Whole<C>
+where
+    C: Service<Request<Full<Bytes>>, Response = Response<B>>,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Bytes>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let (head, body) = answer.await.map_err(Into::into)?.into_parts();
+            Ok(Response::from_parts(head, whole(body).await?))
+        })
+    }
+}
+
+async fn whole<B>(body: B) -> Result<Bytes, BoxError>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(Into::into)?.into_data() {
+            let data = data;
+            if bytes::Buf::remaining(&data) > ForebayHttpClient::MAX_ANSWER - read.len() {
+                return Err(ResponseBodyTooLarge::new().into());
+            }
+            bytes::BufMut::put(&mut read, data);
+        }
+    }
+    Ok(read.freeze())
+}

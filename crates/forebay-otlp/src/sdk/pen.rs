@@ -1,0 +1,153 @@
+//! Writes log records where they are emitted.
+
+use super::{
+    logs::SdkLog,
+    origin::{ScopeId, ScopeOf, Scopes},
+    values::Logged,
+};
+use crate::{
+    json::Json,
+    logs::{LogRecordMessage, LogRecordWriter, Severity},
+    protobuf::Protobuf,
+    protocol::Encoding,
+    time::unix_nanos,
+    value::AttributesWriter,
+    wire::{Buf, Message, Wire},
+};
+use bytes::BytesMut;
+use opentelemetry::{InstrumentationScope, logs};
+use opentelemetry_sdk::logs::SdkLogRecord;
+use std::cell::RefCell;
+
+thread_local! {
+    /// One per thread, so that nobody waits for another to write, or counts references in each other's cache.
+    static PEN: RefCell<Pen> = RefCell::new(Pen::new());
+}
+
+/// What a thread needs to write records one behind the other into pieces of memory that are many records long.
+pub(super) struct Pen {
+    /// Empty between two records; what was written is taken out, and the memory behind it left.
+    buf: Buf,
+    /// The scopes that were asked for last, each in the one place where it may stand.
+    remembered: [Option<Remembered>; PLACES],
+}
+
+/// How many scopes a thread remembers.
+const PLACES: usize = 32;
+
+struct Remembered {
+    serial: u64,
+    scope: InstrumentationScope,
+    target: Option<String>,
+    id: ScopeId,
+}
+
+// === impl Pen ===
+
+impl Pen {
+    /// How much memory is taken at once, in bytes: some hundred records.
+    const CHUNK: usize = 64 << 10;
+
+    /// Below this much room, in bytes, a new piece is begun, so that hardly any record has to move while it is written.
+    const ROOM: usize = 1 << 10;
+
+    fn new() -> Self {
+        Self { buf: Buf::new(BytesMut::new()), remembered: [const { None }; PLACES] }
+    }
+
+    /// Writes `record` with the pen of this thread.
+    #[inline]
+    pub(super) fn write(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
+        let with = |pen: &RefCell<Self>| pen.try_borrow_mut().ok().map(|mut pen| pen.put(scopes, record, scope));
+        // While a thread ends its pen may be gone before the last record comes.
+        PEN.try_with(with).ok().flatten().unwrap_or_else(|| Self::new().put(scopes, record, scope))
+    }
+
+    #[inline]
+    fn put(&mut self, scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
+        let severity = record.severity_number().map_or(Severity::Unspecified, severity);
+        let id = self.scope(scopes, &ScopeOf { scope, target: record.target().map(|target| &**target) });
+        // In place: moving it back and forth would take longer than writing half the record.
+        let buf = &mut self.buf;
+        if buf.room() < Self::ROOM {
+            *buf = Buf::new(BytesMut::with_capacity(Self::CHUNK));
+        }
+        match scopes.encoding() {
+            Encoding::Protobuf => Protobuf::fragment(buf, |m| fields(record, severity, m)),
+            Encoding::Json => Json::fragment(buf, |m| fields(record, severity, m)),
+        }
+        let whole = !buf.take_too_deep() && !matches!(id, ScopeId::None);
+        SdkLog::new(id, severity, whole, buf.split())
+    }
+
+    #[inline]
+    fn scope(&mut self, scopes: &Scopes, asked: &ScopeOf<'_>) -> ScopeId {
+        let place = place_of(asked.target.unwrap_or_else(|| asked.scope.name()), scopes.serial()) % PLACES;
+        match self.remembered.get(place) {
+            Some(Some(known)) if known.is(scopes, asked) => known.id.clone(),
+            _ => self.learn(place, scopes, asked),
+        }
+    }
+
+    #[cold]
+    fn learn(&mut self, place: usize, scopes: &Scopes, asked: &ScopeOf<'_>) -> ScopeId {
+        let id = scopes.id_of(asked);
+        if let Some(slot) = self.remembered.get_mut(place) {
+            let (scope, target) = (asked.scope.clone(), asked.target.map(str::to_owned));
+            *slot = Some(Remembered { serial: scopes.serial(), scope, target, id: id.clone() });
+        }
+        id
+    }
+}
+
+/// Where a name is remembered; names of one program differ in their length or at their end.
+#[inline]
+fn place_of(name: &str, serial: u64) -> usize {
+    let end = name.as_bytes().last_chunk::<8>().map_or(0, |end| u64::from_le_bytes(*end));
+    let mixed = (end ^ serial ^ ((name.len() as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(mixed >> 40).unwrap_or(0)
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    #[inline]
+    fn is(&self, scopes: &Scopes, asked: &ScopeOf<'_>) -> bool {
+        self.serial == scopes.serial()
+            && self.target.as_deref() == asked.target
+            && self.scope.name() == asked.scope.name()
+            && self.scope.version() == asked.scope.version()
+            && self.scope.schema_url() == asked.scope.schema_url()
+            // In order, because that is how they are written.
+            && self.scope.attributes().eq(asked.scope.attributes())
+    }
+}
+
+/// The fields in the order of the canonical encoding.
+#[inline]
+fn fields<M: Message<Kind = LogRecordMessage>>(record: &SdkLogRecord, severity: Severity, m: &mut M) {
+    if let Some(time) = record.timestamp() {
+        m.time_unix_nano(unix_nanos(time));
+    }
+    m.severity(severity);
+    m.severity_text(record.severity_text().unwrap_or_default());
+    if let Some(body) = record.body() {
+        m.body(Logged(body));
+    }
+    record.attributes_iter().for_each(|(key, value)| AttributesWriter::attribute(m, key.as_str(), Logged(value)));
+    if let Some(trace) = record.trace_context() {
+        m.flags(trace.trace_flags.map_or(0, |flags| flags.to_u8().into()));
+        m.trace_id(trace.trace_id.to_bytes());
+        m.span_id(trace.span_id.to_bytes());
+    }
+    if let Some(time) = record.observed_timestamp() {
+        m.observed_time_unix_nano(unix_nanos(time));
+    }
+    m.event_name(record.event_name().unwrap_or_default());
+}
+
+/// The numbers are the same in the API and in OTLP.
+#[inline]
+fn severity(severity: logs::Severity) -> Severity {
+    u8::try_from(severity as i32).ok().and_then(Severity::from_number).unwrap_or_default()
+}

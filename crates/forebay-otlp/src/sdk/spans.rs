@@ -1,0 +1,214 @@
+use super::{
+    background::Background,
+    builder::ProcessorBuilder,
+    encode::TracesEncoder,
+    origin::{Resourced, ScopeOf},
+    values::{attributes, heap_of},
+};
+use crate::{
+    origin::AsScope,
+    settle::Notice,
+    time::unix_nanos,
+    traces::{AsSpan, SpanEventWriter, SpanKind, SpanLinkWriter, SpanWriter, StatusCode, span_flags},
+};
+use bytes::Bytes;
+use forebay_core::{BoxError, ConfigError, Observe, SizeOf, Totals};
+use forebay_export::ExporterBuilder;
+use forebay_queue::parts::PriorityOf;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use opentelemetry::{
+    Context,
+    trace::{self, Status},
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{Span, SpanData, SpanProcessor},
+};
+use std::{fmt, time::Duration};
+use tower_service::Service;
+
+/// Sends the spans of the SDK: put it where `BatchSpanProcessor` was.
+///
+/// ```no_run
+/// # use forebay_otlp::sdk::ForebaySpanProcessor;
+/// # use forebay_export::Exporter;
+/// # use opentelemetry_sdk::trace::SdkTracerProvider;
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let client = tower::service_fn(|_: http::Request<http_body_util::Full<bytes::Bytes>>| async {
+/// #     Ok::<_, std::io::Error>(http::Response::new(http_body_util::Full::new(bytes::Bytes::new())))
+/// # });
+/// let exporter = Exporter::builder().endpoint("http://localhost:4318/v1/traces").client(client);
+/// let provider = SdkTracerProvider::builder()
+///     // before: .with_batch_exporter(SpanExporter::builder().with_http().build()?)
+///     .with_span_processor(ForebaySpanProcessor::builder(exporter).build()?)
+///     .build();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The SDK gives a span that has ended away, so it is **moved** into the queue, and written by the thread that sends it.
+///
+/// It runs on a thread of its own, in which telemetry is suppressed: what its HTTP client traces is never exported.
+pub struct ForebaySpanProcessor {
+    background: Background<SdkSpan>,
+    resource: Resourced,
+}
+
+/// A span of the SDK that has ended.
+#[derive(Clone, Debug)]
+pub struct SdkSpan(SpanData);
+
+// === impl SdkSpan ===
+
+impl SdkSpan {
+    /// What the SDK says of it: for a lane of its own, or to close a batch at once.
+    #[must_use]
+    pub fn data(&self) -> &SpanData {
+        &self.0
+    }
+
+    /// What it weighs in the queue, in bytes, what it holds on the heap included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let span = &self.0;
+        let events = span.events.iter().map(|event| event.name.len() + heap_of(&event.attributes)).sum::<usize>();
+        let links = span.links.iter().map(|link| heap_of(&link.attributes)).sum::<usize>();
+        size_of::<Self>()
+            + span.name.len()
+            + heap_of(&span.attributes)
+            + size_of_val(&*span.events.events)
+            + events
+            + size_of_val(&*span.links.links)
+            + links
+    }
+}
+
+impl AsSpan for SdkSpan {
+    fn span<W: SpanWriter>(&self, w: &mut W) {
+        let span = &self.0;
+        let context = &span.span_context;
+        w.trace_id(context.trace_id().to_bytes());
+        w.span_id(context.span_id().to_bytes());
+        w.trace_state(&context.trace_state().header());
+        w.parent_span_id(span.parent_span_id.to_bytes());
+        w.name(&span.name);
+        w.kind(match span.span_kind {
+            trace::SpanKind::Client => SpanKind::Client,
+            trace::SpanKind::Server => SpanKind::Server,
+            trace::SpanKind::Producer => SpanKind::Producer,
+            trace::SpanKind::Consumer => SpanKind::Consumer,
+            trace::SpanKind::Internal => SpanKind::Internal,
+        });
+        w.start_time_unix_nano(unix_nanos(span.start_time));
+        w.end_time_unix_nano(unix_nanos(span.end_time));
+        attributes(&span.attributes, w);
+        w.dropped_attributes_count(span.dropped_attributes_count);
+        for event in span.events.iter() {
+            w.event(|w| {
+                w.time_unix_nano(unix_nanos(event.timestamp));
+                w.name(&event.name);
+                attributes(&event.attributes, w);
+                w.dropped_attributes_count(event.dropped_attributes_count);
+            });
+        }
+        w.dropped_events_count(span.events.dropped_count);
+        for link in span.links.iter() {
+            w.link(|w| {
+                let context = &link.span_context;
+                w.trace_id(context.trace_id().to_bytes());
+                w.span_id(context.span_id().to_bytes());
+                w.trace_state(&context.trace_state().header());
+                attributes(&link.attributes, w);
+                w.dropped_attributes_count(link.dropped_attributes_count);
+                w.flags(span_flags(context.trace_flags().to_u8(), Some(context.is_remote())));
+            });
+        }
+        w.dropped_links_count(span.links.dropped_count);
+        match &span.status {
+            Status::Unset => {}
+            Status::Ok => w.status(StatusCode::Ok, ""),
+            Status::Error { description } => w.status(StatusCode::Error, description),
+        }
+        w.flags(span_flags(context.trace_flags().to_u8(), Some(span.parent_span_is_remote)));
+    }
+
+    fn scope(&self) -> Option<impl AsScope> {
+        Some(ScopeOf { scope: &self.0.instrumentation_scope, target: None })
+    }
+}
+
+// === impl ForebaySpanProcessor ===
+
+impl ForebaySpanProcessor {
+    /// Takes an exporter that has all but its encoder.
+    pub fn builder<C, P>(
+        exporter: ExporterBuilder<SdkSpan, (), C, SizeOf, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, SizeOf, P>> {
+        ProcessorBuilder::new(exporter)
+    }
+
+    /// What became of every span so far; the counts are of one instant.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.background.exporter().totals()
+    }
+}
+
+impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, SizeOf, P>, O> {
+    /// The processor, which runs from now on.
+    ///
+    /// # Errors
+    ///
+    /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
+    pub fn build<B>(self) -> Result<ForebaySpanProcessor, ConfigError>
+    where
+        C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+        P: PriorityOf<SdkSpan> + Send + Sync + 'static,
+        O: Observe<Notice> + Send + Sync + 'static,
+    {
+        let Self { exporter, protocol, flush_timeout, observer } = self;
+        let resource = Resourced::new(protocol.encoding());
+        let encoder = TracesEncoder::new(protocol, resource.clone(), observer);
+        let exporter = exporter.encoder(encoder).weigh(SdkSpan::bytes);
+        let background = Background::start("spans", flush_timeout, move || exporter.build())?;
+        Ok(ForebaySpanProcessor { background, resource })
+    }
+}
+
+impl SpanProcessor for ForebaySpanProcessor {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        // A span that is not sampled may still be recorded, for processors that want it; it is not to be exported.
+        if span.span_context.is_sampled() {
+            self.background.exporter().emit(SdkSpan(span));
+        }
+    }
+
+    /// Waits until every span that ended before has a fate; see [`ProcessorBuilder::flush_timeout`].
+    fn force_flush(&self) -> OTelSdkResult {
+        self.background.flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.background.shutdown(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.resource.set(resource);
+    }
+}
+
+impl fmt::Debug for ForebaySpanProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForebaySpanProcessor").field("totals", &self.totals()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,131 @@
+//! The exporters of `opentelemetry-otlp` over the stack of forebay.
+#![cfg(feature = "opentelemetry-http")]
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use bytes::Bytes;
+use forebay_otlp::sdk::ForebayHttpClient;
+use forebay_testkit::receiver::{Fault, Receiver};
+use http::StatusCode;
+use http_body_util::Full;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use opentelemetry::{
+    logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _},
+    trace::{Span as _, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_http::HttpClient;
+use opentelemetry_otlp::{LogExporter, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
+use std::{iter, time::Duration};
+use tokio::time::Instant;
+
+fn client() -> ForebayHttpClient {
+    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    ForebayHttpClient::new(client).unwrap()
+}
+
+fn refusal(status: StatusCode) -> Fault {
+    Fault::Status { status, retry_after: Vec::new() }
+}
+
+/// Its own retries are off: ours are what is tested.
+fn logs(receiver: &Receiver, client: ForebayHttpClient) -> SdkLoggerProvider {
+    let exporter = LogExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_retry_policy(RetryPolicy::default().with_max_retries(0))
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/logs", receiver.endpoint()))
+        .build();
+    SdkLoggerProvider::builder().with_batch_exporter(exporter.unwrap()).build()
+}
+
+fn spans(receiver: &Receiver, client: ForebayHttpClient) -> SdkTracerProvider {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_retry_policy(RetryPolicy::default().with_max_retries(0))
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", receiver.endpoint()))
+        .build();
+    SdkTracerProvider::builder().with_batch_exporter(exporter.unwrap()).build()
+}
+
+fn say(provider: &SdkLoggerProvider, text: &'static str) {
+    let logger = provider.logger("test");
+    let mut record = logger.create_log_record();
+    record.set_body(AnyValue::from(text));
+    logger.emit(record);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_may_pass_is_sent_again_and_arrives() {
+    let receiver = Receiver::builder().script([refusal(StatusCode::SERVICE_UNAVAILABLE)]).start().await.unwrap();
+    let provider = logs(&receiver, client());
+    say(&provider, "again");
+    provider.force_flush().unwrap();
+    assert_eq!(receiver.logs().len(), 1);
+    assert_eq!(receiver.totals().requests, 2);
+    provider.shutdown().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn exporters_that_share_a_client_share_what_a_server_asks_for() {
+    let receiver =
+        Receiver::builder().script([Fault::retry_after(StatusCode::TOO_MANY_REQUESTS, 1)]).start().await.unwrap();
+    let client = client();
+    let (logs, spans) = (logs(&receiver, client.clone()), spans(&receiver, client));
+    let start = Instant::now();
+    say(&logs, "slow down");
+    let flushed = std::thread::spawn({
+        let logs = logs.clone();
+        move || logs.force_flush()
+    });
+    while receiver.totals().requests == 0 {
+        tokio::task::yield_now().await;
+    }
+    // That the answer is on its way is all that is known here; it is there long before the second is over.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    spans.tracer("test").start("held back").end();
+    spans.force_flush().unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(950), "{:?}", start.elapsed());
+    flushed.join().unwrap().unwrap();
+    assert_eq!((receiver.logs().len(), receiver.spans().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_server_that_only_fails_is_left_in_peace() {
+    let receiver = Receiver::builder()
+        .script(iter::repeat_n(refusal(StatusCode::INTERNAL_SERVER_ERROR), 100))
+        .start()
+        .await
+        .unwrap();
+    let provider = logs(&receiver, client());
+    for _ in 0..20 {
+        say(&provider, "in vain");
+        provider.force_flush().unwrap_err();
+    }
+    assert_eq!(receiver.totals().requests, 5, "the circuit is open after five");
+}
+
+#[test]
+fn it_needs_no_runtime_and_an_answer_has_an_end() {
+    let client = ForebayHttpClient::over(tower::service_fn(|_: http::Request<Full<Bytes>>| async {
+        // A timer of tokio, which panics where there is no runtime.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok::<_, std::io::Error>(http::Response::new(Full::new(Bytes::from(vec![0; (4 << 20) + 1]))))
+    }));
+    let client = client.unwrap();
+    let request = http::Request::post("http://127.0.0.1/v1/logs").body(Bytes::new()).unwrap();
+    let mut sent = client.send_bytes(request);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let error = loop {
+        if let std::task::Poll::Ready(answer) = sent.as_mut().poll(&mut context) {
+            break answer.unwrap_err();
+        }
+        std::thread::yield_now();
+    };
+    assert!(error.is::<opentelemetry_http::ResponseBodyTooLarge>(), "{error}");
+}

@@ -1,0 +1,7 @@
+//! The drop-ins for the OpenTelemetry SDK, against a receiver that checks every request.
+#![cfg(feature = "opentelemetry")]
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod logs;
+mod spans;
+mod support;
