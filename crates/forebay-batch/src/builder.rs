@@ -230,6 +230,12 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         })
     }
 
+    /// Takes [`park`](Self::park) back: what came back retryable is dropped.
+    pub fn without_parking(mut self) -> Self {
+        self.delivery.park = None;
+        self
+    }
+
     /// The layer.
     ///
     /// # Errors

@@ -156,10 +156,11 @@ where
         An: Answer<Res, Answer = A>,
     {
         let Some(limit) = max_wait.and_then(|wait| now.checked_sub(wait)) else { return };
-        if self.troubles.is_empty() {
-            return;
+        let mut expired = self.shared.expired(now);
+        if !self.troubles.is_empty() {
+            expired.extend(self.troubles.expired(limit));
         }
-        for lot in self.troubles.expired(limit) {
+        for lot in expired {
             self.conclude::<Res>(lot, &Fates::All(Fate::Dropped(DropReason::Expired)), Err(Expired::new().into()));
         }
     }

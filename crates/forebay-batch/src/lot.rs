@@ -129,6 +129,11 @@ impl<T, A> ClosedLot<T, A> {
         self.open.bytes
     }
 
+    /// When its first item was seen, if anybody has looked.
+    pub(crate) fn opened(&self) -> Option<Instant> {
+        self.open.opened
+    }
+
     /// Notes that it is seen; `false` if it was seen before.
     pub(crate) fn stamp(&mut self, now: Instant) -> bool {
         let first = self.open.opened.is_none();

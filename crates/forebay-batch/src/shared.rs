@@ -136,6 +136,10 @@ impl<T, A> Shared<T, A> {
         self.lock().state.watch(now, waker)
     }
 
+    pub(crate) fn expired(&self, now: Instant) -> Vec<Lot<T, A>> {
+        self.lock().state.expired(now)
+    }
+
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[u64]) {
         let mut wakes = Wakes::None;
         self.lock().state.settle(settled, keys, &mut wakes);

@@ -251,7 +251,7 @@ impl<T, A> State<T, A> {
         }
         let due = self.close_what_is_due(now);
         self.wait(waker);
-        Next::Wait(due)
+        Next::Wait([due, self.expires()].into_iter().flatten().min())
     }
 
     /// CORRECTNESS: called under the same lock as the look at the batches, so that no item can come unseen in between.
@@ -260,6 +260,27 @@ impl<T, A> State<T, A> {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+    }
+
+    /// Takes out the closed batches that have outlived the age limit at `now`, whether or not they could be sent.
+    pub(crate) fn expired(&mut self, now: Instant) -> Vec<Lot<T, A>> {
+        let Some(wait) = self.max_wait else { return Vec::new() };
+        let mut expired = Vec::new();
+        for lots in [&mut self.high, &mut self.normal] {
+            // They were closed in the order in which they are sent, and the first is the oldest, or nearly so.
+            while lots.front().and_then(ClosedLot::opened).is_some_and(|opened| opened + wait < now) {
+                expired.extend(lots.pop_front().map(ClosedLot::into_lot));
+            }
+        }
+        expired
+    }
+
+    /// When the first of the closed batches will have outlived the age limit.
+    fn expires(&self) -> Option<Instant> {
+        let wait = self.max_wait?;
+        let fronts = [self.high.front(), self.normal.front()].into_iter().flatten();
+        // Just after it, so that it is then older than the limit.
+        fronts.filter_map(ClosedLot::opened).map(|opened| opened + wait + Duration::from_millis(1)).min()
     }
 
     /// Closes the batches that are old enough at `now`; returns when the next will be.

@@ -100,14 +100,14 @@ where
         Some(lot)
     }
 
-    /// The lots that were opened at `limit` or before.
+    /// The lots that were opened before `limit`.
     pub(crate) fn expired(&mut self, limit: Instant) -> Vec<Lot<T, A>> {
         let mut expired = Vec::new();
         for trouble in self.by_partition.values_mut() {
             // The front is not always the oldest: lots come back in any order.
             let waiting = std::mem::take(&mut trouble.waiting);
             let (gone, left): (VecDeque<_>, VecDeque<_>) =
-                waiting.into_iter().partition(|lot| lot.opened.is_some_and(|opened| opened <= limit));
+                waiting.into_iter().partition(|lot| lot.opened.is_some_and(|opened| opened < limit));
             trouble.waiting = left;
             expired.extend(gone);
         }
@@ -146,7 +146,8 @@ where
         waits
             .flat_map(|trouble| {
                 let oldest = trouble.waiting.iter().filter_map(|lot| lot.opened).min();
-                let expires = oldest.zip(max_wait).map(|(opened, wait)| opened + wait);
+                // Just after it, so that the lot is then older than the limit.
+                let expires = oldest.zip(max_wait).map(|(opened, wait)| opened + wait + Duration::from_millis(1));
                 [trouble.recovery.due(), expires].into_iter().flatten()
             })
             .filter(|due| *due > now)

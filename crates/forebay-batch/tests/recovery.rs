@@ -174,6 +174,25 @@ async fn a_hint_is_waited_for_and_a_batch_that_outlives_it_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_far_side_that_is_away_grows_old_as_well() {
+    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
+    let layer = BatchLayer::builder()
+        .batching(Batching::new().max_items(2))
+        .keep_items()
+        .settle(settle)
+        .park(backoff(), 1 << 20)
+        .expire_after(30 * SECOND)
+        .build()
+        .unwrap();
+    let batch = layer.layer(inner);
+    emit(&batch, 0..7);
+    let start = Instant::now();
+    batch.handle().flush().await;
+    assert_eq!((start.elapsed().as_secs(), requests(&log)), (30, 1));
+    assert_eq!(totals(&batch.handle()).dropped.get(DropReason::Expired), 7);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_backoff_ends_the_reason_is_the_one_of_the_last_failure() {
     let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(None)));
     let layer = BatchLayer::builder()

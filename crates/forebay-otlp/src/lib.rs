@@ -4,6 +4,7 @@
 mod batch;
 mod builder;
 mod encoder;
+mod environment;
 mod group;
 mod json;
 mod logs;
@@ -23,6 +24,7 @@ mod wire;
 pub use self::{
     builder::Builder,
     encoder::{Encoder, LogsEncoder, MetricsEncoder, NothingEncodable, TracesEncoder},
+    environment::Environment,
     logs::{AsLogRecord, LogRecord, LogRecordWriter, Severity},
     metrics::{
         AsMetric, Buckets, Exemplar, ExemplarWriter, ExponentialHistogramPoint, ExponentialHistogramPointWriter,

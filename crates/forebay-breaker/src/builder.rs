@@ -1,0 +1,310 @@
+//! Configuration: every knob, its default, and what is allowed.
+
+use crate::{
+    BreakerEvent, BreakerLayer, ByKey, Cancelled, Excluding, ExcludingTerminal, KeyLabel, Mode, OpenFor, Ramp, Trip,
+    check::{Settings, compile},
+    core::Core,
+    key::label_of,
+};
+use forebay_core::{ByError, ConfigError, Observe, Unkeyed};
+use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
+
+/// Builds a [`BreakerLayer`].
+///
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`key`](Self::key) | none: one state for all | |
+/// | [`name`](Self::name) | empty | any text |
+/// | [`trip`](Self::trip) | 5 failures in a row | see [`Trip`] |
+/// | [`open_for`](Self::open_for) | 60 s, and up to a tenth more; a longer `Retry-After` up to 10 min | see [`OpenFor`] |
+/// | [`close_after`](Self::close_after) | 2 successes | 1 to 65,535 |
+/// | [`probes`](Self::probes) | 1 at a time | 1 to 1,024 |
+/// | [`probe_lease`](Self::probe_lease) | 30 s | 1 ms to 24 h |
+/// | [`ramp`](Self::ramp) | none: all calls at once | see [`Ramp`] |
+/// | [`cancelled`](Self::cancelled) | [`Cancelled::Failure`] | |
+/// | [`classify`](Self::classify) | [`ByError`]: an `Err` is a failure | |
+/// | [`max_keys`](Self::max_keys) | 10,000 | 1 to 16,777,216 |
+/// | [`idle`](Self::idle) | 10 min | 1 ms to 365 days |
+/// | [`max_open_share`](Self::max_open_share) | 1.0: no limit | above 0.0, at most 1.0 |
+/// | [`mode`](Self::mode) | [`Mode::Normal`] | |
+/// | [`stripes`](Self::stripes) | one per core, at most 16, and no more than fit into 16 MiB for all keys | a power of two, 1 to 256 |
+/// | [`observe`](Self::observe) | nobody | |
+/// | [`seed`](Self::seed) | drawn by the operating system | any |
+///
+/// Nothing is checked before [`build`](BreakerBuilder::build).
+#[must_use = "a builder does nothing until it is built"]
+pub struct BreakerBuilder<K, F, C> {
+    settings: Settings,
+    keys: F,
+    classify: C,
+    label: fn(&K) -> KeyLabel,
+    only_key: Option<K>,
+    observer: Option<Box<dyn Observe<BreakerEvent> + Send + Sync>>,
+}
+
+/// The classifier of a builder to which none was given: [`ByError`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByDefault;
+
+/// The classifier of a builder to which one was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<C>(C);
+
+/// A builder with one state per authority and the classifier for HTTP.
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub type HttpBreakerBuilder<Kind> =
+    BreakerBuilder<String, ByKey<ByAuthority>, Chosen<forebay_core::http::Classifier<Kind>>>;
+
+/// The key of an HTTP request of any body: its authority, as [`forebay_core::http::authority`] has it.
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByAuthority;
+
+// === impl BreakerBuilder ===
+
+impl BreakerBuilder<(), Unkeyed, ByDefault> {
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Settings::default(),
+            keys: Unkeyed,
+            classify: ByDefault,
+            label: |()| KeyLabel::EMPTY,
+            only_key: Some(()),
+            observer: None,
+        }
+    }
+}
+
+impl<K, F, C> BreakerBuilder<K, F, C> {
+    /// One state for each key, which `key` borrows from the request.
+    ///
+    /// Looking a key up allocates nothing; it is copied when it is seen for the first time. What its `Display` says is
+    /// what errors and events call it: keep secrets out of it.
+    ///
+    /// ```
+    /// use forebay_breaker::BreakerLayer;
+    ///
+    /// struct Request { tenant: String }
+    /// let builder = BreakerLayer::builder().key(|request: &Request| request.tenant.as_str());
+    /// # drop(builder);
+    /// ```
+    pub fn key<Req, Key, G>(self, key: G) -> BreakerBuilder<Key::Owned, ByKey<G>, C>
+    where
+        G: for<'r> Fn(&'r Req) -> &'r Key,
+        Req: ?Sized,
+        Key: Hash + Eq + ToOwned + fmt::Display + ?Sized,
+        Key::Owned: Borrow<Key>,
+    {
+        self.with_keys(ByKey(key), label_of::<Key>)
+    }
+
+    /// One state for each authority (host and port) of an HTTP request, whatever its body.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn by_authority(self) -> BreakerBuilder<String, ByKey<ByAuthority>, C> {
+        self.with_keys(ByKey(ByAuthority), label_of::<str>)
+    }
+
+    fn with_keys<L, G>(self, keys: G, label: fn(&L) -> KeyLabel) -> BreakerBuilder<L, G, C> {
+        let Self { mut settings, classify, observer, keys: _, label: _, only_key: _ } = self;
+        settings.keyed = true;
+        BreakerBuilder { settings, keys, classify, label, only_key: None, observer }
+    }
+
+    /// What errors and events call a breaker without keys.
+    pub fn name(mut self, name: impl fmt::Display) -> Self {
+        self.settings.name = KeyLabel::new(name);
+        self
+    }
+
+    /// When it opens.
+    pub fn trip(mut self, trip: impl Into<Trip>) -> Self {
+        self.settings.trip = trip.into();
+        self
+    }
+
+    /// How long it stays open: a [`Duration`], or an [`OpenFor`] with growth, cap, jitter and the server's hint.
+    pub fn open_for(mut self, open_for: impl Into<OpenFor>) -> Self {
+        self.settings.open_for = open_for.into();
+        self
+    }
+
+    /// How many probes must succeed to close it. The first that fails opens it again, with a fresh timer.
+    pub fn close_after(mut self, successes: u32) -> Self {
+        self.settings.close_after = successes;
+        self
+    }
+
+    /// How many probes may be under way at a time while half-open.
+    pub fn probes(mut self, probes: u32) -> Self {
+        self.settings.probes = probes;
+        self
+    }
+
+    /// How long a probe may take before another one may go in its place. Its result is ignored from then on.
+    pub fn probe_lease(mut self, lease: Duration) -> Self {
+        self.settings.probe_lease = lease;
+        self
+    }
+
+    /// How traffic returns after it closed. While it ramps up the rules count, and may open it again.
+    pub fn ramp(mut self, ramp: Ramp) -> Self {
+        self.settings.ramp = Some(ramp);
+        self
+    }
+
+    /// What a call counts as whose response future is dropped before it ends, for instance by an outer timeout.
+    pub fn cancelled(mut self, cancelled: Cancelled) -> Self {
+        self.settings.cancelled = cancelled;
+        self
+    }
+
+    /// How many keys may have a state of their own. Keys for which there is no room share one: the overflow bucket.
+    pub fn max_keys(mut self, keys: u32) -> Self {
+        self.settings.max_keys = keys;
+        self
+    }
+
+    /// How long a key may stay unused before it is removed.
+    ///
+    /// A call reads no clock, so idle keys are looked for when a new key comes, at most twice per idle time, and when
+    /// [`BreakerHandle::expire_idle`](crate::BreakerHandle::expire_idle) is called. A key leaves when it was unused
+    /// between two such looks at least `time` apart: after one to two idle times where new keys keep coming. It is
+    /// never removed while its mode is another than that of new keys, nor while it is open and this long after that.
+    pub fn idle(mut self, time: Duration) -> Self {
+        self.settings.idle = time;
+        self
+    }
+
+    /// Fleet guard: at most this share of the keys, but at least one, may be open or half-open at once.
+    ///
+    /// When everything seems to fail at once the fault is likely on this side, and cutting off all destinations makes
+    /// it worse. A key that is held back goes on counting, and opens at its next failure once another has closed.
+    pub fn max_open_share(mut self, share: f64) -> Self {
+        self.settings.max_open_share = share;
+        self
+    }
+
+    /// The mode that every key starts in.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
+        self
+    }
+
+    /// On how many stripes the windows over a time are counted, so that threads do not share cache lines.
+    ///
+    /// More stripes cost each key their counters again; nothing is estimated, whatever the number.
+    pub fn stripes(mut self, stripes: u32) -> Self {
+        self.settings.stripes = Some(stripes);
+        self
+    }
+
+    /// Shows every decision to `observer`, such as a closure `|event: &BreakerEvent| ..`.
+    ///
+    /// It runs on the path of the call, outside any lock, so it may use a handle. With an observer each key keeps its
+    /// label, which costs some 140 bytes.
+    pub fn observe(mut self, observer: impl Observe<BreakerEvent> + Send + Sync + 'static) -> Self {
+        self.observer = observer.enabled().then(|| Box::new(observer) as _);
+        self
+    }
+
+    /// Makes the jitter of the open times the same in every run: for tests.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = Some(seed);
+        self
+    }
+
+    /// Says what a result means with `classify`, which sees responses as well as errors.
+    pub fn classify<D>(self, classify: D) -> BreakerBuilder<K, F, Chosen<D>> {
+        self.with_classifier(|_| Chosen(classify))
+    }
+
+    fn with_classifier<D>(self, change: impl FnOnce(C) -> D) -> BreakerBuilder<K, F, D> {
+        let Self { settings, keys, classify, label, only_key, observer } = self;
+        BreakerBuilder { settings, keys, classify: change(classify), label, only_key, observer }
+    }
+
+    fn build_with<D>(self, change: impl FnOnce(C) -> D) -> Result<BreakerLayer<K, F, D>, ConfigError>
+    where
+        K: Hash + Eq,
+    {
+        let Self { settings, keys, classify, label, only_key, observer } = self;
+        let policy = compile(&settings)?;
+        let core = Core::new(policy, settings, label, only_key, observer);
+        Ok(BreakerLayer::new(core, keys, change(classify)))
+    }
+}
+
+impl<K: Hash + Eq, F> BreakerBuilder<K, F, ByDefault> {
+    /// Checks the configuration and builds the layer.
+    ///
+    /// `Kind` says whether the inner service's errors are boxed; it is inferred from the service.
+    ///
+    /// # Errors
+    ///
+    /// When a knob has a value that is not allowed, or two do not go together.
+    pub fn build<Kind>(self) -> Result<BreakerLayer<K, F, ByError<Kind>>, ConfigError> {
+        self.build_with(|ByDefault| ByError::new())
+    }
+}
+
+impl<K, F> BreakerBuilder<K, F, ByDefault> {
+    /// Ignores the results that `excluded` names: they count neither as success nor as failure, and close nothing.
+    pub fn excluding<Kind, Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Chosen<Excluding<ByError<Kind>, P>>>
+    where
+        P: Fn(&Result<Res, Err>) -> bool,
+    {
+        self.with_classifier(|ByDefault| Chosen(Excluding::new(ByError::new(), excluded)))
+    }
+
+    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures: the far side answered, and did its part.
+    pub fn excluding_terminal<Kind>(self) -> BreakerBuilder<K, F, Chosen<ExcludingTerminal<ByError<Kind>>>> {
+        self.with_classifier(|ByDefault| Chosen(ExcludingTerminal::new(ByError::new())))
+    }
+}
+
+impl<K: Hash + Eq, F, C> BreakerBuilder<K, F, Chosen<C>> {
+    /// Checks the configuration and builds the layer.
+    ///
+    /// # Errors
+    ///
+    /// When a knob has a value that is not allowed, or two do not go together.
+    pub fn build(self) -> Result<BreakerLayer<K, F, C>, ConfigError> {
+        self.build_with(|Chosen(classify)| classify)
+    }
+}
+
+impl<K, F, C> BreakerBuilder<K, F, Chosen<C>> {
+    /// Ignores the results that `excluded` names: they count neither as success nor as failure, and close nothing.
+    pub fn excluding<Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Chosen<Excluding<C, P>>>
+    where
+        P: Fn(&Result<Res, Err>) -> bool,
+    {
+        self.with_classifier(|Chosen(inner)| Chosen(Excluding::new(inner, excluded)))
+    }
+
+    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures: the far side answered, and did its part.
+    pub fn excluding_terminal(self) -> BreakerBuilder<K, F, Chosen<ExcludingTerminal<C>>> {
+        self.with_classifier(|Chosen(inner)| Chosen(ExcludingTerminal::new(inner)))
+    }
+}
+
+impl<K, F, C> fmt::Debug for BreakerBuilder<K, F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+// === impl ByAuthority ===
+
+#[cfg(feature = "http")]
+impl<B> forebay_core::KeyOf<http::Request<B>> for ByAuthority {
+    type Key = str;
+
+    #[inline]
+    fn key_of<'r>(&self, request: &'r http::Request<B>) -> &'r str {
+        forebay_core::http::authority(request)
+    }
+}

@@ -1,0 +1,70 @@
+use forebay_core::{Classify, Outcome};
+use std::fmt;
+
+/// A classifier that ignores what a predicate names; see [`BreakerBuilder::excluding`](crate::BreakerBuilder::excluding).
+#[derive(Clone, Copy)]
+pub struct Excluding<C, P> {
+    inner: C,
+    excluded: P,
+}
+
+/// A classifier to whom a terminal failure is no news about the far side; see
+/// [`BreakerBuilder::excluding_terminal`](crate::BreakerBuilder::excluding_terminal).
+#[derive(Clone, Copy, Debug)]
+pub struct ExcludingTerminal<C>(C);
+
+/// What a breaker makes of a call whose response future is dropped before it ends.
+///
+/// An outer timeout drops the future of a call that hangs: were it not counted, the breaker would never see it.
+/// A future that was never polled counts as [`Ignored`](Self::Ignored) in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Cancelled {
+    /// It failed (the default).
+    #[default]
+    Failure,
+    /// It is no news.
+    Ignored,
+    /// It was slow, to the rules about slow calls; to all others it is no news. A probe that is dropped has failed.
+    Slow,
+}
+
+// === impl Excluding ===
+
+impl<C, P> Excluding<C, P> {
+    pub(crate) const fn new(inner: C, excluded: P) -> Self {
+        Self { inner, excluded }
+    }
+}
+
+impl<Res, Err, C, P> Classify<Res, Err> for Excluding<C, P>
+where
+    C: Classify<Res, Err>,
+    P: Fn(&Result<Res, Err>) -> bool,
+{
+    fn classify(&self, result: &Result<Res, Err>) -> Outcome {
+        if (self.excluded)(result) { Outcome::Ignored } else { self.inner.classify(result) }
+    }
+}
+
+impl<C: fmt::Debug, P> fmt::Debug for Excluding<C, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Excluding").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+// === impl ExcludingTerminal ===
+
+impl<C> ExcludingTerminal<C> {
+    pub(crate) const fn new(inner: C) -> Self {
+        Self(inner)
+    }
+}
+
+impl<Res, Err, C: Classify<Res, Err>> Classify<Res, Err> for ExcludingTerminal<C> {
+    fn classify(&self, result: &Result<Res, Err>) -> Outcome {
+        match self.0.classify(result) {
+            Outcome::Terminal => Outcome::Ignored,
+            outcome @ (Outcome::Success | Outcome::Retryable { .. } | Outcome::Ignored) => outcome,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use crate::{KeyLabel, State, core::Refusal};
+use forebay_core::{Advice, DropReason, Seen, Verdict};
+use std::{error::Error, fmt, time::Duration};
+
+/// The circuit was open: the inner service was not called.
+///
+/// The far side has not seen the request, so sending it later cannot double it. A retry is sensible after
+/// [`retry_in`](Self::retry_in), and its [`source`](Error::source) is the [`Verdict`] that says so.
+#[derive(Clone, Debug)]
+pub struct CircuitOpen {
+    key: KeyLabel,
+    refusal: Refusal,
+    verdict: Verdict,
+}
+
+// === impl CircuitOpen ===
+
+impl CircuitOpen {
+    #[inline(always)]
+    pub(crate) fn new(key: KeyLabel, refusal: Refusal) -> Self {
+        let advice = Advice::RetryAfter(refusal.wait());
+        Self { key, refusal, verdict: Verdict::new(DropReason::CircuitOpen, Seen::No, advice) }
+    }
+
+    /// The text of the request's key, or the breaker's name where it has no keys; empty if it has neither.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Which state rejected the call.
+    ///
+    /// While [`Open`](State::Open) no call goes through; while [`HalfOpen`](State::HalfOpen) all probes are under
+    /// way; while [`Ramping`](State::Ramping) this call was not among the share that goes through.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.refusal.state()
+    }
+
+    /// How long until a call may go through.
+    ///
+    /// While open this is the rest of the open time (or, if it was forced open, the configured one). While probes are
+    /// under way and while traffic ramps up nobody can know; it is one second then, or less if the state ends sooner.
+    #[must_use]
+    pub fn retry_in(&self) -> Duration {
+        self.refusal.wait()
+    }
+}
+
+impl fmt::Display for CircuitOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state() {
+            State::Closed | State::Open => "the circuit is open",
+            State::HalfOpen => "the circuit is half-open and its probes are under way",
+            State::Ramping => "the circuit is ramping up",
+        })?;
+        if self.key.is_empty() { Ok(()) } else { write!(f, " for {}", self.key) }
+    }
+}
+
+impl Error for CircuitOpen {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.verdict)
+    }
+}

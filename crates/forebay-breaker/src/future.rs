@@ -1,0 +1,159 @@
+//! The future returned by [`Breaker`](crate::Breaker).
+
+use crate::{
+    clock::micros,
+    core::{Admitted, Core},
+    state::Mark,
+};
+use forebay_core::{BoxError, Classify, Outcome};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+pin_project! {
+    /// Response future of [`Breaker`](crate::Breaker).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it before it ends drops the inner future and gives back the right to be a probe at once. Whether the
+    /// call counts as a failure is for [`BreakerBuilder::cancelled`](crate::BreakerBuilder::cancelled) to say; one
+    /// that was never polled does not count.
+    pub struct ResponseFuture<F, K, C> {
+        #[pin]
+        state: State<F, K, C>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, K, C> {
+        Running { #[pin] future: F, call: Call<K, C> },
+        Refused { error: Option<BoxError> },
+    }
+}
+
+/// What each clone of a service has of its own, so that its futures touch no reference count that others touch.
+#[derive(Debug)]
+pub(crate) struct Local<K, C> {
+    pub(crate) core: Arc<Core<K>>,
+    pub(crate) classify: C,
+}
+
+/// An admitted call. Dropped before its end, it settles itself.
+struct Call<K, C> {
+    local: Arc<Local<K, C>>,
+    admitted: Admitted,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Never polled: nothing can be said about the far side.
+    Fresh,
+    Pending,
+    /// In the hands of the inner future or the classifier; found in a drop, one of them has panicked.
+    Polling,
+    Settled,
+}
+
+// === impl ResponseFuture ===
+
+impl<F, K, C> ResponseFuture<F, K, C> {
+    #[inline(always)]
+    pub(crate) fn running(future: F, local: Arc<Local<K, C>>, admitted: Admitted) -> Self {
+        Self { state: State::Running { future, call: Call { local, admitted, stage: Stage::Fresh } } }
+    }
+
+    pub(crate) fn refused(error: BoxError) -> Self {
+        Self { state: State::Refused { error: Some(error) } }
+    }
+}
+
+impl<F, K, C, Res, Err> Future for ResponseFuture<F, K, C>
+where
+    F: Future<Output = Result<Res, Err>>,
+    C: Classify<Res, Err>,
+    Err: Into<BoxError>,
+{
+    type Output = Result<Res, BoxError>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Running { future, call } => {
+                call.stage = Stage::Polling;
+                let Poll::Ready(result) = future.poll(cx) else {
+                    call.stage = Stage::Pending;
+                    return Poll::Pending;
+                };
+                call.settle(&result);
+                Poll::Ready(result.map_err(Into::into))
+            }
+            StateProj::Refused { error } => match error.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                // Polled again after its end, which is not allowed; it has nothing to give and must not panic.
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<F: fmt::Debug, K, C> fmt::Debug for ResponseFuture<F, K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            State::Running { future, call } => {
+                f.debug_struct("Running").field("future", future).field("stage", &call.stage).finish_non_exhaustive()
+            }
+            State::Refused { error } => f.debug_struct("Refused").field("error", error).finish(),
+        }
+    }
+}
+
+// === impl Call ===
+
+impl<K, C> Call<K, C> {
+    #[inline(always)]
+    fn settle<Res, Err>(&mut self, result: &Result<Res, Err>)
+    where
+        C: Classify<Res, Err>,
+    {
+        let outcome = self.local.classify.classify(result);
+        self.stage = Stage::Settled;
+        let core = &self.local.core;
+        let (mark, hint) = match outcome {
+            Outcome::Success => return core.settle_success(&self.admitted),
+            Outcome::Retryable { after } => (Mark::Failure, after.map(micros)),
+            Outcome::Terminal => (Mark::Failure, None),
+            Outcome::Ignored => (Mark::Ignored, None),
+        };
+        core.settle(&self.admitted, mark, hint, None);
+    }
+
+    /// Settles a call that was dropped before its end.
+    #[cold]
+    fn abandon(&mut self) {
+        let core = &self.local.core;
+        // CANCEL: the permit of a probe goes back here, whatever the call counts as.
+        let mark = match self.stage {
+            Stage::Settled => return,
+            Stage::Fresh => Mark::Ignored,
+            Stage::Pending => core.policy.cancelled,
+            Stage::Polling => Mark::Failure,
+        };
+        core.settle(&self.admitted, mark, None, None);
+    }
+}
+
+impl<K, C> Drop for Call<K, C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.stage != Stage::Settled {
+            self.abandon();
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where a request's key comes from, and how it is called.
+
+use crate::label::KeyLabel;
+use forebay_core::{KeyOf, Unkeyed};
+use std::{borrow::Borrow, fmt, hash::Hash};
+
+/// How a [`Breaker`](crate::Breaker) comes from a request to its state: [`Unkeyed`], or [`ByKey`].
+///
+/// It is sealed: give [`BreakerBuilder::key`](crate::BreakerBuilder::key) a function instead.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not lead from a `{Req}` to the state of its circuit",
+    note = "the function given to `key` must take `&{Req}` and return a reference to a key that implements `Display`"
+)]
+pub trait KeySource<Req: ?Sized>: sealed::Sealed {
+    /// The type of the key, as it is borrowed.
+    type Key: Hash + Eq + ToOwned + ?Sized;
+
+    #[doc(hidden)]
+    const KEYED: bool;
+
+    #[doc(hidden)]
+    fn key_of<'r>(&self, request: &'r Req) -> &'r Self::Key;
+
+    #[doc(hidden)]
+    fn label(key: &Self::Key) -> KeyLabel;
+}
+
+/// One state per key, which the function `F` borrows from the request.
+#[derive(Clone, Copy)]
+pub struct ByKey<F>(pub(crate) F);
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for forebay_core::Unkeyed {}
+    impl<F> Sealed for super::ByKey<F> {}
+}
+
+/// What an owned key says of itself.
+pub(crate) fn label_of<Key: ToOwned + fmt::Display + ?Sized>(key: &Key::Owned) -> KeyLabel {
+    let key: &Key = key.borrow();
+    KeyLabel::new(key)
+}
+
+// === impl KeySource ===
+
+impl<Req: ?Sized> KeySource<Req> for Unkeyed {
+    type Key = ();
+
+    const KEYED: bool = false;
+
+    #[inline]
+    fn key_of<'r>(&self, _: &'r Req) -> &'r () {
+        &()
+    }
+
+    fn label((): &()) -> KeyLabel {
+        KeyLabel::EMPTY
+    }
+}
+
+impl<Req: ?Sized, F> KeySource<Req> for ByKey<F>
+where
+    F: KeyOf<Req>,
+    F::Key: fmt::Display,
+{
+    type Key = F::Key;
+
+    const KEYED: bool = true;
+
+    #[inline]
+    fn key_of<'r>(&self, request: &'r Req) -> &'r F::Key {
+        self.0.key_of(request)
+    }
+
+    fn label(key: &F::Key) -> KeyLabel {
+        KeyLabel::new(key)
+    }
+}
+
+impl<F> fmt::Debug for ByKey<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByKey")
+    }
+}

@@ -1,0 +1,88 @@
+use crate::{Breaker, BreakerBuilder, BreakerHandle, Trip, builder::ByDefault, core::Core};
+use forebay_core::{ByError, Unkeyed};
+use std::{fmt, sync::Arc, time::Duration};
+use tower_layer::Layer;
+
+/// Applies a [`Breaker`].
+///
+/// All services made by one layer and its clones share the state of every key.
+///
+/// `K` is the type of the keys as they are kept, `F` how they come from a request, `C` the classifier.
+pub struct BreakerLayer<K, F, C> {
+    core: Arc<Core<K>>,
+    keys: F,
+    classify: C,
+}
+
+// === impl BreakerLayer ===
+
+// The type that `BreakerLayer::builder()` infers; nothing of it stays but the name.
+impl BreakerLayer<(), Unkeyed, ByError> {
+    /// A breaker without keys that opens after 5 failures in a row; every knob and its default is in the table of
+    /// [`BreakerBuilder`].
+    pub fn builder() -> BreakerBuilder<(), Unkeyed, ByDefault> {
+        BreakerBuilder::new()
+    }
+
+    /// What a database driver's telemetry wants: 5 failures in a row open it for 60 s, 2 successes close it.
+    ///
+    /// These are the numbers of Databricks' driver for Node.js.
+    pub fn driver() -> BreakerBuilder<(), Unkeyed, ByDefault> {
+        BreakerBuilder::new().trip(Trip::consecutive(5)).open_for(Duration::from_secs(60)).close_after(2).probes(1)
+    }
+
+    /// A tenth of at least 100 calls in 30 s opens it for 5 s, one success closes it.
+    ///
+    /// These are the defaults of [Polly](https://www.pollydocs.org/strategies/circuit-breaker.html#defaults).
+    pub fn ratio() -> BreakerBuilder<(), Unkeyed, ByDefault> {
+        BreakerBuilder::new()
+            .trip(Trip::ratio(0.1).over(Duration::from_secs(30)).min_calls(100))
+            .open_for(Duration::from_secs(5))
+            .close_after(1)
+            .probes(1)
+    }
+
+    /// [`driver`](Self::driver) with one state per authority, and with a classifier that sees the responses which mean
+    /// failure although they are `Ok`: 429 and 500, 502, 503, 504 with their `Retry-After`, and every other status
+    /// that is not 2xx.
+    ///
+    /// A 404 is as much the answer of a healthy server as a 200:
+    /// [`excluding_terminal`](BreakerBuilder::excluding_terminal) leaves out all that is not in the list.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn http<Kind>() -> crate::HttpBreakerBuilder<Kind> {
+        Self::driver().by_authority().classify(forebay_core::http::Classifier::driver())
+    }
+}
+
+impl<K, F, C> BreakerLayer<K, F, C> {
+    pub(crate) fn new(core: Core<K>, keys: F, classify: C) -> Self {
+        Self { core: Arc::new(core), keys, classify }
+    }
+
+    /// A handle that observes and controls every service this layer makes.
+    #[must_use]
+    pub fn handle(&self) -> BreakerHandle<K> {
+        BreakerHandle::new(Arc::clone(&self.core))
+    }
+}
+
+impl<S, K, F: Clone, C: Clone> Layer<S> for BreakerLayer<K, F, C> {
+    type Service = Breaker<S, K, F, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Breaker::new(inner, self.keys.clone(), Arc::clone(&self.core), self.classify.clone())
+    }
+}
+
+impl<K, F: Clone, C: Clone> Clone for BreakerLayer<K, F, C> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), keys: self.keys.clone(), classify: self.classify.clone() }
+    }
+}
+
+impl<K, F, C> fmt::Debug for BreakerLayer<K, F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerLayer").field("core", &self.core).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+use crate::{
+    BreakerHandle,
+    core::{Core, Refusal},
+    future::{Local, ResponseFuture},
+    key::KeySource,
+};
+use forebay_core::{BoxError, Classify};
+use std::{
+    fmt,
+    hash::Hash,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower_service::Service;
+
+/// Stops calling what keeps failing; made by a [`BreakerLayer`](crate::BreakerLayer).
+///
+/// See the [crate documentation](crate) for when a call is let through and what clones share.
+///
+/// With keys the decision falls in `call`, for the key is not known before: `poll_ready` is the inner service's, and a
+/// rejected call keeps the readiness of the inner service for the next one. Without keys `poll_ready` looks first: while the circuit is open it is ready at
+/// once, without asking the inner service, and the call is rejected.
+pub struct Breaker<S, K, F, C> {
+    inner: S,
+    keys: F,
+    /// Also in `local`: one hop less on the way to the state.
+    core: Arc<Core<K>>,
+    local: Arc<Local<K, C>>,
+    /// Set by a `poll_ready` that did not ask the inner service: the next call must not reach it.
+    refused: Option<Refusal>,
+}
+
+// === impl Breaker ===
+
+impl<S, K, F, C> Breaker<S, K, F, C> {
+    pub(crate) fn new(inner: S, keys: F, core: Arc<Core<K>>, classify: C) -> Self {
+        let local = Arc::new(Local { core: Arc::clone(&core), classify });
+        Self { inner, keys, core, local, refused: None }
+    }
+
+    /// A handle that observes and controls the breaker, also after the service was boxed or moved away.
+    #[must_use]
+    pub fn handle(&self) -> BreakerHandle<K> {
+        BreakerHandle::new(Arc::clone(&self.core))
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service. Calls made through it are not seen by the breaker.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service, without the breaker.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, K, F, C, Req> Service<Req> for Breaker<S, K, F, C>
+where
+    S: Service<Req>,
+    S::Error: Into<BoxError>,
+    F: KeySource<Req>,
+    F::Key: ToOwned<Owned = K>,
+    K: Hash + Eq + std::borrow::Borrow<F::Key>,
+    C: Classify<S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future, K, C>;
+
+    #[inline(always)]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if !F::KEYED {
+            if let Some(refusal) = self.core.refuses() {
+                self.refused = Some(refusal);
+                return Poll::Ready(Ok(()));
+            }
+            if self.refused.is_some() {
+                return self.poll_ready_after_refusal(cx);
+            }
+        }
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline(always)]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let core = &*self.core;
+        if let Some(refusal) = self.refused {
+            self.refused = None;
+            return ResponseFuture::refused(core.reject(refusal, || core.name.clone()));
+        }
+        let waved =
+            if F::KEYED { core.wave_through_for(self.keys.key_of(&request)) } else { core.wave_through().ok_or(None) };
+        let admitted = match waved {
+            Ok(admitted) => admitted,
+            Err(place) => {
+                let asked =
+                    if F::KEYED { core.admit_for(place, self.keys.key_of(&request), F::label) } else { core.admit() };
+                match asked {
+                    Ok(admitted) => admitted,
+                    // The readiness of the inner service stays where it is, for the next call.
+                    Err(error) => return ResponseFuture::refused(error),
+                }
+            }
+        };
+        // CORRECTNESS: the instance that was made ready is the one that is called.
+        ResponseFuture::running(self.inner.call(request), Arc::clone(&self.local), admitted)
+    }
+}
+
+impl<S, K, F, C> Breaker<S, K, F, C> {
+    /// Readiness was promised without asking the inner service, and the circuit would let a call through by now.
+    #[cold]
+    fn poll_ready_after_refusal<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
+    where
+        S: Service<Req>,
+        S::Error: Into<BoxError>,
+    {
+        // CORRECTNESS: readiness, once given, is not taken back. If the inner service is not ready, the call that was
+        // promised an answer still gets one: the rejection.
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(Ok(())) => self.refused = None,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            Poll::Pending => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A clone shares the state, never a promise: it is not ready, and holds no right to be a probe.
+impl<S: Clone, K, F: Clone, C: Clone> Clone for Breaker<S, K, F, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), self.keys.clone(), Arc::clone(&self.core), self.local.classify.clone())
+    }
+}
+
+impl<S: fmt::Debug, K, F, C> fmt::Debug for Breaker<S, K, F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker").field("inner", &self.inner).field("core", &self.core).finish_non_exhaustive()
+    }
+}

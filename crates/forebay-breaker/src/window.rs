@@ -1,0 +1,208 @@
+//! Windows over a time: rings of buckets, counted without a lock.
+//!
+//! A counter says in its upper half what it counts: a generation of the breaker, and which stretch of time. Whoever
+//! comes first with a later stretch or generation starts it again from one, so nobody has to turn the ring, an idle
+//! key costs nothing, and a new generation starts empty.
+//!
+//! A result counts from the moment it is recorded until its bucket leaves, that is for more than `buckets - 1` and at
+//! most `buckets` widths. Each thread counts on a stripe of its own as far as stripes go, so that no result is
+//! estimated: a tally is the sum over all stripes, and misses only what is being recorded while it is taken.
+
+use crate::{
+    policy::{Tally, TimeWindow},
+    sync::{AtomicU64, Ordering},
+};
+
+/// As many counters as share a cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Line([AtomicU64; PER_LINE]);
+
+/// All counters of one key: stripe after stripe, and in each, rule after rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counters<'a> {
+    pub(crate) lines: &'a [Line],
+    pub(crate) layout: Layout,
+}
+
+/// How the counters of one key are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// How many lines one stripe takes.
+    per_stripe: usize,
+    /// A power of two.
+    stripes: usize,
+}
+
+/// One stretch of time in one generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tag {
+    generation: u32,
+    epoch: u32,
+}
+
+pub(crate) const PER_LINE: usize = 8;
+const COUNT_BITS: u32 = 28;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+const EPOCH_BITS: u32 = 26;
+const GENERATION_BITS: u32 = 10;
+
+// === impl Counters ===
+
+impl Counters<'_> {
+    /// Records one result of `generation` at `now` for the window.
+    #[inline(always)]
+    pub(crate) fn record(&self, window: &TimeWindow, stripe: usize, generation: u32, now: u64, bad: bool) {
+        let epoch = self.epoch(window, stripe, now);
+        let (tag, cell) = (Tag::new(generation, epoch), window.cell(epoch));
+        // The call is counted before the failure: whoever sums up never sees more bad results than calls.
+        self.bump(stripe, cell, tag);
+        if bad {
+            self.bump(stripe, cell + 1, tag);
+        }
+    }
+
+    /// Which bucket `now` falls into, counted from the beginning of time.
+    ///
+    /// It is most likely the one that was used last. So that is looked up and checked, which a processor does ahead of
+    /// the clock; a division by the width would have to wait for the clock, and the counter for the division.
+    #[inline(always)]
+    fn epoch(&self, window: &TimeWindow, stripe: usize, now: u64) -> u64 {
+        let Some(latest) = self.cell(stripe, window.first) else { return now / window.width };
+        let epoch = latest.load(Ordering::Relaxed);
+        if now.wrapping_sub(epoch.wrapping_mul(window.width)) < window.width {
+            return epoch;
+        }
+        let epoch = now / window.width;
+        latest.store(epoch, Ordering::Relaxed);
+        epoch
+    }
+
+    /// What the window holds at `now`.
+    pub(crate) fn tally(&self, window: &TimeWindow, generation: u32, now: u64) -> Tally {
+        let epoch = now / window.width;
+        let current = Tag::new(generation, epoch);
+        let mut tally = Tally::default();
+        for stripe in 0..self.layout.stripes {
+            for bucket in 0..u64::from(window.buckets) {
+                let cell = window.cell(bucket);
+                let bad = self.read(stripe, cell + 1, current, window.buckets);
+                tally.bad += bad;
+                tally.calls += self.read(stripe, cell, current, window.buckets).max(bad);
+            }
+        }
+        tally
+    }
+
+    /// The stripe of the thread with this number.
+    #[inline(always)]
+    pub(crate) fn stripe(&self, thread: usize) -> usize {
+        thread & (self.layout.stripes - 1)
+    }
+
+    #[inline(always)]
+    fn cell(&self, stripe: usize, cell: usize) -> Option<&AtomicU64> {
+        self.lines.get(stripe * self.layout.per_stripe + cell / PER_LINE)?.0.get(cell % PER_LINE)
+    }
+
+    fn read(&self, stripe: usize, cell: usize, current: Tag, buckets: u32) -> u64 {
+        let Some(cell) = self.cell(stripe, cell) else { return 0 };
+        let value = cell.load(Ordering::Relaxed);
+        if Tag::of(value).is_within(current, buckets) { value & COUNT } else { 0 }
+    }
+
+    #[inline(always)]
+    fn bump(&self, stripe: usize, cell: usize, tag: Tag) {
+        let Some(cell) = self.cell(stripe, cell) else { return };
+        let mut value = cell.load(Ordering::Relaxed);
+        loop {
+            let found = Tag::of(value);
+            let next = if found == tag {
+                // Full is full: the tag above must not be touched.
+                if value & COUNT == COUNT {
+                    return;
+                }
+                value + 1
+            } else if found.is_after(tag) && value & COUNT != 0 {
+                // CORRECTNESS: this thread was held up while the ring went on. Its result is older than the window;
+                // starting the bucket again would throw away what it holds now.
+                return;
+            } else {
+                tag.with_one()
+            };
+            if cfg!(forebay_planted_race) {
+                cell.store(next, Ordering::Relaxed);
+                return;
+            }
+            // CORRECTNESS: an exchange, for the bucket may be started again by somebody else between load and store.
+            match cell.compare_exchange_weak(value, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(changed) => value = changed,
+            }
+        }
+    }
+}
+
+// === impl Tag ===
+
+impl Tag {
+    #[inline(always)]
+    const fn new(generation: u32, epoch: u64) -> Self {
+        let epoch = (epoch & ((1 << EPOCH_BITS) - 1)) as u32;
+        Self { generation: generation & ((1 << GENERATION_BITS) - 1), epoch }
+    }
+
+    const fn of(value: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "26 and 10 bits are left")]
+        Self {
+            generation: (value >> (COUNT_BITS + EPOCH_BITS)) as u32,
+            epoch: (value >> COUNT_BITS) as u32 & ((1 << EPOCH_BITS) - 1),
+        }
+    }
+
+    const fn with_one(self) -> u64 {
+        (self.generation as u64) << (COUNT_BITS + EPOCH_BITS) | (self.epoch as u64) << COUNT_BITS | 1
+    }
+
+    /// How far `self` is ahead of `other`, both counted round and round.
+    fn ahead(this: u32, other: u32, bits: u32) -> u32 {
+        this.wrapping_sub(other) & ((1 << bits) - 1)
+    }
+
+    /// Of a later generation, or a later time in the same one.
+    fn is_after(self, other: Self) -> bool {
+        let (ahead, bits) = if self.generation == other.generation {
+            (Self::ahead(self.epoch, other.epoch, EPOCH_BITS), EPOCH_BITS)
+        } else {
+            (Self::ahead(self.generation, other.generation, GENERATION_BITS), GENERATION_BITS)
+        };
+        ahead != 0 && ahead < 1 << (bits - 1)
+    }
+
+    /// Of the same generation, and one of the last `buckets` epochs up to `current`.
+    fn is_within(self, current: Self, buckets: u32) -> bool {
+        self.generation == current.generation && Self::ahead(current.epoch, self.epoch, EPOCH_BITS) < buckets
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// Room for `cells` counters on each of so many stripes; a power of two.
+    pub(crate) fn new(cells: usize, stripes: usize) -> Self {
+        Self { per_stripe: cells.div_ceil(PER_LINE), stripes: stripes.next_power_of_two() }
+    }
+
+    /// How many lines one key takes.
+    pub(crate) fn lines(&self) -> usize {
+        self.per_stripe * self.stripes
+    }
+}

@@ -1,0 +1,85 @@
+use forebay_core::Observe;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+use tower_service::Service;
+
+/// What an exporter has done so far, apart from the fates of its items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests that were given to the client, retries included.
+    pub requests: u64,
+    /// Those of them that repeated a request which had failed.
+    pub retries: u64,
+    /// How often the circuit opened.
+    pub breaker_opens: u64,
+}
+
+/// The counts behind [`Counters`]: once per request, so a shared atomic costs nothing that could be measured.
+#[derive(Debug, Default)]
+pub(crate) struct Counting {
+    pub(crate) requests: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) breaker_opens: AtomicU64,
+}
+
+/// Counts what passes to the client.
+#[derive(Clone, Debug)]
+pub(crate) struct Counted<S> {
+    client: S,
+    counting: Arc<Counting>,
+}
+
+/// Counts the retries of the default stack's retry layer.
+#[derive(Clone, Debug)]
+pub struct RetryCount(pub(crate) Arc<Counting>);
+
+// === impl Counting ===
+
+impl Counting {
+    pub(crate) fn read(&self) -> Counters {
+        Counters {
+            requests: self.requests.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            breaker_opens: self.breaker_opens.load(Relaxed),
+        }
+    }
+}
+
+// === impl Counted ===
+
+impl<S> Counted<S> {
+    pub(crate) fn new(client: S, counting: Arc<Counting>) -> Self {
+        Self { client, counting }
+    }
+}
+
+impl<S: Service<Req>, Req> Service<Req> for Counted<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.client.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> S::Future {
+        self.counting.requests.fetch_add(1, Relaxed);
+        self.client.call(request)
+    }
+}
+
+// === impl RetryCount ===
+
+impl Observe<forebay_retry::Event> for RetryCount {
+    fn observe(&self, event: &forebay_retry::Event) {
+        if let forebay_retry::Event::Retrying { .. } = event {
+            self.0.retries.fetch_add(1, Relaxed);
+        }
+    }
+}

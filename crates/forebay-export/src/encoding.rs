@@ -1,0 +1,252 @@
+//! A batch becomes one request, and the answer the fates of its items.
+
+use crate::{BodyTooLarge, Compression, Encode, Skipped};
+use bytes::{Bytes, BytesMut};
+use forebay_batch::Items;
+use forebay_core::{
+    BoxError, DropReason, Fate, ItemFate, Settle, Settlement, SplitCause, Verdict, cause_ref, http::StatusError,
+};
+use forebay_retry::{RetriesExhausted, Why};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower_service::Service;
+
+/// Encodes each batch once, into one request that all attempts share.
+pub(crate) struct Encoding<E, S> {
+    inner: S,
+    encoder: Arc<E>,
+    target: Arc<Target>,
+    /// The last body, whose memory is used again once its request is done.
+    spare: Bytes,
+}
+
+/// What all requests have in common.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) compression: Compression,
+}
+
+/// A batch as one request.
+struct Encoded {
+    /// `None` if none of the items could be encoded.
+    request: Option<Request<Full<Bytes>>>,
+    skipped: Skipped,
+}
+
+pin_project! {
+    /// The future of [`Encoding`].
+    #[project = ExportingProj]
+    pub(crate) enum Exporting<F, E, T> {
+        Sent { #[pin] answer: F, encoder: Arc<E>, sent: usize, skipped: Skipped, items: std::marker::PhantomData<fn(T)> },
+        NotSent { result: Option<Result<Settlement, BoxError>> },
+    }
+}
+
+// === impl Encoding ===
+
+impl<E, S> Encoding<E, S> {
+    pub(crate) fn new(inner: S, encoder: Arc<E>, target: Arc<Target>) -> Self {
+        Self { inner, encoder, target, spare: Bytes::new() }
+    }
+
+    /// The request for `items`.
+    fn request<T>(&mut self, items: &[T]) -> Result<Encoded, BoxError>
+    where
+        E: Encode<T>,
+    {
+        // Whoever else held the last body has dropped it, unless its request is still under way.
+        let mut body = std::mem::take(&mut self.spare).try_into_mut().unwrap_or_default();
+        body.clear();
+        let skipped = self.encoder.encode(items, &mut body)?;
+        if skipped.0.len() >= items.len() {
+            return Ok(Encoded { request: None, skipped });
+        }
+        let packed: Option<BytesMut> = self.target.compression.compress(&body)?;
+        let body = match packed {
+            Some(packed) => {
+                self.spare = body.freeze();
+                packed.freeze()
+            }
+            None => {
+                let body = body.freeze();
+                self.spare = body.clone();
+                body
+            }
+        };
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        request.uri_mut().clone_from(&self.target.uri);
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().clone_from(&self.target.headers);
+        request.headers_mut().insert(header::CONTENT_TYPE, self.encoder.content_type());
+        Ok(Encoded { request: Some(request), skipped })
+    }
+}
+
+impl<T, E, S> Service<Items<T>> for Encoding<E, S>
+where
+    E: Encode<T>,
+    S: Service<Request<Full<Bytes>>, Response = Response<Bytes>, Error = BoxError>,
+{
+    type Response = Settlement;
+    type Error = BoxError;
+    type Future = Exporting<S::Future, E, T>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, items: Items<T>) -> Self::Future {
+        let result = match self.request(&items) {
+            Err(error) => Err(error),
+            // The inner service stays ready, for the next batch.
+            Ok(Encoded { request: None, .. }) => Ok(Settlement::All(Fate::Dropped(DropReason::Encode))),
+            Ok(Encoded { request: Some(request), skipped }) => {
+                let sent = items.len() - skipped.0.len();
+                let (answer, encoder) = (self.inner.call(request), Arc::clone(&self.encoder));
+                return Exporting::Sent { answer, encoder, sent, skipped, items: std::marker::PhantomData };
+            }
+        };
+        Exporting::NotSent { result: Some(result) }
+    }
+}
+
+// === impl Exporting ===
+
+impl<F, E, T> Future for Exporting<F, E, T>
+where
+    F: Future<Output = Result<Response<Bytes>, BoxError>>,
+    E: Encode<T>,
+{
+    type Output = Result<Settlement, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ExportingProj::Sent { answer, encoder, sent, skipped, .. } => {
+                let settlement = match ready!(answer.poll(cx)) {
+                    Ok(answer) => {
+                        let (head, body) = answer.into_parts();
+                        encoder.settle(&head, &body, *sent)
+                    }
+                    Err(error) if skipped.0.is_empty() => return Poll::Ready(Err(error)),
+                    // The items that are in no body must not be sent again with the others.
+                    Err(error) => of_error(&error),
+                };
+                Poll::Ready(Ok(with_skipped(settlement, *sent, skipped)))
+            }
+            ExportingProj::NotSent { result } => {
+                Poll::Ready(result.take().unwrap_or_else(|| Err("polled after it was ready".into())))
+            }
+        }
+    }
+}
+
+/// The settlement of `sent` items, with those between them that were skipped.
+fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settlement {
+    if skipped.0.is_empty() {
+        return settlement;
+    }
+    let fate_of: Box<dyn Fn(usize) -> ItemFate> = match settlement {
+        Settlement::All(fate) => Box::new(move |_| ItemFate::Final(fate)),
+        Settlement::Partial { dropped, reason } => Box::new(move |index| {
+            let fate = if index + dropped >= sent { Fate::Dropped(reason) } else { Fate::Delivered };
+            ItemFate::Final(fate)
+        }),
+        Settlement::Each(fates) => Box::new(move |index| {
+            fates.get(index).copied().unwrap_or(ItemFate::Final(Fate::Dropped(DropReason::Failed)))
+        }),
+        Settlement::Retry { otherwise, .. } | Settlement::Split { otherwise, .. } => {
+            Box::new(move |_| ItemFate::Retry(otherwise))
+        }
+        _ => Box::new(|_| ItemFate::Final(Fate::Dropped(DropReason::Failed))),
+    };
+    let mut left_out = skipped.0.iter().copied().peekable();
+    let mut next = 0;
+    let fates = (0..sent + skipped.0.len()).map(|place| {
+        if left_out.next_if_eq(&place).is_some() {
+            return ItemFate::Final(Fate::Dropped(DropReason::Encode));
+        }
+        next += 1;
+        fate_of(next - 1)
+    });
+    Settlement::Each(fates.collect())
+}
+
+/// How the batch layer reads what [`Encoding`] gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SettleExport;
+
+impl Settle<Settlement> for SettleExport {
+    fn settle(&self, result: &Result<Settlement, BoxError>, _: usize) -> Settlement {
+        match result {
+            Ok(settlement) => settlement.clone(),
+            Err(error) => of_error(error),
+        }
+    }
+}
+
+fn of_error(error: &BoxError) -> Settlement {
+    // For the retry layer it is over; the batch can wait longer.
+    if let Some(exhausted) = cause_ref::<RetriesExhausted>(&**error) {
+        let after = match exhausted.why() {
+            Why::RetryAfter(wait) => Some(wait),
+            _ => None,
+        };
+        let otherwise = Verdict::of(&**error).map_or(DropReason::RetriesExhausted, Verdict::reason);
+        return Settlement::Retry { after, otherwise };
+    }
+    let split = |cause, otherwise| Settlement::Split { cause, otherwise };
+    if cause_ref::<BodyTooLarge>(&**error).is_some() {
+        return split(SplitCause::TooLarge, DropReason::TooLarge);
+    }
+    match cause_ref::<StatusError>(&**error).map(StatusError::status) {
+        Some(StatusCode::PAYLOAD_TOO_LARGE) => split(SplitCause::TooLarge, DropReason::Rejected),
+        Some(StatusCode::BAD_REQUEST) => split(SplitCause::BadItem, DropReason::Rejected),
+        _ => Settlement::of_error(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_dropped_and_the_rest_keeps_its_fates() {
+        let encode = ItemFate::Final(Fate::Dropped(DropReason::Encode));
+        let delivered = ItemFate::Final(Fate::Delivered);
+        let rejected = ItemFate::Final(Fate::Dropped(DropReason::Rejected));
+        let skipped = Skipped(vec![0, 2]);
+        let all = with_skipped(Settlement::All(Fate::Delivered), 3, &skipped);
+        assert_eq!(all, Settlement::Each(vec![encode, delivered, encode, delivered, delivered]));
+        let partial = Settlement::Partial { dropped: 1, reason: DropReason::Rejected };
+        let partial = with_skipped(partial, 3, &skipped);
+        assert_eq!(partial, Settlement::Each(vec![encode, delivered, encode, delivered, rejected]));
+        let again = Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted };
+        let retry = ItemFate::Retry(DropReason::RetriesExhausted);
+        assert_eq!(with_skipped(again.clone(), 2, &Skipped(vec![2])), Settlement::Each(vec![retry, retry, encode]));
+        assert_eq!(with_skipped(again.clone(), 2, &Skipped::NONE), again);
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_or_has_a_bad_item_is_cut() {
+        let of = |status| {
+            let outcome = forebay_core::Outcome::Terminal;
+            of_error(&StatusError::new(StatusCode::from_u16(status).unwrap(), outcome).into())
+        };
+        let split = |cause| Settlement::Split { cause, otherwise: DropReason::Rejected };
+        assert_eq!(of(413), split(SplitCause::TooLarge));
+        assert_eq!(of(400), split(SplitCause::BadItem));
+        assert_eq!(of(404), Settlement::All(Fate::Dropped(DropReason::Rejected)));
+        let too_large = of_error(&BodyTooLarge::new(9, 1).into());
+        assert_eq!(too_large, Settlement::Split { cause: SplitCause::TooLarge, otherwise: DropReason::TooLarge });
+    }
+}

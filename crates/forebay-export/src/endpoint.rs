@@ -1,0 +1,141 @@
+use forebay_core::ConfigError;
+use http::{Uri, uri::Scheme};
+use std::fmt;
+
+/// Where an exporter sends to: an absolute `http` or `https` URL.
+///
+/// It comes from the application. A user name or password in it is refused, for it would end up in logs; a credential
+/// belongs into a header. `Display` leaves the query out.
+///
+/// ```
+/// use forebay_export::Endpoint;
+///
+/// let endpoint: Endpoint = "https://collector.example:4318/v1/logs?token=abc".parse().unwrap();
+/// assert_eq!(endpoint.to_string(), "https://collector.example:4318/v1/logs");
+/// assert!("collector.example:4318".parse::<Endpoint>().is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(Uri);
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// The URL to send to.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Whether what is sent can be read on the way: plain `http` to another machine.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.0.scheme() == Some(&Scheme::HTTP) && !self.is_loopback()
+    }
+
+    fn is_loopback(&self) -> bool {
+        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    fn refuse(given: &str, allowed: &str) -> ConfigError {
+        ConfigError::new("endpoint", Redacted(given), allowed)
+    }
+}
+
+impl std::str::FromStr for Endpoint {
+    type Err = ConfigError;
+
+    /// # Errors
+    ///
+    /// When it is no absolute `http` or `https` URL, has no host, or has a user name or password.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let uri: Uri = text
+            .parse()
+            .map_err(|invalid| Self::refuse(text, &format!("an http or https URL; this is none ({invalid})")))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(Self::refuse(text, "an absolute URL that begins with http:// or https://"));
+        }
+        let Some(authority) = uri.authority() else {
+            return Err(Self::refuse(text, "an http or https URL with a host"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(Self::refuse(text, "a URL without user name and password; put them into a header"));
+        }
+        if authority.host().is_empty() {
+            return Err(Self::refuse(text, "an http or https URL with a host"));
+        }
+        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(Self::refuse(text, "a URL whose port is a number from 1 to 65535"));
+        }
+        Ok(Self(uri))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.0.scheme_str().unwrap_or("http");
+        let authority = self.0.authority().map_or("", |authority| authority.as_str());
+        write!(f, "{scheme}://{authority}{}", self.0.path())
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+/// A URL that was refused, without what may be secret in it.
+struct Redacted<'a>(&'a str);
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.split(['?', '#']).next().unwrap_or_default();
+        let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        let separator = if scheme.is_empty() { "" } else { "://" };
+        // Control characters of a value from the environment must not reach a terminal.
+        write!(f, "`{}{separator}{}`", scheme.escape_debug(), rest.escape_debug())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Endpoint, ConfigError> {
+        text.parse()
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused_with_the_reason() {
+        for text in
+            ["", "/v1/logs", "collector:4318", "ftp://a/", "http://", "http:///x", "http://a:0/", "http://a:99999/"]
+        {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.knob(), "endpoint", "{text:?}");
+        }
+        assert!(parse("http://[::1]:4318/v1/logs").is_ok());
+        assert!(parse("https://a").is_ok());
+    }
+
+    #[test]
+    fn x04_nothing_secret_of_a_refused_url_is_shown() {
+        let error = parse("https://user:hunter2@collector.example/?token=hunter3\u{1b}[2J").unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("hunter") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn plain_http_is_exposed_except_on_this_machine() {
+        let exposed = |text: &str| parse(text).unwrap().is_exposed();
+        assert!(exposed("http://collector.example/"));
+        assert!(exposed("http://10.0.0.1/"));
+        assert!(!exposed("https://collector.example/"));
+        for local in ["http://localhost:4318/", "http://LOCALHOST/", "http://127.0.0.9/", "http://[::1]:1/"] {
+            assert!(!exposed(local), "{local}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+use forebay_core::ConfigError;
+use std::{future::Future, thread};
+use tokio::runtime::{Builder, Handle};
+
+/// Runs the exporter's worker: on the runtime it is built in, or on a thread of its own where there is none.
+///
+/// The thread ends with the worker, which is when the last handle is dropped and all is sent.
+pub(crate) fn run(
+    runtime: Option<Handle>,
+    worker: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ConfigError> {
+    if let Some(runtime) = runtime.or_else(|| Handle::try_current().ok()) {
+        // It ends by itself, and counts what it holds when it is aborted.
+        drop(runtime.spawn(worker));
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| {
+        ConfigError::new("runtime", "none", format!("a tokio runtime, for a thread of its own cannot be had: {error}"))
+    };
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let spawned = thread::Builder::new().name("forebay-export".to_owned()).spawn(move || runtime.block_on(worker));
+    spawned.map(drop).map_err(failed)
+}

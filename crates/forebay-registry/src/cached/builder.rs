@@ -1,0 +1,153 @@
+use super::{Cached, Fetched, Fetcher, state::Policy};
+use forebay_core::{BoxError, ConfigError};
+use std::{
+    fmt,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Builds a [`Cached`]; from [`Cached::builder`].
+///
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`ttl`](Self::ttl) | 15 min, where the server says nothing | from the least to the most |
+/// | [`ttl_range`](Self::ttl_range) | 1 min to 1 h | least above 0, most at most 30 days |
+/// | [`stale_for`](Self::stale_for) | 15 min | at most 30 days |
+/// | [`negative_ttl`](Self::negative_ttl) | 1 min | at most 30 days |
+/// | [`jitter`](Self::jitter) | 0.1 | 0.0 to 1.0 |
+/// | [`fetch_timeout`](Self::fetch_timeout) | 10 s | above 0, at most 30 days |
+/// | [`seed`](Self::seed) | from the system | |
+///
+/// 15 min, the clamp and the 10 s are those of the Databricks Node.js driver's feature-flag cache, 1 min after a failure
+/// is that of the ADBC driver.
+#[must_use = "a builder does nothing until `build`"]
+pub struct CachedBuilder<V> {
+    fetch: Fetcher<V>,
+    policy: Policy,
+    fetch_timeout: Duration,
+    seed: Option<u64>,
+}
+
+const A_MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+// === impl CachedBuilder ===
+
+impl<V> CachedBuilder<V> {
+    pub(super) fn new<F, Fut, E>(fetch: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Fetched<V>, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Self {
+            fetch: Arc::new(move || {
+                let fetching = fetch();
+                Box::pin(async move { fetching.await.map_err(Into::into) })
+            }),
+            policy: Policy {
+                default_ttl: Duration::from_secs(15 * 60),
+                min_ttl: Duration::from_secs(60),
+                max_ttl: Duration::from_secs(60 * 60),
+                stale_for: Duration::from_secs(15 * 60),
+                negative_ttl: Duration::from_secs(60),
+                jitter: 0.1,
+            },
+            fetch_timeout: Duration::from_secs(10),
+            seed: None,
+        }
+    }
+
+    /// How long a value is fresh when the server does not say.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.policy.default_ttl = ttl;
+        self
+    }
+
+    /// The least and the most that a server may say.
+    pub fn ttl_range(mut self, least: Duration, most: Duration) -> Self {
+        (self.policy.min_ttl, self.policy.max_ttl) = (least, most);
+        self
+    }
+
+    /// For how long after its time a value is used on, if no newer one can be had.
+    pub fn stale_for(mut self, time: Duration) -> Self {
+        self.policy.stale_for = time;
+        self
+    }
+
+    /// For how long after a failure nobody tries again. With 0, every call that needs a value tries.
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.policy.negative_ttl = ttl;
+        self
+    }
+
+    /// By which share of its time at most a value is fetched again earlier, and a failure forgotten earlier.
+    ///
+    /// Each time is drawn anew, so that a thousand processes that started together do not ask together for ever.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.policy.jitter = share;
+        self
+    }
+
+    /// How long one fetch may take. It is not kept outside a Tokio runtime.
+    pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
+        self.fetch_timeout = timeout;
+        self
+    }
+
+    /// Makes the jitter repeatable, for tests.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> CachedBuilder<V> {
+    /// The value, not fetched yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a knob outside the range in the table above.
+    pub fn build(self) -> Result<Cached<V>, ConfigError> {
+        let Self { fetch, policy, fetch_timeout, seed } = self;
+        let Policy { default_ttl, min_ttl, max_ttl, stale_for, negative_ttl, jitter } = policy;
+        if min_ttl.is_zero() || min_ttl > max_ttl {
+            let given = format!("{min_ttl:?} to {max_ttl:?}");
+            return Err(ConfigError::new("ttl_range", given, "least above 0, and not above the most"));
+        }
+        if !(min_ttl..=max_ttl).contains(&default_ttl) {
+            let allowed = format!("{min_ttl:?} to {max_ttl:?}, see `ttl_range`");
+            return Err(ConfigError::new("ttl", format_args!("{default_ttl:?}"), allowed));
+        }
+        if !(0.0..=1.0).contains(&jitter) {
+            return Err(ConfigError::new("jitter", jitter, "0.0 to 1.0"));
+        }
+        if fetch_timeout.is_zero() {
+            return Err(ConfigError::new("fetch_timeout", "0 s", "above 0"));
+        }
+        for (knob, value) in [
+            ("ttl_range", max_ttl),
+            ("stale_for", stale_for),
+            ("negative_ttl", negative_ttl),
+            ("fetch_timeout", fetch_timeout),
+        ] {
+            if value > A_MONTH {
+                return Err(ConfigError::new(knob, format_args!("{value:?}"), "at most 30 days"));
+            }
+        }
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+        Ok(Cached::new(fetch, policy, fetch_timeout, seed))
+    }
+}
+
+impl<V> fmt::Debug for CachedBuilder<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedBuilder")
+            .field("policy", &self.policy)
+            .field("fetch_timeout", &self.fetch_timeout)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}

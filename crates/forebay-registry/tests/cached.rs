@@ -1,0 +1,329 @@
+//! What a cached value promises.
+
+#![cfg(not(any(loom, shuttle)))]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use forebay_core::{Advice, BoxError, DropReason, Verdict};
+use forebay_registry::{Cached, CachedBuilder, Fetched, RefreshError, RefreshErrorKind, Registry};
+use forebay_testkit::laws;
+use std::{
+    future::{pending, poll_fn},
+    sync::{Arc, Mutex},
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::{Instant, advance};
+use tokio_test::task::spawn;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A server whose next answers are set by the test.
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    value: u32,
+    ttl: Option<Duration>,
+    trouble: Trouble,
+    asked: Vec<Instant>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Trouble {
+    #[default]
+    None,
+    Refuses,
+    Hangs,
+    Panics,
+}
+
+impl Server {
+    fn cached(&self) -> CachedBuilder<u32> {
+        let server = self.clone();
+        Cached::builder(move || {
+            let server = server.clone();
+            async move {
+                let (trouble, fetched) = {
+                    let mut state = server.0.lock().unwrap();
+                    state.asked.push(Instant::now());
+                    state.value += 1;
+                    let fetched = Fetched::new(state.value);
+                    (state.trouble, state.ttl.map_or(fetched, |ttl| fetched.ttl(ttl)))
+                };
+                // Wakes at once, unlike tokio's own.
+                let mut polled = false;
+                poll_fn(|cx| {
+                    if std::mem::replace(&mut polled, true) {
+                        return Poll::Ready(());
+                    }
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                })
+                .await;
+                match trouble {
+                    Trouble::None => Ok(fetched),
+                    Trouble::Refuses => Err(BoxError::from("503")),
+                    Trouble::Hangs => pending().await,
+                    Trouble::Panics => panic!("a bug"),
+                }
+            }
+        })
+        .jitter(0.0)
+    }
+
+    fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked.len()
+    }
+
+    fn set(&self, trouble: Trouble) {
+        self.0.lock().unwrap().trouble = trouble;
+    }
+
+    fn says(&self, ttl: Duration) {
+        self.0.lock().unwrap().ttl = Some(ttl);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_fetched_once_and_again_when_its_time_is_over() {
+    let server = Server::default();
+    let cached = server.cached().build().unwrap();
+    assert!(cached.peek().is_none());
+    assert_eq!(server.asked(), 0, "it is not fetched before anybody asks");
+    for _ in 0..10 {
+        assert_eq!(cached.get().await.unwrap(), 1);
+        advance(MINUTE).await;
+    }
+    advance(4 * MINUTE).await;
+    assert_eq!(cached.read().await.unwrap().age, 14 * MINUTE);
+    advance(MINUTE).await;
+    assert_eq!(cached.clone().get().await.unwrap(), 2);
+    assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_from_the_server_is_clamped() {
+    for (says, holds) in [(Duration::ZERO, MINUTE), (10 * MINUTE, 10 * MINUTE), (Duration::MAX, 60 * MINUTE)] {
+        let server = Server::default();
+        server.says(says);
+        let cached = server.cached().build().unwrap();
+        cached.get().await.unwrap();
+        advance(holds.saturating_sub(Duration::from_millis(1))).await;
+        cached.get().await.unwrap();
+        assert_eq!(server.asked(), 1, "{says:?} is {holds:?}");
+        advance(Duration::from_millis(1)).await;
+        cached.get().await.unwrap();
+        assert_eq!(server.asked(), 2, "{says:?} is {holds:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_callers_are_one_fetch() {
+    let server = Server::default();
+    let cached = server.cached().build().unwrap();
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let cached = cached.clone();
+            tokio::spawn(async move { cached.get().await.unwrap() })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), 1);
+    }
+    assert_eq!(server.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_at_any_poll_strands_nobody_and_leaves_nothing() {
+    for polls in 0..3 {
+        let server = Server::default();
+        let cached = server.cached().build().unwrap();
+        let mut leader = spawn(cached.get());
+        let done = (0..polls).any(|_| leader.poll().is_ready());
+        assert_eq!(done, polls == 2);
+        let mut other = spawn(cached.get());
+        let mut got = other.poll();
+        drop(leader);
+        while got.is_pending() {
+            assert!(other.is_woken(), "it sleeps on, after {polls} polls of the leader");
+            got = other.poll();
+        }
+        assert!(matches!(got, Poll::Ready(Ok(1))));
+        // And one who is alone: its fetch goes with it.
+        cached.invalidate();
+        let mut alone = spawn(cached.get());
+        assert!(alone.poll().is_pending());
+        drop(alone);
+        let asked = server.asked();
+        assert_eq!(cached.get().await.unwrap() as usize, asked + 1, "a fetch that was dropped was waited for");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_does_not_take_the_value_away_while_it_may_be_used() {
+    let server = Server::default();
+    let cached = server.cached().stale_for(5 * MINUTE).build().unwrap();
+    assert_eq!(cached.get().await.unwrap(), 1);
+    server.set(Trouble::Refuses);
+    advance(15 * MINUTE).await;
+    let reading = cached.read().await.unwrap();
+    assert_eq!((reading.value, reading.age), (1, 15 * MINUTE));
+    assert_eq!(reading.stale.unwrap().kind(), RefreshErrorKind::Failed);
+    // For a while nobody asks again.
+    advance(MINUTE / 2).await;
+    let reading = cached.read().await.unwrap();
+    assert_eq!(reading.stale.unwrap().kind(), RefreshErrorKind::FailedBefore { retry_in: MINUTE / 2 });
+    assert_eq!(server.asked(), 2);
+    // Then again, and in the end the value is too old.
+    advance(MINUTE / 2).await;
+    assert_eq!(cached.get().await.unwrap(), 1);
+    assert_eq!(server.asked(), 3);
+    advance(4 * MINUTE).await;
+    let error = cached.get().await.unwrap_err();
+    assert_eq!((error.kind(), server.asked()), (RefreshErrorKind::Failed, 4));
+    assert_eq!(Verdict::of(&error).unwrap().advice(), Advice::Retry);
+    laws::error_chain_has_one_link_per_sentence(&error);
+    assert_eq!(cached.peek().unwrap().value, 1, "a look back is always possible");
+    // The blip is over.
+    server.set(Trouble::None);
+    advance(MINUTE).await;
+    let reading = cached.read().await.unwrap();
+    assert!(reading.stale.is_none());
+    assert_eq!(reading.value, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_without_a_value_is_told_again_for_a_while() {
+    let server = Server::default();
+    server.set(Trouble::Refuses);
+    let cached = server.cached().build().unwrap();
+    assert_eq!(cached.get().await.unwrap_err().kind(), RefreshErrorKind::Failed);
+    let again = cached.get().await.unwrap_err();
+    assert_eq!(again.kind(), RefreshErrorKind::FailedBefore { retry_in: MINUTE });
+    assert_eq!(Verdict::of(&again).unwrap().advice(), Advice::RetryAfter(MINUTE));
+    laws::error_chain_has_one_link_per_sentence(&again);
+    assert_eq!(server.asked(), 1);
+    let hasty = server.cached().negative_ttl(Duration::ZERO).build().unwrap();
+    assert!(hasty.get().await.is_err() && hasty.get().await.is_err());
+    assert_eq!(server.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_hangs_or_panics_is_a_failure() {
+    let server = Server::default();
+    server.set(Trouble::Hangs);
+    let cached = server.cached().fetch_timeout(Duration::from_secs(3)).negative_ttl(Duration::ZERO).build().unwrap();
+    let began = Instant::now();
+    let error = cached.get().await.unwrap_err();
+    assert_eq!((error.kind(), began.elapsed()), (RefreshErrorKind::TimedOut, Duration::from_secs(3)));
+    laws::error_chain_has_one_link_per_sentence(&error);
+    server.set(Trouble::Panics);
+    let error = cached.get().await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Panicked);
+    assert_eq!(Verdict::of(&error).unwrap().reason(), DropReason::Panicked);
+    assert!(error.to_string().ends_with("a bug"));
+    server.set(Trouble::None);
+    assert_eq!(cached.get().await.unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_before_an_invalidation_does_not_count() {
+    let server = Server::default();
+    let cached = server.cached().build().unwrap();
+    let mut early = spawn(cached.get());
+    assert!(early.poll().is_pending());
+    cached.invalidate();
+    let mut late = spawn(cached.get());
+    assert!(late.poll().is_pending());
+    assert!(matches!(late.poll(), Poll::Ready(Ok(2))));
+    assert!(matches!(early.poll(), Poll::Ready(Ok(1))), "it gets what it waited for");
+    assert_eq!(cached.get().await.unwrap(), 2, "the older answer took the place of the newer one");
+
+    cached.set(Fetched::new(70).ttl(2 * MINUTE));
+    assert_eq!(cached.get().await.unwrap(), 70);
+    advance(2 * MINUTE).await;
+    assert_eq!(cached.get().await.unwrap(), 3);
+    // An invalidated value is used on if no new one can be had.
+    server.set(Trouble::Refuses);
+    cached.invalidate();
+    assert_eq!(cached.get().await.unwrap(), 3);
+}
+
+/// A thousand processes that started together: they do not ask together for ever, and none asks late.
+#[tokio::test(start_paused = true)]
+async fn refreshes_are_spread_and_never_late() {
+    let mut times = Vec::new();
+    for seed in 0..1_000 {
+        let server = Server::default();
+        let cached = server.cached().jitter(0.5).ttl(10 * MINUTE).negative_ttl(MINUTE).seed(seed).build().unwrap();
+        cached.get().await.unwrap();
+        let began = Instant::now();
+        while server.asked() == 1 {
+            advance(Duration::from_secs(1)).await;
+            cached.get().await.unwrap();
+        }
+        times.push(began.elapsed());
+    }
+    let (first, last) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+    assert!(*first >= 5 * MINUTE && *last <= 10 * MINUTE + Duration::from_secs(1), "{first:?} to {last:?}");
+    // Ten bins of half a minute: none has three times its share.
+    let mut bins = [0_u32; 11];
+    times.iter().for_each(|time| bins[usize::try_from(time.saturating_sub(5 * MINUTE).as_secs() / 30).unwrap()] += 1);
+    assert!(bins.iter().all(|count| *count < 300), "{bins:?}");
+    assert!(bins[..10].iter().all(|count| *count > 30), "{bins:?}");
+}
+
+#[tokio::test]
+async fn one_value_for_each_key_is_a_registry_of_them() {
+    let registry = Registry::builder(|host: String| async move {
+        Cached::builder(move || {
+            let host = host.clone();
+            async move { Ok::<_, BoxError>(Fetched::new(host.len())) }
+        })
+        .build()
+    })
+    .build()
+    .unwrap();
+    let flag = registry.acquire("a.example").await.unwrap();
+    assert_eq!(flag.get().await.unwrap(), 9);
+}
+
+#[test]
+fn bad_knobs_are_refused_with_their_name() {
+    let builder = || Server::default().cached();
+    let knobs = [
+        builder().ttl(Duration::from_secs(1)).build(),
+        builder().ttl_range(Duration::ZERO, MINUTE).build(),
+        builder().ttl_range(2 * MINUTE, MINUTE).build(),
+        builder().ttl_range(MINUTE, Duration::MAX).build(),
+        builder().jitter(f64::NAN).build(),
+        builder().jitter(-0.1).build(),
+        builder().stale_for(Duration::MAX).build(),
+        builder().negative_ttl(Duration::MAX).build(),
+        builder().fetch_timeout(Duration::ZERO).build(),
+    ]
+    .map(|built| built.unwrap_err().knob());
+    assert_eq!(
+        knobs,
+        [
+            "ttl",
+            "ttl_range",
+            "ttl_range",
+            "ttl_range",
+            "jitter",
+            "jitter",
+            "stale_for",
+            "negative_ttl",
+            "fetch_timeout"
+        ]
+    );
+}
+
+#[test]
+fn the_types_can_be_sent_and_shared_and_show_no_value() {
+    laws::is_send_and_sync::<Cached<u32>>();
+    laws::is_send_and_sync::<RefreshError>();
+    let cached = Cached::builder(|| async { Ok::<_, BoxError>(Fetched::new("a secret")) }).build().unwrap();
+    assert!(!format!("{cached:?}").contains("secret"));
+}

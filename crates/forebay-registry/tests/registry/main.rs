@@ -1,0 +1,11 @@
+//! What a registry promises, one promise a test.
+
+#![cfg(not(any(loom, shuttle)))]
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod acquire;
+mod cancel;
+mod close;
+mod limits;
+mod replace;
+mod support;

@@ -1,0 +1,250 @@
+//! A retry budget: retries are a share of the calls, whatever the calls come to.
+
+mod builder;
+mod state;
+
+pub use self::builder::BudgetBuilder;
+
+use self::{
+    builder::millionths,
+    state::{BudgetState, ONE},
+};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+use tokio::time::Instant;
+
+/// Keeps retries to a share of the calls: a token bucket that calls fill and retries empty.
+///
+/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when it is answered; each retry
+/// costs one, or what [`RetryLayer::cost`](crate::RetryLayer::cost) says. When calls are rare, time earns a
+/// [floor](BudgetBuilder::floor_per_second). Up to [`reserve`](BudgetBuilder::reserve) is kept for a burst.
+///
+/// With every call failing, `n` calls in `t` whole seconds are followed by at most
+/// `reserve + max(ratio · n, floor · t)` retries, where the maximum is taken second by second. With the defaults, once
+/// the reserve is used up, a client that makes 10 calls per second or more sends at most 1.1 requests per call.
+///
+/// A handle: clones share one budget, and so do all services of a [`RetryLayer`](crate::RetryLayer) that holds it. Give
+/// the same budget to several layers where they lead to the same far side.
+///
+/// # Cost
+///
+/// While the budget is full, a call reads one word that nobody writes. Until it is full again, a call is one relaxed
+/// atomic write. Only a retry takes the lock.
+///
+/// ```
+/// use forebay_retry::Budget;
+///
+/// let budget = Budget::builder().ratio(0.2).reserve(10.0).build()?;
+/// assert_eq!(budget.available(), 10.0);
+/// # Ok::<(), forebay_core::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    /// How many more calls fill the budget. Zero: full, and calls need not be counted.
+    room: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+struct Ledger {
+    state: BudgetState,
+    /// What `room` was set to; the difference is the calls since.
+    room: u64,
+}
+
+/// A retry that is paid for, and not sent yet.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    budget: Budget,
+    cost: u64,
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// A budget with other terms than the default.
+    pub fn builder() -> BudgetBuilder {
+        BudgetBuilder::DEFAULT
+    }
+
+    fn of(state: BudgetState) -> Self {
+        let room = state.room();
+        Self(Arc::new(Shared { room: AtomicU64::new(room), ledger: Mutex::new(Ledger { state, room }) }))
+    }
+
+    /// How many retries could be sent now.
+    #[must_use]
+    pub fn available(&self) -> f64 {
+        let tokens = self.settled(|state| state.tokens());
+        tokens as f64 / ONE as f64
+    }
+
+    /// A call is being made.
+    #[inline]
+    pub(crate) fn deposit(&self) {
+        // CORRECTNESS: a call that is missed here, because a withdrawal sets `room` at this moment, earns nothing. The
+        // budget may come out a call short, never over.
+        if self.0.room.load(Relaxed) != 0 {
+            self.0.count();
+        }
+    }
+
+    /// Takes one retry at `cost` (1.0 is the plain one), or `None` if there is not enough.
+    pub(crate) fn withdraw(&self, cost: f64) -> Option<Hold> {
+        // A cost that is no number is the plain one, not a free one.
+        let cost = if cost.is_nan() { ONE } else { millionths(cost) };
+        let paid = self.settled(|state| state.withdraw(cost));
+        paid.then(|| Hold { budget: self.clone(), cost })
+    }
+
+    /// Reads or changes the state after all calls so far and the time have been taken into account.
+    fn settled<T>(&self, change: impl FnOnce(&mut BudgetState) -> T) -> T {
+        let now = Instant::now();
+        let mut ledger = self.0.ledger();
+        let calls = ledger.room - self.0.room.swap(0, Relaxed);
+        ledger.state.settle(now, calls);
+        let result = change(&mut ledger.state);
+        ledger.room = ledger.state.room();
+        self.0.room.store(ledger.room, Relaxed);
+        result
+    }
+}
+
+impl Shared {
+    #[cold]
+    fn count(&self) {
+        // Saturating: whoever finds it full in the meantime leaves it so.
+        let _full = self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1));
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Nothing under the lock panics half-way through a change.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// 0.1 retries per call, at least 1 per second, 100 kept.
+impl Default for Budget {
+    fn default() -> Self {
+        BudgetBuilder::DEFAULT.checked()
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("state", &self.0.ledger().state).finish_non_exhaustive()
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// The retry is on its way: what it cost is gone.
+    pub(crate) fn spend(mut self) {
+        self.cost = 0;
+    }
+}
+
+/// CANCEL: a retry that is dropped before it is sent has cost nothing.
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.cost > 0 {
+            self.budget.settled(|state| state.refund(self.cost));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::atomic::AtomicUsize, time::Duration};
+
+    fn budget(ratio: f64, floor: f64, reserve: f64) -> Budget {
+        Budget::builder().ratio(ratio).floor_per_second(floor).reserve(reserve).build().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_budget_counts_no_calls_and_one_that_is_not_counts_to_full() {
+        let budget = budget(0.5, 0.0, 2.0);
+        budget.deposit();
+        assert_eq!(budget.0.room.load(Relaxed), 0, "full: nothing is written");
+        budget.withdraw(2.0).unwrap().spend();
+        assert_eq!(budget.0.room.load(Relaxed), 4);
+        (0..3).for_each(|_| budget.deposit());
+        assert!((budget.available() - 1.5).abs() < 1e-9);
+        budget.deposit();
+        assert_eq!(budget.0.room.load(Relaxed), 0, "full again, without a look at the lock");
+        budget.deposit();
+        assert!((budget.available() - 2.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_that_is_dropped_is_refunded_and_one_that_is_spent_is_not() {
+        let budget = budget(0.0, 0.0, 3.0);
+        let hold = budget.withdraw(1.0).unwrap();
+        assert!((budget.available() - 2.0).abs() < 1e-9);
+        drop(hold);
+        assert!((budget.available() - 3.0).abs() < 1e-9);
+        budget.withdraw(1.0).unwrap().spend();
+        assert!((budget.available() - 2.0).abs() < 1e-9);
+        assert!(budget.withdraw(2.5).is_none());
+        assert!(budget.withdraw(f64::INFINITY).is_none());
+        budget.withdraw(f64::NAN).unwrap().spend();
+        budget.withdraw(-1.0).unwrap().spend();
+        assert!((budget.available() - 1.0).abs() < 1e-9, "no number costs one, less than nothing costs nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_earns_the_floor() {
+        let budget = budget(0.1, 2.0, 10.0);
+        budget.withdraw(10.0).unwrap().spend();
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert!(budget.withdraw(1.0).is_none());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        budget.withdraw(2.0).unwrap().spend();
+        assert!(budget.withdraw(0.5).is_none());
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!((budget.available() - 10.0).abs() < 1e-9, "never above the reserve");
+    }
+
+    /// tower's budget checks first and takes later; between the two, others check as well.
+    #[test]
+    fn r16_threads_together_never_take_more_than_there_is() {
+        let budget = budget(0.1, 0.0, 50.0);
+        let granted = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        budget.deposit();
+                        if let Some(hold) = budget.withdraw(1.0) {
+                            hold.spend();
+                            granted.fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let granted = granted.into_inner();
+        assert!((50..=50 + 400).contains(&granted), "{granted} of at most 450");
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused() {
+        for (ratio, floor, reserve, knob) in [
+            (f64::NAN, 1.0, 1.0, "ratio"),
+            (-0.1, 1.0, 1.0, "ratio"),
+            (0.1, f64::INFINITY, 1.0, "floor_per_second"),
+            (0.1, 1.0, 0.5, "reserve"),
+        ] {
+            let error = Budget::builder().ratio(ratio).floor_per_second(floor).reserve(reserve).build().unwrap_err();
+            assert_eq!(error.knob(), knob);
+        }
+    }
+}

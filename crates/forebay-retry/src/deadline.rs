@@ -1,0 +1,51 @@
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When a request is worth nothing any more.
+///
+/// No wait of the retry layer goes past it: a retry that could only begin later is not begun, and the caller learns so
+/// at once. An attempt that is on its way is not cut off; that is for a timeout inside (per attempt) or outside (in all).
+///
+/// For HTTP (feature `http`) it is an extension of the request that any layer may set and read. For other requests a
+/// [`Policy`](crate::Policy) says where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+/// Later than any wait that is meant, and within what every clock can count; tokio draws the same line.
+pub(crate) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
+// === impl Deadline ===
+
+impl Deadline {
+    /// The deadline is `instant`.
+    #[must_use]
+    pub const fn at(instant: Instant) -> Self {
+        Self(instant)
+    }
+
+    /// The deadline is `time` from now; what is further away than 30 years is 30 years away.
+    #[must_use]
+    pub fn after(time: Duration) -> Self {
+        Self(Instant::now() + time.min(FAR))
+    }
+
+    /// The instant itself.
+    #[must_use]
+    pub const fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// How much time is left; zero when it has passed.
+    #[must_use]
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The deadline of a request with these extensions.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    #[must_use]
+    pub fn of(extensions: &http::Extensions) -> Option<Self> {
+        extensions.get().copied()
+    }
+}

@@ -1,0 +1,207 @@
+//! Which keys are held back, and until when. No clock, no lock.
+
+use crate::backoff::SplitMix64;
+use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
+use tokio::time::Instant;
+
+/// Keys are 64-bit hashes: only keys that are held are here, and a key is forgotten when its gate opens.
+#[derive(Debug)]
+pub(super) struct Gates {
+    terms: Terms,
+    gates: HashMap<u64, Gate>,
+    /// No gate opens before this; `None` when there is none.
+    first_opens: Option<Instant>,
+    rng: SplitMix64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) max_keys: NonZeroUsize,
+    pub(super) max_hold: Duration,
+    pub(super) spread: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    opens: Instant,
+    /// Over how much time after `opens` the calls that waited are let go.
+    window: Duration,
+}
+
+// === impl Gates ===
+
+impl Gates {
+    pub(super) fn new(terms: Terms, seed: u64) -> Self {
+        Self { terms, gates: HashMap::new(), first_opens: None, rng: SplitMix64::new(seed, 0) }
+    }
+
+    /// The far side asked not to be called for `wait`.
+    pub(super) fn hint(&mut self, key: u64, now: Instant, wait: Duration) {
+        let wait = wait.min(self.terms.max_hold);
+        let Some(opens) = now.checked_add(wait).filter(|_| !wait.is_zero()) else { return };
+        let hinted = Gate { opens, window: wait.mul_f64(self.terms.spread) };
+
+        self.sweep(now);
+        if let Some(gate) = self.gates.get_mut(&key) {
+            // An answer that comes late, or asks for less, does not open the gate earlier.
+            gate.opens = gate.opens.max(hinted.opens);
+            gate.window = gate.window.max(hinted.window);
+        } else {
+            self.make_room();
+            self.gates.insert(key, hinted);
+        }
+        self.first_opens = self.gates.values().map(|gate| gate.opens).min();
+    }
+
+    /// How long a call with this key must wait from `now`, drawn anew for each; `None` is not at all.
+    pub(super) fn hold(&mut self, key: u64, now: Instant) -> Option<Duration> {
+        self.sweep(now);
+        let gate = *self.gates.get(&key)?;
+        let window = u64::try_from(gate.window.as_nanos()).unwrap_or(u64::MAX);
+        let slot = Duration::from_nanos(self.rng.between(0, window));
+        Some(gate.opens.duration_since(now).saturating_add(slot))
+    }
+
+    /// Opens the gate of `key`, if there is one.
+    pub(super) fn release(&mut self, key: u64) {
+        self.gates.remove(&key);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.gates.len()
+    }
+
+    /// Forgets the gates that are open.
+    fn sweep(&mut self, now: Instant) {
+        if self.first_opens.is_some_and(|first| first <= now) {
+            self.gates.retain(|_, gate| gate.opens > now);
+            self.first_opens = self.gates.values().map(|gate| gate.opens).min();
+        }
+    }
+
+    /// When all places are taken, the gate that would open first is opened now: it has least left to do.
+    fn make_room(&mut self) {
+        if self.gates.len() >= self.terms.max_keys.get()
+            && let Some(first) = self.gates.iter().min_by_key(|(_, gate)| gate.opens).map(|(key, _)| *key)
+        {
+            self.gates.remove(&first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn gates(max_keys: usize) -> Gates {
+        let max_keys = NonZeroUsize::new(max_keys).unwrap();
+        Gates::new(Terms { max_keys, max_hold: ms(60_000), spread: 0.5 }, 7)
+    }
+
+    #[test]
+    fn r18_a_hint_holds_its_key_and_lets_go_over_half_of_its_time() {
+        let (mut gates, now) = (gates(8), Instant::now());
+        gates.hint(1, now, ms(4000));
+        let waits: Vec<_> = (0..1000).map(|_| gates.hold(1, now).unwrap()).collect();
+        assert!(waits.iter().all(|wait| (ms(4000)..=ms(6000)).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < ms(4100)) && waits.iter().any(|wait| *wait > ms(5900)));
+        assert_eq!(gates.hold(2, now), None, "another key");
+        assert!(gates.hold(1, now + ms(3999)).is_some());
+        assert_eq!(gates.hold(1, now + ms(4000)), None, "the time is over");
+        assert_eq!(gates.len(), 0, "and the key is forgotten");
+    }
+
+    #[test]
+    fn r12_a_hint_is_capped_and_no_hint_is_no_hold() {
+        let (mut gates, now) = (gates(8), Instant::now());
+        gates.hint(1, now, Duration::MAX);
+        assert!(gates.hold(1, now).unwrap() <= ms(90_000));
+        gates.hint(2, now, Duration::ZERO);
+        assert_eq!(gates.hold(2, now), None);
+    }
+
+    #[test]
+    fn r18_a_shorter_hint_that_comes_late_opens_nothing() {
+        let (mut gates, now) = (gates(8), Instant::now());
+        gates.hint(1, now, ms(10_000));
+        gates.hint(1, now + ms(1000), ms(100));
+        assert!(gates.hold(1, now + ms(9999)).is_some());
+        gates.hint(1, now + ms(9999), ms(5000));
+        assert!(gates.hold(1, now + ms(14_998)).is_some(), "a longer one holds on");
+        gates.release(1);
+        assert_eq!(gates.hold(1, now + ms(9999)), None);
+    }
+
+    #[test]
+    fn the_gate_that_opens_first_makes_room() {
+        let (mut gates, now) = (gates(2), Instant::now());
+        gates.hint(1, now, ms(5000));
+        gates.hint(2, now, ms(1000));
+        gates.hint(3, now, ms(3000));
+        let held: Vec<_> = (1..=3).filter(|key| gates.hold(*key, now).is_some()).collect();
+        assert_eq!(held, [1, 3]);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Pass(u64),
+        Hint(u64, u64),
+        Look(u64),
+        Release(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..2000_u64).prop_map(Step::Pass),
+            (0..6_u64, 0..90_000_u64).prop_map(|(key, wait)| Step::Hint(key, wait)),
+            (0..6_u64).prop_map(Step::Look),
+            (0..6_u64).prop_map(Step::Release),
+        ]
+    }
+
+    proptest! {
+        /// With room for all keys, a key is held exactly until the latest moment any of its hints named.
+        #[test]
+        fn r18_it_does_what_a_plain_model_does(steps in proptest::collection::vec(step(), 1..80)) {
+            let mut gates = gates(6);
+            let mut now = Instant::now();
+            let mut opens: [Vec<Instant>; 6] = Default::default();
+            for step in steps {
+                match step {
+                    Step::Pass(millis) => now += ms(millis),
+                    Step::Hint(key, wait) => {
+                        gates.hint(key, now, ms(wait));
+                        opens[usize::try_from(key).unwrap()].push(now + ms(wait.min(60_000)));
+                    }
+                    Step::Look(key) => {
+                        let open = opens[usize::try_from(key).unwrap()].iter().max().filter(|open| **open > now);
+                        let wait = gates.hold(key, now);
+                        prop_assert_eq!(wait.is_some(), open.is_some());
+                        if let (Some(wait), Some(open)) = (wait, open) {
+                            prop_assert!(now + wait >= *open && now + wait <= *open + ms(30_000));
+                        }
+                    }
+                    Step::Release(key) => {
+                        gates.release(key);
+                        opens[usize::try_from(key).unwrap()].clear();
+                    }
+                }
+                prop_assert!(gates.len() <= 6);
+            }
+        }
+
+        #[test]
+        fn no_crowd_of_keys_is_larger_than_allowed(hints in proptest::collection::vec((any::<u64>(), 0..5000_u64), 1..200)) {
+            let (mut gates, now) = (gates(16), Instant::now());
+            for (key, wait) in hints {
+                gates.hint(key, now, ms(wait));
+                prop_assert!(gates.len() <= 16);
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What gRPC says about coming back.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use forebay_core::{Boxed, Outcome};
+use forebay_retry::{
+    GaveUp, RetryLayer, Why,
+    grpc::{Classifier, Code},
+};
+use forebay_testkit::Probe;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
+
+const OTLP: Classifier<Boxed> = Classifier::otlp();
+
+/// `Status { code: 8, details: [RetryInfo { retry_delay: 2.5 s }] }`, as `protoc` encodes it.
+const RETRY_IN_2500_MS: &str = "CAgaNgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIKCggIAhCAyrXuAQ";
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
+}
+
+fn head(pairs: &[(&'static str, &str)]) -> Outcome {
+    OTLP.head(StatusCode::OK, &headers(pairs))
+}
+
+const fn after(millis: u64) -> Outcome {
+    Outcome::Retryable { after: Some(Duration::from_millis(millis)) }
+}
+
+#[test]
+fn r05_the_table_is_that_of_the_opentelemetry_protocol() {
+    for code in Code::ALL {
+        let expected = match code {
+            Code::Ok => Outcome::Success,
+            Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unavailable
+            | Code::DataLoss => Outcome::RETRYABLE,
+            _ => Outcome::Terminal,
+        };
+        assert_eq!(OTLP.status(code.number().into(), &[]), expected, "{code}");
+        assert_eq!(head(&[("grpc-status", &code.number().to_string())]), expected, "{code}");
+    }
+    for nonsense in ["", "x", "-1", "99", "4294967310"] {
+        assert_eq!(head(&[("grpc-status", nonsense)]), Outcome::Terminal, "unknown: {nonsense:?}");
+    }
+}
+
+#[test]
+fn r12_resource_exhausted_is_retryable_only_with_a_hint() {
+    assert_eq!(head(&[("grpc-status", "8")]), Outcome::Terminal);
+    assert_eq!(head(&[("grpc-status", "8"), ("grpc-status-details-bin", RETRY_IN_2500_MS)]), after(2500));
+    assert_eq!(head(&[("grpc-status", "14"), ("grpc-status-details-bin", RETRY_IN_2500_MS)]), after(2500));
+    assert_eq!(head(&[("grpc-status", "3"), ("grpc-status-details-bin", RETRY_IN_2500_MS)]), Outcome::Terminal);
+    assert_eq!(head(&[("grpc-status", "8"), ("grpc-status-details-bin", "not base64!")]), Outcome::Terminal);
+    assert_eq!(head(&[("grpc-status", "14"), ("grpc-status-details-bin", "not base64!")]), Outcome::RETRYABLE);
+}
+
+#[test]
+fn r12_pushback_is_obeyed_and_a_negative_one_forbids() {
+    assert_eq!(head(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "1500")]), after(1500));
+    assert_eq!(head(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "0")]), after(0));
+    for never in ["-1", "", "soon", "99999999999999999999"] {
+        assert_eq!(head(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", never)]), Outcome::Terminal, "{never}");
+    }
+}
+
+#[test]
+fn a_proxy_answers_in_http() {
+    let of = |status: u16, pairs| OTLP.head(StatusCode::from_u16(status).unwrap(), &headers(pairs));
+    for status in 100..600 {
+        let expected = match status {
+            200 => Outcome::Success,
+            429 | 502 | 503 | 504 => Outcome::RETRYABLE,
+            _ => Outcome::Terminal,
+        };
+        assert_eq!(of(status, &[]), expected, "{status}");
+    }
+    assert_eq!(of(503, &[("retry-after", "7")]), after(7000));
+    assert_eq!(of(401, &[("retry-after", "7")]), Outcome::Terminal);
+}
+
+#[test]
+fn single_codes_can_be_moved() {
+    let classifier = Classifier::<Boxed>::otlp().retry_on(Code::Internal).terminal_on(Code::ResourceExhausted);
+    assert_eq!(classifier.status(13, &[]), Outcome::RETRYABLE);
+    let exhausted = headers(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", "5")]);
+    assert_eq!(classifier.head(StatusCode::OK, &exhausted), Outcome::Terminal);
+    assert!(format!("{classifier:?}").contains("Internal"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_one_line() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let probe = Probe::<Request<String>, Response<()>>::new(move |request| {
+        let previous =
+            request.headers().get("grpc-previous-rpc-attempts").map(|value| value.to_str().unwrap().to_owned());
+        log.lock().unwrap().push(previous);
+        async {
+            let response = Response::builder().header("grpc-status", "8");
+            Ok(response.header("grpc-status-details-bin", RETRY_IN_2500_MS).body(())?)
+        }
+    });
+    let begin = Instant::now();
+    let request = Request::post("https://collector.example/opentelemetry.proto.collector.logs.v1.LogsService/Export");
+    let response =
+        RetryLayer::grpc().max_retries(2).layer(probe).oneshot(request.body(String::new()).unwrap()).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(5), "two waits of 2.5 s at least");
+    assert_eq!(*seen.lock().unwrap(), [None, Some("1".to_owned()), Some("2".to_owned())]);
+    assert_eq!(GaveUp::of(response.extensions()).unwrap().why(), Why::Attempts);
+}

@@ -1,0 +1,120 @@
+//! A far side that answers by script, and remembers when it was asked what.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part")]
+
+use forebay_core::{BoxError, Outcome};
+use forebay_testkit::{Probe, Watch};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// What the far side does with one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Good,
+    /// A response that may be better next time.
+    Busy,
+    /// The same, with a hint in milliseconds.
+    BusyFor(u64),
+    /// An error that may pass.
+    Fail,
+    /// The same, with a hint in milliseconds.
+    FailFor(u64),
+    /// An error that will not pass.
+    Fatal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed(pub(crate) Answer);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scripted: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Log<Req>(Arc<Mutex<Vec<(Duration, Req)>>>, Instant);
+
+impl<Req: Clone> Log<Req> {
+    pub(crate) fn requests(&self) -> Vec<Req> {
+        self.0.lock().unwrap().iter().map(|(_, request)| request.clone()).collect()
+    }
+
+    /// When each attempt came, since the beginning.
+    pub(crate) fn times(&self) -> Vec<Duration> {
+        self.0.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+
+    /// How long after the one before each attempt came.
+    pub(crate) fn waits(&self) -> Vec<Duration> {
+        self.times().windows(2).map(|pair| pair[1].abs_diff(pair[0])).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// A strict inner service that answers by script; after its end all is good.
+pub(crate) fn scripted<Req>(script: impl IntoIterator<Item = Answer>) -> (Probe<Req, Answer>, Watch, Log<Req>)
+where
+    Req: Clone + Send + 'static,
+{
+    slow_scripted(Duration::ZERO, script)
+}
+
+/// The same, and each answer takes this long.
+pub(crate) fn slow_scripted<Req>(
+    takes: Duration,
+    script: impl IntoIterator<Item = Answer>,
+) -> (Probe<Req, Answer>, Watch, Log<Req>)
+where
+    Req: Clone + Send + 'static,
+{
+    let script = Arc::new(Mutex::new(script.into_iter().collect::<VecDeque<_>>()));
+    let log = Log(Arc::default(), Instant::now());
+    let seen = log.clone();
+    let probe = Probe::new(move |request: Req| {
+        seen.0.lock().unwrap().push((seen.1.elapsed(), request));
+        let answer = script.lock().unwrap().pop_front().unwrap_or(Answer::Good);
+        async move {
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+            match answer {
+                Answer::Good | Answer::Busy | Answer::BusyFor(_) => Ok(answer),
+                Answer::Fail | Answer::FailFor(_) | Answer::Fatal => Err(Failed(answer).into()),
+            }
+        }
+    });
+    let watch = probe.watch();
+    (probe, watch, log)
+}
+
+/// Reads the script's answers.
+pub(crate) fn classify(result: &Result<Answer, BoxError>) -> Outcome {
+    let answer = match result {
+        Ok(answer) => *answer,
+        Err(error) => forebay_core::cause_ref::<Failed>(&**error).map_or(Answer::Fail, |failed| failed.0),
+    };
+    match answer {
+        Answer::Good => Outcome::Success,
+        Answer::Busy | Answer::Fail => Outcome::RETRYABLE,
+        Answer::BusyFor(wait) | Answer::FailFor(wait) => {
+            Outcome::Retryable { after: Some(Duration::from_millis(wait)) }
+        }
+        Answer::Fatal => Outcome::Terminal,
+    }
+}
+
+pub(crate) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}

@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder_ext;
+
+pub use self::builder_ext::ServiceBuilderExt;
+pub use forebay_core as core;
+
+#[cfg(feature = "batch")]
+#[cfg_attr(docsrs, doc(cfg(feature = "batch")))]
+#[doc(inline)]
+pub use forebay_batch as batch;
+#[cfg(feature = "breaker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "breaker")))]
+#[doc(inline)]
+pub use forebay_breaker as breaker;
+#[cfg(feature = "export")]
+#[cfg_attr(docsrs, doc(cfg(feature = "export")))]
+#[doc(inline)]
+pub use forebay_export as export;
+#[cfg(feature = "otlp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
+#[doc(inline)]
+pub use forebay_otlp as otlp;
+#[cfg(feature = "queue")]
+#[cfg_attr(docsrs, doc(cfg(feature = "queue")))]
+#[doc(inline)]
+pub use forebay_queue as queue;
+#[cfg(feature = "registry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "registry")))]
+#[doc(inline)]
+pub use forebay_registry as registry;
+#[cfg(feature = "retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+#[doc(inline)]
+pub use forebay_retry as retry;
+
+/// The examples of the repository's own README.
+#[cfg(all(doctest, feature = "http", feature = "otlp"))]
+#[doc = include_str!("../../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -1,0 +1,4 @@
+//! Runnable stories of forebay; what several of them share, and what is worth a test, stands here.
+
+pub mod client;
+pub mod ship;

@@ -1,0 +1,250 @@
+use super::Format;
+use forebay::{
+    core::ConfigError,
+    export::{Compression, Endpoint},
+    otlp::{Environment, Protocol, Signal},
+};
+use forebay_testkit::receiver::Faults;
+use http::{HeaderName, HeaderValue};
+use lexopt::prelude::*;
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Ships the lines of log files to an OTLP/HTTP receiver, and says what became of each.
+
+Usage: ship [OPTIONS] [FILE|-]...
+
+Without FILE the recorded access log of the examples is shipped; - is standard input. Without an endpoint a receiver is
+started on this machine, which misbehaves as --faults says, and its books are held against the shipper's in the end.
+
+Options:
+  --endpoint URL          OTLP/HTTP logs endpoint; /v1/logs is added to a URL without a path
+  --protocol P            http/protobuf (default) | http/json
+  --compression C         none (default) | gzip
+  --faults SPEC           faults of the built-in receiver: none | default | \"503:10,429:5,reset:1,slow:2\" (percent)
+  --seed N                makes faults and jitter repeatable (default 0)
+  --give-up-after D       how old a line may grow before it is dropped as expired (default 30s)
+  --report text|json      text draws a progress bar on a terminal (default); json prints one line, the last one
+  --help                  this text
+
+Environment: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT, and the same with _PROTOCOL, _HEADERS,
+_COMPRESSION and _TIMEOUT, as the OpenTelemetry specification says. An option goes before a variable.
+
+Exit status: 0 when every line was delivered, 1 when lines were lost, 2 when the arguments are wrong or a file cannot
+be read. Ctrl-C stops reading, ships what was read, and reports.
+";
+
+/// What to ship, where to, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The files, in order; empty for the recorded log.
+    pub inputs: Vec<Input>,
+    /// Where to send to; `None` starts a receiver.
+    pub endpoint: Option<String>,
+    /// The encoding.
+    pub protocol: Protocol,
+    /// How bodies are compressed.
+    pub compression: Compression,
+    /// Headers of every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// How the built-in receiver misbehaves.
+    pub faults: Faults,
+    /// Makes faults and jitter repeatable.
+    pub seed: u64,
+    /// How old a line may grow.
+    pub give_up_after: Duration,
+    /// How the result is reported.
+    pub format: Format,
+}
+
+/// Something to read lines from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Standard,
+    /// A file.
+    File(PathBuf),
+}
+
+/// The arguments are wrong; one line, for the user.
+#[derive(Debug)]
+pub struct UsageError(String);
+
+/// Reads the arguments, without the name of the program. `None` if help is asked for.
+///
+/// # Errors
+///
+/// What is wrong with them, or with a variable of the environment.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Options>, UsageError> {
+    let environment = Environment::of(Signal::Logs, environment)?;
+    let mut options = Options {
+        inputs: Vec::new(),
+        endpoint: environment.endpoint,
+        protocol: environment.protocol.unwrap_or_default(),
+        compression: if environment.gzip == Some(true) { Compression::gzip() } else { Compression::None },
+        headers: environment.headers,
+        timeout: environment.timeout,
+        faults: Faults::lively(),
+        seed: 0,
+        give_up_after: Duration::from_secs(30),
+        format: Format::Text,
+    };
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("endpoint") => options.endpoint = Some(with_path(&text(&mut parser, "--endpoint")?)),
+            Long("protocol") => {
+                let value = text(&mut parser, "--protocol")?;
+                let wrong = |_| UsageError::of("--protocol", &value, "http/protobuf, http/json");
+                options.protocol = value.parse().map_err(wrong)?;
+            }
+            Long("compression") => options.compression = compression(&text(&mut parser, "--compression")?)?,
+            Long("faults") => {
+                let value = text(&mut parser, "--faults")?;
+                options.faults = Faults::parse(&value).map_err(|error| UsageError(format!("--faults: {error}")))?;
+            }
+            Long("seed") => {
+                let value = text(&mut parser, "--seed")?;
+                options.seed =
+                    value.parse().map_err(|_| UsageError::of("--seed", &value, "a number from 0 to 2^64 - 1"))?;
+            }
+            Long("give-up-after") => {
+                let value = text(&mut parser, "--give-up-after")?;
+                let wrong = || UsageError::of("--give-up-after", &value, "a duration above zero, such as 30s or 5min");
+                let age = humantime::parse_duration(&value).map_err(|_| wrong())?;
+                options.give_up_after = if age.is_zero() { return Err(wrong()) } else { age };
+            }
+            Long("report") => {
+                options.format = match text(&mut parser, "--report")?.as_str() {
+                    "text" => Format::Text,
+                    "json" => Format::Json,
+                    other => return Err(UsageError::of("--report", other, "text, json")),
+                }
+            }
+            Long("help") | Short('h') => return Ok(None),
+            Value(path) if path == "-" => options.inputs.push(Input::Standard),
+            Value(path) => options.inputs.push(Input::File(path.into())),
+            other => return Err(UsageError(format!("{}; see --help", other.unexpected()))),
+        }
+    }
+    if let Some(endpoint) = &options.endpoint {
+        endpoint.parse::<Endpoint>()?;
+    }
+    Ok(Some(options))
+}
+
+fn text(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageError> {
+    let missing = |_| UsageError(format!("{option} needs a value; see --help"));
+    let value = parser.value().map_err(missing)?;
+    value.into_string().map_err(|value| UsageError::of(option, &value.to_string_lossy(), "text in UTF-8"))
+}
+
+fn compression(value: &str) -> Result<Compression, UsageError> {
+    match value {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::gzip()),
+        _ => Err(UsageError::of("--compression", value, "none, gzip")),
+    }
+}
+
+/// A URL without a path is taken for the base of a receiver.
+fn with_path(url: &str) -> String {
+    match url.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme().is_some() && uri.query().is_none() && matches!(uri.path(), "" | "/") => {
+            format!("{}{}", url.trim_end_matches('/'), Signal::Logs.path())
+        }
+        _ => url.to_owned(),
+    }
+}
+
+// === impl UsageError ===
+
+impl UsageError {
+    fn of(option: &str, value: &str, allowed: &str) -> Self {
+        // One line, and no control characters, whatever was given.
+        Self(format!("{option} is {value:?}; allowed: {allowed}"))
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<ConfigError> for UsageError {
+    fn from(error: ConfigError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(format!("{error}; see --help"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(arguments: &[&str]) -> Result<Option<Options>, UsageError> {
+        parse(arguments.iter().map(OsString::from), |_| None)
+    }
+
+    #[test]
+    fn everything_wrong_is_one_clear_line() {
+        for (arguments, words) in [
+            (&["--endpoint", "localhost:4318"][..], "endpoint"),
+            (&["--endpoint", "http://u:secret@h/"], "user name"),
+            (&["--endpoint"], "--endpoint needs a value"),
+            (&["--protocol", "grpc\n"], "--protocol is \"grpc\\n\"; allowed: http/protobuf, http/json"),
+            (&["--compression", "lz4"], "allowed: none, gzip"),
+            (&["--faults", "503:200"], "--faults"),
+            (&["--seed", "-1"], "--seed"),
+            (&["--give-up-after", "0s"], "--give-up-after"),
+            (&["--give-up-after", "soon"], "--give-up-after"),
+            (&["--report", "xml"], "allowed: text, json"),
+            (&["--verbose"], "--verbose"),
+        ] {
+            let error = of(arguments).unwrap_err().to_string();
+            assert!(error.contains(words), "{arguments:?}: {error}");
+            assert!(!error.contains('\n') && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_go_before_the_environment() {
+        let variables = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://env:4318".to_owned()),
+            "OTEL_EXPORTER_OTLP_COMPRESSION" => Some("gzip".to_owned()),
+            _ => None,
+        };
+        let options = parse([], variables).unwrap().unwrap();
+        assert_eq!(options.endpoint.as_deref(), Some("http://env:4318/v1/logs"));
+        assert_eq!(options.compression, Compression::gzip());
+        let arguments = ["--endpoint", "http://arg:1", "--compression", "none", "-", "a.log"].map(OsString::from);
+        let options = parse(arguments, variables).unwrap().unwrap();
+        assert_eq!(options.endpoint.as_deref(), Some("http://arg:1/v1/logs"));
+        assert_eq!(options.compression, Compression::None);
+        assert_eq!(options.inputs, [Input::Standard, Input::File("a.log".into())]);
+        let wrong = parse([], |name| (name == "OTEL_EXPORTER_OTLP_TIMEOUT").then(|| "soon".to_owned()));
+        assert!(wrong.unwrap_err().to_string().contains("OTEL_EXPORTER_OTLP_TIMEOUT"));
+    }
+
+    #[test]
+    fn a_path_is_only_added_where_there_is_none() {
+        assert_eq!(with_path("http://h:1"), "http://h:1/v1/logs");
+        assert_eq!(with_path("http://h:1/"), "http://h:1/v1/logs");
+        assert_eq!(with_path("http://h:1/own/logs"), "http://h:1/own/logs");
+        assert!(of(&["--help"]).unwrap().is_none());
+    }
+}
