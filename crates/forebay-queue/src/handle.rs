@@ -141,6 +141,7 @@ impl<T> QueueHandle<T> {
     /// # Cancellation
     ///
     /// A dropped drain leaves the queue closed; what is in it goes on being worked off.
+    #[cfg(not(loom))]
     pub async fn drain(&self, deadline: Duration) -> DrainReport<T> {
         self.close();
         let mut unsent = Vec::new();

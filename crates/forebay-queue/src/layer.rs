@@ -77,6 +77,7 @@ impl<T, Se> QueueLayer<T, Se> {
     }
 }
 
+#[cfg(not(loom))]
 impl<T, S, Se> Layer<S> for QueueLayer<T, Se>
 where
     T: Send + 'static,

@@ -1,6 +1,7 @@
 use crate::{
     Limits, Offer, Overflow, Rejected,
     admission::{Admission, Charge},
+    clock,
     drained::Burst,
     intake::{Held, Intake},
     state::{Empty, Refused, State},
@@ -63,7 +64,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn now(&self) -> Option<Instant> {
-        self.has_age_limit.then(|| tokio::time::Instant::now().into_std())
+        if self.has_age_limit { clock::now() } else { None }
     }
 
     /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.
