@@ -69,6 +69,7 @@ pub trait Control<T>: Send + Sync {
 }
 
 /// How long a drain waits, after its deadline, for work in flight to be let go.
+#[cfg(not(loom))]
 const LET_GO: Duration = Duration::from_millis(20);
 
 // === impl QueueHandle ===

