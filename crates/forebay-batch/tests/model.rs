@@ -2,7 +2,13 @@
 //!
 //! After each step the ledger must say what the list says. `PROPTEST_CASES=5000` makes it a million steps.
 
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test code")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test code"
+)]
 
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Items, ResponseFuture};
 use forebay_core::{BoxError, DropReason, Fate, ItemFate, Priority, Settlement};
@@ -225,7 +231,7 @@ fn settlement(how: How, items: usize) -> Settlement {
 }
 
 fn said(index: usize) -> Fate {
-    if index % 2 == 0 { Fate::Delivered } else { Fate::Dropped(DropReason::Encode) }
+    if index.is_multiple_of(2) { Fate::Delivered } else { Fate::Dropped(DropReason::Encode) }
 }
 
 fn real(limits: Limits, batching: Batching, parks: bool) -> Real {
