@@ -7,10 +7,10 @@ use crate::{
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
-    parts::{Charge, Control, Epoch, Ticket, Wakes},
+    parts::{Charge, Control, Epoch, Ticket, Wakes, lock},
 };
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -39,8 +39,8 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
-        // No code of a user runs under the lock, so what it guards is whole.
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+        // No code of a user runs under the lock.
+        lock(&self.locked)
     }
 
     /// Takes an item in, or hands it back.
