@@ -24,6 +24,8 @@ pub enum Quantity {
     Nanos,
     /// Allocations per operation.
     Allocations,
+    /// Bytes per operation.
+    Bytes,
 }
 
 /// A [`Bound`], and what was found.
@@ -68,6 +70,12 @@ impl Bound {
         Self { what: Quantity::Allocations, at_most }
     }
 
+    /// At most so many bytes per operation.
+    #[must_use]
+    pub const fn bytes(at_most: f64) -> Self {
+        Self { what: Quantity::Bytes, at_most }
+    }
+
     /// Whether it is a ratio to another contender.
     #[must_use]
     pub const fn is_ratio(&self) -> bool {
@@ -93,6 +101,7 @@ impl Finding {
             Quantity::Of(name) => format!("of \"{name}\""),
             Quantity::Nanos => "ns".to_owned(),
             Quantity::Allocations => "allocations".to_owned(),
+            Quantity::Bytes => "bytes".to_owned(),
         };
         let verdict = match self.met() {
             Some(true) => "met",

@@ -67,6 +67,13 @@ impl<'a> Session<'a> {
         Self { rounds, only, done }
     }
 
+    /// Takes what `report` finds by its own means, if a table of this `title` is asked for.
+    pub fn take(&mut self, title: &str, report: impl FnOnce() -> Report) {
+        if self.only.is_none_or(|only| title.contains(only)) {
+            (self.done)(report());
+        }
+    }
+
     /// Runs `table`, if it is asked for.
     pub fn run(&mut self, table: Table<'_>) {
         if self.only.is_none_or(|only| table.title.contains(only)) {
@@ -178,6 +185,7 @@ impl<'a> Table<'a> {
                     Quantity::Nanos if self.quote == Quote::Min => Some(rows[index].min_ns),
                     Quantity::Nanos => Some(rows[index].median_ns),
                     Quantity::Allocations => Some(rows[index].allocations),
+                    Quantity::Bytes => Some(rows[index].bytes),
                 };
                 rows[index].findings.push(Finding { bound: *bound, found });
             }

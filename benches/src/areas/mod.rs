@@ -1,8 +1,14 @@
 //! What is compared, by area.
 
 mod batch;
+mod breaker;
+mod calls;
 mod inner;
+mod keyed;
 mod queue;
+mod registry;
+mod retry;
+mod rivals;
 
 use crate::runner::Session;
 
@@ -10,4 +16,11 @@ use crate::runner::Session;
 pub type Tables = fn(&mut Session<'_>);
 
 /// Every area, in the order of the stack.
-pub const AREAS: &[(&str, Tables)] = &[("queue", queue::tables), ("batch", batch::tables)];
+pub const AREAS: &[(&str, Tables)] = &[
+    ("queue", queue::tables),
+    ("batch", batch::tables),
+    ("breaker", breaker::tables),
+    ("keyed", keyed::tables),
+    ("retry", retry::tables),
+    ("registry", registry::tables),
+];
