@@ -129,7 +129,10 @@ pub(super) fn answered<E: Debug>(result: Result<u64, E>) -> u64 {
 
 /// No answer is a number.
 pub(super) fn rejected<E>(result: Result<u64, E>) -> bool {
-    assert!(result.is_err(), "the circuit is open");
+    match result {
+        Err(error) => drop(black_box(error)),
+        Ok(_) => panic!("the circuit is open"),
+    }
     true
 }
 

@@ -290,7 +290,7 @@ fn report(title: &str, weights: Vec<Weight>) -> Report {
                     Quantity::Bytes => Some(weight.bytes),
                     Quantity::OfBestRival => Some(weight.bytes / best_rival),
                     Quantity::OfFloor => Some(weight.bytes / floor),
-                    Quantity::Of(_) | Quantity::Nanos | Quantity::Allocations => None,
+                    Quantity::Of(_) | Quantity::Nanos | Quantity::Added | Quantity::Allocations => None,
                 },
             })
             .collect(),

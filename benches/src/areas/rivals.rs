@@ -40,7 +40,7 @@ pub(super) struct WrappedPerKey<L>(pub(super) L);
 /// [`Bare`] behind what a breaker of this kind cannot do without.
 #[derive(Clone)]
 pub(super) struct ByHand<B> {
-    own: Arc<Arc<Word>>,
+    own: Arc<Shared>,
     does: PhantomData<fn() -> B>,
 }
 
@@ -54,6 +54,9 @@ pub(super) struct Word {
     count: AtomicU64,
     epoch: Instant,
 }
+
+/// What all clones share; each may hold it by an `Arc` of its own.
+struct Shared(Arc<Word>);
 
 /// What [`ByHand`] does when a call has ended.
 pub(super) trait Bottom: 'static {
@@ -71,7 +74,7 @@ pin_project! {
     pub(super) struct ByHandFuture<F, B> {
         #[pin]
         inner: F,
-        word: Arc<Arc<Word>>,
+        word: Arc<Shared>,
         does: PhantomData<fn() -> B>,
     }
 }
@@ -164,7 +167,7 @@ where
 impl<B> ByHand<B> {
     pub(super) fn new() -> Self {
         let word = Word { state: AtomicU64::new(0), count: AtomicU64::new(0), epoch: Instant::now() };
-        Self { own: Arc::new(Arc::new(word)), does: PhantomData }
+        Self { own: Arc::new(Shared(Arc::new(word))), does: PhantomData }
     }
 }
 
@@ -180,7 +183,7 @@ impl<B: Bottom, R: Number> Service<R> for ByHand<B> {
 
     #[inline]
     fn call(&mut self, request: R) -> Self::Future {
-        assert_eq!(self.own.state.load(Acquire), 0, "it is closed");
+        assert_eq!(self.own.0.state.load(Acquire), 0, "it is closed");
         ByHandFuture { inner: Bare.call(request), word: Arc::clone(&self.own), does: PhantomData }
     }
 }
@@ -192,7 +195,7 @@ impl<F: Future<Output = io::Result<u64>>, B: Bottom> Future for ByHandFuture<F, 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = self.project();
         let answer = std::task::ready!(this.inner.poll(cx));
-        B::after(this.word, answer.is_err());
+        B::after(&this.word.0, answer.is_err());
         Poll::Ready(answer)
     }
 }
@@ -231,7 +234,7 @@ impl<B> OwnArc<B> {
 
 impl<B> Clone for OwnArc<B> {
     fn clone(&self) -> Self {
-        Self(ByHand { own: Arc::new(Arc::clone(&self.0.own)), does: PhantomData })
+        Self(ByHand { own: Arc::new(Shared(Arc::clone(&self.0.own.0))), does: PhantomData })
     }
 }
 
