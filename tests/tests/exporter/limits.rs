@@ -5,13 +5,20 @@ use bytes::Bytes;
 use forebay::{
     batch::Batching,
     core::{BoxError, DropReason},
-    export::{Compression, ExportErrorKind},
+    export::{AddressRefused, Compression, EndpointGuard, ExportErrorKind, ExportErrorStatus},
     otlp::Protocol,
 };
 use forebay_testkit::receiver::{Fault, Receiver};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, dns::GaiResolver},
+    },
+    rt::TokioExecutor,
+};
 use std::{
     pin::Pin,
     sync::{
@@ -93,6 +100,41 @@ async fn x05_a_redirect_is_not_followed() {
         }
     }
     assert_eq!(elsewhere.totals().connections, 0);
+}
+
+/// X06: a name that leads to this machine is not connected to, though it was allowed as it is written.
+#[tokio::test]
+async fn x06_a_guarded_client_does_not_connect_to_this_machine() {
+    let receiver = Receiver::builder().start().await.unwrap();
+    let url = format!("http://localhost:{}/v1/logs", receiver.address().port());
+    for (guard, delivered) in [(EndpointGuard::new(), 0), (EndpointGuard::new().allow_private(), 1)] {
+        let connector = HttpConnector::new_with_resolver(guard.resolver(GaiResolver::new()));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let exporter = over(&url, Protocol::HttpProtobuf, client).give_up_after(Duration::ZERO).build().unwrap();
+        exporter.emit(record("one"));
+        soon(exporter.flush()).await;
+        assert_eq!(exporter.totals().delivered, delivered);
+        if delivered == 0 {
+            let error = exporter.last_error().unwrap();
+            assert!(forebay::core::is_caused_by::<AddressRefused>(&error), "{}", error.report());
+            assert_eq!((error.status(), receiver.totals().connections), (ExportErrorStatus::Permanent, 0));
+        }
+    }
+}
+
+/// How a body is to be read is for the exporter to say.
+#[test]
+fn headers_that_are_not_the_caller_s_are_refused_when_it_is_built() {
+    for name in ["content-length", "Content-Type", "transfer-encoding", "te", "grpc-timeout", "connection"] {
+        let builder = over("https://far.example/", Protocol::HttpProtobuf, crate::support::http1()).header(name, "x");
+        assert_eq!(builder.build().map(drop).unwrap_err().knob(), "header", "{name}");
+    }
+    for (name, value) in [("x y", "a"), ("x", "a\nb: c"), ("", "a"), ("x\0", "a")] {
+        let builder = over("https://far.example/", Protocol::HttpProtobuf, crate::support::http1()).header(name, value);
+        assert_eq!(builder.build().map(drop).unwrap_err().knob(), "header", "{name:?}");
+    }
+    let agent = over("https://far.example/", Protocol::HttpProtobuf, crate::support::http1()).user_agent("a\nb");
+    assert_eq!(agent.build().map(drop).unwrap_err().knob(), "user_agent");
 }
 
 /// A body above the cap is never sent: the batch is split, and an item that alone is above it is dropped.
