@@ -3,7 +3,7 @@ use crate::{
     authorize::{Auth, Authorize},
     control::{Control, Settings},
     counters::{Counted, Counting, RetryCount},
-    credential::header_of,
+    credential::request_header_of,
     encoding::{Encoding, SettleExport, is_about_items},
     failures::{Failures, OnFailure},
     patience::Patience,
@@ -194,7 +194,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         V: TryInto<HeaderValue>,
     {
         self.headers = self.headers.and_then(|mut headers| {
-            let (name, value) = header_of("header", name, value)?;
+            let (name, value) = request_header_of(name, value)?;
             headers.insert(name, value);
             Ok(headers)
         });
