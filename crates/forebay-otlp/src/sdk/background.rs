@@ -49,6 +49,11 @@ impl<T: Send + Sync + 'static> Background<T> {
         &self.exporter
     }
 
+    /// Where to spawn what is to run on the thread.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Waits until all that was handed over before has a fate.
     pub(super) fn flush(&self) -> OTelSdkResult {
         if self.stage().running.is_none() {

@@ -1,7 +1,6 @@
 use super::{
     logs::SdkLog,
     origin::{Resourced, Scopes},
-    spans::SdkSpan,
 };
 use crate::{
     Builder,
@@ -13,7 +12,7 @@ use crate::{
     protocol::{Encoding, Protocol},
     section::Section,
     settle::{Notice, settle},
-    signal::{Kind, Logs, Signal, Traces},
+    signal::{Kind, Logs, Signal, Source},
     size::SizeHint,
     wire::{Buf, Message, Outer, Wire},
 };
@@ -21,7 +20,7 @@ use bytes::BytesMut;
 use forebay_core::{BoxError, Observe, Settlement};
 use forebay_export::{BodyTooLarge, Encode, Skipped};
 use http::{HeaderValue, response};
-use std::{mem, sync::Arc};
+use std::{marker::PhantomData, mem, sync::Arc};
 
 /// Puts log records that are encoded already behind one another.
 pub(super) struct LogsEncoder<O> {
@@ -30,11 +29,12 @@ pub(super) struct LogsEncoder<O> {
     scopes: Arc<Scopes>,
 }
 
-/// Encodes spans, for a resource that is known late.
-pub(super) struct TracesEncoder<O> {
+/// Encodes spans or metrics, for a resource that is known late.
+pub(super) struct LateEncoder<S, O> {
     answers: Answers<O>,
     resource: Resourced,
     size: SizeHint,
+    signal: PhantomData<fn() -> S>,
 }
 
 /// Reads what servers say.
@@ -151,26 +151,31 @@ fn write<W: Wire>(resource: Option<&Section>, parts: &[Part<'_>], buf: &mut Buf)
     (too_large || buf.len() > MAX_BODY).then_some(written)
 }
 
-// === impl TracesEncoder ===
+// === impl LateEncoder ===
 
-impl<O> TracesEncoder<O> {
+impl<S: Kind, O> LateEncoder<S, O> {
     pub(super) fn new(protocol: Protocol, resource: Resourced, observer: O) -> Self {
-        Self { answers: Answers { signal: Traces::SIGNAL, protocol, observer }, resource, size: SizeHint::default() }
+        let answers = Answers { signal: S::SIGNAL, protocol, observer };
+        Self { answers, resource, size: SizeHint::default(), signal: PhantomData }
     }
 }
 
-impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkSpan> for TracesEncoder<O> {
+impl<S, T, O> Encode<T> for LateEncoder<S, O>
+where
+    S: Source<T>,
+    O: Observe<Notice> + Send + Sync + 'static,
+{
     fn content_type(&self) -> HeaderValue {
         self.answers.protocol.content_type()
     }
 
-    fn encode(&self, items: &[SdkSpan], body: &mut BytesMut) -> Result<Skipped, BoxError> {
+    fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
         let resource = self.resource.get();
         let expected = self.size.expected(items.len()).min(MAX_BODY);
         let start = body.len();
         body.reserve(expected);
         let frame = Frame {
-            envelope: Traces::SIGNAL.envelope(),
+            envelope: S::SIGNAL.envelope(),
             resource: resource.as_ref(),
             scope: None,
             max_body: MAX_BODY,
@@ -178,11 +183,15 @@ impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkSpan> for TracesEncod
         };
         let mut buf = Buf::new(mem::take(body));
         let result = match self.answers.protocol.encoding() {
-            Encoding::Protobuf => batch::write::<Protobuf, Traces, SdkSpan>(frame, items, &mut buf),
-            Encoding::Json => batch::write::<Json, Traces, SdkSpan>(frame, items, &mut buf),
+            Encoding::Protobuf => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
+            Encoding::Json => batch::write::<Json, S, T>(frame, items, &mut buf),
         };
         *body = buf.into_inner();
         match result {
+            Ok(skipped) if skipped.len() >= items.len() && !items.is_empty() => {
+                body.truncate(start);
+                Err(NothingEncodable::new(skipped.len()).into())
+            }
             Ok(skipped) => {
                 self.size.record(items.len(), body.len() - start);
                 Ok(Skipped(skipped))

@@ -66,7 +66,7 @@ pub struct SdkLog {
 // === impl SdkLog ===
 
 impl SdkLog {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(scope: ScopeId, severity: Severity, whole: bool, fields: BytesMut) -> Self {
         Self { scope, severity, whole, fields }
     }
@@ -123,7 +123,7 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkLog, (), C, SizeOf, P>, O> {
         P: PriorityOf<SdkLog> + Send + Sync + 'static,
         O: Observe<Notice> + Send + Sync + 'static,
     {
-        let Self { exporter, protocol, flush_timeout, observer } = self;
+        let Self { exporter, protocol, flush_timeout, observer, temporality: _ } = self;
         let resource = Resourced::new(protocol.encoding());
         let scopes = Arc::new(Scopes::new(protocol.encoding()));
         let encoder = LogsEncoder::new(protocol, resource.clone(), Arc::clone(&scopes), observer);

@@ -2,10 +2,13 @@
 
 mod background;
 mod builder;
+mod convert;
 mod encode;
 #[cfg(feature = "opentelemetry-http")]
 mod http_client;
 mod logs;
+mod merge;
+mod metrics;
 mod origin;
 mod pen;
 mod spans;
@@ -18,5 +21,6 @@ pub use self::http_client::ForebayHttpClient;
 pub use self::{
     builder::ProcessorBuilder,
     logs::{ForebayLogProcessor, SdkLog},
+    metrics::{ForebayMetricExporter, SdkMetric},
     spans::{ForebaySpanProcessor, SdkSpan},
 };

@@ -56,14 +56,21 @@ impl Pen {
     }
 
     /// Writes `record` with the pen of this thread.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
         let with = |pen: &RefCell<Self>| pen.try_borrow_mut().ok().map(|mut pen| pen.put(scopes, record, scope));
         // While a thread ends its pen may be gone before the last record comes.
-        PEN.try_with(with).ok().flatten().unwrap_or_else(|| Self::new().put(scopes, record, scope))
+        PEN.try_with(with).ok().flatten().unwrap_or_else(|| Self::alone(scopes, record, scope))
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn alone(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
+        Self::new().put(scopes, record, scope)
+    }
+
+    // Inlined, so that the item is made where it is handed over, and not moved there.
+    #[inline(always)]
     fn put(&mut self, scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
         let severity = record.severity_number().map_or(Severity::Unspecified, severity);
         let id = self.scope(scopes, &ScopeOf { scope, target: record.target().map(|target| &**target) });

@@ -10,8 +10,20 @@ pub(super) struct Attribute<'a>(pub(super) &'a Value);
 // === impl Logged ===
 
 impl AsValue for Logged<'_> {
-    #[inline]
+    /// What nearly every value is goes straight into the loop over the attributes.
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
+        match self.0 {
+            AnyValue::Int(value) => w.int(*value),
+            AnyValue::String(value) => w.string(value.as_str()),
+            _ => self.rare(w),
+        }
+    }
+}
+
+impl Logged<'_> {
+    #[inline(never)]
+    fn rare<W: ValueWriter>(&self, w: W) -> W::Done {
         match self.0 {
             AnyValue::Int(value) => w.int(*value),
             AnyValue::Double(value) => w.double(*value),

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod logs;
+mod metrics;
 mod spans;
 mod support;
