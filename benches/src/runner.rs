@@ -34,12 +34,15 @@ pub struct Table<'a> {
 pub enum Clock {
     /// That of the processor, for work on one thread: a busy neighbour does not count.
     Processor,
-    /// That of the wall, for work that keeps so many cores busy. Rows that are far from it are marked.
+    /// That of the wall, for work of several threads. Rows that kept fewer cores busy are marked.
     Wall {
-        /// How many cores are busy when nobody disturbs the work.
+        /// How many cores are busy at least when nobody disturbs the work.
         cores: f64,
     },
 }
+
+/// How often a sample is taken until it keeps as many cores busy as it should.
+const TRIES: usize = 4;
 
 /// Which of the rounds a target is compared by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +61,18 @@ struct Contender<'a> {
     run: Box<dyn FnMut(Work) -> Sample + 'a>,
     ops: u64,
     samples: Vec<Sample>,
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// Whether a sample that kept so many `busy` tells what it should.
+    fn is_proper(self, busy: f64) -> bool {
+        match self {
+            Self::Processor => true,
+            Self::Wall { cores } => busy >= cores,
+        }
+    }
 }
 
 // === impl Session ===
@@ -117,7 +132,7 @@ impl<'a> Table<'a> {
         self
     }
 
-    /// The work is done by several threads, and keeps so many cores busy.
+    /// The work is done by several threads, and keeps at least so many cores busy.
     pub const fn cores(mut self, cores: f64) -> Self {
         self.clock = Clock::Wall { cores };
         self
@@ -167,7 +182,7 @@ impl<'a> Table<'a> {
         self.contenders.iter_mut().for_each(|contender| contender.warm_up(unit, most));
         for round in 0..rounds.max(1) {
             for place in 0..count {
-                self.contenders[(round + place) % count].sample();
+                self.contenders[(round + place) % count].sample(self.clock);
             }
         }
         let rows: Vec<_> = self.contenders.iter_mut().map(|contender| contender.row(self.clock)).collect();
@@ -179,9 +194,7 @@ impl<'a> Table<'a> {
         for (index, contender) in self.contenders.iter().enumerate() {
             rows[index].ratio_to_floor = contender.ratio_to(&self.contenders[0], self.clock);
             rows[index].ratio_to_best_rival = best_rival.map(|rival| self.quoted(index, rival));
-            if let Clock::Wall { cores } = self.clock {
-                rows[index].marked = (rows[index].cores - cores).abs() > 0.2 * cores;
-            }
+            rows[index].marked = !self.clock.is_proper(rows[index].cores);
             for bound in &contender.bounds {
                 let found = match bound.what {
                     Quantity::OfFloor => Some(self.quoted(index, 0)),
@@ -242,8 +255,12 @@ impl Contender<'_> {
         (self.run)(Work::timed(self.ops));
     }
 
-    fn sample(&mut self) {
-        self.samples.push((self.run)(Work::timed(self.ops)));
+    /// Takes one sample; several, where one shows that the scheduler had other plans for the cores.
+    fn sample(&mut self, clock: Clock) {
+        let (run, ops) = (&mut self.run, self.ops);
+        let mut samples = (0..TRIES).map(|_| run(Work::timed(ops)));
+        let proper = samples.by_ref().find(|sample| clock.is_proper(sample.cores()));
+        self.samples.push(proper.unwrap_or_else(|| run(Work::timed(ops))));
     }
 
     fn nanos(&self, clock: Clock) -> Vec<f64> {
@@ -251,8 +268,12 @@ impl Contender<'_> {
         self.samples.iter().map(|sample| time(sample).as_secs_f64() * 1e9 / self.ops as f64).collect()
     }
 
+    /// The fastest of the rounds that kept the cores busy, or of all if none did.
     fn min(&self, clock: Clock) -> f64 {
-        self.nanos(clock).into_iter().fold(f64::INFINITY, f64::min)
+        let all = self.nanos(clock).into_iter().zip(&self.samples);
+        let (proper, others): (Vec<_>, Vec<_>) = all.partition(|(_, sample)| clock.is_proper(sample.cores()));
+        let rounds = if proper.is_empty() { others } else { proper };
+        rounds.into_iter().map(|(nanos, _)| nanos).fold(f64::INFINITY, f64::min)
     }
 
     fn ratio_to(&self, other: &Self, clock: Clock) -> f64 {

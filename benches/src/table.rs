@@ -44,7 +44,7 @@ pub struct Row {
     pub bytes: f64,
     /// How many cores were busy, on average.
     pub cores: f64,
-    /// Whether that is far from how many it should have been: then its times prove nothing.
+    /// Whether that is fewer than it should have been: then its times prove nothing.
     pub marked: bool,
     /// What it should reach, and what was found.
     pub findings: Vec<Finding>,
@@ -157,7 +157,10 @@ impl fmt::Display for Report {
                 writeln!(f, "\nOne thread: ns of processor time, so that a busy machine does not count.")?
             }
             Clock::Wall { cores } if self.rows.iter().any(|row| row.marked) => {
-                writeln!(f, "\n`*`: far from the {cores} cores that the work should keep busy; proves nothing.")?;
+                writeln!(
+                    f,
+                    "\n`*`: fewer cores busy than the {cores} that the work keeps busy undisturbed; proves nothing."
+                )?;
             }
             Clock::Wall { .. } => {}
         }

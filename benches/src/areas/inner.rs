@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     task::{Context, Poll},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -50,6 +51,26 @@ pub(crate) fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Two workers, each on a core of its own: the kernel likes to keep threads that wake each other on one, and then no two
+/// of them ever meet.
 pub(crate) fn two_workers() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    let started = AtomicUsize::new(0);
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).on_thread_start(move || stay_on_core(started.fetch_add(1, Relaxed)));
+    builder.enable_all().build().unwrap()
 }
+
+/// Keeps this thread on the core of this number, counted round those that the process may use.
+#[cfg(target_os = "linux")]
+fn stay_on_core(number: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let allowed = sched_getaffinity(None).unwrap();
+    let cores: Vec<_> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    let mut one = CpuSet::new();
+    one.set(cores[number % cores.len()]);
+    sched_setaffinity(None, &one).unwrap();
+}
+
+/// Elsewhere the kernel decides.
+#[cfg(not(target_os = "linux"))]
+fn stay_on_core(_: usize) {}

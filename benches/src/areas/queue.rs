@@ -31,7 +31,7 @@ pub(super) fn tables(session: &mut Session<'_>) {
     session.run(bursts());
     let title = |runtime| format!("call through and await, ready inner, 1 task, {runtime} runtime");
     session.run(call_through(&current_thread(), title("current_thread")));
-    session.run(call_through(&two_workers(), title("2 workers")).cores(1.3));
+    session.run(call_through(&two_workers(), title("2 workers")).cores(0.95));
     session.run(refused());
     session.run(ledger());
 }

@@ -39,6 +39,12 @@ impl<T> Sorting<T> {
         Self { describe, sort }
     }
 
+    /// Whether all items have the same [label](Label::plain), which is so where nobody has said otherwise.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.sort.is_none() && self.describe.is_plain()
+    }
+
     /// Runs functions of the user; call it without a lock.
     #[inline]
     pub(crate) fn label(&self, item: &T) -> Label {
@@ -79,6 +85,12 @@ impl<T> fmt::Debug for Sorting<T> {
 // === impl Label ===
 
 impl Label {
+    /// Normal priority, its own size, one batch for all.
+    #[inline]
+    pub(crate) fn plain<T>() -> Self {
+        Self { candidate: Candidate::plain::<T>(), partition: Partition::default(), flush: false }
+    }
+
     /// In the lane of `priority`, whatever the item itself says.
     pub(crate) const fn priority(mut self, priority: Priority) -> Self {
         self.candidate.priority = priority;

@@ -1,4 +1,9 @@
-use crate::{BatchHandle, ResponseFuture, describe::Sorting, shared::Shared, state::Entry};
+use crate::{
+    BatchHandle, ResponseFuture,
+    describe::{Label, Sorting},
+    shared::Shared,
+    state::Entry,
+};
 use forebay_core::{BoxError, Priority};
 use forebay_queue::{Overflow, Rejected, parts::Ticket};
 use std::{
@@ -45,6 +50,15 @@ impl<T, A> Batch<T, A> {
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline]
     pub fn emit(&self, item: T) -> Result<(), Rejected<T>> {
+        if self.sorting.is_plain() {
+            // Nobody looks at the item, so that it needs no address before it has its place.
+            return self.shared.offer(item, Label::plain::<T>(), false).map(drop);
+        }
+        self.emit_sorted(item)
+    }
+
+    #[inline(never)]
+    fn emit_sorted(&self, item: T) -> Result<(), Rejected<T>> {
         let label = self.sorting.label(&item);
         self.shared.offer(item, label, false).map(drop)
     }
@@ -84,6 +98,22 @@ impl<T, A> Batch<T, A> {
         BatchHandle::new(&self.shared)
     }
 
+    #[inline(never)]
+    fn call_sorted(&self, item: T) -> ResponseFuture<T, A> {
+        let label = self.sorting.label(&item);
+        if self.overflow == Overflow::Wait {
+            return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
+                Ok(place) => ResponseFuture::accepted(place),
+                Err(entry) => ResponseFuture::waits(&self.shared, entry),
+            };
+        }
+        match self.shared.offer(item, label, true) {
+            Ok(place) => ResponseFuture::accepted(place),
+            Err(rejected) => ResponseFuture::rejected(rejected),
+        }
+    }
+
+    #[inline]
     fn leave_line(&mut self) {
         if let Readiness::Waits(ticket) = mem::replace(&mut self.readiness, Readiness::Unknown) {
             self.shared.stop_waiting(ticket, Priority::High);
@@ -116,22 +146,18 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
     /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
     ///
     /// CANCEL: the future only waits for the answer. What was accepted is sent without it.
+    #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
-        let label = self.sorting.label(&item);
-        if self.overflow == Overflow::Wait {
-            return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
+        if self.overflow != Overflow::Wait && self.sorting.is_plain() {
+            return match self.shared.offer(item, Label::plain::<T>(), true) {
                 Ok(place) => ResponseFuture::accepted(place),
-                Err(entry) => ResponseFuture::waits(&self.shared, entry),
+                Err(rejected) => ResponseFuture::rejected(rejected),
             };
         }
-        match self.shared.offer(item, label, true) {
-            Ok(place) => ResponseFuture::accepted(place),
-            Err(rejected) => ResponseFuture::rejected(rejected),
-        }
+        self.call_sorted(item)
     }
 }
-
 /// A clone shares the batcher, never the readiness.
 impl<T, A> Clone for Batch<T, A> {
     fn clone(&self) -> Self {

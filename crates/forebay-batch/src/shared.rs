@@ -1,16 +1,16 @@
 use crate::{
-    Batching,
+    Batching, Discarded,
     describe::Label,
     lot::Lot,
     state::{Entry, Next, Place, Refused, State},
 };
-use forebay_core::{BoxError, ConfigError, Fate, Priority, Seen, Totals};
+use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
-    parts::{Charge, Control, Epoch, Ticket, Wakes},
+    parts::{Charge, Control, Epoch, Ticket, Wakes, lock},
 };
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -39,8 +39,8 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
-        // No code of a user runs under the lock, so what it guards is whole.
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+        // No code of a user runs under the lock.
+        lock(&self.locked)
     }
 
     /// Takes an item in, or hands it back.
@@ -185,6 +185,18 @@ impl<T, A> Shared<T, A> {
         let wakes = if locked.handles == 0 { locked.state.close_intake() } else { Wakes::None };
         drop(locked);
         wakes.wake();
+    }
+
+    /// Drops everything for `reason`, and goes on.
+    pub(crate) fn discard(&self, reason: DropReason) {
+        // The items are dropped after the lock is gone, and after their callers were told.
+        let (lots, wakes) = self.lock().state.discard(reason);
+        wakes.wake();
+        for lot in lots {
+            if let Some(callers) = &lot.callers {
+                callers.answer(|_| Some(Err(BoxError::from(Discarded::new(reason, Seen::No)))));
+            }
+        }
     }
 
     /// Nothing is sent any more: the items that were queued, whose callers are told.

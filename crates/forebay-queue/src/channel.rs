@@ -84,6 +84,9 @@ pub struct Sending<'a, T> {
     priority: Priority,
 }
 
+/// A receiver while it waits in [`Receiver::recv`].
+struct Receiving<'a, T>(&'a mut Receiver<T>);
+
 // === impl Channel ===
 
 impl Channel {
@@ -215,9 +218,10 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future takes nothing off the queue.
+    /// Dropping the future takes nothing off the queue, and leaves its place in the line of the receivers.
     pub async fn recv(&mut self) -> Option<Received<T>> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        let receiving = Receiving(self);
+        poll_fn(|cx| receiving.0.poll_recv(cx)).await
     }
 
     /// As [`recv`](Self::recv), for a hand-written future.
@@ -248,6 +252,12 @@ impl<T> Receiver<T> {
         Received { item, slot: Slot { shared: Arc::clone(&self.shared), held: Some(held) } }
     }
 
+    fn stop_waiting(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.shared.stop_receiving(ticket);
+        }
+    }
+
     /// A handle that reads and changes the queue, and does not keep it open.
     #[must_use]
     pub fn handle(&self) -> QueueHandle<T>
@@ -259,6 +269,14 @@ impl<T> Receiver<T> {
 }
 
 /// A clone competes for the same items.
+/// CORRECTNESS: whoever stops receiving may have been woken for an item that it does not fetch now; the next in line has
+/// to hear of it, or it sleeps beside the item.
+impl<T> Drop for Receiving<'_, T> {
+    fn drop(&mut self) {
+        self.0.stop_waiting();
+    }
+}
+
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         self.shared.add_receiver();
@@ -268,9 +286,7 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.shared.stop_receiving(ticket);
-        }
+        self.stop_waiting();
         // What is left in the queue if this was the last receiver is counted as `Shutdown`.
         drop(self.shared.remove_receiver());
     }

@@ -44,12 +44,19 @@ impl<T> Describe<T> {
         Self(None)
     }
 
+    /// Whether every item is a [plain candidate](Candidate::plain).
+    #[inline]
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// What an intake sees of `item`. Runs functions of the user; call it without a lock.
     #[inline]
     #[must_use]
     pub fn candidate(&self, item: &T) -> Candidate {
         match &self.0 {
-            None => Candidate { bytes: size_of::<T>(), priority: Priority::Normal, key: None },
+            None => Candidate::plain::<T>(),
             Some(describe) => describe(item),
         }
     }

@@ -277,6 +277,17 @@ impl Intake {
     }
 }
 
+// === impl Candidate ===
+
+impl Candidate {
+    /// Of normal priority, weighing `size_of::<T>()` bytes, without a key.
+    #[inline]
+    #[must_use]
+    pub const fn plain<T>() -> Self {
+        Self { bytes: size_of::<T>(), priority: Priority::Normal, key: None }
+    }
+}
+
 // === impl Held ===
 
 impl Held {

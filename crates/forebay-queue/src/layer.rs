@@ -6,6 +6,7 @@ use crate::{
 };
 use forebay_core::{BoxError, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, SizeOf, Unkeyed, Weigh};
 use std::{fmt, marker::PhantomData, num::NonZeroUsize, sync::Arc, time::Duration};
+#[cfg(not(loom))]
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -77,6 +78,7 @@ impl<T, Se> QueueLayer<T, Se> {
     }
 }
 
+#[cfg(not(loom))]
 impl<T, S, Se> Layer<S> for QueueLayer<T, Se>
 where
     T: Send + 'static,

@@ -4,6 +4,7 @@
 mod admission;
 mod answers;
 mod channel;
+mod clock;
 mod describe;
 mod drained;
 pub mod future;
@@ -48,6 +49,7 @@ pub mod parts {
         handle::Control,
         intake::{Candidate, Held, Intake, NotNow, Phase},
         lanes::Turn,
+        sync::lock,
         wait::{Ticket, WaitLine},
         wakes::Wakes,
     };

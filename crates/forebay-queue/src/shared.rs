@@ -1,6 +1,7 @@
 use crate::{
     Limits, Offer, Overflow, Rejected,
     admission::{Admission, Charge},
+    clock,
     drained::Burst,
     intake::{Held, Intake},
     state::{Empty, Refused, State},
@@ -63,7 +64,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn now(&self) -> Option<Instant> {
-        self.has_age_limit.then(|| tokio::time::Instant::now().into_std())
+        if self.has_age_limit { clock::now() } else { None }
     }
 
     /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.
@@ -182,8 +183,15 @@ impl<T, A> Shared<T, A> {
                 locked.state.stop_waiting(ticket);
                 Poll::Ready(Some(next))
             }
-            None if locked.state.wait(ticket, waker) == Empty::ForNow => Poll::Pending,
-            None => Poll::Ready(None),
+            None => {
+                // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
+                if cfg!(forebay_planted_race) {
+                    drop(locked);
+                    locked = self.lock();
+                }
+                let empty = locked.state.wait(ticket, waker);
+                if empty == Empty::ForNow { Poll::Pending } else { Poll::Ready(None) }
+            }
         };
         drop(locked);
         wakes.wake();

@@ -91,8 +91,11 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        /// Steps in one poll, so that a queue that never empties does not keep other tasks waiting.
+        const STEPS: usize = 128;
+
         let mut this = self.project();
-        loop {
+        for _ in 0..STEPS {
             let result = if let Some(running) = this.running.as_mut().as_pin_mut() {
                 // ## Running => (Running | Idle)
                 isolate(|| running.poll(cx).map(|result| Ok(result.map_err(Into::into))))
@@ -136,6 +139,8 @@ where
                 return Poll::Ready(());
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -254,7 +254,7 @@ fn check(real: &mut Real, model: &Model) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn q14_random_steps_match_the_model(
+    fn q14_x01_random_steps_match_the_model(
         caps in caps(),
         drop_oldest in any::<bool>(),
         keyed in any::<bool>(),

@@ -113,6 +113,15 @@ impl ForebayMetricExporter {
         self.background.exporter().totals()
     }
 
+    fn send_kept(&self, limit: Duration) -> OTelSdkResult {
+        if self.kept_points() == 0 {
+            return Ok(());
+        }
+        let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
+        let ended = async move { send(exporter, &unsent, Vec::new()).await };
+        self.background.wait(limit, ended).map_or(Err(OTelSdkError::Timeout(limit)), Ended::told)
+    }
+
     /// How many points could not be sent so far, and will be part of the next export.
     #[must_use]
     pub fn kept_points(&self) -> usize {
@@ -175,19 +184,21 @@ impl PushMetricExporter for ForebayMetricExporter {
         }
     }
 
-    /// Nothing waits here but what could not be sent, and that waits for the next export.
+    /// Sends what is kept from earlier exports, if anything.
     fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
+        self.send_kept(self.background.flush_timeout())
     }
 
+    /// Tries once more to send what is kept, and says how much is left.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        match self.background.shutdown(timeout) {
+        let last = self.send_kept(timeout);
+        match (self.background.shutdown(timeout), self.kept_points()) {
             // Each export has told what it could not send.
-            Err(OTelSdkError::InternalFailure(_)) | Ok(()) if self.kept_points() == 0 => Ok(()),
-            Err(OTelSdkError::InternalFailure(_)) | Ok(()) => {
-                Err(OTelSdkError::InternalFailure(format!("{} points were never sent", self.kept_points())))
+            (Ok(()) | Err(OTelSdkError::InternalFailure(_)), 0) => last,
+            (Ok(()) | Err(OTelSdkError::InternalFailure(_)), kept) => {
+                Err(OTelSdkError::InternalFailure(format!("{kept} points were never sent")))
             }
-            error => error,
+            (ended, _) => ended,
         }
     }
 

@@ -4,7 +4,7 @@ use forebay_otlp::{
     Protocol,
     sdk::{ForebayMetricExporter, SdkMetric},
 };
-use forebay_retry::{Backoff, Budget};
+use forebay_retry::Backoff;
 use forebay_testkit::receiver::{
     Fault, Payload, Receiver,
     proto::{
@@ -84,9 +84,8 @@ fn reader<E: PushMetricExporter>(exporter: E) -> PeriodicReader<E> {
 
 /// Fails soon: after one retry of its own.
 fn impatient(receiver: &Receiver) -> ExporterBuilder<SdkMetric, (), crate::support::Http> {
-    let exporter = exporter(receiver, "/v1/metrics").retry(|retry| {
-        retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))).budget(Budget::unlimited())
-    });
+    let exporter = exporter(receiver, "/v1/metrics")
+        .retry(|retry| retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))).without_budget());
     exporter.breaker(|breaker| breaker.trip(forebay_breaker::Trip::consecutive(1_000)))
 }
 
@@ -230,7 +229,7 @@ async fn a_failed_delta_is_part_of_the_next_and_a_failed_gauge_is_kept() {
     orders.add(10, &[KeyValue::new("kind", "a")]);
     orders.add(100, &[KeyValue::new("kind", "b")]);
     provider.force_flush().unwrap_err();
-    // Nothing is recorded, and still there is something to be sent.
+    orders.add(0, &[KeyValue::new("kind", "b")]);
     provider.force_flush().unwrap_err();
     orders.add(1_000, &[KeyValue::new("kind", "a")]);
     provider.force_flush().unwrap();
@@ -252,6 +251,19 @@ async fn a_failed_delta_is_part_of_the_next_and_a_failed_gauge_is_kept() {
     assert_eq!(last.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [5]);
     assert!(last[0].0.start_time_unix_nano >= points[1].0.time_unix_nano);
     provider.shutdown().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_kept_is_sent_by_a_shutdown_at_the_latest() {
+    let receiver = receiver(refused(2)).await;
+    let ours = ForebayMetricExporter::builder(impatient(&receiver)).temporality(Temporality::Delta).build().unwrap();
+    let provider = SdkMeterProvider::builder().with_reader(reader(ours)).build();
+    provider.meter("shop").u64_counter("orders").build().add(9, &[]);
+    provider.force_flush().unwrap_err();
+    assert!(metrics(&receiver).is_empty());
+    // Nothing was recorded since, so the SDK exports nothing.
+    provider.shutdown().unwrap();
+    assert_eq!(numbers(&metrics(&receiver)[0])[0].1, 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
