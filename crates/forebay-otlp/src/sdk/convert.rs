@@ -119,13 +119,12 @@ fn exemplars<'a, T: Copy + 'a>(
     exemplars: impl Iterator<Item = &'a data::Exemplar<T>>,
     numbers: Numbers<T>,
 ) -> Vec<Exemplar> {
-    let of = |exemplar: &data::Exemplar<T>| {
-        let mut own = Exemplar::default();
-        own.filtered_attributes = attributes(exemplar.filtered_attributes());
-        own.time_unix_nano = unix_nanos(exemplar.time());
-        own.value = Some((numbers.number)(exemplar.value));
-        (own.span_id, own.trace_id) = (*exemplar.span_id(), *exemplar.trace_id());
-        own
+    let of = |exemplar: &data::Exemplar<T>| Exemplar {
+        filtered_attributes: attributes(exemplar.filtered_attributes()),
+        time_unix_nano: unix_nanos(exemplar.time()),
+        value: Some((numbers.number)(exemplar.value)),
+        span_id: *exemplar.span_id(),
+        trace_id: *exemplar.trace_id(),
     };
     exemplars.map(of).collect()
 }

@@ -108,6 +108,9 @@ fn add(older: Option<MetricData>, newer: Option<MetricData>) -> Option<MetricDat
     })
 }
 
+/// Two points that cannot be made one, boxed because they are the exception.
+type Apart<P> = Box<(P, P)>;
+
 /// A point of a series.
 trait Point {
     fn attributes(&self) -> &[KeyValue];
@@ -125,7 +128,7 @@ macro_rules! points {
 points!(NumberPoint HistogramPoint ExponentialHistogramPoint);
 
 /// Puts the points of the same series together by `both`; what it gives back as an error stays apart, the older first.
-fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<P, (P, P)>) -> Vec<P> {
+fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<P, Apart<P>>) -> Vec<P> {
     // Attributes have doubles in them and cannot be hashed; their text can.
     let name = |point: &P| format!("{:?}", point.attributes());
     let mut by_name: HashMap<String, Vec<P>> = HashMap::new();
@@ -145,7 +148,7 @@ fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<
                 points.append(&mut before);
                 match both(old, new) {
                     Ok(one) => points.push(one),
-                    Err((old, new)) => points.extend([old, new]),
+                    Err(apart) => points.extend(<[P; 2]>::from(*apart)),
                 }
             }
         }
@@ -156,29 +159,26 @@ fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<
 }
 
 /// A cumulative point stands for those before it, unless the counting was begun anew.
-fn newest<P>(old: P, new: P, start: impl Fn(&P) -> u64) -> Result<P, (P, P)> {
-    if start(&old) == start(&new) { Ok(new) } else { Err((old, new)) }
+fn newest<P>(old: P, new: P, start: impl Fn(&P) -> u64) -> Result<P, Apart<P>> {
+    if start(&old) == start(&new) { Ok(new) } else { Err(Box::new((old, new))) }
 }
 
-fn add_numbers(old: NumberPoint, mut new: NumberPoint) -> Result<NumberPoint, (NumberPoint, NumberPoint)> {
+fn add_numbers(old: NumberPoint, mut new: NumberPoint) -> Result<NumberPoint, Apart<NumberPoint>> {
     let sum = match (old.value, new.value) {
         (Some(Number::Int(one)), Some(Number::Int(two))) => one.checked_add(two).map(Number::Int),
         (Some(Number::Double(one)), Some(Number::Double(two))) => Some(Number::Double(one + two)),
         _ => None,
     };
-    let Some(sum) = sum else { return Err((old, new)) };
+    let Some(sum) = sum else { return Err(Box::new((old, new))) };
     new.value = Some(sum);
     new.start_time_unix_nano = old.start_time_unix_nano.min(new.start_time_unix_nano);
     new.exemplars.splice(0..0, old.exemplars);
     Ok(new)
 }
 
-fn add_histograms(
-    old: HistogramPoint,
-    mut new: HistogramPoint,
-) -> Result<HistogramPoint, (HistogramPoint, HistogramPoint)> {
+fn add_histograms(old: HistogramPoint, mut new: HistogramPoint) -> Result<HistogramPoint, Apart<HistogramPoint>> {
     if old.explicit_bounds != new.explicit_bounds || old.bucket_counts.len() != new.bucket_counts.len() {
-        return Err((old, new));
+        return Err(Box::new((old, new)));
     }
     new.bucket_counts.iter_mut().zip(&old.bucket_counts).for_each(|(new, old)| *new += old);
     new.count += old.count;
@@ -193,9 +193,9 @@ fn add_histograms(
 fn add_exponential(
     old: ExponentialHistogramPoint,
     mut new: ExponentialHistogramPoint,
-) -> Result<ExponentialHistogramPoint, (ExponentialHistogramPoint, ExponentialHistogramPoint)> {
+) -> Result<ExponentialHistogramPoint, Apart<ExponentialHistogramPoint>> {
     if old.zero_threshold.to_bits() != new.zero_threshold.to_bits() {
-        return Err((old, new));
+        return Err(Box::new((old, new)));
     }
     let scale = old.scale.min(new.scale);
     let both = |one: Option<Buckets>, two: Option<Buckets>| {

@@ -67,6 +67,22 @@ pub(super) fn attributes<'a, W: AttributesWriter>(pairs: impl IntoIterator<Item 
     pairs.into_iter().for_each(|pair| w.attribute(pair.key.as_str(), Attribute(&pair.value)));
 }
 
+/// About how many bytes a value of a log record holds on the heap.
+pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
+    match value {
+        AnyValue::String(text) => text.as_str().len(),
+        AnyValue::Bytes(bytes) => bytes.len(),
+        AnyValue::ListAny(values) => values.iter().map(|value| size_of::<AnyValue>() + heap_of_logged(value)).sum(),
+        AnyValue::Map(pairs) => {
+            let of = |(key, value): (&opentelemetry::Key, &AnyValue)| {
+                size_of::<(opentelemetry::Key, AnyValue)>() + key.as_str().len() + heap_of_logged(value)
+            };
+            pairs.iter().map(of).sum()
+        }
+        _ => 0,
+    }
+}
+
 /// About how many bytes the attributes hold on the heap.
 pub(super) fn heap_of(pairs: &[KeyValue]) -> usize {
     let of_value = |value: &Value| match value {
