@@ -43,6 +43,10 @@ deny:
 loom:
     .ci/loom
 
+# Each fuzz target for some seconds, from the corpus that the tests replay.
+fuzz seconds="10":
+    .ci/fuzz {{seconds}}
+
 # A million steps of the model tests.
 models:
     .ci/models

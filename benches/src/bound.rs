@@ -22,10 +22,14 @@ pub enum Quantity {
     Of(&'static str),
     /// Nanoseconds per operation.
     Nanos,
+    /// Nanoseconds per operation on top of those of the first row.
+    Added,
     /// Allocations per operation.
     Allocations,
     /// The column of this name.
     Extra(&'static str),
+    /// Bytes per operation.
+    Bytes,
 }
 
 /// A [`Bound`], and what was found.
@@ -64,6 +68,12 @@ impl Bound {
         Self { what: Quantity::Nanos, at_most }
     }
 
+    /// At most so many nanoseconds per operation more than the first row.
+    #[must_use]
+    pub const fn added(at_most: f64) -> Self {
+        Self { what: Quantity::Added, at_most }
+    }
+
     /// At most so many allocations per operation.
     #[must_use]
     pub const fn allocations(at_most: f64) -> Self {
@@ -74,6 +84,12 @@ impl Bound {
     #[must_use]
     pub const fn extra(name: &'static str, at_most: f64) -> Self {
         Self { what: Quantity::Extra(name), at_most }
+    }
+
+    /// At most so many bytes per operation.
+    #[must_use]
+    pub const fn bytes(at_most: f64) -> Self {
+        Self { what: Quantity::Bytes, at_most }
     }
 
     /// Whether it is a ratio to another contender.
@@ -100,8 +116,10 @@ impl Finding {
             Quantity::OfBestRival => "of the best rival".to_owned(),
             Quantity::Of(name) => format!("of \"{name}\""),
             Quantity::Nanos => "ns".to_owned(),
+            Quantity::Added => "ns on top of the floor".to_owned(),
             Quantity::Allocations => "allocations".to_owned(),
             Quantity::Extra(name) => name.to_owned(),
+            Quantity::Bytes => "bytes".to_owned(),
         };
         let verdict = match self.met() {
             Some(true) => "met",

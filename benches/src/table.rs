@@ -92,6 +92,9 @@ impl Row {
             Quantity::Of(name) => of(name),
             Quantity::Nanos => Some(self.median_ns),
             Quantity::Allocations => Some(self.allocations),
+            Quantity::Bytes => Some(self.bytes),
+            // Known to whoever has the floor's row.
+            Quantity::Added => None,
             Quantity::Extra(name) => self.extras.iter().find(|extra| extra.name == name).map(|extra| extra.value),
         };
         Finding { bound, found }

@@ -1,10 +1,16 @@
 //! What is compared, by area.
 
 mod batch;
+mod breaker;
+mod calls;
 mod e2e;
 mod inner;
+mod keyed;
 mod otel;
 mod queue;
+mod registry;
+mod retry;
+mod rivals;
 
 use crate::runner::Session;
 
@@ -12,5 +18,13 @@ use crate::runner::Session;
 pub type Tables = fn(&mut Session<'_>);
 
 /// Every area, in the order of the stack.
-pub const AREAS: &[(&str, Tables)] =
-    &[("queue", queue::tables), ("batch", batch::tables), ("otel", otel::tables), ("e2e", e2e::tables)];
+pub const AREAS: &[(&str, Tables)] = &[
+    ("queue", queue::tables),
+    ("batch", batch::tables),
+    ("breaker", breaker::tables),
+    ("keyed", keyed::tables),
+    ("retry", retry::tables),
+    ("registry", registry::tables),
+    ("otel", otel::tables),
+    ("e2e", e2e::tables),
+];

@@ -15,7 +15,7 @@ use crate::{
     window::{Counters, Layout, Line},
     word::{Peek, Word},
 };
-use forebay_core::{BoxError, Observe};
+use forebay_core::Observe;
 use std::{
     borrow::Borrow,
     cell::Cell,
@@ -117,15 +117,16 @@ impl<K> Core<K> {
         Moment { clock: self.clock, draws: &self.busy.draws, now: Cell::new(None) }
     }
 
-    /// Whether a call on the single slot would be refused now, whatever else happens until it comes.
+    /// Whether the word of the single slot alone lets a call through.
     #[inline(always)]
-    pub(crate) fn refuses(&self) -> Option<Refusal> {
-        let word = self.single.slot.word();
-        if word.is_plainly_closed() { None } else { self.refuses_by(word) }
+    pub(crate) fn waves_through(&self) -> bool {
+        self.single.slot.word().is_plainly_closed()
     }
 
+    /// Whether a call on the single slot would be refused now, whatever else happens until it comes.
     #[cold]
-    fn refuses_by(&self, word: Word) -> Option<Refusal> {
+    pub(crate) fn refuses(&self) -> Option<Refusal> {
+        let word = self.single.slot.word();
         match word.peek(|| self.clock.now(), &self.policy) {
             Peek::Refuse(wait) if word.mode() != Mode::ObserveOnly => {
                 Some(Refusal::new(word.mode().shows(word.state()), word.mode(), wait))
@@ -143,11 +144,11 @@ impl<K> Core<K> {
 
     /// Decides on a call of a breaker without keys.
     #[cold]
-    pub(crate) fn admit(&self) -> Result<Admitted, BoxError> {
+    pub(crate) fn admit(&self) -> Result<Admitted, Box<CircuitOpen>> {
         self.admit_at_single(|| self.name.clone())
     }
 
-    fn admit_at_single(&self, label: impl FnOnce() -> KeyLabel) -> Result<Admitted, BoxError> {
+    fn admit_at_single(&self, label: impl FnOnce() -> KeyLabel) -> Result<Admitted, Box<CircuitOpen>> {
         let moment = self.moment();
         let Lone { slot, lines } = &self.single;
         match slot.admit(0, &self.around(lines, &moment)) {
@@ -176,7 +177,7 @@ impl<K> Core<K> {
         admission: Admission,
         label: impl FnOnce() -> KeyLabel,
         moment: &Moment<'_>,
-    ) -> Result<Admitted, BoxError> {
+    ) -> Result<Admitted, Box<CircuitOpen>> {
         self.tell(index, admission.told);
         let started = if self.policy.stopwatch { moment.now() } else { 0 };
         match admission.verdict {
@@ -194,7 +195,7 @@ impl<K> Core<K> {
 
     /// The error of a call that is refused.
     #[cold]
-    pub(crate) fn reject(&self, refusal: Refusal, label: impl FnOnce() -> KeyLabel) -> BoxError {
+    pub(crate) fn reject(&self, refusal: Refusal, label: impl FnOnce() -> KeyLabel) -> Box<CircuitOpen> {
         if self.observer.is_none() {
             // In its place, not moved there: it is seven times the width of a register.
             let room = Box::<CircuitOpen>::new_uninit();
@@ -219,6 +220,19 @@ impl<K> Core<K> {
     /// Takes in the success of a call: in most cases there is nothing to do, or only something to record.
     #[inline(always)]
     pub(crate) fn settle_success(&self, admitted: &Admitted) {
+        if admitted.place == u64::from(SINGLE) {
+            let word = self.single.slot.word();
+            if word == admitted.word && word.is_pristine() {
+                return;
+            }
+        }
+        self.settle_success_of(admitted);
+    }
+
+    /// The same, where there may be something to do. Not written into every caller, and not cold either: each call of a
+    /// breaker with keys comes this way.
+    #[inline(never)]
+    fn settle_success_of(&self, admitted: &Admitted) {
         let Some((slot, lines)) = self.slot(admitted.index()) else { return };
         let word = slot.word();
         if word == admitted.word && admitted.probe() == 0 {
@@ -233,7 +247,6 @@ impl<K> Core<K> {
     }
 
     /// The success of an ordinary call that concerns no one but windows over a time, unless it was slow.
-    #[inline(never)]
     fn record_success(&self, admitted: &Admitted, lines: &[Line]) {
         let (now, generation) = (self.clock.now(), admitted.word.generation());
         if self.policy.stopwatch {
@@ -352,7 +365,7 @@ impl<K: Hash + Eq> Core<K> {
         mut place: Option<Place>,
         key: &Q,
         label: fn(&Q) -> KeyLabel,
-    ) -> Result<Admitted, BoxError>
+    ) -> Result<Admitted, Box<CircuitOpen>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,

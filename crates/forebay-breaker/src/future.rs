@@ -1,6 +1,7 @@
 //! The future returned by [`Breaker`](crate::Breaker).
 
 use crate::{
+    CircuitOpen,
     clock::micros,
     core::{Admitted, Core},
     state::Mark,
@@ -33,7 +34,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F, K, C> {
         Running { #[pin] future: F, call: Call<K, C> },
-        Refused { error: Option<BoxError> },
+        Refused { error: Option<Box<CircuitOpen>> },
     }
 }
 
@@ -69,7 +70,7 @@ impl<F, K, C> ResponseFuture<F, K, C> {
         Self { state: State::Running { future, call: Call { local, admitted, stage: Stage::Fresh } } }
     }
 
-    pub(crate) fn refused(error: BoxError) -> Self {
+    pub(crate) fn refused(error: Box<CircuitOpen>) -> Self {
         Self { state: State::Refused { error: Some(error) } }
     }
 }
@@ -92,7 +93,7 @@ where
                     return Poll::Pending;
                 };
                 call.settle(&result);
-                Poll::Ready(result.map_err(Into::into))
+                Poll::Ready(result.map_err(boxed))
             }
             StateProj::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error)),
@@ -112,6 +113,13 @@ impl<F: fmt::Debug, K, C> fmt::Debug for ResponseFuture<F, K, C> {
             State::Refused { error } => f.debug_struct("Refused").field("error", error).finish(),
         }
     }
+}
+
+/// Out of the way of what succeeds: what makes a box is a good deal of code, and it is written into every caller.
+#[cold]
+#[inline(never)]
+pub(crate) fn boxed(error: impl Into<BoxError>) -> BoxError {
+    error.into()
 }
 
 // === impl Call ===
@@ -136,6 +144,7 @@ impl<K, C> Call<K, C> {
 
     /// Settles a call that was dropped before its end.
     #[cold]
+    #[inline(never)]
     fn abandon(&mut self) {
         let core = &self.local.core;
         // CANCEL: the permit of a probe goes back here, whatever the call counts as.

@@ -1,7 +1,7 @@
 use crate::{
     BreakerHandle,
     core::{Core, Refusal},
-    future::{Local, ResponseFuture},
+    future::{Local, ResponseFuture, boxed},
     key::KeySource,
 };
 use forebay_core::{BoxError, Classify};
@@ -75,16 +75,22 @@ where
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if !F::KEYED {
-            if let Some(refusal) = self.core.refuses() {
-                self.refused = Some(refusal);
-                return Poll::Ready(Ok(()));
-            }
-            if self.refused.is_some() {
-                return self.poll_ready_after_refusal(cx);
-            }
+        if !F::KEYED && !self.core.waves_through() && self.refuses_now() {
+            return Poll::Ready(Ok(()));
         }
-        self.inner.poll_ready(cx).map_err(Into::into)
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {
+                if !F::KEYED {
+                    self.refused = None;
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(boxed(error))),
+            // CORRECTNESS: readiness, once given, is not taken back. If the inner service is not ready, the call that
+            // was promised an answer still gets one: the rejection.
+            Poll::Pending if !F::KEYED && self.refused.is_some() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     #[inline(always)]
@@ -114,21 +120,14 @@ where
 }
 
 impl<S, K, F, C> Breaker<S, K, F, C> {
-    /// Readiness was promised without asking the inner service, and the circuit would let a call through by now.
+    /// Whether a call would be refused now. Then it is: the inner service is not asked whether it is ready.
     #[cold]
-    fn poll_ready_after_refusal<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>
-    where
-        S: Service<Req>,
-        S::Error: Into<BoxError>,
-    {
-        // CORRECTNESS: readiness, once given, is not taken back. If the inner service is not ready, the call that was
-        // promised an answer still gets one: the rejection.
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(Ok(())) => self.refused = None,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-            Poll::Pending => {}
-        }
-        Poll::Ready(Ok(()))
+    #[inline(never)]
+    fn refuses_now(&mut self) -> bool {
+        let refusal = self.core.refuses();
+        // An earlier promise stays, for it may still be needed.
+        self.refused = refusal.or(self.refused);
+        refusal.is_some()
     }
 }
 

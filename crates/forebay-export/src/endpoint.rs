@@ -60,6 +60,10 @@ impl std::str::FromStr for Endpoint {
     ///
     /// When it is no absolute `http` or `https` URL, has no host, or has a user name or password.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
+        // A URL has nothing else (RFC 3986), though a parser may let it pass; shown in a log, it would be obeyed there.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Self::refuse(text, "a URL of visible ASCII, with all else percent-encoded"));
+        }
         let uri: Uri = text
             .parse()
             .map_err(|invalid| Self::refuse(text, &format!("an http or https URL; this is none ({invalid})")))?;
@@ -121,9 +125,19 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_refused_with_the_reason() {
-        for text in
-            ["", "/v1/logs", "collector:4318", "ftp://a/", "http://", "http:///x", "http://a:0/", "http://a:99999/"]
-        {
+        for text in [
+            "http://a/\u{9e}",
+            "http://a/ b",
+            "http://a/\n",
+            "",
+            "/v1/logs",
+            "collector:4318",
+            "ftp://a/",
+            "http://",
+            "http:///x",
+            "http://a:0/",
+            "http://a:99999/",
+        ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.knob(), "endpoint", "{text:?}");
         }

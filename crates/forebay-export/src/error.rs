@@ -80,7 +80,7 @@ impl ExportError {
         let grpc = cause_ref::<GrpcError>(&*cause);
         let server_text = match (grpc, cause_ref::<Refusal>(&*cause)) {
             (Some(grpc), _) => grpc.message().clone(),
-            (None, Some(refusal)) => encoder.explain(refusal.content_type.as_ref(), &refusal.body),
+            (None, Some(refusal)) => refusal.redact(&encoder.explain(refusal.content_type.as_ref(), &refusal.body)),
             (None, None) => ServerText::default(),
         };
         Self {

@@ -23,6 +23,7 @@ mod receive;
 mod refusal;
 mod report;
 mod runtime;
+mod secrets;
 mod server_text;
 mod transport;
 

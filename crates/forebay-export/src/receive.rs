@@ -6,6 +6,7 @@ use crate::{
     framing::GRPC_PREFIX,
     read::{Read, Refused},
     refusal::{Refusal, code_of},
+    secrets::Secrets,
 };
 use bytes::{Buf, Bytes};
 use forebay_core::{BoxError, Outcome, http::Classifier};
@@ -45,8 +46,8 @@ pin_project! {
     /// The future of [`Receive`].
     #[project = ReceivingProj]
     pub(crate) enum Receiving<F, B> {
-        Waiting { #[pin] response: F, judge: Judge },
-        Reading { #[pin] body: B, head: Option<Parts>, read: Read, judge: Judge },
+        Waiting { #[pin] response: F, judge: Judge, secrets: Secrets },
+        Reading { #[pin] body: B, head: Option<Parts>, read: Read, judge: Judge, secrets: Secrets },
     }
 }
 
@@ -74,7 +75,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        Receiving::Waiting { response: self.client.call(request), judge: self.judge }
+        let secrets = Secrets::of(request.headers());
+        Receiving::Waiting { response: self.client.call(request), judge: self.judge, secrets }
     }
 }
 
@@ -93,20 +95,21 @@ where
         loop {
             let next = match self.as_mut().project() {
                 // ## Waiting => (Waiting | Reading | failed)
-                ReceivingProj::Waiting { response, judge } => match ready!(response.poll(cx)) {
+                ReceivingProj::Waiting { response, judge, secrets } => match ready!(response.poll(cx)) {
                     Err(error) => return Poll::Ready(Err(TransportError::new(error.into(), &judge.http).into())),
                     Ok(response) => {
                         let (head, body) = response.into_parts();
-                        let read = Read::new(judge.cap, judge.refused(&head));
-                        Self::Reading { body, head: Some(head), read, judge: *judge }
+                        let secrets = std::mem::take(secrets);
+                        let read = Read::new(judge.cap, judge.refused(&head, &secrets));
+                        Self::Reading { body, head: Some(head), read, judge: *judge, secrets }
                     }
                 },
                 // ## Reading => (Reading | answered | failed)
-                ReceivingProj::Reading { mut body, head, read, judge } => {
+                ReceivingProj::Reading { mut body, head, read, judge, secrets } => {
                     let result = ready!(read.poll(body.as_mut(), cx));
                     let answer = result.and_then(|(bytes, trailers)| {
                         let head = head.take().ok_or_else(|| BoxError::from("polled after it was ready"))?;
-                        judge.answer(head, bytes, trailers)
+                        judge.answer(head, bytes, trailers, secrets)
                     });
                     return Poll::Ready(answer);
                 }
@@ -120,24 +123,31 @@ where
 
 impl Judge {
     /// Whether the head alone says that the request was refused.
-    fn refused(&self, head: &Parts) -> Option<Refused> {
+    fn refused(&self, head: &Parts, secrets: &Secrets) -> Option<Refused> {
         let Some(grpc) = &self.grpc else {
             let outcome = self.http.status(head.status, &head.headers);
-            return (outcome != Outcome::Success).then(|| http_refusal(head, outcome));
+            return (outcome != Outcome::Success).then(|| http_refusal(head, outcome, secrets));
         };
         if let Some(code) = code_of(&head.headers) {
             let outcome = grpc.head(head.status, &head.headers);
-            return (outcome != Outcome::Success).then(|| Refused::Other(grpc_error(code, outcome, &head.headers)));
+            return (outcome != Outcome::Success)
+                .then(|| Refused::Other(grpc_error(code, outcome, &head.headers, secrets)));
         }
         // Something between the server and us has answered.
         if head.status != StatusCode::OK {
-            return Some(http_refusal(head, grpc.head(head.status, &head.headers)));
+            return Some(http_refusal(head, grpc.head(head.status, &head.headers), secrets));
         }
         (!is_grpc(&head.headers)).then(|| Refused::Other(TransportError::not_grpc().into()))
     }
 
     /// The answer to a request that the head does not call refused.
-    fn answer(&self, mut head: Parts, bytes: Bytes, trailers: Option<HeaderMap>) -> Result<Response<Bytes>, BoxError> {
+    fn answer(
+        &self,
+        mut head: Parts,
+        bytes: Bytes,
+        trailers: Option<HeaderMap>,
+        secrets: &Secrets,
+    ) -> Result<Response<Bytes>, BoxError> {
         let encoding = match &self.grpc {
             None => head.headers.get(header::CONTENT_ENCODING),
             Some(grpc) => {
@@ -147,7 +157,7 @@ impl Judge {
                     let code = code_of(&trailers).ok_or_else(|| TransportError::broken(None))?;
                     let outcome = grpc.head(head.status, &trailers);
                     if outcome != Outcome::Success {
-                        return Err(grpc_error(code, outcome, &trailers));
+                        return Err(grpc_error(code, outcome, &trailers, secrets));
                     }
                 }
                 head.headers.get("grpc-encoding")
@@ -173,14 +183,14 @@ impl Judge {
     }
 }
 
-fn http_refusal(head: &Parts, outcome: Outcome) -> Refused {
-    Refused::Http(Box::new(Refusal::new(head.status, outcome, &head.headers)))
+fn http_refusal(head: &Parts, outcome: Outcome, secrets: &Secrets) -> Refused {
+    Refused::Http(Box::new(Refusal::new(head.status, outcome, &head.headers, secrets.clone())))
 }
 
-fn grpc_error(code: Code, outcome: Outcome, headers: &HeaderMap) -> BoxError {
-    let error = GrpcError::new(code, outcome, headers);
+fn grpc_error(code: Code, outcome: Outcome, headers: &HeaderMap, secrets: &Secrets) -> BoxError {
+    let error = GrpcError::new(code, outcome, headers, secrets);
     // The same message will be as large the next time, whatever the table says of the code.
-    if error.is_too_large() { GrpcError::new(code, Outcome::Terminal, headers).into() } else { error.into() }
+    if error.is_too_large() { GrpcError::new(code, Outcome::Terminal, headers, secrets).into() } else { error.into() }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

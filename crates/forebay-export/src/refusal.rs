@@ -1,4 +1,4 @@
-use crate::ServerText;
+use crate::{ServerText, secrets::Secrets};
 use bytes::Bytes;
 use forebay_core::{Advice, DropReason, Outcome, Seen, Verdict, http::StatusError};
 use forebay_retry::grpc::Code;
@@ -13,6 +13,7 @@ pub(crate) struct Refusal {
     pub(crate) content_type: Option<HeaderValue>,
     pub(crate) body: Bytes,
     status: StatusError,
+    secrets: Secrets,
 }
 
 /// A gRPC call ended with a status other than OK.
@@ -31,9 +32,14 @@ pub(crate) const REASONS: usize = 4 << 10;
 // === impl Refusal ===
 
 impl Refusal {
-    pub(crate) fn new(status: StatusCode, outcome: Outcome, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(status: StatusCode, outcome: Outcome, headers: &HeaderMap, secrets: Secrets) -> Self {
         let content_type = headers.get(header::CONTENT_TYPE).cloned();
-        Self { content_type, body: Bytes::new(), status: StatusError::new(status, outcome) }
+        Self { content_type, body: Bytes::new(), status: StatusError::new(status, outcome), secrets }
+    }
+
+    /// `text`, which the server gave as a reason, without what it repeats of the request.
+    pub(crate) fn redact(&self, text: &ServerText) -> ServerText {
+        self.secrets.redact(text)
     }
 }
 
@@ -59,7 +65,7 @@ impl Error for Refusal {
 
 impl GrpcError {
     /// The status in `headers`, which may be trailers, means `outcome`.
-    pub(crate) fn new(code: Code, outcome: Outcome, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(code: Code, outcome: Outcome, headers: &HeaderMap, secrets: &Secrets) -> Self {
         let advice = match outcome {
             Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),
             Outcome::Retryable { after: None } => Advice::Retry,
@@ -67,7 +73,7 @@ impl GrpcError {
         };
         let message = headers.get("grpc-message").map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
         let verdict = Verdict::new(DropReason::Rejected, Seen::Yes, advice);
-        Self { code, message: ServerText::from_bytes(&message), verdict }
+        Self { code, message: secrets.redact(&ServerText::from_bytes(&message)), verdict }
     }
 
     /// The status code.
@@ -146,7 +152,7 @@ mod tests {
             header::HeaderName::from_static("grpc-message"),
             HeaderValue::from_static(message),
         )]);
-        GrpcError::new(code, Outcome::Terminal, &headers)
+        GrpcError::new(code, Outcome::Terminal, &headers, &Secrets::default())
     }
 
     #[test]

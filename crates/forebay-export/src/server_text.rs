@@ -13,7 +13,7 @@ impl ServerText {
     /// The greatest length, in bytes; what is cut off is marked by an ellipsis.
     pub const MAX_LEN: usize = 1024;
 
-    const ELLIPSIS: char = '…';
+    pub(crate) const ELLIPSIS: char = '…';
 
     /// Cuts `text`, and escapes what is in it.
     #[must_use]

@@ -1,4 +1,8 @@
-use crate::{Cloned, Gate, Policy, future::ResponseFuture, rules::Rules};
+use crate::{
+    Cloned, Gate, Policy,
+    future::{ResponseFuture, boxed},
+    rules::Rules,
+};
 use forebay_core::{BoxError, Classify};
 use std::{
     fmt, mem,
@@ -51,12 +55,12 @@ where
     type Error = BoxError;
     type Future = ResponseFuture<S::Future, S, Req, Rules<C, P, K, O>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+        self.inner.poll_ready(cx).map_err(boxed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let rules = &self.rules;
         rules.policy.begin(&mut request);
@@ -89,6 +93,7 @@ where
 impl<S: Clone, C, P, K, O> Retry<S, C, P, K, O> {
     /// The far side has asked for a pause: the call waits, and does not sit on readiness meanwhile.
     #[cold]
+    #[inline(never)]
     fn hold<F, Req>(&mut self, request: Req, key: u64) -> ResponseFuture<F, S, Req, Rules<C, P, K, O>> {
         // CANCEL: the instance that was made ready is dropped here, which gives its readiness back.
         let service = self.inner.clone();

@@ -16,7 +16,6 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// Gathers items into batches for what follows.
     #[cfg(feature = "batch")]
     #[cfg_attr(docsrs, doc(cfg(feature = "batch")))]
-    #[expect(clippy::type_complexity, reason = "the layer names all that it is made of")]
     fn batched<T, Se, P, An, B>(
         self,
         layer: forebay_batch::BatchLayer<T, Se, P, An, B>,

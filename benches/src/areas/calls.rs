@@ -1,0 +1,195 @@
+//! Calls through a service, by one task or by many, and the service at the bottom.
+
+use crate::work::{Sample, Work};
+use bytes::Bytes;
+use std::{
+    fmt::Debug,
+    hint::black_box,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::{runtime::Runtime, task::yield_now};
+use tower::{Service, ServiceExt};
+
+/// How many tasks share a service where several do.
+pub(super) const TASKS: u64 = 8;
+
+/// How many calls a task makes before it lets another one go.
+const TURN: u64 = 128;
+
+/// What a table of several tasks asks for multiples of.
+pub(super) const TURNS: u64 = TASKS * TURN;
+
+/// The service at the bottom: always ready, answers at once.
+///
+/// Its functions are called, as those of a service that does something would be; otherwise the whole loop could become
+/// one block, and a layer would be measured by what it keeps the compiler from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bare;
+
+/// The future of [`Bare`].
+#[derive(Debug)]
+pub(super) struct Answer<R>(R);
+
+/// A request whose answer is a number.
+pub(super) trait Number: Unpin {
+    fn number(&self) -> u64;
+}
+
+/// A request to one of many far sides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keyed {
+    pub(super) key: &'static str,
+    pub(super) number: u64,
+}
+
+/// Calls by one task on the thread that asks.
+pub(super) fn one<'a, S, R>(
+    runtime: &'a Runtime,
+    mut service: S,
+    request: impl Fn(u64) -> R + 'a,
+) -> impl FnMut(Work) -> Sample + 'a
+where
+    S: Service<R, Response = u64, Error: Debug> + 'a,
+{
+    move |work| {
+        work.measure(|| {
+            runtime.block_on(async {
+                for n in 0..work.ops {
+                    black_box(service.ready().await.unwrap().call(request(black_box(n))).await.unwrap());
+                }
+            });
+        })
+    }
+}
+
+/// Calls by one task that are refused.
+pub(super) fn refused<'a, S, R>(
+    runtime: &'a Runtime,
+    mut service: S,
+    request: impl Fn(u64) -> R + 'a,
+) -> impl FnMut(Work) -> Sample + 'a
+where
+    S: Service<R, Response = u64, Error: Debug> + 'a,
+{
+    move |work| {
+        work.measure(|| {
+            runtime.block_on(async {
+                for n in 0..work.ops {
+                    match service.ready().await.unwrap().call(request(black_box(n))).await {
+                        Err(error) => drop(black_box(error)),
+                        Ok(_) => panic!("the circuit is open"),
+                    }
+                }
+            });
+        })
+    }
+}
+
+/// Calls by [`TASKS`] tasks, each with a clone of `service`.
+pub(super) fn many<'a, S, R, O>(
+    runtime: &'a Runtime,
+    service: S,
+    request: fn(u64) -> R,
+    look: fn(Result<u64, S::Error>) -> O,
+) -> impl FnMut(Work) -> Sample + 'a
+where
+    S: Service<R, Response = u64, Error: Debug + Send, Future: Send> + Clone + Send + 'static,
+    R: Send + 'static,
+    O: 'static,
+{
+    move |work| {
+        let services: Vec<S> = (0..TASKS).map(|_| service.clone()).collect();
+        work.measure(|| {
+            runtime.block_on(async {
+                let tasks = services.into_iter().zip(0..).map(|(mut service, task): (S, u64)| {
+                    tokio::spawn(async move {
+                        for n in 0..work.ops / TASKS {
+                            let request = request(black_box(n + task * 1_000_003));
+                            let _ = black_box(look(service.ready().await.unwrap().call(request).await));
+                            if n % TURN == TURN - 1 {
+                                yield_now().await;
+                            }
+                        }
+                    })
+                });
+                for task in tasks.collect::<Vec<_>>() {
+                    task.await.unwrap();
+                }
+            });
+        })
+    }
+}
+
+/// Every answer is a number.
+pub(super) fn answered<E: Debug>(result: Result<u64, E>) -> u64 {
+    result.unwrap()
+}
+
+/// No answer is a number.
+pub(super) fn rejected<E>(result: Result<u64, E>) -> bool {
+    match result {
+        Err(error) => drop(black_box(error)),
+        Ok(_) => panic!("the circuit is open"),
+    }
+    true
+}
+
+// === impl Bare ===
+
+impl<R: Number> Service<R> for Bare {
+    type Response = u64;
+    type Error = io::Error;
+    type Future = Answer<R>;
+
+    #[inline(never)]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        black_box(Poll::Ready(Ok(())))
+    }
+
+    #[inline(never)]
+    fn call(&mut self, request: R) -> Answer<R> {
+        Answer(request)
+    }
+}
+
+impl<R: Number> Future for Answer<R> {
+    type Output = io::Result<u64>;
+
+    #[inline(never)]
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let number = black_box(self.0.number());
+        Poll::Ready(if number == u64::MAX { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(number) })
+    }
+}
+
+// === impl Number ===
+
+impl Number for u64 {
+    #[inline]
+    fn number(&self) -> u64 {
+        *self
+    }
+}
+
+impl Number for Keyed {
+    #[inline]
+    fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Number for Bytes {
+    #[inline]
+    fn number(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl Number for Vec<u8> {
+    #[inline]
+    fn number(&self) -> u64 {
+        self.len() as u64
+    }
+}
