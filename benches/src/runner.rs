@@ -24,6 +24,7 @@ pub struct Table<'a> {
     title: String,
     quote: Quote,
     unit: u64,
+    most: u64,
     clock: Clock,
     contenders: Vec<Contender<'a>>,
 }
@@ -120,6 +121,7 @@ impl<'a> Table<'a> {
             title: title.into(),
             quote: Quote::Median,
             unit: 1,
+            most: u64::MAX,
             clock: Clock::Processor,
             contenders: Vec::new(),
         }
@@ -128,6 +130,12 @@ impl<'a> Table<'a> {
     /// Contenders are asked for multiples of so many operations.
     pub const fn unit(mut self, ops: u64) -> Self {
         self.unit = ops;
+        self
+    }
+
+    /// Contenders are asked for no more operations at once.
+    pub const fn at_most(mut self, ops: u64) -> Self {
+        self.most = ops;
         self
     }
 
@@ -176,9 +184,9 @@ impl<'a> Table<'a> {
     /// When the table has no rows.
     #[must_use]
     pub fn run(mut self, rounds: usize) -> Report {
-        let (unit, count) = (self.unit, self.contenders.len());
+        let (unit, most, count) = (self.unit, self.most, self.contenders.len());
         assert!(count > 0, "a table has rows");
-        self.contenders.iter_mut().for_each(|contender| contender.warm_up(unit));
+        self.contenders.iter_mut().for_each(|contender| contender.warm_up(unit, most));
         for round in 0..rounds.max(1) {
             for place in 0..count {
                 self.contenders[(round + place) % count].sample(self.clock);
@@ -242,13 +250,14 @@ impl std::fmt::Debug for Table<'_> {
 
 impl Contender<'_> {
     /// Finds out how many operations make a sample.
-    fn warm_up(&mut self, unit: u64) {
+    fn warm_up(&mut self, unit: u64, most: u64) {
         self.ops = unit;
         loop {
             let wall = (self.run)(Work::timed(self.ops)).wall;
-            if wall >= SAMPLE / 4 {
+            if wall >= SAMPLE / 4 || self.ops * 2 > most {
                 let ops = self.ops as f64 * SAMPLE.as_secs_f64() / wall.as_secs_f64();
                 self.ops = ((ops / unit as f64).ceil() as u64).max(1) * unit;
+                self.ops = self.ops.min(most);
                 break;
             }
             self.ops *= 2;

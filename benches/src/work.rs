@@ -17,7 +17,7 @@ pub struct Work {
 pub struct Sample {
     /// Time that passed.
     pub wall: Duration,
-    /// Time that all threads of the process worked.
+    /// Time that all threads of the process worked, or this one alone.
     pub cpu: Duration,
     /// What was allocated; only while counting.
     pub allocated: Allocated,
@@ -41,14 +41,25 @@ impl Work {
     /// Measures `work`; what comes before and after it in the contender is not.
     #[inline]
     pub fn measure<R>(self, work: impl FnOnce() -> R) -> Sample {
+        self.measure_by(ClockId::ProcessCPUTime, work)
+    }
+
+    /// As [`measure`](Self::measure), but only the time of this thread counts: what others do meanwhile is not its cost.
+    #[inline]
+    pub fn measure_thread<R>(self, work: impl FnOnce() -> R) -> Sample {
+        self.measure_by(ClockId::ThreadCPUTime, work)
+    }
+
+    #[inline]
+    fn measure_by<R>(self, clock: ClockId, work: impl FnOnce() -> R) -> Sample {
         if self.counting {
             let (result, allocated) = alloc::count(work);
             drop(std::hint::black_box(result));
             return Sample { allocated, ..Sample::default() };
         }
-        let (cpu, wall) = (cpu_time(), Instant::now());
+        let (cpu, wall) = (time_of(clock), Instant::now());
         let result = work();
-        let sample = Sample { wall: wall.elapsed(), cpu: cpu_time() - cpu, allocated: Allocated::default() };
+        let sample = Sample { wall: wall.elapsed(), cpu: time_of(clock) - cpu, allocated: Allocated::default() };
         drop(std::hint::black_box(result));
         sample
     }
@@ -56,7 +67,11 @@ impl Work {
 
 /// The processor time of all threads of this process.
 pub(crate) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time_of(ClockId::ProcessCPUTime)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 

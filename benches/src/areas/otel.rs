@@ -4,11 +4,11 @@ use crate::{
     bound::Bound,
     e2e::record::{self, Order, orders},
     runner::{Session, Table},
-    work::Work,
+    work::{Sample, Work},
 };
 use bytes::Bytes;
 use forebay_batch::Batching;
-use forebay_export::Exporter;
+use forebay_export::{Exporter, ExporterBuilder};
 use forebay_otlp::sdk::ForebayLogProcessor;
 use forebay_queue::Limits;
 use http::{Request, Response};
@@ -26,24 +26,26 @@ use opentelemetry_sdk::{
 };
 use std::{convert::Infallible, hint::black_box, sync::Mutex, time::Duration};
 use tokio::sync::Semaphore;
-use tower::service_fn;
+use tower::{Service, service_fn};
 
 const BATCH_PROCESSOR: &str = "build, and emit to BatchLogProcessor";
 
-/// Lets requests through.
-static GATE: Semaphore = Semaphore::const_new(0);
+/// Let requests through.
+static AT_ONCE: Semaphore = Semaphore::const_new(0);
+static TAKEN: Semaphore = Semaphore::const_new(0);
 
 /// So many records wait until they are sent, outside of what is measured.
-const ROOM: usize = 1 << 18;
+const ROOM: usize = 1 << 17;
 
 /// Runs the table.
 pub(super) fn tables(session: &mut Session<'_>) {
     session.run(
         Table::new("otel", "one log record, on the thread that emits it; nothing is sent, and nothing dropped")
+            .at_most(ROOM as u64)
             .floor("build a record and drop it", {
                 let logger = SdkLoggerProvider::builder().build().logger(record::SCOPE);
                 move |work: Work| {
-                    work.measure(|| {
+                    work.measure_thread(|| {
                         for order in take(work) {
                             let mut record = logger.create_log_record();
                             order.fill(&mut record);
@@ -58,7 +60,7 @@ pub(super) fn tables(session: &mut Session<'_>) {
                 let pushed = Mutex::new(Vec::<SdkLogRecord>::with_capacity(ROOM));
                 move |work: Work| {
                     pushed.lock().expect("no panic").clear();
-                    work.measure(|| {
+                    work.measure_thread(|| {
                         for order in take(work) {
                             let mut record = logger.create_log_record();
                             order.fill(&mut record);
@@ -69,8 +71,8 @@ pub(super) fn tables(session: &mut Session<'_>) {
             })
             .rival(BATCH_PROCESSOR, {
                 let config = BatchConfigBuilder::default()
-                    .with_max_queue_size(ROOM)
-                    .with_max_export_batch_size(ROOM)
+                    .with_max_queue_size(2 * ROOM)
+                    .with_max_export_batch_size(2 * ROOM)
                     .with_scheduled_delay(Duration::from_secs(3600))
                     .build();
                 let processor = BatchLogProcessor::builder(Nowhere).with_batch_config(config).build();
@@ -79,26 +81,45 @@ pub(super) fn tables(session: &mut Session<'_>) {
             .forebay(
                 "build, and emit: encoded at once",
                 &[Bound::of(BATCH_PROCESSOR, 0.75), Bound::allocations(0.01)],
-                {
-                    let client = service_fn(|_: Request<Full<Bytes>>| async {
-                        GATE.acquire().await.expect("it is never closed").forget();
-                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
-                    });
-                    let exporter = Exporter::builder()
-                        .endpoint("http://127.0.0.1/v1/logs")
-                        .client(client)
-                        .queue(Limits::new().items(ROOM).bytes(1 << 30).soft_limit(1.0))
-                        .attempt_timeout(Duration::from_secs(3600))
-                        .batch(Batching::new().max_age(Duration::from_secs(3600)));
-                    let processor = ForebayLogProcessor::builder(exporter).build().expect("a processor");
-                    emitted(processor, |provider| {
-                        GATE.add_permits(ROOM);
-                        provider.force_flush().expect("nothing was dropped");
-                        GATE.forget_permits(ROOM);
-                    })
-                },
+                ours(ForebayLogProcessor::builder(exporter(&AT_ONCE)).build().expect("a processor"), &AT_ONCE),
+            )
+            .forebay(
+                "build, and emit: taken",
+                &[Bound::of(BATCH_PROCESSOR, 0.75), Bound::allocations(0.01)],
+                ours(ForebayLogProcessor::taking(exporter(&TAKEN)).build().expect("a processor"), &TAKEN),
             ),
     );
+}
+
+/// An exporter whose requests wait at `gate`.
+fn exporter<T>(
+    gate: &'static Semaphore,
+) -> ExporterBuilder<
+    T,
+    (),
+    impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static,
+> {
+    let client = service_fn(move |_: Request<Full<Bytes>>| async move {
+        gate.acquire().await.expect("it is never closed").forget();
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    Exporter::builder()
+        .endpoint("http://127.0.0.1/v1/logs")
+        .client(client)
+        .queue(Limits::new().items(ROOM).bytes(1 << 30).soft_limit(1.0))
+        .attempt_timeout(Duration::from_secs(3600))
+        .batch(Batching::new().max_age(Duration::from_secs(3600)))
+}
+
+fn ours(processor: impl LogProcessor + 'static, gate: &'static Semaphore) -> impl FnMut(Work) -> Sample {
+    emitted(processor, move |provider| {
+        gate.add_permits(ROOM);
+        provider.force_flush().expect("nothing was dropped");
+        gate.forget_permits(ROOM);
+    })
 }
 
 /// As many orders as are asked for, and not more than there is room for.
@@ -108,14 +129,11 @@ fn take(work: Work) -> impl Iterator<Item = Order> {
 }
 
 /// Emits records to `processor`, and lets it send them when the time has been taken.
-fn emitted(
-    processor: impl LogProcessor + 'static,
-    send: impl Fn(&SdkLoggerProvider),
-) -> impl FnMut(Work) -> crate::work::Sample {
+fn emitted(processor: impl LogProcessor + 'static, send: impl Fn(&SdkLoggerProvider)) -> impl FnMut(Work) -> Sample {
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
     let logger: SdkLogger = provider.logger(record::SCOPE);
     move |work: Work| {
-        let sample = work.measure(|| take(work).for_each(|order| order.emit(&logger)));
+        let sample = work.measure_thread(|| take(work).for_each(|order| order.emit(&logger)));
         send(&provider);
         sample
     }

@@ -13,6 +13,7 @@ mod origin;
 mod protobuf;
 mod protocol;
 #[cfg(feature = "opentelemetry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "opentelemetry")))]
 pub mod sdk;
 mod section;
 mod settle;

@@ -113,7 +113,7 @@ impl<Kind> Message for ProtobufMessage<'_, Kind> {
     fn string(&mut self, field: Field, value: &str) {
         if !value.is_empty() {
             put_len(self.buf, field, value.len());
-            self.buf.put(value.as_bytes());
+            self.buf.put_text(value.as_bytes());
         }
     }
 

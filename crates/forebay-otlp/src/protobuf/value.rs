@@ -154,7 +154,7 @@ fn put_pair(buf: &mut Buf, field: Field, key: &str, value: usize) {
         put_len(buf, field, len);
     } else {
         put_two_lens(buf, (field, len), (KEY, key.len()));
-        buf.put(key.as_bytes());
+        buf.put_text(key.as_bytes());
     }
 }
 
@@ -162,7 +162,7 @@ fn put_pair(buf: &mut Buf, field: Field, key: &str, value: usize) {
 fn put_key(buf: &mut Buf, key: &str) {
     if !key.is_empty() {
         put_len(buf, KEY, key.len());
-        buf.put(key.as_bytes());
+        buf.put_text(key.as_bytes());
     }
 }
 
@@ -178,7 +178,7 @@ impl<'b> ValueWriter for ProtobufValue<'b, '_> {
 
     #[inline(always)]
     fn string(self, value: &str) {
-        self.head_with(STRING_VALUE, value.len()).put(value.as_bytes());
+        self.head_with(STRING_VALUE, value.len()).put_text(value.as_bytes());
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@ use forebay_core::{ConfigError, Totals};
 use forebay_export::Exporter;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use std::{
+    future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -49,13 +50,31 @@ impl<T: Send + Sync + 'static> Background<T> {
         &self.exporter
     }
 
+    /// Where to spawn what is to run on the thread.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn flush_timeout(&self) -> Duration {
+        self.flush_timeout
+    }
+
+    /// Runs `work` on the thread, and blocks until it is done or time is up.
+    pub(super) fn wait<R: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = R> + Send + 'static,
+    ) -> Option<R> {
+        SendingThread::wait(&self.runtime, limit, work)
+    }
+
     /// Waits until all that was handed over before has a fate.
     pub(super) fn flush(&self) -> OTelSdkResult {
         if self.stage().running.is_none() {
             return Err(OTelSdkError::AlreadyShutdown);
         }
         let exporter = self.exporter.clone();
-        SendingThread::wait(&self.runtime, self.flush_timeout, async move { exporter.flush().await })
+        self.wait(self.flush_timeout, async move { exporter.flush().await })
             .ok_or(OTelSdkError::Timeout(self.flush_timeout))?;
         self.tell()
     }
@@ -69,9 +88,7 @@ impl<T: Send + Sync + 'static> Background<T> {
             return Err(OTelSdkError::AlreadyShutdown);
         };
         let exporter = self.exporter.clone();
-        let report = SendingThread::wait(&self.runtime, timeout.saturating_add(GRACE), async move {
-            exporter.shutdown(timeout).await
-        });
+        let report = self.wait(timeout.saturating_add(GRACE), async move { exporter.shutdown(timeout).await });
         drop(running);
         match report {
             Some(report) if report.unsent.is_empty() => self.tell(),

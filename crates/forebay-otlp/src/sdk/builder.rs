@@ -1,7 +1,8 @@
 use crate::Protocol;
+use opentelemetry_sdk::metrics::Temporality;
 use std::time::Duration;
 
-/// Makes a processor of an exporter that has all but its encoder.
+/// Makes a processor, or an exporter of metrics, of an exporter that has all but its encoder.
 ///
 /// | knob | default |
 /// | --- | --- |
@@ -17,13 +18,21 @@ pub struct ProcessorBuilder<E, O = ()> {
     pub(super) protocol: Protocol,
     pub(super) flush_timeout: Duration,
     pub(super) observer: O,
+    /// Of metrics only.
+    pub(super) temporality: Temporality,
 }
 
 // === impl ProcessorBuilder ===
 
 impl<E> ProcessorBuilder<E> {
     pub(super) fn new(exporter: E) -> Self {
-        Self { exporter, protocol: Protocol::default(), flush_timeout: Duration::from_secs(30), observer: () }
+        Self {
+            exporter,
+            protocol: Protocol::default(),
+            flush_timeout: Duration::from_secs(30),
+            observer: (),
+            temporality: Temporality::Cumulative,
+        }
     }
 }
 
@@ -44,7 +53,7 @@ impl<E, O> ProcessorBuilder<E, O> {
     /// Sees what servers say in their answers: a closure `Fn(&Notice)`, or any
     /// [`Observe<Notice>`](forebay_core::Observe).
     pub fn observe<P>(self, observer: P) -> ProcessorBuilder<E, P> {
-        let Self { exporter, protocol, flush_timeout, observer: _ } = self;
-        ProcessorBuilder { exporter, protocol, flush_timeout, observer }
+        let Self { exporter, protocol, flush_timeout, observer: _, temporality } = self;
+        ProcessorBuilder { exporter, protocol, flush_timeout, observer, temporality }
     }
 }

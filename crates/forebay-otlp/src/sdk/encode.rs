@@ -1,7 +1,6 @@
 use super::{
-    logs::SdkLog,
-    origin::{Resourced, Scopes},
-    spans::SdkSpan,
+    logs::LogItem,
+    origin::{Resourced, ScopeId, Scopes},
 };
 use crate::{
     Builder,
@@ -13,15 +12,15 @@ use crate::{
     protocol::{Encoding, Protocol},
     section::Section,
     settle::{Notice, settle},
-    signal::{Kind, Logs, Signal, Traces},
+    signal::{Kind, Logs, Signal, Source},
     size::SizeHint,
-    wire::{Buf, Message, Outer, Wire},
+    wire::{Buf, Message, Outer, TooDeep, Wire},
 };
 use bytes::BytesMut;
 use forebay_core::{BoxError, Observe, Settlement};
 use forebay_export::{BodyTooLarge, Encode, Skipped};
 use http::{HeaderValue, response};
-use std::{mem, sync::Arc};
+use std::{marker::PhantomData, mem, sync::Arc};
 
 /// Puts log records that are encoded already behind one another.
 pub(super) struct LogsEncoder<O> {
@@ -30,11 +29,12 @@ pub(super) struct LogsEncoder<O> {
     scopes: Arc<Scopes>,
 }
 
-/// Encodes spans, for a resource that is known late.
-pub(super) struct TracesEncoder<O> {
+/// Encodes spans or metrics, for a resource that is known late.
+pub(super) struct LateEncoder<S, O> {
     answers: Answers<O>,
     resource: Resourced,
     size: SizeHint,
+    signal: PhantomData<fn() -> S>,
 }
 
 /// Reads what servers say.
@@ -44,12 +44,20 @@ struct Answers<O> {
     observer: O,
 }
 
-/// The records of one scope.
-struct Part<'i> {
+/// The records of one scope, by their places.
+struct Part {
     scope: Option<Section>,
-    records: Vec<&'i [u8]>,
-    /// How many bytes they will take together, tags and lengths included.
+    places: Vec<usize>,
+    /// About how many bytes they will take together, tags and lengths included.
     len: usize,
+}
+
+/// What became of a request while it was written.
+#[derive(Default)]
+struct Written {
+    records: usize,
+    skipped: Vec<usize>,
+    too_large: bool,
 }
 
 const MAX_BODY: usize = Builder::<Logs>::MAX_BODY.get();
@@ -61,41 +69,34 @@ impl<O> LogsEncoder<O> {
         Self { answers: Answers { signal: Logs::SIGNAL, protocol, observer }, resource, scopes }
     }
 
-    /// The records by scope, in the order in which the scopes come first, and the places of those that are not whole.
-    fn parts<'i>(&self, items: &'i [SdkLog]) -> (Vec<Part<'i>>, Skipped) {
-        let mut order: Vec<(&'i SdkLog, Part<'i>)> = Vec::new();
-        let (mut skipped, mut last) = (Vec::new(), 0);
+    /// The records by scope, in the order in which the scopes come first.
+    fn parts<T: LogItem>(&self, items: &[T]) -> Vec<Part> {
+        let mut order: Vec<(&ScopeId, Part)> = Vec::new();
+        let mut last = 0;
         for (place, item) in items.iter().enumerate() {
-            let Some(fields) = item.fields() else {
-                skipped.push(place);
-                continue;
-            };
-            if order.get(last).is_none_or(|(first, _)| !first.scope.is(&item.scope)) {
-                last = order.iter().position(|(first, _)| first.scope.is(&item.scope)).unwrap_or_else(|| {
-                    let scope = self.scopes.section(&item.scope);
-                    order.push((item, Part { scope, records: Vec::new(), len: 0 }));
+            if order.get(last).is_none_or(|(scope, _)| !scope.is(item.scope())) {
+                last = order.iter().position(|(scope, _)| scope.is(item.scope())).unwrap_or_else(|| {
+                    let scope = self.scopes.section(item.scope());
+                    order.push((item.scope(), Part { scope, places: Vec::new(), len: 0 }));
                     order.len() - 1
                 });
             }
             if let Some((_, part)) = order.get_mut(last) {
-                part.records.push(fields);
-                part.len += 1 + varint_len(fields.len() as u64) + fields.len();
+                part.places.push(place);
+                part.len += 1 + varint_len(item.len() as u64) + item.len();
             }
         }
-        (order.into_iter().map(|(_, part)| part).collect(), Skipped(skipped))
+        order.into_iter().map(|(_, part)| part).collect()
     }
 }
 
-impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkLog> for LogsEncoder<O> {
+impl<T: LogItem, O: Observe<Notice> + Send + Sync + 'static> Encode<T> for LogsEncoder<O> {
     fn content_type(&self) -> HeaderValue {
         self.answers.protocol.content_type()
     }
 
-    fn encode(&self, items: &[SdkLog], body: &mut BytesMut) -> Result<Skipped, BoxError> {
-        let (parts, skipped) = self.parts(items);
-        if parts.is_empty() && !items.is_empty() {
-            return Err(NothingEncodable::new(skipped.0.len()).into());
-        }
+    fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
+        let parts = self.parts(items);
         let start = body.len();
         let resource = self.resource.get();
         let sections = parts.iter().map(|part| part.scope.as_ref()).chain([resource.as_ref()]).flatten();
@@ -103,18 +104,22 @@ impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkLog> for LogsEncoder<
         body.reserve((around + parts.iter().map(|part| part.len).sum::<usize>()).min(MAX_BODY));
         let mut buf = Buf::new(mem::take(body));
         let written = match self.answers.protocol.encoding() {
-            Encoding::Protobuf => write::<Protobuf>(resource.as_ref(), &parts, &mut buf),
-            Encoding::Json => write::<Json>(resource.as_ref(), &parts, &mut buf),
+            Encoding::Protobuf => write::<Protobuf, T>(resource.as_ref(), &parts, items, &mut buf),
+            Encoding::Json => write::<Json, T>(resource.as_ref(), &parts, items, &mut buf),
         };
         *body = buf.into_inner();
-        match written {
-            Some(written) if body.len() > MAX_BODY => {
-                body.truncate(start);
-                // A part must be smaller than the whole.
-                Err(BodyTooLarge::new(MAX_BODY, written.min(items.len().saturating_sub(1))).into())
-            }
-            _ => Ok(skipped),
+        let Written { records, mut skipped, too_large } = written;
+        if too_large || body.len() > MAX_BODY {
+            body.truncate(start);
+            // A part must be smaller than the whole.
+            return Err(BodyTooLarge::new(MAX_BODY, records.min(items.len().saturating_sub(1))).into());
         }
+        if skipped.len() >= items.len() && !items.is_empty() {
+            body.truncate(start);
+            return Err(NothingEncodable::new(skipped.len()).into());
+        }
+        skipped.sort_unstable();
+        Ok(Skipped(skipped))
     }
 
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
@@ -122,25 +127,27 @@ impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkLog> for LogsEncoder<
     }
 }
 
-/// Writes the request; says how many records are in the body, should it have become too large.
-fn write<W: Wire>(resource: Option<&Section>, parts: &[Part<'_>], buf: &mut Buf) -> Option<usize> {
+fn write<W: Wire, T: LogItem>(resource: Option<&Section>, parts: &[Part], items: &[T], buf: &mut Buf) -> Written {
     let envelope = Logs::SIGNAL.envelope();
     let all: usize = parts.iter().map(|part| part.len).sum();
-    let (mut written, mut too_large) = (0, false);
+    let mut written = Written::default();
     W::request(buf, |request| {
         request.element::<Outer>(envelope.resources.wide(varint_len(all as u64)), |m| {
             within(m, resource, |m| {
                 for part in parts {
                     m.element::<Outer>(envelope.scopes.wide(varint_len(part.len as u64)), |m| {
                         within(m, part.scope.as_ref(), |m| {
-                            for record in &part.records {
-                                if too_large {
+                            let of = |place: &usize| Some((*place, items.get(*place)?));
+                            for (place, item) in part.places.iter().filter_map(of) {
+                                if written.too_large {
                                     return;
                                 }
-                                let field = envelope.items.wide(varint_len(record.len() as u64));
-                                m.element::<LogRecordMessage>(field, |m| m.raw(record));
-                                too_large = m.body_len() > MAX_BODY;
-                                written += usize::from(!too_large);
+                                let field = envelope.items.wide(varint_len(item.len() as u64));
+                                match m.element_if_whole::<LogRecordMessage>(field, |m| item.write(m)) {
+                                    Ok(_) => written.records += 1,
+                                    Err(TooDeep) => written.skipped.push(place),
+                                }
+                                written.too_large = m.body_len() > MAX_BODY;
                             }
                         });
                     });
@@ -148,29 +155,34 @@ fn write<W: Wire>(resource: Option<&Section>, parts: &[Part<'_>], buf: &mut Buf)
             });
         });
     });
-    (too_large || buf.len() > MAX_BODY).then_some(written)
+    written
 }
 
-// === impl TracesEncoder ===
+// === impl LateEncoder ===
 
-impl<O> TracesEncoder<O> {
+impl<S: Kind, O> LateEncoder<S, O> {
     pub(super) fn new(protocol: Protocol, resource: Resourced, observer: O) -> Self {
-        Self { answers: Answers { signal: Traces::SIGNAL, protocol, observer }, resource, size: SizeHint::default() }
+        let answers = Answers { signal: S::SIGNAL, protocol, observer };
+        Self { answers, resource, size: SizeHint::default(), signal: PhantomData }
     }
 }
 
-impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkSpan> for TracesEncoder<O> {
+impl<S, T, O> Encode<T> for LateEncoder<S, O>
+where
+    S: Source<T>,
+    O: Observe<Notice> + Send + Sync + 'static,
+{
     fn content_type(&self) -> HeaderValue {
         self.answers.protocol.content_type()
     }
 
-    fn encode(&self, items: &[SdkSpan], body: &mut BytesMut) -> Result<Skipped, BoxError> {
+    fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
         let resource = self.resource.get();
         let expected = self.size.expected(items.len()).min(MAX_BODY);
         let start = body.len();
         body.reserve(expected);
         let frame = Frame {
-            envelope: Traces::SIGNAL.envelope(),
+            envelope: S::SIGNAL.envelope(),
             resource: resource.as_ref(),
             scope: None,
             max_body: MAX_BODY,
@@ -178,11 +190,15 @@ impl<O: Observe<Notice> + Send + Sync + 'static> Encode<SdkSpan> for TracesEncod
         };
         let mut buf = Buf::new(mem::take(body));
         let result = match self.answers.protocol.encoding() {
-            Encoding::Protobuf => batch::write::<Protobuf, Traces, SdkSpan>(frame, items, &mut buf),
-            Encoding::Json => batch::write::<Json, Traces, SdkSpan>(frame, items, &mut buf),
+            Encoding::Protobuf => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
+            Encoding::Json => batch::write::<Json, S, T>(frame, items, &mut buf),
         };
         *body = buf.into_inner();
         match result {
+            Ok(skipped) if skipped.len() >= items.len() && !items.is_empty() => {
+                body.truncate(start);
+                Err(NothingEncodable::new(skipped.len()).into())
+            }
             Ok(skipped) => {
                 self.size.record(items.len(), body.len() - start);
                 Ok(Skipped(skipped))

@@ -3,9 +3,10 @@ use super::{
     builder::ProcessorBuilder,
     encode::LogsEncoder,
     origin::{Resourced, ScopeId, Scopes},
-    pen::Pen,
+    pen::{Pen, fields, severity},
+    values::heap_of_logged,
 };
-use crate::{Severity, settle::Notice};
+use crate::{Severity, logs::LogRecordMessage, settle::Notice, wire::Message};
 use bytes::{Bytes, BytesMut};
 use forebay_core::{BoxError, ConfigError, Observe, SizeOf, Totals};
 use forebay_export::ExporterBuilder;
@@ -13,13 +14,20 @@ use forebay_queue::parts::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use opentelemetry::InstrumentationScope;
+use opentelemetry::{
+    InstrumentationScope,
+    logs::{Logger as _, LoggerProvider as _},
+};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    logs::{LogProcessor, SdkLogRecord},
+    logs::{LogProcessor, SdkLogRecord, SdkLogger, SdkLoggerProvider},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt, mem,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 use tower_service::Service;
 
 /// Sends the log records of the SDK: put it where `BatchLogProcessor` was.
@@ -46,9 +54,11 @@ use tower_service::Service;
 /// from the processors behind this one. Encoding costs about half of what `BatchLogProcessor` does for its clone, needs no
 /// allocation of its own, and the limits of the queue count the very bytes that will be sent.
 ///
+/// Where it is the only processor, or the last one, [`taking`](Self::taking) is faster still: it takes the record itself.
+///
 /// It runs on a thread of its own, in which telemetry is suppressed: what its HTTP client logs is never exported.
-pub struct ForebayLogProcessor {
-    background: Background<SdkLog>,
+pub struct ForebayLogProcessor<T = SdkLog> {
+    background: Background<T>,
     scopes: Arc<Scopes>,
     resource: Resourced,
 }
@@ -56,17 +66,97 @@ pub struct ForebayLogProcessor {
 /// A log record of the SDK, encoded.
 #[derive(Clone, Debug)]
 pub struct SdkLog {
-    pub(super) scope: ScopeId,
+    scope: ScopeId,
     severity: Severity,
     /// No value in it is nested too deep.
     whole: bool,
     fields: BytesMut,
 }
 
+/// A log record of the SDK, taken from it.
+#[derive(Clone, Debug)]
+pub struct TakenSdkLog {
+    scope: ScopeId,
+    record: SdkLogRecord,
+}
+
+/// What a processor makes of a record.
+pub(super) trait LogItem: Send + Sync + 'static {
+    fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self;
+    fn scope(&self) -> &ScopeId;
+    /// About how many bytes it takes in a request.
+    fn len(&self) -> usize;
+    fn write<M: Message<Kind = LogRecordMessage>>(&self, m: &mut M);
+}
+
+// === impl TakenSdkLog ===
+
+impl TakenSdkLog {
+    /// The record: for a lane of its own, or to close a batch at once.
+    #[must_use]
+    pub fn record(&self) -> &SdkLogRecord {
+        &self.record
+    }
+
+    /// What it weighs in the queue, in bytes, what it holds on the heap included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attributes = self.record.attributes_iter().map(|(_, value)| heap_of_logged(value)).sum::<usize>();
+        size_of::<Self>() + attributes + self.record.body().map_or(0, heap_of_logged)
+    }
+}
+
+impl LogItem for TakenSdkLog {
+    #[inline(always)]
+    fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self {
+        /// Nobody but a logger can make a record to leave behind.
+        static EMPTY: LazyLock<SdkLogger> = LazyLock::new(|| SdkLoggerProvider::builder().build().logger(""));
+        let scope = Pen::scope_of(scopes, record, scope);
+        Self { scope, record: mem::replace(record, EMPTY.create_log_record()) }
+    }
+
+    fn scope(&self) -> &ScopeId {
+        &self.scope
+    }
+
+    fn len(&self) -> usize {
+        self.bytes() / 2
+    }
+
+    #[inline]
+    fn write<M: Message<Kind = LogRecordMessage>>(&self, m: &mut M) {
+        if let ScopeId::None = self.scope {
+            return m.give_up();
+        }
+        let severity = self.record.severity_number().map_or(Severity::Unspecified, severity);
+        fields(&self.record, severity, m);
+    }
+}
+
 // === impl SdkLog ===
 
-impl SdkLog {
+impl LogItem for SdkLog {
+    #[inline(always)]
+    fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self {
+        Pen::write(scopes, record, scope)
+    }
+
+    fn scope(&self) -> &ScopeId {
+        &self.scope
+    }
+
+    fn len(&self) -> usize {
+        self.fields.len()
+    }
+
     #[inline]
+    fn write<M: Message<Kind = LogRecordMessage>>(&self, m: &mut M) {
+        if self.whole { m.raw(&self.fields) } else { m.give_up() }
+    }
+}
+
+impl SdkLog {
+    #[inline(always)]
     pub(super) fn new(scope: ScopeId, severity: Severity, whole: bool, fields: BytesMut) -> Self {
         Self { scope, severity, whole, fields }
     }
@@ -82,11 +172,6 @@ impl SdkLog {
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.fields.len()
     }
-
-    /// Its fields; `None` if it cannot be sent.
-    pub(super) fn fields(&self) -> Option<&[u8]> {
-        self.whole.then_some(&self.fields)
-    }
 }
 
 // === impl ForebayLogProcessor ===
@@ -98,7 +183,20 @@ impl ForebayLogProcessor {
     ) -> ProcessorBuilder<ExporterBuilder<SdkLog, (), C, SizeOf, P>> {
         ProcessorBuilder::new(exporter)
     }
+}
 
+impl ForebayLogProcessor<TakenSdkLog> {
+    /// As [`builder`](ForebayLogProcessor::builder), for a processor that **takes** the records: nothing of them is copied or
+    /// written on the thread that emits them, and **processors behind this one see empty records**. Put it last.
+    pub fn taking<C, P>(
+        exporter: ExporterBuilder<TakenSdkLog, (), C, SizeOf, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<TakenSdkLog, (), C, SizeOf, P>> {
+        ProcessorBuilder::new(exporter)
+    }
+}
+
+#[expect(private_bounds, reason = "sealed")]
+impl<T: LogItem> ForebayLogProcessor<T> {
     /// What became of every record so far; the counts are of one instant.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -106,36 +204,43 @@ impl ForebayLogProcessor {
     }
 }
 
-impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkLog, (), C, SizeOf, P>, O> {
-    /// The processor, which runs from now on.
-    ///
-    /// # Errors
-    ///
-    /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
-    pub fn build<B>(self) -> Result<ForebayLogProcessor, ConfigError>
-    where
-        C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
-        C::Error: Into<BoxError>,
-        C::Future: Send,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-        P: PriorityOf<SdkLog> + Send + Sync + 'static,
-        O: Observe<Notice> + Send + Sync + 'static,
-    {
-        let Self { exporter, protocol, flush_timeout, observer } = self;
-        let resource = Resourced::new(protocol.encoding());
-        let scopes = Arc::new(Scopes::new(protocol.encoding()));
-        let encoder = LogsEncoder::new(protocol, resource.clone(), Arc::clone(&scopes), observer);
-        let exporter = exporter.encoder(encoder).weigh(SdkLog::bytes);
-        let background = Background::start("log records", flush_timeout, move || exporter.build())?;
-        Ok(ForebayLogProcessor { background, scopes, resource })
-    }
+/// The same but for the item, whose type is what tells a builder of one from that of the other.
+macro_rules! build {
+    ($item:ty) => {
+        impl<C, P, O> ProcessorBuilder<ExporterBuilder<$item, (), C, SizeOf, P>, O> {
+            /// The processor, which runs from now on.
+            ///
+            /// # Errors
+            ///
+            /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
+            pub fn build<B>(self) -> Result<ForebayLogProcessor<$item>, ConfigError>
+            where
+                C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
+                C::Error: Into<BoxError>,
+                C::Future: Send,
+                B: Body + Send + 'static,
+                B::Data: Send,
+                B::Error: Into<BoxError>,
+                P: PriorityOf<$item> + Send + Sync + 'static,
+                O: Observe<Notice> + Send + Sync + 'static,
+            {
+                let Self { exporter, protocol, flush_timeout, observer, temporality: _ } = self;
+                let resource = Resourced::new(protocol.encoding());
+                let scopes = Arc::new(Scopes::new(protocol.encoding()));
+                let encoder = LogsEncoder::new(protocol, resource.clone(), Arc::clone(&scopes), observer);
+                let exporter = exporter.encoder(encoder).weigh(<$item>::bytes);
+                let background = Background::start("log records", flush_timeout, move || exporter.build())?;
+                Ok(ForebayLogProcessor { background, scopes, resource })
+            }
+        }
+    };
 }
+build!(SdkLog);
+build!(TakenSdkLog);
 
-impl LogProcessor for ForebayLogProcessor {
+impl<T: LogItem> LogProcessor for ForebayLogProcessor<T> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.background.exporter().emit(Pen::write(&self.scopes, record, scope));
+        self.background.exporter().emit(T::of(&self.scopes, record, scope));
     }
 
     /// Waits until every record that was emitted before has a fate; see [`ProcessorBuilder::flush_timeout`].
@@ -152,7 +257,7 @@ impl LogProcessor for ForebayLogProcessor {
     }
 }
 
-impl fmt::Debug for ForebayLogProcessor {
+impl<T: LogItem> fmt::Debug for ForebayLogProcessor<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForebayLogProcessor").field("totals", &self.totals()).finish_non_exhaustive()
     }

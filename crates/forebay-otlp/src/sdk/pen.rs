@@ -55,15 +55,29 @@ impl Pen {
         Self { buf: Buf::new(BytesMut::new()), remembered: [const { None }; PLACES] }
     }
 
+    /// The scope of `record`, from the memory of this thread.
+    pub(super) fn scope_of(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> ScopeId {
+        let asked = ScopeOf { scope, target: record.target().map(|target| &**target) };
+        let with = |pen: &RefCell<Self>| pen.try_borrow_mut().ok().map(|mut pen| pen.scope(scopes, &asked));
+        PEN.try_with(with).ok().flatten().unwrap_or_else(|| scopes.id_of(&asked))
+    }
+
     /// Writes `record` with the pen of this thread.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
         let with = |pen: &RefCell<Self>| pen.try_borrow_mut().ok().map(|mut pen| pen.put(scopes, record, scope));
         // While a thread ends its pen may be gone before the last record comes.
-        PEN.try_with(with).ok().flatten().unwrap_or_else(|| Self::new().put(scopes, record, scope))
+        PEN.try_with(with).ok().flatten().unwrap_or_else(|| Self::alone(scopes, record, scope))
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn alone(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
+        Self::new().put(scopes, record, scope)
+    }
+
+    // Inlined, so that the item is made where it is handed over, and not moved there.
+    #[inline(always)]
     fn put(&mut self, scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
         let severity = record.severity_number().map_or(Severity::Unspecified, severity);
         let id = self.scope(scopes, &ScopeOf { scope, target: record.target().map(|target| &**target) });
@@ -125,7 +139,7 @@ impl Remembered {
 
 /// The fields in the order of the canonical encoding.
 #[inline]
-fn fields<M: Message<Kind = LogRecordMessage>>(record: &SdkLogRecord, severity: Severity, m: &mut M) {
+pub(super) fn fields<M: Message<Kind = LogRecordMessage>>(record: &SdkLogRecord, severity: Severity, m: &mut M) {
     if let Some(time) = record.timestamp() {
         m.time_unix_nano(unix_nanos(time));
     }
@@ -148,6 +162,6 @@ fn fields<M: Message<Kind = LogRecordMessage>>(record: &SdkLogRecord, severity: 
 
 /// The numbers are the same in the API and in OTLP.
 #[inline]
-fn severity(severity: logs::Severity) -> Severity {
+pub(super) fn severity(severity: logs::Severity) -> Severity {
     u8::try_from(severity as i32).ok().and_then(Severity::from_number).unwrap_or_default()
 }

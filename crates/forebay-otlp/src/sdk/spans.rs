@@ -1,13 +1,14 @@
 use super::{
     background::Background,
     builder::ProcessorBuilder,
-    encode::TracesEncoder,
+    encode::LateEncoder,
     origin::{Resourced, ScopeOf},
     values::{attributes, heap_of},
 };
 use crate::{
     origin::AsScope,
     settle::Notice,
+    signal::Traces,
     time::unix_nanos,
     traces::{AsSpan, SpanEventWriter, SpanKind, SpanLinkWriter, SpanWriter, StatusCode, span_flags},
 };
@@ -174,9 +175,9 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, SizeOf, P>, O> {
         P: PriorityOf<SdkSpan> + Send + Sync + 'static,
         O: Observe<Notice> + Send + Sync + 'static,
     {
-        let Self { exporter, protocol, flush_timeout, observer } = self;
+        let Self { exporter, protocol, flush_timeout, observer, temporality: _ } = self;
         let resource = Resourced::new(protocol.encoding());
-        let encoder = TracesEncoder::new(protocol, resource.clone(), observer);
+        let encoder = LateEncoder::<Traces, O>::new(protocol, resource.clone(), observer);
         let exporter = exporter.encoder(encoder).weigh(SdkSpan::bytes);
         let background = Background::start("spans", flush_timeout, move || exporter.build())?;
         Ok(ForebaySpanProcessor { background, resource })

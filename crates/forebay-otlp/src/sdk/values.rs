@@ -10,8 +10,20 @@ pub(super) struct Attribute<'a>(pub(super) &'a Value);
 // === impl Logged ===
 
 impl AsValue for Logged<'_> {
-    #[inline]
+    /// What nearly every value is goes straight into the loop over the attributes.
+    #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
+        match self.0 {
+            AnyValue::Int(value) => w.int(*value),
+            AnyValue::String(value) => w.string(value.as_str()),
+            _ => self.rare(w),
+        }
+    }
+}
+
+impl Logged<'_> {
+    #[inline(never)]
+    fn rare<W: ValueWriter>(&self, w: W) -> W::Done {
         match self.0 {
             AnyValue::Int(value) => w.int(*value),
             AnyValue::Double(value) => w.double(*value),
@@ -53,6 +65,22 @@ impl AsValue for Attribute<'_> {
 /// Writes attributes of the SDK, in order.
 pub(super) fn attributes<'a, W: AttributesWriter>(pairs: impl IntoIterator<Item = &'a KeyValue>, w: &mut W) {
     pairs.into_iter().for_each(|pair| w.attribute(pair.key.as_str(), Attribute(&pair.value)));
+}
+
+/// About how many bytes a value of a log record holds on the heap.
+pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
+    match value {
+        AnyValue::String(text) => text.as_str().len(),
+        AnyValue::Bytes(bytes) => bytes.len(),
+        AnyValue::ListAny(values) => values.iter().map(|value| size_of::<AnyValue>() + heap_of_logged(value)).sum(),
+        AnyValue::Map(pairs) => {
+            let of = |(key, value): (&opentelemetry::Key, &AnyValue)| {
+                size_of::<(opentelemetry::Key, AnyValue)>() + key.as_str().len() + heap_of_logged(value)
+            };
+            pairs.iter().map(of).sum()
+        }
+        _ => 0,
+    }
 }
 
 /// About how many bytes the attributes hold on the heap.

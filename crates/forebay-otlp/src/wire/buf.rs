@@ -44,6 +44,28 @@ impl Buf {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The same for text, which is short as a rule: then it is copied without a call.
+    #[inline(always)]
+    pub(crate) fn put_text(&mut self, text: &[u8]) {
+        let len = text.len();
+        if len > 16 {
+            return self.put(text);
+        }
+        // Both ends, which may overlap: where they do they are the same.
+        let ends = match (text.first_chunk(), text.last_chunk(), text.first_chunk(), text.last_chunk()) {
+            (Some(first), Some(last), ..) => {
+                u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (len - 8))
+            }
+            (.., Some(first), Some(last)) => {
+                u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << (8 * (len - 4))
+            }
+            _ => return self.put(text),
+        };
+        let end = self.len() + len;
+        self.put(&ends.to_le_bytes());
+        self.truncate(end);
+    }
+
     /// All that was written from `at` on, to be changed in place.
     #[inline]
     pub(crate) fn tail(&mut self, at: usize) -> &mut [u8] {
@@ -64,5 +86,21 @@ impl Buf {
     #[inline]
     pub(crate) fn take_too_deep(&mut self) -> bool {
         std::mem::take(&mut self.too_deep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_any_length_is_put_as_it_is() {
+        let text: Vec<u8> = (b'a'..=b'z').cycle().take(64).collect();
+        for len in 0..=text.len() {
+            let mut buf = Buf::new(BytesMut::from(&b"before"[..]));
+            buf.put_text(&text[..len]);
+            buf.put(b"behind");
+            assert_eq!(buf.into_inner(), [b"before", &text[..len], b"behind"].concat());
+        }
     }
 }

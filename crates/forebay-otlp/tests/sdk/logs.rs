@@ -199,6 +199,47 @@ fn without_a_runtime_a_shutdown_ends_by_its_deadline_and_names_what_was_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_processor_that_takes_records_writes_the_same_and_leaves_them_empty() {
+    for protocol in [Protocol::HttpProtobuf, Protocol::HttpJson] {
+        let receiver = receiver([]).await;
+        let (before, behind) = (Reference::default(), Reference::default());
+        let taking = ForebayLogProcessor::taking(exporter(&receiver, "/v1/logs")).protocol(protocol).build().unwrap();
+        let provider = SdkLoggerProvider::builder()
+            .with_resource(Resource::builder_empty().with_attribute(KeyValue::new("service.name", "shop")).build())
+            .with_log_processor(SimpleLogProcessor::new(before.clone()))
+            .with_log_processor(taking)
+            .with_log_processor(Bodies(Arc::clone(&behind.logs)))
+            .build();
+        emit_all_kinds(&provider);
+        provider.force_flush().unwrap();
+        assert_eq!(received_logs(&receiver), flat_logs(&before.logs.lock().unwrap()), "{protocol}");
+        assert_eq!(behind.logs.lock().unwrap().len(), 0, "a body was left");
+        let deep = (0..40).fold(AnyValue::Int(1), |inner, _| AnyValue::ListAny(Box::new(vec![inner])));
+        say(&provider.logger("deep"), deep);
+        say(&provider.logger("deep"), "flat");
+        let told = provider.force_flush().unwrap_err().to_string();
+        assert!(told.contains(&format!("{} (1)", DropReason::Encode)), "{told}");
+        assert_eq!(receiver.logs().len(), 26);
+    }
+}
+
+/// Notes each record that has a body.
+#[derive(Debug)]
+struct Bodies(Arc<Mutex<Vec<ResourceLogs>>>);
+
+impl LogProcessor for Bodies {
+    fn emit(&self, record: &mut SdkLogRecord, _: &InstrumentationScope) {
+        if record.body().is_some() {
+            self.0.lock().unwrap().push(ResourceLogs::default());
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_cannot_be_encoded_costs_only_itself_and_is_named() {
     let receiver = receiver([]).await;
     let processor = ForebayLogProcessor::builder(exporter(&receiver, "/v1/logs")).build().unwrap();

@@ -1,7 +1,8 @@
 //! The drop-ins for the OpenTelemetry SDK, against a receiver that checks every request.
 #![cfg(feature = "opentelemetry")]
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod logs;
+mod metrics;
 mod spans;
 mod support;

@@ -1,0 +1,271 @@
+use super::{
+    background::Background,
+    builder::ProcessorBuilder,
+    convert,
+    encode::LateEncoder,
+    merge::{Scoped, merge, points},
+    origin::Resourced,
+};
+use crate::{
+    metrics::{AsMetric, MetricWriter},
+    origin::AsScope,
+    settle::Notice,
+    signal::Metrics,
+};
+use bytes::Bytes;
+use forebay_core::{BoxError, ConfigError, DropReason, Fate, Observe, SizeOf, Totals};
+use forebay_export::{Exporter, ExporterBuilder};
+use forebay_queue::parts::PriorityOf;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use opentelemetry_sdk::{
+    error::{OTelSdkError, OTelSdkResult},
+    metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tower_service::Service;
+
+/// Sends the metrics of the SDK: give it to its `PeriodicReader`.
+///
+/// ```no_run
+/// # use forebay_otlp::sdk::ForebayMetricExporter;
+/// # use forebay_export::Exporter;
+/// # use opentelemetry_sdk::metrics::SdkMeterProvider;
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let client = tower::service_fn(|_: http::Request<http_body_util::Full<bytes::Bytes>>| async {
+/// #     Ok::<_, std::io::Error>(http::Response::new(http_body_util::Full::new(bytes::Bytes::new())))
+/// # });
+/// let exporter = Exporter::builder().endpoint("http://localhost:4318/v1/metrics").client(client);
+/// let provider = SdkMeterProvider::builder()
+///     // before: .with_periodic_exporter(MetricExporter::builder().with_http().build()?)
+///     .with_periodic_exporter(ForebayMetricExporter::builder(exporter).build()?)
+///     .build();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// **What could not be sent is part of what is sent next.** The SDK forgets what it has handed over; here the increments of a
+/// delta series are added to those of the next export, and the last value of a gauge or a cumulative series is kept until
+/// there is a newer one. So a far side that was away for an hour gets one point per series, with all that was counted. What
+/// it has refused for good (400, or a partial success) is not sent again.
+///
+/// It runs on a thread of its own, in which telemetry is suppressed.
+pub struct ForebayMetricExporter {
+    background: Background<SdkMetric>,
+    resource: Resourced,
+    unsent: Arc<Mutex<Vec<Scoped>>>,
+    temporality: Temporality,
+}
+
+/// A metric of the SDK, with all its points.
+#[derive(Clone, Debug)]
+pub struct SdkMetric(Arc<Scoped>);
+
+/// How an export has ended.
+struct Ended {
+    offered: usize,
+    /// How many metrics were not delivered, by reason.
+    reasons: BTreeMap<DropReason, usize>,
+    /// How many of them are kept.
+    kept: usize,
+}
+
+/// The most points that are kept: as many as a queue has items by default. Series are bounded by the SDK as a rule.
+const MOST_KEPT: usize = 65_536;
+
+// === impl SdkMetric ===
+
+impl AsMetric for SdkMetric {
+    fn metric<W: MetricWriter>(&self, w: &mut W) {
+        self.0.metric.metric(w);
+    }
+
+    fn scope(&self) -> Option<impl AsScope> {
+        Some(&*self.0.scope)
+    }
+}
+
+// === impl ForebayMetricExporter ===
+
+impl ForebayMetricExporter {
+    /// Takes an exporter that has all but its encoder.
+    ///
+    /// Its [`give_up_after`](ExporterBuilder::give_up_after) is not used: what could not be sent waits here. Leave its
+    /// retries on: it is the retry layer that tells a 503, after which metrics are kept, from a refusal, after which they are
+    /// not.
+    pub fn builder<C, P>(
+        exporter: ExporterBuilder<SdkMetric, (), C, SizeOf, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, SizeOf, P>> {
+        ProcessorBuilder::new(exporter)
+    }
+
+    /// What became of every metric that was handed over, once per attempt to export it.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.background.exporter().totals()
+    }
+
+    fn send_kept(&self, limit: Duration) -> OTelSdkResult {
+        if self.kept_points() == 0 {
+            return Ok(());
+        }
+        let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
+        let ended = async move { send(exporter, &unsent, Vec::new()).await };
+        self.background.wait(limit, ended).map_or(Err(OTelSdkError::Timeout(limit)), Ended::told)
+    }
+
+    /// How many points could not be sent so far, and will be part of the next export.
+    #[must_use]
+    pub fn kept_points(&self) -> usize {
+        points(&self.unsent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, SizeOf, P>, O> {
+    /// Whether instruments count on from export to export (the default), or anew after each.
+    pub fn temporality(mut self, temporality: Temporality) -> Self {
+        self.temporality = temporality;
+        self
+    }
+
+    /// The exporter, which runs from now on.
+    ///
+    /// # Errors
+    ///
+    /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
+    pub fn build<B>(self) -> Result<ForebayMetricExporter, ConfigError>
+    where
+        C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+        P: PriorityOf<SdkMetric> + Send + Sync + 'static,
+        O: Observe<Notice> + Send + Sync + 'static,
+    {
+        let Self { exporter, protocol, flush_timeout, observer, temporality } = self;
+        let resource = Resourced::new(protocol.encoding());
+        let encoder = LateEncoder::<Metrics, O>::new(protocol, resource.clone(), observer);
+        let exporter = exporter.encoder(encoder).give_up_after(Duration::ZERO);
+        let background = Background::start("metrics", flush_timeout, move || exporter.build())?;
+        Ok(ForebayMetricExporter { background, resource, unsent: Arc::default(), temporality })
+    }
+}
+
+impl PushMetricExporter for ForebayMetricExporter {
+    /// Ends when every metric has its fate; an error names what was not delivered, and says what of it is kept.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped export goes on, and what it cannot send is kept.
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        self.resource.set(metrics.resource());
+        let mut fresh = Vec::new();
+        for scope in metrics.scope_metrics() {
+            let own = Arc::new(convert::scope(scope.scope()));
+            fresh.extend(
+                scope.metrics().map(|metric| Scoped { scope: Arc::clone(&own), metric: convert::metric(metric) }),
+            );
+        }
+        let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
+        let ended = self.background.runtime().spawn(async move { send(exporter, &unsent, fresh).await });
+        match ended.await {
+            Ok(ended) => ended.told(),
+            Err(_) => Err(OTelSdkError::AlreadyShutdown),
+        }
+    }
+
+    /// Sends what is kept from earlier exports, if anything.
+    fn force_flush(&self) -> OTelSdkResult {
+        self.send_kept(self.background.flush_timeout())
+    }
+
+    /// Tries once more to send what is kept, and says how much is left.
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        let last = self.send_kept(timeout);
+        match (self.background.shutdown(timeout), self.kept_points()) {
+            // Each export has told what it could not send.
+            (Ok(()) | Err(OTelSdkError::InternalFailure(_)), 0) => last,
+            (Ok(()) | Err(OTelSdkError::InternalFailure(_)), kept) => {
+                Err(OTelSdkError::InternalFailure(format!("{kept} points were never sent")))
+            }
+            (ended, _) => ended,
+        }
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.temporality
+    }
+}
+
+impl fmt::Debug for ForebayMetricExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForebayMetricExporter")
+            .field("totals", &self.totals())
+            .field("kept_points", &self.kept_points())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends `fresh` with what is `unsent`, and leaves there what could not be sent.
+async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fresh: Vec<Scoped>) -> Ended {
+    let take = |unsent: &Mutex<Vec<Scoped>>| mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner));
+    let all: Vec<_> = merge(take(unsent), fresh).into_iter().map(|scoped| SdkMetric(Arc::new(scoped))).collect();
+    let mut answers = Vec::with_capacity(all.len());
+    for metric in &all {
+        // It has no error of its own.
+        let Ok(()) = poll_fn(|cx| exporter.poll_ready(cx)).await;
+        answers.push(exporter.call(metric.clone()));
+    }
+    exporter.flush().await;
+    let mut ended = Ended { offered: all.len(), reasons: BTreeMap::new(), kept: 0 };
+    let mut failed = Vec::new();
+    for (metric, answer) in all.into_iter().zip(answers) {
+        let Ok(fate) = answer.await;
+        if let Fate::Dropped(reason) = fate {
+            *ended.reasons.entry(reason).or_default() += 1;
+            if may_pass(reason) {
+                failed.push(Arc::unwrap_or_clone(metric.0));
+            }
+        }
+    }
+    let mut kept = merge(failed, take(unsent));
+    while points(&kept) > MOST_KEPT && !kept.is_empty() {
+        kept.remove(0);
+    }
+    ended.kept = kept.len();
+    *unsent.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    ended
+}
+
+/// Whether the same metric may be delivered later.
+fn may_pass(reason: DropReason) -> bool {
+    !matches!(reason, DropReason::Rejected | DropReason::Encode | DropReason::TooLarge | DropReason::Disabled)
+}
+
+// === impl Ended ===
+
+impl Ended {
+    fn told(self) -> OTelSdkResult {
+        let Self { offered, reasons, kept } = self;
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<_> = reasons.iter().map(|(reason, count)| format!("{reason} ({count})")).collect();
+        let count = reasons.values().sum::<usize>();
+        let text = format!(
+            "{count} of {offered} metrics were not delivered: {}; {kept} are kept for the next export",
+            named.join(", ")
+        );
+        Err(OTelSdkError::InternalFailure(text))
+    }
+}
