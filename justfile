@@ -39,6 +39,14 @@ deny:
 loom:
     .ci/loom
 
+# Random schedules of the same, with more threads.
+shuttle:
+    .ci/shuttle
+
+# The model checkers find the races that are planted for them.
+planted:
+    .ci/planted
+
 # A million steps of the model tests.
 models:
     .ci/models
