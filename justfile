@@ -47,6 +47,14 @@ loom:
 fuzz seconds="10":
     .ci/fuzz {{seconds}}
 
+# Random schedules of the same, with more threads.
+shuttle:
+    .ci/shuttle
+
+# The model checkers find the races that are planted for them.
+planted:
+    .ci/planted
+
 # A million steps of the model tests.
 models:
     .ci/models

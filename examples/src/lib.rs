@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod export_story;
+pub mod server;
 pub mod ship;
