@@ -1,6 +1,6 @@
-use crate::{lot::Partition, state::Entry};
-use forebay_core::KeyOf;
-use forebay_queue::parts::Describe;
+use crate::lot::Partition;
+use forebay_core::{KeyOf, Priority};
+use forebay_queue::parts::{Candidate, Describe};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -12,6 +12,15 @@ pub(crate) struct Sorting<T> {
     describe: Describe<T>,
     /// Which batch an item goes into, and whether it closes it; behind one call, and `None` for most.
     sort: Option<Arc<Sort<T>>>,
+}
+
+/// An item on its way in, without the item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Label {
+    pub(crate) candidate: Candidate,
+    pub(crate) partition: Partition,
+    /// It closes its batch.
+    pub(crate) flush: bool,
 }
 
 /// Which batch an item goes into, and whether it closes it.
@@ -32,9 +41,12 @@ impl<T> Sorting<T> {
 
     /// Runs functions of the user; call it without a lock.
     #[inline]
-    pub(crate) fn entry(&self, item: T, asks: bool) -> Entry<T> {
-        let (partition, flush) = self.sort.as_ref().map_or((Partition::default(), false), |sort| sort(&item));
-        Entry { offer: self.describe.offer(item), partition, flush, asks }
+    pub(crate) fn label(&self, item: &T) -> Label {
+        let (partition, flush) = match &self.sort {
+            None => (Partition::default(), false),
+            Some(sort) => sort(item),
+        };
+        Label { candidate: self.describe.candidate(item), partition, flush }
     }
 }
 
@@ -61,5 +73,15 @@ impl<T> Clone for Sorting<T> {
 impl<T> fmt::Debug for Sorting<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sorting").field("describe", &self.describe).finish_non_exhaustive()
+    }
+}
+
+// === impl Label ===
+
+impl Label {
+    /// In the lane of `priority`, whatever the item itself says.
+    pub(crate) const fn priority(mut self, priority: Priority) -> Self {
+        self.candidate.priority = priority;
+        self
     }
 }

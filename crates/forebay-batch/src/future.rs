@@ -159,7 +159,7 @@ impl<T, A> fmt::Debug for Emit<'_, T, A> {
 
 impl<S: AsRef<Shared<T, A>>, T, A> InLine<S, T, A> {
     fn new(shared: S, entry: Entry<T>) -> Self {
-        let priority = entry.offer.candidate().priority;
+        let priority = entry.label.candidate.priority;
         Self { shared, entry: Some(entry), ticket: None, priority, answer: std::marker::PhantomData }
     }
 

@@ -10,7 +10,7 @@ pub(crate) struct Partition(pub(crate) u128);
 /// A batch that still takes items.
 #[derive(Debug)]
 pub(crate) struct OpenLot<T, A> {
-    items: VecDeque<T>,
+    items: Vec<T>,
     /// The weight of each item; only where single items may be evicted.
     weights: VecDeque<u32>,
     bytes: usize,
@@ -48,7 +48,7 @@ pub(crate) struct Lot<T, A> {
 impl<T, A> OpenLot<T, A> {
     pub(crate) fn new(capacity: usize, epoch: Epoch, number: u64) -> Self {
         Self {
-            items: VecDeque::with_capacity(capacity),
+            items: Vec::with_capacity(capacity),
             weights: VecDeque::new(),
             bytes: 0,
             epoch,
@@ -62,19 +62,19 @@ impl<T, A> OpenLot<T, A> {
 
     #[inline]
     pub(crate) fn push(&mut self, item: T, bytes: usize, priority: Priority) {
-        self.items.push_back(item);
+        self.items.push(item);
         self.bytes += bytes;
         if priority > self.priority {
             self.priority = priority;
         }
     }
 
-    pub(crate) fn note_weight(&mut self, bytes: u32) {
-        self.weights.push_back(bytes);
-    }
-
-    pub(crate) fn note_key(&mut self, key: u64) {
-        self.keys.push(key);
+    /// Notes of the last item what only some batchers have to know: its weight, and whose fair share it is.
+    #[cold]
+    #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
+    pub(crate) fn note(&mut self, bytes: Option<usize>, key: Option<u64>) {
+        self.weights.extend(bytes.map(|bytes| bytes as u32));
+        self.keys.extend(key);
     }
 
     /// The callers, to add the one of the last item.
@@ -102,14 +102,18 @@ impl<T, A> OpenLot<T, A> {
     }
 
     /// Takes no more items.
-    pub(crate) fn close(self, partition: Partition) -> ClosedLot<T, A> {
-        ClosedLot { open: self, partition }
+    pub(crate) fn close(mut self, partition: Partition) -> ClosedLot<T, A> {
+        // Takes the buffer over.
+        let items = VecDeque::from(std::mem::take(&mut self.items));
+        ClosedLot { items, open: self, partition }
     }
 }
 
 /// A batch that is full, or old enough, and waits for the worker.
 #[derive(Debug)]
 pub(crate) struct ClosedLot<T, A> {
+    /// Those of `open`: the oldest may be evicted.
+    items: VecDeque<T>,
     open: OpenLot<T, A>,
     partition: Partition,
 }
@@ -118,7 +122,7 @@ pub(crate) struct ClosedLot<T, A> {
 
 impl<T, A> ClosedLot<T, A> {
     pub(crate) fn len(&self) -> usize {
-        self.open.len()
+        self.items.len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -139,8 +143,7 @@ impl<T, A> ClosedLot<T, A> {
 
     /// Takes its oldest item out, with its weight and epoch; needs the weights.
     pub(crate) fn evict(&mut self) -> Option<(T, usize, Epoch, Option<u64>)> {
-        let open = &mut self.open;
-        let item = open.items.pop_front()?;
+        let (open, item) = (&mut self.open, self.items.pop_front()?);
         let bytes = open.weights.pop_front().map_or(0, |bytes| bytes as usize);
         open.bytes -= bytes;
         let key = if open.keys.is_empty() { None } else { Some(open.keys.remove(0)) };
@@ -154,12 +157,12 @@ impl<T, A> ClosedLot<T, A> {
 
     /// What the worker sends.
     pub(crate) fn into_lot(self) -> Lot<T, A> {
-        let OpenLot { items, bytes, epoch, callers, keys, priority, opened, .. } = self.open;
+        let Self { items, open, partition } = self;
+        let OpenLot { bytes, epoch, callers, keys, priority, opened, .. } = open;
         let charge = Charge { items: items.len() as u64, bytes, epoch };
         // Costs nothing but where single items were evicted.
         let items = Some(Items::new(Vec::from(items)));
-        let (partition, split) = (self.partition, Split::default());
-        Lot { items, charge, callers, keys, partition, priority, opened, attempts: 0, split }
+        Lot { items, charge, callers, keys, partition, priority, opened, attempts: 0, split: Split::default() }
     }
 }
 

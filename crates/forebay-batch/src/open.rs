@@ -8,6 +8,12 @@ pub(crate) enum Open<T, A> {
     Many { lots: HashMap<Partition, OpenLot<T, A>>, most: usize },
 }
 
+/// Not a part of every place where an item is handed over: most batchers have one batch for all.
+#[inline(never)]
+fn look_up<T, A>(lots: &mut HashMap<Partition, OpenLot<T, A>>, partition: Partition) -> Option<&mut OpenLot<T, A>> {
+    lots.get_mut(&partition)
+}
+
 // === impl Open ===
 
 impl<T, A> Open<T, A> {
@@ -24,19 +30,17 @@ impl<T, A> Open<T, A> {
     pub(crate) fn get(&mut self, partition: Partition) -> Option<&mut OpenLot<T, A>> {
         match self {
             Self::One(lot) => lot.as_mut(),
-            Self::Many { lots, .. } => lots.get_mut(&partition),
+            Self::Many { lots, .. } => look_up(lots, partition),
         }
     }
 
-    /// Opens `lot` and returns it; there must be none open for the partition.
-    pub(crate) fn open(&mut self, partition: Partition, lot: OpenLot<T, A>) -> &mut OpenLot<T, A> {
-        match self {
-            Self::One(place) => place.insert(lot),
-            Self::Many { lots, .. } => {
-                debug_assert!(!lots.contains_key(&partition));
-                lots.entry(partition).or_insert(lot)
-            }
-        }
+    /// Opens `lot`; there must be none open for the partition.
+    pub(crate) fn open(&mut self, partition: Partition, lot: OpenLot<T, A>) {
+        let before = match self {
+            Self::One(place) => place.replace(lot),
+            Self::Many { lots, .. } => lots.insert(partition, lot),
+        };
+        debug_assert!(before.is_none());
     }
 
     /// The one that was opened first, when there are as many as there may be.

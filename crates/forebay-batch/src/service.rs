@@ -1,4 +1,4 @@
-use crate::{BatchHandle, ResponseFuture, describe::Sorting, shared::Shared};
+use crate::{BatchHandle, ResponseFuture, describe::Sorting, shared::Shared, state::Entry};
 use forebay_core::{BoxError, Priority};
 use forebay_queue::{Overflow, Rejected, parts::Ticket};
 use std::{
@@ -45,7 +45,8 @@ impl<T, A> Batch<T, A> {
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline]
     pub fn emit(&self, item: T) -> Result<(), Rejected<T>> {
-        self.shared.offer(self.sorting.entry(item, false)).map(drop)
+        let label = self.sorting.label(&item);
+        self.shared.offer(item, label, false).map(drop)
     }
 
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
@@ -55,9 +56,8 @@ impl<T, A> Batch<T, A> {
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline]
     pub fn emit_with(&self, priority: Priority, item: T) -> Result<(), Rejected<T>> {
-        let mut entry = self.sorting.entry(item, false);
-        entry.offer = entry.offer.priority(priority);
-        self.shared.offer(entry).map(drop)
+        let label = self.sorting.label(&item).priority(priority);
+        self.shared.offer(item, label, false).map(drop)
     }
 
     /// As [`emit`](Self::emit), but waits in line while there is no room.
@@ -70,7 +70,8 @@ impl<T, A> Batch<T, A> {
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
     pub fn emit_or_wait(&self, item: T) -> crate::Emit<'_, T, A> {
-        crate::Emit::new(&self.shared, self.sorting.entry(item, false))
+        let label = self.sorting.label(&item);
+        crate::Emit::new(&self.shared, Entry { item, label, asks: false })
     }
 
     /// A handle that reads and changes the batcher, and does not keep it open.
@@ -117,14 +118,14 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
     /// CANCEL: the future only waits for the answer. What was accepted is sent without it.
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
-        let entry = self.sorting.entry(item, true);
+        let label = self.sorting.label(&item);
         if self.overflow == Overflow::Wait {
-            return match self.shared.offer_unless_wait(entry) {
+            return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
                 Ok(place) => ResponseFuture::accepted(place),
                 Err(entry) => ResponseFuture::waits(&self.shared, entry),
             };
         }
-        match self.shared.offer(entry) {
+        match self.shared.offer(item, label, true) {
             Ok(place) => ResponseFuture::accepted(place),
             Err(rejected) => ResponseFuture::rejected(rejected),
         }

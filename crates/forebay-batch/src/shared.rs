@@ -1,5 +1,6 @@
 use crate::{
     Batching,
+    describe::Label,
     lot::Lot,
     state::{Entry, Next, Place, Refused, State},
 };
@@ -42,18 +43,23 @@ impl<T, A> Shared<T, A> {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[inline]
-    pub(crate) fn offer(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
-        let offered = self.lock().state.offer_simply(entry);
-        match offered {
-            Ok((place, waker)) => {
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-                Ok(place)
-            }
-            Err(entry) => self.offer_at_limit(entry),
+    /// Takes an item in, or hands it back.
+    ///
+    /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
+    /// written in, and that stall takes longer than all that is done here.
+    #[inline(always)]
+    pub(crate) fn offer(&self, item: T, label: Label, asks: bool) -> Result<Place<A>, Rejected<T>> {
+        let mut locked = self.lock();
+        let Some(epoch) = locked.state.admit_simply(label.candidate) else {
+            drop(locked);
+            return self.offer_at_limit(Entry { item, label, asks });
+        };
+        let (place, waker) = locked.state.enter(item, label, epoch, asks);
+        drop(locked);
+        if let Some(waker) = waker {
+            waker.wake();
         }
+        Ok(place)
     }
 
     #[cold]
@@ -135,7 +141,8 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[u64]) {
-        let wakes = self.lock().state.settle(settled, keys);
+        let mut wakes = Wakes::None;
+        self.lock().state.settle(settled, keys, &mut wakes);
         wakes.wake();
     }
 

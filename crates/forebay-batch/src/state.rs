@@ -1,12 +1,13 @@
 use crate::{
     Batching,
     callers::Replies,
+    describe::Label,
     lot::{ClosedLot, Lot, OpenLot, Partition},
     open::Open,
 };
 use forebay_core::{BoxError, DropReason, Fate, Priority};
 use forebay_queue::{
-    Evicted, Offer, Overflow, Rejected,
+    Evicted, Overflow, Rejected,
     parts::{Candidate, Charge, Epoch, Held, Intake, NotNow, Phase, Ticket, Turn, Wakes},
 };
 use std::{
@@ -41,10 +42,8 @@ pub(crate) struct State<T, A> {
 
 /// An item on its way in.
 pub(crate) struct Entry<T> {
-    pub(crate) offer: Offer<T>,
-    pub(crate) partition: Partition,
-    /// It closes its batch.
-    pub(crate) flush: bool,
+    pub(crate) item: T,
+    pub(crate) label: Label,
     /// Its caller wants an answer.
     pub(crate) asks: bool,
 }
@@ -95,24 +94,19 @@ impl<T, A> State<T, A> {
         }
     }
 
-    /// Takes `entry` in, where no more than that is to be done.
+    /// Lets an item like `candidate` in, where no more is to be done than to let it [`enter`](Self::enter).
     ///
-    /// # Errors
-    ///
-    /// The entry, for [`offer`](Self::offer) to decide.
+    /// The item itself is not looked at, so that it is moved just once, into its place.
     #[inline]
-    pub(crate) fn offer_simply(&mut self, entry: Entry<T>) -> Result<(Place<A>, Option<Waker>), Entry<T>> {
-        match self.intake.admit(entry.offer.candidate()) {
-            Ok(epoch) => Ok(self.enter(entry, epoch)),
-            Err(_undecided) => Err(entry),
-        }
+    pub(crate) fn admit_simply(&mut self, candidate: Candidate) -> Option<Epoch> {
+        if self.intake.has_senders() { None } else { self.intake.admit(candidate).ok() }
     }
 
     /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
     pub(crate) fn offer(&mut self, entry: Entry<T>, evicted: &mut Vec<T>) -> Result<(Place<A>, Wakes), Rejected<T>> {
         let evictable = self.normal.iter().map(ClosedLot::bytes).sum();
         let normal = &mut self.normal;
-        let admitted = self.intake.admit_or_evict(entry.offer.candidate(), evictable, || {
+        let admitted = self.intake.admit_or_evict(entry.label.candidate, evictable, || {
             let lot = normal.front_mut()?;
             let (item, bytes, epoch, key) = lot.evict()?;
             if let Some(callers) = lot.callers() {
@@ -122,22 +116,22 @@ impl<T, A> State<T, A> {
                 normal.pop_front();
             }
             evicted.push(item);
-            Some(Held { charge: Charge::one(bytes, epoch), key })
+            Some(Held::new(bytes, epoch, key))
         });
         match admitted {
             Ok((epoch, mut wakes)) => {
-                let (place, waker) = self.enter(entry, epoch);
+                let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));
                 Ok((place, wakes))
             }
-            Err(reason) => Err(Rejected::new(entry.offer.into_item(), reason)),
+            Err(reason) => Err(Rejected::new(entry.item, reason)),
         }
     }
 
     /// Takes `entry` in if there is room for it and nobody waits in line before it.
     pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>) -> Result<(Place<A>, Option<Waker>), Entry<T>> {
-        match self.intake.admit_unless_wait(entry.offer.candidate()) {
-            Some(epoch) => Ok(self.enter(entry, epoch)),
+        match self.intake.admit_unless_wait(entry.label.candidate) {
+            Some(epoch) => Ok(self.enter(entry.item, entry.label, epoch, entry.asks)),
             None => Err(entry),
         }
     }
@@ -149,45 +143,38 @@ impl<T, A> State<T, A> {
         ticket: Option<Ticket>,
         waker: &Waker,
     ) -> Result<(Place<A>, Wakes), Refused<T>> {
-        match self.intake.admit_or_wait(entry.offer.candidate(), ticket, waker) {
+        match self.intake.admit_or_wait(entry.label.candidate, ticket, waker) {
             Ok((epoch, mut wakes)) => {
-                let (place, waker) = self.enter(entry, epoch);
+                let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));
                 Ok((place, wakes))
             }
             Err(NotNow::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
-            Err(NotNow::Refused(reason, wakes)) => {
-                Err(Refused::Rejected(Rejected::new(entry.offer.into_item(), reason), wakes))
-            }
+            Err(NotNow::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
         }
     }
 
-    #[inline]
-    fn enter(&mut self, entry: Entry<T>, epoch: Epoch) -> (Place<A>, Option<Waker>) {
-        let Entry { offer, partition, flush, asks } = entry;
-        let Candidate { bytes, priority, key } = offer.candidate();
+    /// Puts an item that was admitted into its batch, and names the worker to wake.
+    #[inline(always)]
+    pub(crate) fn enter(&mut self, item: T, label: Label, epoch: Epoch, asks: bool) -> (Place<A>, Option<Waker>) {
+        let Label { candidate: Candidate { bytes, priority, key }, partition, flush } = label;
         let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
             Some(lot) => lot.bytes().saturating_add(bytes) <= max_bytes,
             None => false,
         };
-        let (evicts, first) = (self.evicts, !fits);
-        let Some(lot) = (if fits { self.open.get(partition) } else { self.open_lot(partition, epoch) }) else {
-            return (None, None);
-        };
-        lot.push(offer.into_item(), bytes, priority);
+        if !fits {
+            self.open_lot(partition, epoch);
+        }
+        // It is open now.
+        let Some(lot) = self.open.get(partition) else { return (None, None) };
+        lot.push(item, bytes, priority);
         let place = asks.then(|| {
             let last = lot.len() - 1;
             lot.callers().add(last)
         });
-        if let Some(key) = key
-            && priority == Priority::Normal
-        {
-            lot.note_key(key);
-        }
-        if evicts {
-            #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
-            lot.note_weight(bytes as u32);
+        if self.evicts || key.is_some() {
+            lot.note(self.evicts.then_some(bytes), if priority == Priority::Normal { key } else { None });
         }
         let closes = lot.len() >= max_items || lot.bytes() >= max_bytes || flush;
         if closes || (close_on_high && priority == Priority::High) {
@@ -196,20 +183,21 @@ impl<T, A> State<T, A> {
         }
         // CORRECTNESS: the worker is woken for the first item of a batch, whose age it must watch, and for one that is
         // closed. In between it has nothing to do, and is left alone.
-        (place, if first { self.worker.take() } else { None })
+        (place, if fits { None } else { self.worker.take() })
     }
 
     /// Opens a batch, after closing the one of the same partition, or the oldest, to make room for it.
-    fn open_lot(&mut self, partition: Partition, epoch: Epoch) -> Option<&mut OpenLot<T, A>> {
+    #[inline(never)]
+    fn open_lot(&mut self, partition: Partition, epoch: Epoch) {
         self.close(partition);
         if let Some(oldest) = self.open.make_room() {
             self.close(oldest);
         }
         self.opened += 1;
-        let lot = OpenLot::new(self.usual, epoch, self.opened);
-        Some(self.open.open(partition, lot))
+        self.open.open(partition, OpenLot::new(self.usual, epoch, self.opened));
     }
 
+    #[inline(never)]
     fn close(&mut self, partition: Partition) {
         let Some(lot) = self.open.take(partition) else { return };
         self.usual = lot.len();
@@ -336,11 +324,9 @@ impl<T, A> State<T, A> {
     }
 
     /// Counts the fates of items that left together, and frees their slots.
-    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[u64]) -> Wakes {
+    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[u64], wakes: &mut Wakes) {
         keys.iter().for_each(|key| self.intake.admission.free_share(*key));
-        let mut wakes = Wakes::None;
-        settled.iter().for_each(|(charge, fate)| wakes.add(self.intake.settle_charge(*charge, *fate)));
-        wakes
+        settled.iter().for_each(|(charge, fate)| self.intake.settle_charge(*charge, *fate, wakes));
     }
 
     /// Closes what is open, and ends the epoch.
@@ -363,7 +349,7 @@ impl<T, A> State<T, A> {
         self.close_all();
         let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
         for lot in &lots {
-            wakes.add(self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys));
+            self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
         }
         wakes.add(Wakes::one(self.worker.take()));
         (lots, wakes)

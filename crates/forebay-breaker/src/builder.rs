@@ -172,7 +172,7 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     /// A call reads no clock, so idle keys are looked for when a new key comes, at most twice per idle time, and when
     /// [`BreakerHandle::expire_idle`](crate::BreakerHandle::expire_idle) is called. A key leaves when it was unused
     /// between two such looks at least `time` apart: after one to two idle times where new keys keep coming. It is
-    /// never removed while it is forced, or open, or for this long after its open time.
+    /// never removed while its mode is another than that of new keys, nor while it is open and this long after that.
     pub fn idle(mut self, time: Duration) -> Self {
         self.settings.idle = time;
         self
@@ -204,7 +204,7 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     /// Shows every decision to `observer`, such as a closure `|event: &BreakerEvent| ..`.
     ///
     /// It runs on the path of the call, outside any lock, so it may use a handle. With an observer each key keeps its
-    /// label, which costs some 170 bytes.
+    /// label, which costs some 140 bytes.
     pub fn observe(mut self, observer: impl Observe<BreakerEvent> + Send + Sync + 'static) -> Self {
         self.observer = observer.enabled().then(|| Box::new(observer) as _);
         self

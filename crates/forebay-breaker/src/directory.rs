@@ -33,7 +33,7 @@ pub(crate) struct Directory<K> {
     max: u32,
     /// Which round the search for idle keys is in. A call leaves it in its slot, and so writes once per round.
     round: AtomicU32,
-    writer: Mutex<Writer>,
+    writer: Apart<Mutex<Writer>>,
 }
 
 /// Where the slot of a key is, and which of the place's tenants the key is.
@@ -52,13 +52,18 @@ pub(crate) struct Chunk {
     per_slot: usize,
 }
 
+/// What is written now and then, on cache lines of its own: readers of the map are not to notice.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
 /// What only the holder of the lock may touch.
 #[derive(Debug)]
 pub(crate) struct Writer {
     /// The mode that new keys start in.
     pub(crate) mode: Mode,
     /// What observers are to be told once the lock is released.
-    pub(crate) told: Vec<Box<Told>>,
+    pub(crate) told: Vec<Told>,
     vacant: Vec<u32>,
     never_used: u32,
     /// How many microseconds a key may stay unused.
@@ -88,7 +93,7 @@ impl<K: Hash + Eq> Directory<K> {
         let rounds = VecDeque::from([(0, 0)]);
         let writer = Writer { mode, told: Vec::new(), vacant: Vec::new(), never_used: 0, idle, rounds };
         let (map, round) = (HashMap::with_hasher(RandomState::default()), AtomicU32::new(0));
-        Self { map, chunks, chunk_bits, lines, max, round, writer: Mutex::new(writer) }
+        Self { map, chunks, chunk_bits, lines, max, round, writer: Apart(Mutex::new(writer)) }
     }
 
     pub(crate) fn max(&self) -> u32 {
@@ -113,15 +118,15 @@ impl<K: Hash + Eq> Directory<K> {
     }
 
     pub(crate) fn write(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`write`](Self::write), but where the directory is full, nobody waits for a place there is not.
     pub(crate) fn try_write(&self, keys: u32) -> Option<MutexGuard<'_, Writer>> {
-        if keys < self.max { Some(self.write()) } else { self.writer.try_lock().ok() }
+        if keys < self.max { Some(self.write()) } else { self.writer.0.try_lock().ok() }
     }
 
-    /// Gives `key` a slot; `None` if there is no room.
+    /// Gives `key` a slot; there must be [room](Self::has_room).
     pub(crate) fn add<E>(
         &self,
         writer: &mut Writer,
@@ -129,14 +134,10 @@ impl<K: Hash + Eq> Directory<K> {
         label: Option<KeyLabel>,
         around: &Around<'_, E>,
     ) -> Option<Place> {
-        let index = match writer.vacant.pop() {
-            Some(index) => index,
-            None if writer.never_used < self.max => {
-                writer.never_used += 1;
-                writer.never_used - 1
-            }
-            None => return None,
-        };
+        let index = writer.vacant.pop().unwrap_or_else(|| {
+            writer.never_used += 1;
+            writer.never_used - 1
+        });
         let chunk = self.chunks.get((index >> self.chunk_bits) as usize)?;
         chunk.get_or_init(|| Chunk::new(1 << self.chunk_bits, self.lines));
         let (slot, _) = self.slot(index)?;
@@ -167,7 +168,7 @@ impl<K: Hash + Eq> Directory<K> {
     fn vacate<E>(&self, writer: &mut Writer, place: Place, around: &Around<'_, E>) {
         // CORRECTNESS: whoever has left already must not leave twice, or two keys would be given the same place.
         if let Some((slot, _)) = self.slot(place.index).filter(|(slot, _)| slot.tenancy() == place.tenancy) {
-            writer.told.extend(slot.vacate(around));
+            writer.told.extend(slot.vacate(around).map(|told| *told));
             writer.vacant.push(place.index);
             around.gauge.keys.fetch_sub(1, Ordering::Relaxed);
         }
@@ -184,7 +185,7 @@ impl<K: Hash + Eq> Directory<K> {
         self.map.pin().retain(|_, &place| {
             let Some((slot, _)) = self.slot(place.index) else { return true };
             let unused = slot.used.load(Ordering::Relaxed) < limit;
-            if !unused || !slot.is_idle(now, writer.idle, around) {
+            if !unused || !slot.is_idle(now, writer.idle, writer.mode, around) {
                 return true;
             }
             self.vacate(writer, place, around);
@@ -210,8 +211,14 @@ impl Writer {
         self.rounds.back().is_none_or(|&(_, began)| now.saturating_sub(began) >= self.idle / 2)
     }
 
+    /// How many rounds it remembers.
+    #[cfg(test)]
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.len()
+    }
+
     /// The first round whose users, and all later ones', are not idle.
-    fn start_round(&mut self, now: u64) -> Option<u32> {
+    pub(crate) fn start_round(&mut self, now: u64) -> Option<u32> {
         let (round, began) = self.rounds.back().copied().unwrap_or_default();
         // However often somebody asks, the list stays short.
         if now.saturating_sub(began) >= self.idle / 16 {

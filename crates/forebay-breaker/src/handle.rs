@@ -142,14 +142,14 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         K: Clone,
     {
         let mut keys = Vec::with_capacity(self.len());
-        let mut add = |key: K, Place { index, tenancy }| {
+        let mut add = |key: &K, label, Place { index, tenancy }| {
             if let Ok(status) = self.status_at(index, tenancy) {
-                keys.push(KeyStatus { label: (self.core.label)(&key), key, status });
+                keys.push(KeyStatus { key: key.clone(), label, status });
             }
         };
         match (&self.core.directory, &self.core.only_key) {
-            (Some(directory), _) => directory.for_each(|key, place| add(key.clone(), place)),
-            (None, Some(key)) => add(key.clone(), Place { index: SINGLE, tenancy: 0 }),
+            (Some(directory), _) => directory.for_each(|key, place| add(key, (self.core.label)(key), place)),
+            (None, Some(key)) => add(key, self.core.name.clone(), Place { index: SINGLE, tenancy: 0 }),
             (None, None) => {}
         }
         let max_keys = self.core.directory.as_ref().map_or(1, Directory::max) as usize;
@@ -158,8 +158,8 @@ impl<K: Hash + Eq> BreakerHandle<K> {
 
     /// Changes the mode of `key`, which gets a state of its own if it has none; `false` if there is no room for one.
     ///
-    /// [`Mode::ForcedOpen`] and [`Mode::ForcedClosed`] last until the mode is changed again, also while the key is
-    /// idle; after them it is closed with nothing counted. [`Mode::ObserveOnly`] keeps the state.
+    /// It lasts until the mode is changed again, also while the key is idle. After [`Mode::ForcedOpen`] and
+    /// [`Mode::ForcedClosed`] a key is closed with nothing counted; [`Mode::ObserveOnly`] keeps the state.
     pub fn set_mode<Q>(&self, key: &Q, mode: Mode) -> bool
     where
         K: Borrow<Q>,
@@ -222,6 +222,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     ///
     /// The breaker does so by itself when new keys come; a host whose keys have all been seen may want to call this
     /// now and then. See [`BreakerBuilder::idle`](crate::BreakerBuilder::idle) for what idle means.
+    #[expect(clippy::must_use_candidate, reason = "its effect is the point")]
     pub fn expire_idle(&self) -> usize {
         let Some(directory) = &self.core.directory else { return 0 };
         let moment = self.core.moment();

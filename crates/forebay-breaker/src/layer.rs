@@ -26,7 +26,7 @@ impl BreakerLayer<(), Unkeyed, ByError> {
 
     /// What a database driver's telemetry wants: 5 failures in a row open it for 60 s, 2 successes close it.
     ///
-    /// These are the numbers of the Node.js and JDBC drivers of Databricks.
+    /// These are the numbers of Databricks' driver for Node.js.
     pub fn driver() -> BreakerBuilder<(), Unkeyed, ByDefault> {
         BreakerBuilder::new().trip(Trip::consecutive(5)).open_for(Duration::from_secs(60)).close_after(2).probes(1)
     }

@@ -28,6 +28,9 @@ mod trip;
 mod window;
 mod word;
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(feature = "http")]
 pub use self::builder::{ByAuthority, HttpBreakerBuilder};
 pub use self::{

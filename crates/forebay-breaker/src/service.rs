@@ -17,8 +17,8 @@ use tower_service::Service;
 ///
 /// See the [crate documentation](crate) for when a call is let through and what clones share.
 ///
-/// With keys the decision falls in `call`, for the key is not known before; a rejected call keeps the readiness of
-/// the inner service for the next one. Without keys `poll_ready` looks first: while the circuit is open it is ready at
+/// With keys the decision falls in `call`, for the key is not known before: `poll_ready` is the inner service's, and a
+/// rejected call keeps the readiness of the inner service for the next one. Without keys `poll_ready` looks first: while the circuit is open it is ready at
 /// once, without asking the inner service, and the call is rejected.
 pub struct Breaker<S, K, F, C> {
     inner: S,

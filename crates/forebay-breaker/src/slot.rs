@@ -136,7 +136,7 @@ impl Slot {
         let (now, draw) = (around.ether.now(), around.ether.draw());
         self.locked(around, |machine| {
             let may_open = &mut || around.gauge.take(around.policy);
-            let change = machine.settle(ticket, done, Surroundings { now, draw, tripped, may_open });
+            let change = machine.settle(ticket, done, &mut Surroundings { now, draw, tripped, may_open });
             around.tell(machine, change)
         })
     }
@@ -223,9 +223,9 @@ impl Slot {
         Ok(view)
     }
 
-    /// Whether nothing that is known of the key at `now` would be missed.
-    pub(crate) fn is_idle<E>(&self, now: u64, idle: u64, around: &Around<'_, E>) -> bool {
-        self.locked(around, |machine| machine.is_idle(now, idle))
+    /// Whether nothing that is known of the key at `now` would be missed, if new keys start in mode `usual`.
+    pub(crate) fn is_idle<E>(&self, now: u64, idle: u64, usual: Mode, around: &Around<'_, E>) -> bool {
+        self.locked(around, |machine| machine.is_idle(now, idle, usual))
     }
 
     /// Gives the place to a key.

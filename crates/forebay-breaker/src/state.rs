@@ -242,7 +242,7 @@ impl Machine<'_> {
     }
 
     /// Takes in the result of a call that was admitted with `ticket`.
-    pub(crate) fn settle(&mut self, ticket: Ticket, done: &Done, around: Surroundings<'_>) -> Option<Change> {
+    pub(crate) fn settle(&mut self, ticket: Ticket, done: &Done, around: &mut Surroundings<'_>) -> Option<Change> {
         // CORRECTNESS: a result of another generation is news of a state that is gone; it moves nothing.
         if ticket.word.generation() != self.word.generation() {
             return None;
@@ -256,7 +256,7 @@ impl Machine<'_> {
     }
 
     /// ## HalfOpen => (HalfOpen | Open | Ramping | Closed)
-    fn settle_probe(&mut self, probe: u32, done: &Done, around: Surroundings<'_>) -> Option<Change> {
+    fn settle_probe(&mut self, probe: u32, done: &Done, around: &Surroundings<'_>) -> Option<Change> {
         let detail = self.detail.as_mut()?;
         // CORRECTNESS: a probe whose lease went to another one is as late as a result of another generation.
         let held = detail.probes.iter().position(|lease| lease.probe == probe)?;
@@ -264,16 +264,16 @@ impl Machine<'_> {
         self.word = self.word.with_payload(detail.all_out_until(self.policy));
         match done.mark {
             Mark::Ignored => return None,
-            Mark::Failure => return Some(self.open(Reason::ProbeFailed, done, &around)),
-            Mark::Slow => return Some(self.open(Reason::ProbeSlow, done, &around)),
-            Mark::Success if self.policy.is_slow(done) => return Some(self.open(Reason::ProbeSlow, done, &around)),
+            Mark::Failure => return Some(self.open(Reason::ProbeFailed, done, around)),
+            Mark::Slow => return Some(self.open(Reason::ProbeSlow, done, around)),
+            Mark::Success if self.policy.is_slow(done) => return Some(self.open(Reason::ProbeSlow, done, around)),
             Mark::Success => detail.successes += 1,
         }
         (detail.successes >= self.policy.close_after).then(|| self.close(around.now))
     }
 
     /// ## (Closed | Ramping) => (itself | Open)
-    fn settle_ordinary(&mut self, done: &Done, around: Surroundings<'_>) -> Option<Change> {
+    fn settle_ordinary(&mut self, done: &Done, around: &mut Surroundings<'_>) -> Option<Change> {
         let mut tripped = around.tripped;
         if let Some(streak) = done.streak_after(self.word.streak(), self.policy) {
             self.word = self.word.with_streak(streak);
@@ -288,7 +288,7 @@ impl Machine<'_> {
         if !(around.may_open)() {
             return Some(Change::HeldBack(reason));
         }
-        Some(self.open(reason, done, &around))
+        Some(self.open(reason, done, around))
     }
 
     /// Records the result in every window over a number of calls.
@@ -409,10 +409,9 @@ impl Machine<'_> {
         Told { change, label: self.label().cloned(), mode, generation }
     }
 
-    /// Nothing that is known of the key at `now` would be missed.
-    pub(crate) fn is_idle(&self, now: u64, idle: u64) -> bool {
-        let forced = matches!(self.word.mode(), Mode::ForcedOpen | Mode::ForcedClosed);
-        !forced && (self.word.state() != State::Open || self.word.until().saturating_add(idle) <= now)
+    /// Nothing that is known of the key at `now` would be missed, if new keys start in mode `usual`.
+    pub(crate) fn is_idle(&self, now: u64, idle: u64, usual: Mode) -> bool {
+        self.word.mode() == usual && (self.word.state() != State::Open || self.word.until().saturating_add(idle) <= now)
     }
 
     /// The truth at `now`: what a call would find, not what the last one left.

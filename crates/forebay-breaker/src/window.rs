@@ -148,7 +148,6 @@ impl Counters<'_> {
 impl Tag {
     #[inline(always)]
     const fn new(generation: u32, epoch: u64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "26 bits are left")]
         let epoch = (epoch & ((1 << EPOCH_BITS) - 1)) as u32;
         Self { generation: generation & ((1 << GENERATION_BITS) - 1), epoch }
     }

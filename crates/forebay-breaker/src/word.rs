@@ -106,10 +106,7 @@ impl Word {
     }
 
     pub(crate) const fn generation(self) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "21 bits are left")]
-        {
-            (self.0 >> PAYLOAD_BITS & GENERATION) as u32
-        }
+        (self.0 >> PAYLOAD_BITS & GENERATION) as u32
     }
 
     pub(crate) const fn payload(self) -> u64 {
@@ -150,10 +147,7 @@ impl Word {
 
     /// Failures in a row; only where [`counts`](Self::counts).
     pub(crate) const fn streak(self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
-        {
-            (self.0 & STREAK) as u16
-        }
+        (self.0 & STREAK) as u16
     }
 
     pub(crate) const fn with_streak(self, streak: u16) -> Self {

@@ -149,17 +149,23 @@ impl Admission {
     /// Counts the fate of what `charge` holds and frees its slots. Shares are freed by [`free_share`](Self::free_share).
     ///
     /// Returns whether an epoch ended with it, so that a flush may be over.
+    #[inline]
     pub fn settle(&mut self, fate: Fate, charge: Charge) -> bool {
         let Charge { items, bytes, epoch } = charge;
         self.ledger.settle(fate, items);
         debug_assert!(self.bytes >= bytes, "{bytes} bytes freed, {} held", self.bytes);
         self.bytes -= bytes;
-        let age = self.epoch.wrapping_sub(epoch.0) as usize;
-        if age == 0 {
+        if epoch.0 == self.epoch {
             debug_assert!(self.current() >= items);
             self.settled += items;
             return false;
         }
+        self.settle_earlier(items, epoch)
+    }
+
+    /// Counts items that have met their fate after the end of their epoch.
+    fn settle_earlier(&mut self, items: u64, epoch: Epoch) -> bool {
+        let age = self.epoch.wrapping_sub(epoch.0) as usize;
         // The epoch of age 1 stands last.
         let place = self.earlier.len().checked_sub(age);
         let Some(count) = place.and_then(|place| self.earlier.get_mut(place)) else {
@@ -265,8 +271,9 @@ impl Admission {
 
 impl Charge {
     /// What one item holds.
+    #[inline]
     #[must_use]
-    pub fn one(bytes: usize, epoch: Epoch) -> Self {
+    pub const fn one(bytes: usize, epoch: Epoch) -> Self {
         Self { items: 1, bytes, epoch }
     }
 }

@@ -11,7 +11,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Answers<Res> {
     places: Vec<Place<Res>>,
-    free: Vec<Index>,
+    /// The first of the free places, each of which knows the next; beyond the last place when there is none.
+    free: Index,
 }
 
 /// Where a call finds its answer.
@@ -23,7 +24,8 @@ pub(crate) type Answer<Res> = Result<Res, BoxError>;
 
 #[derive(Debug)]
 enum Place<Res> {
-    Free,
+    /// The next free one.
+    Free(Index),
     Expected(Option<Waker>),
     Here(Answer<Res>),
     /// Nobody waits for it any more.
@@ -34,41 +36,57 @@ enum Place<Res> {
 
 impl<Res> Answers<Res> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: Index(0) }
     }
 
     /// A place for one answer; `None` when there are four billion.
     #[inline]
     pub(crate) fn expect(&mut self) -> Option<Index> {
-        if let Some(index) = self.free.pop() {
-            self.places[index.0 as usize] = Place::Expected(None);
-            return Some(index);
+        let index = self.free;
+        match self.places.get_mut(index.0 as usize) {
+            Some(place) => {
+                if let Place::Free(next) = *place {
+                    self.free = next;
+                }
+                *place = Place::Expected(None);
+            }
+            None => self.add_place()?,
         }
-        let index = u32::try_from(self.places.len()).ok()?;
+        Some(index)
+    }
+
+    /// There is no free place: the next free one is the one after this new one.
+    #[cold]
+    fn add_place(&mut self) -> Option<()> {
+        self.free = Index(self.free.0.checked_add(1)?);
         self.places.push(Place::Expected(None));
-        Some(Index(index))
+        Some(())
     }
 
     /// Nobody will answer: the item was not accepted.
     pub(crate) fn cancel(&mut self, index: Index) {
-        self.places[index.0 as usize] = Place::Free;
-        self.free.push(index);
+        drop(self.vacate(index));
+    }
+
+    #[inline]
+    fn vacate(&mut self, index: Index) -> Place<Res> {
+        let was = mem::replace(&mut self.places[index.0 as usize], Place::Free(self.free));
+        self.free = index;
+        was
     }
 
     /// Fetches the answer, and frees its place with that.
     #[inline]
     pub(crate) fn poll(&mut self, index: Index, waker: &Waker) -> Poll<Answer<Res>> {
-        let place = &mut self.places[index.0 as usize];
-        match place {
+        match &mut self.places[index.0 as usize] {
             Place::Expected(Some(known)) => known.clone_from(waker),
             Place::Expected(none) => *none = Some(waker.clone()),
             Place::Here(_) => {
-                if let Place::Here(answer) = mem::replace(place, Place::Free) {
-                    self.free.push(index);
+                if let Place::Here(answer) = self.vacate(index) {
                     return Poll::Ready(answer);
                 }
             }
-            Place::Free | Place::Unwanted => debug_assert!(false, "an answer is fetched once"),
+            Place::Free(_) | Place::Unwanted => debug_assert!(false, "an answer is fetched once"),
         }
         Poll::Pending
     }
@@ -81,38 +99,31 @@ impl<Res> Answers<Res> {
     #[inline]
     pub(crate) fn answer(&mut self, index: Index, answer: Answer<Res>) -> Result<Option<Waker>, Answer<Res>> {
         let place = &mut self.places[index.0 as usize];
-        match mem::replace(place, Place::Free) {
+        match place {
             Place::Expected(waker) => {
+                let waker = waker.take();
                 *place = Place::Here(answer);
-                Ok(waker)
+                return Ok(waker);
             }
-            Place::Unwanted | Place::Free => {
-                self.free.push(index);
-                Err(answer)
-            }
-            Place::Here(first) => {
-                debug_assert!(false, "a call is answered once");
-                *place = Place::Here(first);
-                Err(answer)
-            }
+            Place::Unwanted => drop(self.vacate(index)),
+            Place::Here(_) | Place::Free(_) => debug_assert!(false, "a call is answered once"),
         }
+        Err(answer)
     }
 
     /// Nobody waits any more. An answer that is here already is returned, to be dropped without the lock.
     pub(crate) fn forget(&mut self, index: Index) -> Option<Answer<Res>> {
         let place = &mut self.places[index.0 as usize];
-        match mem::replace(place, Place::Unwanted) {
-            Place::Expected(_) | Place::Unwanted => None,
-            Place::Here(answer) => {
-                *place = Place::Free;
-                self.free.push(index);
-                Some(answer)
+        match place {
+            Place::Expected(_) => *place = Place::Unwanted,
+            Place::Here(_) => {
+                if let Place::Here(answer) = self.vacate(index) {
+                    return Some(answer);
+                }
             }
-            Place::Free => {
-                *place = Place::Free;
-                None
-            }
+            Place::Unwanted | Place::Free(_) => debug_assert!(false, "an answer is forgotten once"),
         }
+        None
     }
 }
 

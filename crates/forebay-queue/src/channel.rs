@@ -4,7 +4,6 @@ use crate::{
     intake::Held,
     shared::{Setup, Shared},
     wait::Ticket,
-    wakes::Wakes,
 };
 use forebay_core::{ConfigError, DropReason, Fate, Priority};
 use std::{
@@ -147,7 +146,7 @@ impl<T> Sender<T> {
     /// Hands the item back when there is no room for it, or the queue is closed.
     #[inline]
     pub fn try_send(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
-        self.shared.offer(offer.into()).map(drop)
+        self.shared.offer(offer.into(), |_evicted| {})
     }
 
     /// Offers an item, and waits in line while there is no room.
@@ -225,7 +224,7 @@ impl<T> Receiver<T> {
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
         // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
         let mut expired = Vec::new();
-        let next = self.shared.poll_next(|_| Wakes::default(), cx.waker(), &mut self.ticket, &mut expired);
+        let next = self.shared.poll_next(cx.waker(), &mut self.ticket, &mut expired);
         next.map(|next| next.map(|(item, held)| self.received(item, held)))
     }
 

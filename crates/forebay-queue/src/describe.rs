@@ -1,4 +1,4 @@
-use crate::Offer;
+use crate::{Offer, intake::Candidate};
 use forebay_core::{KeyOf, Priority, SizeOf, Unkeyed, Weigh};
 use std::{
     fmt,
@@ -9,7 +9,9 @@ use std::{
 /// What an intake must know of an item before it takes the lock: weight, lane, and whose fair share it is.
 ///
 /// The functions of the user are behind one virtual call, so that a handle has no type parameter for each of them.
-pub struct Describe<T>(Option<Arc<dyn Fn(T) -> Offer<T> + Send + Sync>>);
+pub struct Describe<T>(Option<Arc<Look<T>>>);
+
+type Look<T> = dyn Fn(&T) -> Candidate + Send + Sync;
 
 /// Builds a [`Describe`].
 #[derive(Clone, Debug)]
@@ -42,13 +44,21 @@ impl<T> Describe<T> {
         Self(None)
     }
 
+    /// What an intake sees of `item`. Runs functions of the user; call it without a lock.
+    #[inline]
+    #[must_use]
+    pub fn candidate(&self, item: &T) -> Candidate {
+        match &self.0 {
+            None => Candidate { bytes: size_of::<T>(), priority: Priority::Normal, key: None },
+            Some(describe) => describe(item),
+        }
+    }
+
     /// The offer of `item`. Runs functions of the user; call it without a lock.
     #[inline]
     pub fn offer(&self, item: T) -> Offer<T> {
-        match &self.0 {
-            None => Offer::new(item),
-            Some(describe) => describe(item),
-        }
+        let candidate = self.candidate(&item);
+        Offer::from_parts(item, candidate)
     }
 }
 
@@ -121,9 +131,8 @@ impl<W, P, K> Description<W, P, K> {
         }
         let Self { weigh, priority, key, hasher, keyed, .. } = self;
         Describe(Some(Arc::new(move |item| {
-            let (bytes, lane) = (weigh.weigh(&item), priority.priority_of(&item));
-            let hash = keyed.then(|| hasher.hash_one(key.key_of(&item)));
-            Offer { item, bytes, priority: lane, key: hash }
+            let (bytes, priority) = (weigh.weigh(item), priority.priority_of(item));
+            Candidate { bytes, priority, key: keyed.then(|| hasher.hash_one(key.key_of(item))) }
         })))
     }
 }

@@ -25,10 +25,17 @@ pub struct ResponseFuture<T, Res> {
 }
 
 enum State<T, Res> {
-    /// `None` once the error was handed out.
-    Rejected(Option<Rejected<T>>),
-    Waits(InLine<T, Res>),
     Accepted(Expected<T, Res>),
+    Late(Late<T, Res>),
+}
+
+/// A call that did not get in at once.
+///
+/// Small, whatever the item is, as futures are moved about: only who has to wait for room has a box, with the item in it.
+pub(crate) enum Late<T, Res> {
+    /// `None` once the error was handed out.
+    Rejected(Option<BoxError>),
+    Waits(Box<InLine<T, Res>>),
 }
 
 /// An answer that is to come; fetched, or forgotten on drop.
@@ -38,7 +45,7 @@ struct Expected<T, Res> {
 }
 
 /// An item that waits for room. It keeps the queue open.
-struct InLine<T, Res> {
+pub(crate) struct InLine<T, Res> {
     expected: Expected<T, Res>,
     offer: Option<Offer<Job<T>>>,
     ticket: Option<Ticket>,
@@ -53,36 +60,24 @@ impl<T, Res> ResponseFuture<T, Res> {
         Self { state: State::Accepted(Expected { shared, index: Some(index) }) }
     }
 
-    pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
-        Self { state: State::Rejected(Some(rejected)) }
-    }
-
-    /// The caller has added a sender for it.
-    pub(crate) fn waits(shared: Arc<Calls<T, Res>>, offer: Offer<Job<T>>, index: Index) -> Self {
-        let (expected, priority) = (Expected { shared, index: Some(index) }, offer.priority);
-        Self { state: State::Waits(InLine { expected, offer: Some(offer), ticket: None, priority }) }
+    #[inline]
+    pub(crate) fn late(late: Late<T, Res>) -> Self {
+        Self { state: State::Late(late) }
     }
 }
 
 impl<T: Send + 'static, Res> Future for ResponseFuture<T, Res> {
     type Output = Result<Res, BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        loop {
-            match &mut this.state {
-                State::Accepted(expected) => return expected.poll(cx),
-                State::Rejected(rejected) => {
-                    let error = rejected.take().map(Rejected::into_error);
-                    return Poll::Ready(Err(error.unwrap_or_else(|| Abandoned::new(Seen::No).into())));
-                }
-                State::Waits(line) => {
-                    this.state = match ready!(line.poll(cx)) {
-                        Ok(expected) => State::Accepted(expected),
-                        Err(rejected) => State::Rejected(Some(rejected)),
-                    };
-                }
-            }
+        if let State::Late(late) = &mut this.state {
+            this.state = State::Accepted(ready!(late.poll(cx))?);
+        }
+        match &mut this.state {
+            State::Accepted(expected) => expected.poll(cx),
+            State::Late(_) => Poll::Pending,
         }
     }
 }
@@ -93,11 +88,34 @@ impl<T, Res> Unpin for ResponseFuture<T, Res> {}
 impl<T, Res> fmt::Debug for ResponseFuture<T, Res> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Rejected(_) => "rejected",
-            State::Waits(_) => "waits",
             State::Accepted(_) => "accepted",
+            State::Late(Late::Rejected(_)) => "rejected",
+            State::Late(Late::Waits(_)) => "waits",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+// === impl Late ===
+
+impl<T: Send + 'static, Res> Late<T, Res> {
+    pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
+        Self::Rejected(Some(rejected.into_error()))
+    }
+
+    /// Waits in line with an item that was not offered yet.
+    pub(crate) fn waits(shared: &Arc<Calls<T, Res>>, offer: Offer<Job<T>>, index: Index) -> Self {
+        shared.add_sender();
+        let (expected, priority) = (Expected { shared: Arc::clone(shared), index: Some(index) }, offer.priority);
+        Self::Waits(Box::new(InLine { expected, offer: Some(offer), ticket: None, priority }))
+    }
+
+    #[cold]
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, BoxError>> {
+        match self {
+            Self::Rejected(error) => Poll::Ready(Err(error.take().unwrap_or_else(|| Abandoned::new(Seen::No).into()))),
+            Self::Waits(line) => line.poll(cx).map_err(Rejected::into_error),
+        }
     }
 }
 

@@ -46,13 +46,13 @@ pub struct Candidate {
     pub key: Option<u64>,
 }
 
-/// What an item that left still holds.
+/// What an item that left still holds: its slot, and a part of the fair share of its key.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// Its slot.
-    pub charge: Charge,
-    /// Whose fair share it is.
-    pub key: Option<u64>,
+    /// Fits: limits keep one item below 4 GiB.
+    bytes: u32,
+    epoch: Epoch,
+    key: Option<u64>,
 }
 
 /// Why a candidate that may wait did not enter.
@@ -122,7 +122,7 @@ impl Intake {
         if self.overflow == Overflow::DropOldest && passes && self.admission.would_fit(candidate.bytes, evictable) {
             let mut wakes = Wakes::None;
             while let Some(held) = evict() {
-                wakes.add(self.settle(held, Fate::Dropped(DropReason::Evicted)));
+                self.settle(held, Fate::Dropped(DropReason::Evicted), &mut wakes);
                 if let Ok(epoch) = self.admit(candidate) {
                     return Ok((epoch, wakes));
                 }
@@ -208,15 +208,18 @@ impl Intake {
         }
     }
 
-    /// Lets the next sender try, if there may be room for it.
+    /// Whether anybody waits in line for room.
     #[inline]
+    #[must_use]
+    pub fn has_senders(&self) -> bool {
+        !self.high_senders.is_empty() || !self.normal_senders.is_empty()
+    }
+
+    /// Lets the next sender try, if there may be room for it.
     fn wake_sender(&mut self) -> Wakes {
-        if self.high_senders.is_empty() && self.normal_senders.is_empty() {
-            return Wakes::None;
-        }
         let line = if !self.high_senders.is_empty() && self.admission.has_room(0, Priority::High) {
             &mut self.high_senders
-        } else if self.admission.has_room(0, Priority::Normal) {
+        } else if !self.normal_senders.is_empty() && self.admission.has_room(0, Priority::Normal) {
             &mut self.normal_senders
         } else {
             return Wakes::None;
@@ -224,24 +227,24 @@ impl Intake {
         Wakes::one(line.release())
     }
 
-    /// Counts the fate of an item that left, and frees its slot.
+    /// Counts the fate of an item that left, and frees its slot; who can go on because of it is added to `wakes`.
     #[inline]
-    pub fn settle(&mut self, held: Held, fate: Fate) -> Wakes {
+    pub fn settle(&mut self, held: Held, fate: Fate, wakes: &mut Wakes) {
         if let Some(key) = held.key {
             self.admission.free_share(key);
         }
-        self.settle_charge(held.charge, fate)
+        self.settle_charge(held.charge(), fate, wakes);
     }
 
     /// As [`settle`](Self::settle), for any number of items that left together, whose shares are freed apart.
     #[inline]
-    pub fn settle_charge(&mut self, charge: Charge, fate: Fate) -> Wakes {
-        let mut wakes = Wakes::None;
+    pub fn settle_charge(&mut self, charge: Charge, fate: Fate, wakes: &mut Wakes) {
         if self.admission.settle(fate, charge) {
-            wakes = Wakes::Many(self.flushes.release_all());
+            wakes.add(Wakes::Many(self.flushes.release_all()));
         }
-        wakes.add(self.wake_sender());
-        wakes
+        if self.has_senders() {
+            wakes.add(self.wake_sender());
+        }
     }
 
     /// Whether everything up to `epoch` is settled; waits for it if not.
@@ -271,5 +274,31 @@ impl Intake {
     pub fn abandon(&mut self) -> Wakes {
         self.phase = Phase::Abandoned;
         self.wake_senders()
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// One item of `bytes` that entered in `epoch`, of the fair share of `key`.
+    #[inline]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
+    pub const fn new(bytes: usize, epoch: Epoch, key: Option<u64>) -> Self {
+        Self { bytes: bytes as u32, epoch, key }
+    }
+
+    /// Whose fair share it is.
+    #[inline]
+    #[must_use]
+    pub const fn key(&self) -> Option<u64> {
+        self.key
+    }
+
+    /// Its slot.
+    #[inline]
+    #[must_use]
+    pub const fn charge(&self) -> Charge {
+        Charge { items: 1, bytes: self.bytes as usize, epoch: self.epoch }
     }
 }

@@ -18,8 +18,6 @@ pub(crate) struct Lane<E> {
     incoming: Vec<E>,
     /// Older than `incoming`; filled from it when somebody takes a single entry.
     outgoing: VecDeque<E>,
-    /// The weight of all entries.
-    pub(crate) bytes: usize,
 }
 
 /// Whose turn it is when both lanes wait: high overtakes normal, and normal never starves.
@@ -61,11 +59,11 @@ impl<E> Lanes<E> {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, entry: E, bytes: usize, priority: Priority) {
-        self.lane(priority).push(entry, bytes);
+    pub(crate) fn push(&mut self, entry: E, priority: Priority) {
+        self.lane(priority).incoming.push(entry);
     }
 
-    /// The next entry, and the lane it was in. Its weight is taken off by the caller, who knows it.
+    /// The next entry, and the lane it was in.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(E, Priority)> {
         let priority = self.turn.take(!self.high.is_empty(), !self.normal.is_empty())?;
@@ -86,7 +84,7 @@ impl<E> Lanes<E> {
     }
 
     #[inline]
-    pub(crate) fn lane(&mut self, priority: Priority) -> &mut Lane<E> {
+    fn lane(&mut self, priority: Priority) -> &mut Lane<E> {
         match priority {
             Priority::High => &mut self.high,
             Priority::Normal => &mut self.normal,
@@ -103,13 +101,7 @@ impl<E> Lanes<E> {
 
 impl<E> Lane<E> {
     const fn new() -> Self {
-        Self { incoming: Vec::new(), outgoing: VecDeque::new(), bytes: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, entry: E, bytes: usize) {
-        self.incoming.push(entry);
-        self.bytes += bytes;
+        Self { incoming: Vec::new(), outgoing: VecDeque::new() }
     }
 
     /// The oldest entry.
@@ -149,16 +141,16 @@ mod tests {
     #[test]
     fn q13_high_overtakes_normal() {
         let mut lanes = Lanes::new();
-        (0..3).for_each(|n| lanes.push(n, 1, Normal));
-        lanes.push(100, 1, High);
+        (0..3).for_each(|n| lanes.push(n, Normal));
+        lanes.push(100, High);
         assert_eq!(taken(&mut lanes), [100, 0, 1, 2]);
     }
 
     #[test]
     fn normal_gets_one_turn_in_eight_however_much_high_there_is() {
         let mut lanes = Lanes::new();
-        (0..4).for_each(|n| lanes.push(n, 1, Normal));
-        (100..124).for_each(|n| lanes.push(n, 1, High));
+        (0..4).for_each(|n| lanes.push(n, Normal));
+        (100..124).for_each(|n| lanes.push(n, High));
         let order = taken(&mut lanes);
         let places: Vec<_> = (0..4).map(|n| order.iter().position(|taken| *taken == n).unwrap()).collect();
         assert_eq!(places, [7, 15, 23, 27]);
@@ -169,10 +161,10 @@ mod tests {
     #[test]
     fn turns_are_not_saved_up_while_nobody_waits() {
         let mut lanes = Lanes::new();
-        (0..7).for_each(|n| lanes.push(n, 1, High));
+        (0..7).for_each(|n| lanes.push(n, High));
         assert_eq!(taken(&mut lanes).len(), 7);
-        lanes.push(1, 1, Normal);
-        lanes.push(2, 1, High);
+        lanes.push(1, Normal);
+        lanes.push(2, High);
         assert_eq!(taken(&mut lanes), [2, 1]);
     }
 
@@ -180,13 +172,13 @@ mod tests {
     fn entries_leave_in_order_however_they_are_taken() {
         let mut lanes = Lanes::new();
         let (mut high, mut normal, mut turn) = (Vec::new(), Vec::new(), Turn::default());
-        (0..3).for_each(|n| lanes.push(n, 1, Normal));
+        (0..3).for_each(|n| lanes.push(n, Normal));
         assert_eq!(lanes.pop(), Some((0, Normal)));
-        lanes.push(3, 1, Normal);
+        lanes.push(3, Normal);
         assert!(!lanes.swap(&mut high, &mut normal, &mut turn), "older ones stand before the new one");
         assert_eq!(taken(&mut lanes), [1, 2, 3]);
-        (4..6).for_each(|n| lanes.push(n, 1, Normal));
-        lanes.push(100, 1, High);
+        (4..6).for_each(|n| lanes.push(n, Normal));
+        lanes.push(100, High);
         assert!(lanes.swap(&mut high, &mut normal, &mut turn));
         assert_eq!((high, normal, lanes.len()), (vec![100], vec![4, 5], 0));
     }

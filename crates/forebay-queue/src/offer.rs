@@ -70,6 +70,12 @@ impl<T> Offer<T> {
         self.item
     }
 
+    #[inline]
+    pub(crate) fn from_parts(item: T, candidate: Candidate) -> Self {
+        let Candidate { bytes, priority, key } = candidate;
+        Self { item, bytes, priority, key }
+    }
+
     pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Offer<U> {
         let Self { item, bytes, priority, key } = self;
         Offer { item: with(item), bytes, priority, key }

@@ -2,6 +2,7 @@ use crate::{
     Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
     answers::Index,
     describe::Describe,
+    future::Late,
     job::{Calls, Job},
     wait::Ticket,
 };
@@ -56,8 +57,8 @@ impl<T, Res> Queue<T, Res> {
     ///
     /// Hands the item back when there is no room for it, or the queue is closed.
     pub fn offer_as(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
-        let offered = self.shared.offer(offer.map(|request| Job { request, answer: None }));
-        self.evict(offered.map_err(|rejected| rejected.map(|job| job.request)))
+        let offered = self.shared.offer(offer.map(|request| Job { request, answer: None }), |jobs| self.evict(jobs));
+        offered.map_err(|rejected| rejected.map(|job| job.request))
     }
 
     /// A handle that reads and changes the queue, and does not keep it open.
@@ -70,61 +71,61 @@ impl<T, Res> Queue<T, Res> {
         QueueHandle::new(Arc::clone(&self.shared) as _)
     }
 
-    fn evict<E>(&self, offered: Result<Vec<Job<T>>, E>) -> Result<(), E> {
-        offered.map(|evicted| {
-            if !evicted.is_empty() {
-                evicted.into_iter().for_each(|job| drop(self.shared.discard(job, DropReason::Evicted)));
-            }
-        })
+    fn evict(&self, jobs: Vec<Job<T>>) {
+        jobs.into_iter().for_each(|job| drop(self.shared.discard(job, DropReason::Evicted)));
     }
 
     /// Offers an item, and opens a place for the answer, in one step.
     #[inline]
-    fn offer_call(&self, offer: Offer<T>) -> Result<Index, Offer<T>> {
+    fn offer_call(&self, offer: Offer<T>) -> Result<Index, Late<T, Res>>
+    where
+        T: Send + 'static,
+    {
+        let (candidate, request) = (offer.candidate(), offer.item);
         let mut locked = self.shared.lock();
-        let Some(index) = locked.aside.expect() else { return Err(offer) };
-        let offer = offer.map(|request| Job { request, answer: Some(index) });
-        match locked.state.offer_simply(offer) {
-            Ok(waker) => {
-                drop(locked);
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-                Ok(index)
+        let places = locked.aside.expect().map(|index| (index, locked.state.admit_simply(candidate)));
+        let Some((index, Some(epoch))) = places else {
+            if let Some((unused, _)) = places {
+                locked.aside.cancel(unused);
             }
-            Err(offer) => {
-                locked.aside.cancel(index);
-                Err(offer.map(|job| job.request))
-            }
+            drop(locked);
+            return self.offer_call_at_limit(Offer::from_parts(request, candidate));
+        };
+        let waker = locked.state.push(Job { request, answer: Some(index) }, candidate, epoch);
+        drop(locked);
+        if let Some(waker) = waker {
+            waker.wake();
         }
+        Ok(index)
     }
 
     /// The same where there may be no room.
     #[cold]
-    fn offer_call_at_limit(&self, offer: Offer<T>) -> ResponseFuture<T, Res> {
+    fn offer_call_at_limit(&self, offer: Offer<T>) -> Result<Index, Late<T, Res>>
+    where
+        T: Send + 'static,
+    {
         let Some(index) = self.shared.lock().aside.expect() else {
             self.shared.lock().state.intake.admission.refuse(DropReason::Full, 1);
-            return ResponseFuture::rejected(Rejected::new(offer.into_item(), DropReason::Full));
+            return Err(Late::rejected(Rejected::new(offer.into_item(), DropReason::Full)));
         };
         let offer = offer.map(|request| Job { request, answer: Some(index) });
         if self.overflow == Overflow::Wait {
             return match self.shared.offer_unless_wait(offer) {
-                Ok(()) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
-                Err(offer) => {
-                    self.shared.add_sender();
-                    ResponseFuture::waits(Arc::clone(&self.shared), offer, index)
-                }
+                Ok(()) => Ok(index),
+                Err(offer) => Err(Late::waits(&self.shared, offer, index)),
             };
         }
-        match self.evict(self.shared.offer_at_limit(offer)) {
-            Ok(()) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
+        match self.shared.offer_at_limit(offer, |jobs| self.evict(jobs)) {
+            Ok(()) => Ok(index),
             Err(rejected) => {
                 self.shared.lock().aside.cancel(index);
-                ResponseFuture::rejected(rejected.map(|job| job.request))
+                Err(Late::rejected(rejected.map(|job| job.request)))
             }
         }
     }
 
+    #[inline]
     fn leave_line(&mut self) {
         if let Readiness::Waits(ticket) = mem::replace(&mut self.readiness, Readiness::Unknown) {
             self.shared.stop_waiting(ticket, Priority::High);
@@ -157,16 +158,12 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
     /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
     ///
     /// CANCEL: the future only waits for the answer. What was accepted is worked off without it.
+    #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
-        let offer = self.describe.offer(item);
-        if self.overflow == Overflow::Wait {
-            // In line, the order of the offers counts.
-            return self.offer_call_at_limit(offer);
-        }
-        match self.offer_call(offer) {
+        match self.offer_call(self.describe.offer(item)) {
             Ok(index) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
-            Err(offer) => self.offer_call_at_limit(offer),
+            Err(late) => ResponseFuture::late(late),
         }
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     admission::{Admission, Charge},
     drained::Burst,
     intake::{Held, Intake},
-    state::{Next, Refused, State},
+    state::{Empty, Refused, State},
     sync::{Mutex, MutexGuard, lock},
     wait::Ticket,
     wakes::Wakes,
@@ -66,26 +66,40 @@ impl<T, A> Shared<T, A> {
         self.has_age_limit.then(|| tokio::time::Instant::now().into_std())
     }
 
-    #[inline]
-    pub(crate) fn offer(&self, offer: Offer<T>) -> Result<Discarded<T>, Rejected<T>> {
-        let offered = self.lock().state.offer_simply(offer);
-        match offered {
-            Ok(None) => Ok(Vec::new()),
-            Ok(Some(waker)) => {
-                waker.wake();
-                Ok(Vec::new())
-            }
-            Err(offer) => self.offer_at_limit(offer),
+    /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.
+    ///
+    /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
+    /// written in, and that stall takes longer than all that is done here.
+    #[inline(always)]
+    pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Discarded<T>)) -> Result<(), Rejected<T>> {
+        // In parts, and put together again only where it is refused: an item that never had to have an address of its
+        // own is made up in the very place where it waits.
+        let (candidate, item) = (offer.candidate(), offer.item);
+        let mut locked = self.lock();
+        let Some(epoch) = locked.state.admit_simply(candidate) else {
+            drop(locked);
+            return self.offer_at_limit(Offer::from_parts(item, candidate), discard);
+        };
+        let waker = locked.state.push(item, candidate, epoch);
+        drop(locked);
+        if let Some(waker) = waker {
+            waker.wake();
         }
+        Ok(())
     }
 
     #[cold]
-    pub(crate) fn offer_at_limit(&self, offer: Offer<T>) -> Result<Discarded<T>, Rejected<T>> {
+    pub(crate) fn offer_at_limit(
+        &self,
+        offer: Offer<T>,
+        discard: impl FnOnce(Discarded<T>),
+    ) -> Result<(), Rejected<T>> {
         let now = self.now();
         let mut evicted = Vec::new();
         let wakes = self.lock().state.offer(offer, now, &mut evicted)?;
         wakes.wake();
-        Ok(evicted)
+        discard(evicted);
+        Ok(())
     }
 
     /// Takes the offer in if it need not wait for room.
@@ -150,32 +164,30 @@ impl<T, A> Shared<T, A> {
         let mut wakes = Wakes::default();
         let next = self.lock().state.next(now, expired, &mut wakes);
         wakes.wake();
-        match next {
-            Next::Item(item, held) => Some((item, held)),
-            Next::Empty | Next::End => None,
-        }
+        next
     }
 
-    /// The next item. What was just done is counted first, by `before`, under the same lock.
-    #[inline]
+    /// The next item; waits for one with `ticket` where there is none.
     pub(crate) fn poll_next(
         &self,
-        before: impl FnOnce(&mut Locked<T, A>) -> Wakes,
         waker: &Waker,
         ticket: &mut Option<Ticket>,
         expired: &mut Discarded<T>,
     ) -> Poll<Option<(T, Held)>> {
         let now = self.now();
+        let mut wakes = Wakes::None;
         let mut locked = self.lock();
-        let mut wakes = before(&mut locked);
-        let next = locked.state.next_or_wait(now, ticket, waker, expired, &mut wakes);
+        let next = match locked.state.next(now, expired, &mut wakes) {
+            Some(next) => {
+                locked.state.stop_waiting(ticket);
+                Poll::Ready(Some(next))
+            }
+            None if locked.state.wait(ticket, waker) == Empty::ForNow => Poll::Pending,
+            None => Poll::Ready(None),
+        };
         drop(locked);
         wakes.wake();
-        match next {
-            Next::Item(item, held) => Poll::Ready(Some((item, held))),
-            Next::Empty => Poll::Pending,
-            Next::End => Poll::Ready(None),
-        }
+        next
     }
 
     #[inline]
@@ -189,7 +201,8 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn settle_all(&self, charges: &[Charge], keys: &[u64], fate: Fate) {
-        let wakes = self.lock().state.settle_all(charges, keys, fate);
+        let mut wakes = Wakes::None;
+        self.lock().state.settle_all(charges, keys, fate, &mut wakes);
         wakes.wake();
     }
 
@@ -200,7 +213,8 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        let wakes = self.lock().state.intake.settle(held, fate);
+        let mut wakes = Wakes::None;
+        self.lock().state.settle(held, fate, &mut wakes);
         wakes.wake();
     }
 

@@ -20,6 +20,10 @@ pub(crate) struct State<T> {
     lanes: Lanes<Entry<T>>,
     /// What only some queues know of an entry, in step with `lanes`; empty in all others.
     tracked: Option<Lanes<Tracked>>,
+    /// Bytes that wait in the high lane.
+    high_bytes: usize,
+    /// Bytes that have left the lanes and are not settled.
+    in_hand: usize,
     pub(crate) max_age: Option<Duration>,
     /// Receivers that found nothing.
     receivers: WaitLine,
@@ -41,13 +45,13 @@ struct Tracked {
     key: Option<u64>,
 }
 
-/// What came of asking for an item.
-pub(crate) enum Next<T> {
-    Item(T, Held),
-    /// Nothing now.
-    Empty,
-    /// Nothing ever again.
-    End,
+/// What it means that there is no item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// There may be one later.
+    ForNow,
+    /// The queue is closed.
+    ForGood,
 }
 
 /// Why an offer that may wait did not enter.
@@ -64,26 +68,23 @@ impl<T> State<T> {
             intake,
             lanes: Lanes::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
+            high_bytes: 0,
+            in_hand: 0,
             max_age,
             receivers: WaitLine::new(),
             busy: WaitLine::new(),
         }
     }
 
-    /// Takes `offer` in and names the receiver to wake, where no more than that is to be done.
+    /// Lets an item like `candidate` in, where no more is to be done than to [`push`](Self::push) it.
     ///
-    /// # Errors
-    ///
-    /// The offer, for [`offer`](Self::offer) to decide.
+    /// The item itself is not looked at, so that it is moved just once, into its place.
     #[inline]
-    pub(crate) fn offer_simply(&mut self, offer: Offer<T>) -> Result<Option<Waker>, Offer<T>> {
-        if self.tracked.is_some() {
-            return Err(offer);
+    pub(crate) fn admit_simply(&mut self, candidate: Candidate) -> Option<Epoch> {
+        if self.tracked.is_some() || self.intake.has_senders() {
+            return None;
         }
-        match self.intake.admit(Candidate { bytes: offer.bytes, priority: offer.priority, key: None }) {
-            Ok(epoch) => Ok(self.push(offer, epoch)),
-            Err(_undecided) => Err(offer),
-        }
+        self.intake.admit(Candidate { key: None, ..candidate }).ok()
     }
 
     /// Takes `offer` in, or hands it back and counts that. Evicted items are put into `evicted`.
@@ -93,14 +94,14 @@ impl<T> State<T> {
         now: Option<Instant>,
         evicted: &mut Vec<T>,
     ) -> Result<Wakes, Rejected<T>> {
-        let (candidate, evictable) = (self.candidate(&offer), self.lanes.normal.bytes);
+        let candidate = self.candidate(&offer);
+        let evictable = self.intake.admission.bytes() - self.in_hand - self.high_bytes;
         let Self { intake, lanes, tracked, .. } = self;
         let admitted = intake.admit_or_evict(candidate, evictable, || {
-            let entry = lanes.normal.pop()?;
+            let Entry { item, bytes, epoch } = lanes.normal.pop()?;
             let tracked = tracked.as_mut().and_then(|tracked| tracked.normal.pop());
-            let (item, held) = leave(lanes, entry, Priority::Normal, tracked);
             evicted.push(item);
-            Some(held)
+            Some(Held::new(bytes as usize, epoch, tracked.and_then(|tracked| tracked.key)))
         });
         match admitted {
             Ok((epoch, mut wakes)) => {
@@ -147,77 +148,81 @@ impl<T> State<T> {
     fn enter(&mut self, offer: Offer<T>, epoch: Epoch, now: Option<Instant>) -> Wakes {
         if let Some(tracked) = &mut self.tracked {
             let key = if offer.priority == Priority::Normal { offer.key } else { None };
-            tracked.push(Tracked { entered: now, key }, 0, offer.priority);
+            tracked.push(Tracked { entered: now, key }, offer.priority);
         }
-        Wakes::one(self.push(offer, epoch))
+        let candidate = offer.candidate();
+        Wakes::one(self.push(offer.item, candidate, epoch))
     }
 
+    /// Puts an item that was admitted as `candidate` into its lane, and names the receiver to wake.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
-    fn push(&mut self, offer: Offer<T>, epoch: Epoch) -> Option<Waker> {
-        let Offer { item, bytes, priority, .. } = offer;
-        self.lanes.push(Entry { item, bytes: bytes as u32, epoch }, bytes, priority);
+    pub(crate) fn push(&mut self, item: T, candidate: Candidate, epoch: Epoch) -> Option<Waker> {
+        let Candidate { bytes, priority, .. } = candidate;
+        self.lanes.push(Entry { item, bytes: bytes as u32, epoch }, priority);
+        if priority == Priority::High {
+            self.high_bytes += bytes;
+        }
         self.receivers.release()
     }
 
     /// The next item. Those that outlived the age limit at `now` are settled and put into `expired`.
-    #[inline]
-    pub(crate) fn next(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Next<T> {
-        if self.tracked.is_some() {
-            return self.next_tracked(now, expired, wakes);
-        }
-        match self.lanes.pop() {
-            Some((entry, priority)) => {
-                let (item, held) = leave(&mut self.lanes, entry, priority, None);
-                Next::Item(item, held)
+    ///
+    /// Always inlined, for the reason for which an offer is.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Option<(T, Held)> {
+        loop {
+            let (Entry { item, bytes, epoch }, priority) = self.lanes.pop()?;
+            let bytes = bytes as usize;
+            if priority == Priority::High {
+                self.high_bytes -= bytes;
             }
-            None => self.empty(),
-        }
-    }
-
-    #[cold]
-    fn next_tracked(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Next<T> {
-        while let Some((entry, priority)) = self.lanes.pop() {
-            let tracked = self.tracked.as_mut().and_then(Lanes::pop).map(|(tracked, _)| tracked);
-            let entered = tracked.and_then(|tracked| tracked.entered);
-            let (item, held) = leave(&mut self.lanes, entry, priority, tracked);
-            if let (Some(limit), Some(now), Some(entered)) = (self.max_age, now, entered)
-                && now.saturating_duration_since(entered) > limit
-            {
-                wakes.add(self.intake.settle(held, Fate::Dropped(DropReason::Expired)));
+            let (key, is_expired) = if self.tracked.is_some() { self.pop_tracked(now) } else { (None, false) };
+            let held = Held::new(bytes, epoch, key);
+            if is_expired {
+                self.intake.settle(held, Fate::Dropped(DropReason::Expired), wakes);
                 expired.push(item);
                 continue;
             }
-            return Next::Item(item, held);
+            self.in_hand += bytes;
+            return Some((item, held));
         }
-        self.empty()
     }
 
-    fn empty(&self) -> Next<T> {
-        if self.intake.phase() == Phase::Open { Next::Empty } else { Next::End }
+    /// The key of the item that was just popped, and whether it outlived the age limit at `now`.
+    #[cold]
+    fn pop_tracked(&mut self, now: Option<Instant>) -> (Option<u64>, bool) {
+        let tracked = self.tracked.as_mut().and_then(Lanes::pop).map(|(tracked, _)| tracked);
+        let entered = tracked.and_then(|tracked| tracked.entered);
+        let is_expired = match (self.max_age, now, entered) {
+            (Some(limit), Some(now), Some(entered)) => now.saturating_duration_since(entered) > limit,
+            _ => false,
+        };
+        (tracked.and_then(|tracked| tracked.key), is_expired)
     }
 
-    /// As [`next`](Self::next), but waits for an item where there is none.
+    /// What it means that there is no next item now.
+    pub(crate) fn empty(&self) -> Empty {
+        if self.intake.phase() == Phase::Open { Empty::ForNow } else { Empty::ForGood }
+    }
+
+    /// Waits for an item where there is [none](Self::next), in the line of the others.
     #[inline]
-    pub(crate) fn next_or_wait(
-        &mut self,
-        now: Option<Instant>,
-        ticket: &mut Option<Ticket>,
-        waker: &Waker,
-        expired: &mut Vec<T>,
-        wakes: &mut Wakes,
-    ) -> Next<T> {
-        let next = self.next(now, expired, wakes);
-        match next {
-            Next::Empty => *ticket = Some(self.receivers.wait(ticket.take(), waker)),
-            Next::Item(..) | Next::End => {
-                if let Some(ticket) = ticket.take() {
-                    // It was let go for this item, or finds it by chance while it waits.
-                    self.receivers.leave(ticket);
-                }
-            }
+    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) -> Empty {
+        let empty = self.empty();
+        match empty {
+            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), waker)),
+            Empty::ForGood => self.stop_waiting(ticket),
         }
-        next
+        empty
+    }
+
+    /// Waits no longer: it was let go for the item it has, or found it by chance.
+    #[inline]
+    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>) {
+        if let Some(ticket) = ticket.take() {
+            self.receivers.leave(ticket);
+        }
     }
 
     /// Takes up to `most` items into `burst`, by two swaps where that is possible.
@@ -236,14 +241,17 @@ impl<T> State<T> {
             && self.tracked.is_none()
             && self.lanes.swap(&mut burst.high, &mut burst.normal, &mut burst.turn)
         {
-            let bytes = std::mem::take(&mut self.lanes.high.bytes) + std::mem::take(&mut self.lanes.normal.bytes);
+            // All that is held and was not in anybody's hands.
+            let bytes = self.intake.admission.bytes() - self.in_hand;
+            self.in_hand += bytes;
+            self.high_bytes = 0;
             burst.charges.push(Charge { items: waiting as u64, bytes, epoch });
             return;
         }
         for _ in 0..most {
-            let Next::Item(item, held) = self.next(now, expired, wakes) else { break };
-            burst.keys.extend(held.key);
-            burst.add(held.charge);
+            let Some((item, held)) = self.next(now, expired, wakes) else { break };
+            burst.keys.extend(held.key());
+            burst.add(held.charge());
             burst.ordered.push(item);
         }
     }
@@ -254,12 +262,20 @@ impl<T> State<T> {
         if was_waiting || self.lanes.len() == 0 { Wakes::default() } else { Wakes::one(self.receivers.release()) }
     }
 
+    /// Counts the fate of an item that was taken off, and frees its slot.
+    #[inline]
+    pub(crate) fn settle(&mut self, held: Held, fate: Fate, wakes: &mut Wakes) {
+        self.in_hand -= held.charge().bytes;
+        self.intake.settle(held, fate, wakes);
+    }
+
     /// As [`settle`](Self::settle), for items that left together.
-    pub(crate) fn settle_all(&mut self, charges: &[Charge], keys: &[u64], fate: Fate) -> Wakes {
+    pub(crate) fn settle_all(&mut self, charges: &[Charge], keys: &[u64], fate: Fate, wakes: &mut Wakes) {
         keys.iter().for_each(|key| self.intake.admission.free_share(*key));
-        let mut wakes = Wakes::default();
-        charges.iter().for_each(|charge| wakes.add(self.intake.settle_charge(*charge, fate)));
-        wakes
+        for charge in charges {
+            self.in_hand -= charge.bytes;
+            self.intake.settle_charge(*charge, fate, wakes);
+        }
     }
 
     /// Whether what is in flight is to be let go; waits for that if not.
@@ -286,8 +302,8 @@ impl<T> State<T> {
     pub(crate) fn abandon(&mut self) -> (Vec<T>, Wakes) {
         let mut wakes = self.intake.abandon();
         let mut items = Vec::with_capacity(self.lanes.len());
-        while let Next::Item(item, held) = self.next(None, &mut Vec::new(), &mut wakes) {
-            wakes.add(self.intake.settle(held, Fate::Dropped(DropReason::Shutdown)));
+        while let Some((item, held)) = self.next(None, &mut Vec::new(), &mut wakes) {
+            self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
             items.push(item);
         }
         wakes.add(Wakes::Many(self.receivers.release_all()));
@@ -299,14 +315,6 @@ impl<T> State<T> {
     pub(crate) fn queued(&self) -> usize {
         self.lanes.len()
     }
-}
-
-#[inline]
-fn leave<T>(lanes: &mut Lanes<Entry<T>>, entry: Entry<T>, priority: Priority, tracked: Option<Tracked>) -> (T, Held) {
-    let Entry { item, bytes, epoch } = entry;
-    lanes.lane(priority).bytes -= bytes as usize;
-    let key = tracked.and_then(|tracked| tracked.key);
-    (item, Held { charge: Charge::one(bytes as usize, epoch), key })
 }
 
 // === impl Entry ===

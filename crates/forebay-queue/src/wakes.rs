@@ -27,10 +27,16 @@ impl Wakes {
     /// And those of `other`.
     #[inline]
     pub fn add(&mut self, other: Self) {
-        match (&mut *self, other) {
-            (_, Self::None) => {}
-            (Self::None, other) => *self = other,
-            (_, other) => self.add_many(other),
+        if !matches!(other, Self::None) {
+            self.add_them(other);
+        }
+    }
+
+    #[inline(never)]
+    fn add_them(&mut self, other: Self) {
+        match self {
+            Self::None => *self = other,
+            _ => self.add_many(other),
         }
     }
 
@@ -52,6 +58,13 @@ impl Wakes {
     /// Wakes them; call it without a lock.
     #[inline]
     pub fn wake(self) {
+        if !matches!(self, Self::None) {
+            self.wake_them();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_them(self) {
         match self {
             Self::None => {}
             Self::One(waker) => waker.wake(),

@@ -4,6 +4,7 @@ use crate::{
     intake::Held,
     job::{Calls, Job},
     shared::Discarded,
+    state::Empty,
     wait::Ticket,
     wakes::Wakes,
 };
@@ -161,39 +162,47 @@ impl<T, Res> Hands<T, Res> {
     /// Settles and answers what is `done`, and takes the next item in hand, in one step; `false` at the end.
     #[inline]
     fn poll_take(&mut self, done: Option<(Fate, Answer<Res>)>, cx: &Context<'_>) -> Poll<bool> {
-        let (held, index) = (self.held.take(), self.answer.take());
-        let mut unwanted = None;
-        let next = self.shared.poll_next(
-            |locked| {
-                let (Some((fate, answer)), Some(held)) = (done, held) else { return Wakes::default() };
-                let mut wakes = locked.state.intake.settle(held, fate);
-                match index.map(|index| (index, answer)) {
-                    None => {}
-                    Some((index, answer)) => match locked.aside.answer(index, answer) {
-                        Ok(waker) => wakes.add(Wakes::one(waker)),
-                        Err(answer) => unwanted = Some(answer),
-                    },
+        let now = self.shared.now();
+        let (mut wakes, mut caller, mut unwanted) = (Wakes::None, None, None);
+        let mut locked = self.shared.lock();
+        if let (Some((fate, answer)), Some(held)) = (done, self.held.take()) {
+            locked.state.settle(held, fate, &mut wakes);
+            if let Some(index) = self.answer.take() {
+                match locked.aside.answer(index, answer) {
+                    Ok(waker) => caller = waker,
+                    Err(answer) => unwanted = Some(answer),
                 }
-                wakes
-            },
-            cx.waker(),
-            &mut self.idle,
-            &mut self.expired,
-        );
+            }
+        }
+        let taken = match locked.state.next(now, &mut self.expired, &mut wakes) {
+            Some((job, held)) => {
+                locked.state.stop_waiting(&mut self.idle);
+                self.next = Some(job.request);
+                self.answer = job.answer;
+                self.held = Some(held);
+                Poll::Ready(true)
+            }
+            None if locked.state.wait(&mut self.idle, cx.waker()) == Empty::ForNow => Poll::Pending,
+            None => Poll::Ready(false),
+        };
+        drop(locked);
+        wakes.wake();
+        if let Some(caller) = caller {
+            caller.wake();
+        }
         // Whoever asked has gone; the fate of the item is in the ledger all the same.
         drop(unwanted);
         if !self.expired.is_empty() {
-            for job in self.expired.drain(..) {
-                drop(self.shared.discard(job, DropReason::Expired));
-            }
+            self.discard_expired();
         }
-        let Some((job, held)) = ready!(next) else {
-            return Poll::Ready(false);
-        };
-        self.next = Some(job.request);
-        self.answer = job.answer;
-        self.held = Some(held);
-        Poll::Ready(true)
+        taken
+    }
+
+    #[cold]
+    fn discard_expired(&mut self) {
+        for job in self.expired.drain(..) {
+            drop(self.shared.discard(job, DropReason::Expired));
+        }
     }
 
     /// Ready when what is in flight is to be let go.

@@ -34,3 +34,9 @@ pub use forebay_registry as registry;
 #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
 #[doc(inline)]
 pub use forebay_retry as retry;
+
+/// The examples of the repository's own README.
+#[cfg(all(doctest, feature = "http", feature = "otlp"))]
+#[doc = include_str!("../../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

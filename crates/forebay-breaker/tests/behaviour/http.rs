@@ -1,0 +1,77 @@
+//! HTTP: responses that mean failure although they are `Ok`, and one state per authority.
+
+use crate::far::{secs, wait};
+use forebay_breaker::{BreakerLayer, CircuitOpen, OpenFor, State};
+use forebay_core::{BoxError, cause_ref};
+use http::{Request, Response, header::RETRY_AFTER};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+/// Answers with the status that the path names, and a `Retry-After` if there is a query.
+async fn server(request: Request<()>) -> Result<Response<()>, BoxError> {
+    let status: u16 = request.uri().path().trim_start_matches('/').parse()?;
+    let mut response = Response::builder().status(status);
+    if let Some(seconds) = request.uri().query() {
+        response = response.header(RETRY_AFTER, seconds);
+    }
+    Ok(response.body(())?)
+}
+
+async fn get<S: Service<Request<()>, Response = Response<()>, Error = BoxError>>(
+    service: &mut S,
+    uri: &str,
+) -> Result<u16, BoxError> {
+    let response = service.ready().await?.call(Request::get(uri).body(()).unwrap()).await?;
+    Ok(response.status().as_u16())
+}
+
+#[tokio::test(start_paused = true)]
+async fn b10_a_429_and_a_503_are_failures_although_they_are_responses() {
+    for status in [429, 500, 502, 503, 504] {
+        let layer = BreakerLayer::http().build().unwrap();
+        let mut service = layer.layer(service_fn(server));
+        let uri = format!("http://collector.example:4318/{status}");
+        for _ in 0..5 {
+            assert_eq!(get(&mut service, &uri).await.unwrap(), status);
+        }
+        let error = get(&mut service, &uri).await.unwrap_err();
+        assert_eq!(cause_ref::<CircuitOpen>(&*error).unwrap().key(), "collector.example:4318");
+        assert_eq!(layer.handle().state("collector.example:4318"), State::Open);
+        assert_eq!(get(&mut service, "http://other.example/200").await.unwrap(), 200, "the other host is not to blame");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b10_by_errors_alone_they_would_be_successes() {
+    let layer = BreakerLayer::builder().by_authority().build().unwrap();
+    let mut service = layer.layer(service_fn(server));
+    for _ in 0..100 {
+        get(&mut service, "http://collector.example/503").await.unwrap();
+    }
+    assert_eq!(layer.handle().state("collector.example"), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_retry_after_of_the_response_that_opens_it_is_obeyed() {
+    let layer = BreakerLayer::http().open_for(OpenFor::new(secs(60)).jitter(0.0)).build().unwrap();
+    let mut service = layer.layer(service_fn(server));
+    for _ in 0..5 {
+        get(&mut service, "http://collector.example/429?240").await.unwrap();
+    }
+    wait(secs(239)).await;
+    let error = get(&mut service, "http://collector.example/200").await.unwrap_err();
+    assert_eq!(cause_ref::<CircuitOpen>(&*error).unwrap().retry_in(), secs(1));
+    wait(secs(1)).await;
+    assert_eq!(get(&mut service, "http://collector.example/200").await.unwrap(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_refuses_for_good_can_be_left_out() {
+    for (uri, expected) in [("http://a/404", State::Closed), ("http://a/503", State::Open)] {
+        let layer = BreakerLayer::http().excluding_terminal().build().unwrap();
+        let mut service = layer.layer(service_fn(server));
+        for _ in 0..5 {
+            get(&mut service, uri).await.unwrap();
+        }
+        assert_eq!(layer.handle().state("a"), expected, "{uri}");
+    }
+}

@@ -1,0 +1,199 @@
+//! The shipper as its user runs it: a process, its exit status, and what it prints.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use forebay_testkit::receiver::{Faults, Keep, Receiver};
+use serde_json::Value;
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+fn ship(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ship"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Whatever the machine's own environment says about telemetry is not for this process.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OTEL_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Exit status, the JSON of the last line on standard output, and standard error.
+fn ended(output: &Output) -> (i32, Value, String) {
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    let report = stdout.lines().last().map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
+    (output.status.code().unwrap(), report, stderr)
+}
+
+fn run(arguments: &[&str]) -> (i32, Value, String) {
+    ended(&ship(arguments).arg("--report=json").output().unwrap())
+}
+
+/// A file that goes with the test.
+struct Temp(PathBuf);
+
+impl Temp {
+    fn new(name: &str, content: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("forebay-ship-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+#[test]
+fn without_arguments_the_recorded_log_arrives_through_all_faults() {
+    let output = ship(&[]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("delivered       24000"), "{text}");
+    assert!(text.contains("24000 of 24000 lines arrived"), "{text}");
+    assert!(text.contains("records/s"), "{text}");
+}
+
+#[test]
+fn the_json_report_is_the_last_line_and_balances() {
+    for seed in ["1", "2", "3"] {
+        let (code, report, stderr) = run(&["--seed", seed, "--faults", "503:10,429=1:2,reset:3,slow:2,truncated:2"]);
+        assert_eq!((code, &report["offered"], &report["delivered"]), (0, &24_000.into(), &24_000.into()), "{report}");
+        let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = [
+            "breaker_opens",
+            "delivered",
+            "dropped",
+            "offered",
+            "pending",
+            "records_per_second",
+            "requests",
+            "retries",
+            "seconds",
+            "spooled",
+        ];
+        assert_eq!(keys, expected);
+        assert!(stderr.contains("24000 of 24000 lines arrived"), "{stderr}");
+        assert!(!stderr.contains("without need") && !stderr.contains("nobody sent"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_receiver_that_never_comes_back_costs_the_age_limit_and_every_line_has_a_reason() {
+    let (code, report, stderr) = run(&["--faults", "reset:100", "--give-up-after", "2s"]);
+    assert!(report["seconds"].as_f64().unwrap() < 4.0, "{report}");
+    let dropped: u64 = report["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!((code, dropped, &report["pending"]), (1, 24_000, &0.into()), "{report}");
+    assert!(report["dropped"]["expired"].as_u64().unwrap() > 0, "{report}");
+    assert!(stderr.contains("24000 of 24000 lines were not delivered"), "{stderr}");
+}
+
+#[test]
+fn odd_inputs_are_shipped_as_they_are() {
+    let long = vec![b'x'; 10 << 20];
+    let odd = [&b"one\n\n\xff\xfe\xfd\n"[..], &long, b"\nlast without a break"].concat();
+    for (name, content, lines) in
+        [("empty", &b""[..], 0), ("breaks", b"\n\n\n", 3), ("unbroken", b"no break at the end", 1), ("odd", &odd, 5)]
+    {
+        let file = Temp::new(name, content);
+        let (code, report, stderr) = run(&[file.path(), "--faults", "503:20"]);
+        assert_eq!((code, &report["delivered"]), (0, &lines.into()), "{name}: {report} {stderr}");
+        assert!(stderr.contains(&format!("{lines} of {lines} lines arrived")), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn several_files_and_standard_input_are_read_in_order() {
+    let (one, two) = (Temp::new("one", b"1\n2\n"), Temp::new("two", b"5"));
+    let mut child = ship(&[one.path(), "-", two.path(), "--report=json", "--compression=gzip", "--protocol=http/json"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"3\n4\n").unwrap();
+    let (code, report, _) = ended(&child.wait_with_output().unwrap());
+    assert_eq!((code, &report["delivered"]), (0, &5.into()), "{report}");
+}
+
+#[test]
+fn wrong_arguments_are_one_line_and_status_2() {
+    let folder = std::env::temp_dir();
+    for arguments in [
+        &["--endpoint", "not a url"][..],
+        &["--endpoint", "http://h:99999/"],
+        &["--protocol", "smoke"],
+        &["--faults", "503:101"],
+        &["--give-up-after", "0"],
+        &["--no-such-option"],
+        &["no-such-file.log"],
+        &[folder.to_str().unwrap()],
+    ] {
+        let output = ship(arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!((stderr.lines().count(), output.stdout.len()), (1, 0), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("ship: "), "{stderr}");
+    }
+    let output = ship(&[]).env("OTEL_EXPORTER_OTLP_COMPRESSION", "zip").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("OTEL_EXPORTER_OTLP_COMPRESSION"));
+    assert_eq!(ship(&["--help"]).output().unwrap().status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_away_for_a_while_costs_nothing() {
+    let receiver = Receiver::builder().faults(Faults::none()).keep(Keep::Counts).start().await.unwrap();
+    receiver.pause().await.unwrap();
+    let child = ship(&["--report=json"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint()).spawn().unwrap();
+    let shipped = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    // It is away while the shipper starts, and again in the middle.
+    tokio::time::timeout(Duration::from_millis(1500), std::future::pending::<()>()).await.unwrap_err();
+    receiver.resume().await.unwrap();
+    receiver.until(|totals| totals.accepted > 0).await;
+    receiver.pause().await.unwrap();
+    tokio::time::timeout(Duration::from_millis(700), std::future::pending::<()>()).await.unwrap_err();
+    receiver.resume().await.unwrap();
+
+    let (code, report, stderr) = ended(&shipped.await.unwrap());
+    assert_eq!((code, &report["delivered"]), (0, &24_000.into()), "{report} {stderr}");
+    assert!(report["retries"].as_u64().unwrap() > 0, "{report}");
+    receiver.shutdown().await;
+    let log = std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/access.log")).unwrap();
+    let audit = receiver.audit(log.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()));
+    assert!(audit.is_sound(), "{audit:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ships_what_was_read() {
+    let receiver = Receiver::builder().faults(Faults::none()).start().await.unwrap();
+    let mut child =
+        ship(&["-", "--report=json", "--endpoint", &receiver.endpoint()]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"first\nsecond\n").unwrap();
+    stdin.flush().unwrap();
+    // Both were read when they have arrived; then more is written, and the key is pressed at once.
+    receiver.until(|totals| totals.accepted == 2).await;
+    interrupt(&child);
+    let (code, report, _) =
+        ended(&tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap());
+    assert_eq!((code, &report["offered"], &report["delivered"]), (0, &2.into(), &2.into()), "{report}");
+    drop(stdin);
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let status = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,44 @@
+# Recipes for people and for the gate; `.ci/run` calls the same.
+
+# All checks of one crate, or of the whole workspace.
+preflight crate="": (fmt) (clippy crate) (test crate) (docs crate)
+
+# Formatting as rustfmt has it.
+fmt:
+    cargo fmt --all --check
+
+# Lints, with warnings denied, with all features and with none.
+clippy crate="":
+    .ci/clippy {{crate}}
+
+# The test command of the README.
+test crate="":
+    .ci/test {{crate}}
+
+# Docs, with warnings denied.
+docs crate="":
+    .ci/docs {{crate}}
+
+# Every example, as its page says.
+examples:
+    .ci/examples
+
+# Each crate by itself, with each of its features by itself.
+alone:
+    .ci/each-crate-alone
+
+# The stated rust-version is not below any dependency's, and its toolchain builds the crates.
+rust-version:
+    .ci/rust-version
+
+# Licences, bans and sources.
+deny:
+    .ci/deny
+
+# Model checking of what is shared between threads.
+loom:
+    .ci/loom
+
+# A million steps of the model tests.
+models:
+    .ci/models

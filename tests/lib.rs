@@ -1,0 +1,1 @@
+//! Cross-crate tests of forebay; there is nothing here to use.
