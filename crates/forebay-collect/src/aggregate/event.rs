@@ -57,7 +57,7 @@ pub struct Refused<Event> {
     verdict: Verdict,
 }
 
-/// What a sink says about an item: `()` for one that it took, or its [`Fate`].
+/// What a sink says about an item: `()` for one that it took over, or its [`Fate`].
 pub trait Handed {
     /// The fate of the item.
     fn fate(self) -> Fate;

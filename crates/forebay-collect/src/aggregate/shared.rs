@@ -14,35 +14,32 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
-/// Takes the items; `None` if it will say later what became of them.
-pub(crate) type Sink<Item> = dyn Fn(Emission<Item>) -> Option<Fate> + Send + Sync;
+/// Takes the items, and says what became of them.
+pub(crate) type Sink<Item> = dyn Fn(Emission<Item>) -> Fate + Send + Sync;
 pub(crate) type Observer = dyn Observe<AggregatorEvent> + Send + Sync;
 
 /// What a handle needs of an aggregator, whatever its fold.
 pub(crate) trait Intake<K, E>: Desk {
     fn offer(&self, event: E) -> Result<(), Refused<E>>;
     fn complete(&self, key: &K) -> bool;
+    fn complete_where(&self, wanted: &mut dyn FnMut(&K) -> bool) -> usize;
 }
 
 /// The part of it that knows neither keys nor events.
 pub(crate) trait Desk: Send + Sync {
-    fn id(&self) -> Id;
     /// Ends what has expired, and says when to come again.
     fn tick(&self, now: Instant) -> Option<Instant>;
     fn complete_all(&self);
     /// Takes nothing new and ends all keys; `true` for the first who asks.
     fn close(&self) -> bool;
     fn is_closed(&self) -> bool;
-    fn settle(&self, fate: Fate, events: u64);
     fn totals(&self) -> Totals;
     fn open_keys(&self) -> usize;
     fn held_bytes(&self) -> usize;
     fn set_enabled(&self, enabled: bool);
     fn is_enabled(&self) -> bool;
-    /// Whoever waits until nothing is pending.
-    fn settled(&self) -> &Notify;
 }
 
 pub(crate) struct Shared<F: Fold<E>, E> {
@@ -54,7 +51,6 @@ pub(crate) struct Shared<F: Fold<E>, E> {
     enabled: AtomicBool,
     /// Refused while switched off, and not in the ledger so far.
     unseen: AtomicU64,
-    settled: Notify,
     /// Whoever keeps the time of the oldest key.
     timekeeper: Arc<AtomicWaker>,
 }
@@ -92,7 +88,6 @@ impl<F: Fold<E>, E> Shared<F, E> {
             locked: Mutex::new(locked),
             enabled: AtomicBool::new(true),
             unseen: AtomicU64::new(0),
-            settled: Notify::new(),
             timekeeper,
         }
     }
@@ -213,17 +208,15 @@ impl<F: Fold<E>, E> Shared<F, E> {
         };
         let _at_work = self.id.enter();
         match guarded(|| (self.sink)(about.with(item))) {
-            Ok(Some(Fate::Dropped(reason))) => self.drop_events(reason, events),
-            Ok(Some(fate)) => self.settle(fate, events),
-            // An outbox has it now, and settles it.
-            Ok(None) => {}
+            Ok(Fate::Dropped(reason)) => self.drop_events(reason, events),
+            Ok(fate) => self.lock().ledger.settle(fate, events),
             Err(_) => self.drop_events(DropReason::Panicked, events),
         }
     }
 
     fn drop_events(&self, reason: DropReason, events: u64) {
         if events > 0 {
-            self.settle(Fate::Dropped(reason), events);
+            self.lock().ledger.settle(Fate::Dropped(reason), events);
             self.observe(|| AggregatorEvent::Dropped { reason, events });
         }
     }
@@ -309,6 +302,20 @@ where
         self.hand_on(leaving);
         found
     }
+
+    fn complete_where(&self, wanted: &mut dyn FnMut(&F::Key) -> bool) -> usize {
+        let mut leaving = Leaving::new();
+        let mut locked = self.lock();
+        // The user's code: a panic in it ends the search, not the host.
+        let found = guarded(|| locked.table.keys().filter(|key| wanted(key)).cloned().collect::<Vec<_>>());
+        for key in found.unwrap_or_default() {
+            leaving.ended.extend(locked.table.end(&key, End::Complete));
+        }
+        drop(locked);
+        let ended = leaving.ended.len();
+        self.hand_on(leaving);
+        ended
+    }
 }
 
 impl<F, E> Desk for Shared<F, E>
@@ -318,10 +325,6 @@ where
     F::Held: Send,
     E: Send,
 {
-    fn id(&self) -> Id {
-        self.id
-    }
-
     fn tick(&self, now: Instant) -> Option<Instant> {
         let mut leaving = Leaving::new();
         let mut locked = self.lock();
@@ -353,16 +356,6 @@ where
         self.lock().closed
     }
 
-    fn settle(&self, fate: Fate, events: u64) {
-        let mut locked = self.lock();
-        locked.ledger.settle(fate, events);
-        let done = locked.ledger.pending() == 0;
-        drop(locked);
-        if done {
-            self.settled.notify_waiters();
-        }
-    }
-
     fn totals(&self) -> Totals {
         let mut locked = self.lock();
         locked.ledger.refuse(DropReason::Disabled, self.unseen.swap(0, Ordering::Relaxed));
@@ -383,10 +376,6 @@ where
 
     fn is_enabled(&self) -> bool {
         self.enabled.load(Ordering::Relaxed)
-    }
-
-    fn settled(&self) -> &Notify {
-        &self.settled
     }
 }
 

@@ -67,6 +67,11 @@ impl<K: Clone + Eq + Hash, H, E> Table<K, H, E> {
         self.bytes
     }
 
+    /// The keys that are open, oldest first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.open.values().map(|open| &open.key)
+    }
+
     pub(crate) fn is_open(&self, key: &K) -> bool {
         self.numbers.contains_key(key)
     }
