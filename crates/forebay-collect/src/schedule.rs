@@ -166,7 +166,7 @@ mod tests {
                 let now = due + Duration::from_millis(late);
                 let next = schedule.after(now);
                 prop_assert!(next > now && next <= now + interval);
-                prop_assert_eq!((next - first).as_nanos() % interval.as_nanos(), 0);
+                prop_assert_eq!(next.abs_diff(first).as_nanos() % interval.as_nanos(), 0);
                 due = next;
             }
         }

@@ -1,13 +1,9 @@
 //! Where the telemetry of telemetry would begin: who is already at work in this thread.
 
-use pin_project_lite::pin_project;
 use std::{
     cell::RefCell,
-    future::Future,
     marker::PhantomData,
-    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
-    task::{Context, Poll},
 };
 
 /// Names whoever must not feed itself.
@@ -22,16 +18,6 @@ pub(crate) struct Entered {
     here: PhantomData<*const ()>,
 }
 
-pin_project! {
-    /// Polls a future while an [`Id`] is at work.
-    #[derive(Debug)]
-    pub(crate) struct Within<F> {
-        id: Id,
-        #[pin]
-        future: F,
-    }
-}
-
 thread_local! {
     static AT_WORK: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
 }
@@ -39,11 +25,8 @@ thread_local! {
 // === impl Id ===
 
 impl Id {
-    /// Reports are gathered or sent. All reporters share it, for they share the recorders.
-    pub(crate) const REPORTING: Self = Self(0);
-
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -58,29 +41,13 @@ impl Id {
     }
 }
 
+// === impl Entered ===
+
 impl Drop for Entered {
     fn drop(&mut self) {
         if self.entered {
             drop(AT_WORK.try_with(|ids| ids.try_borrow_mut().map(|mut ids| ids.pop())));
         }
-    }
-}
-
-// === impl Within ===
-
-impl<F> Within<F> {
-    pub(crate) fn new(id: Id, future: F) -> Self {
-        Self { id, future }
-    }
-}
-
-impl<F: Future> Future for Within<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _at_work = this.id.enter();
-        this.future.poll(cx)
     }
 }
 

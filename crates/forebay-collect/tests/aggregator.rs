@@ -298,7 +298,8 @@ async fn an_observer_hears_of_every_end_and_every_loss() {
         .observer(move |event: &AggregatorEvent| into.lock().unwrap().push(*event))
         .build(|_: Emission<String>| Fate::Dropped(DropReason::Full))
         .unwrap();
-    [Event::Part(1), Event::Retryable(Some(1)), Event::Retryable(Some(1)), Event::Last(1)].map(|event| all.record(event));
+    [Event::Part(1), Event::Retryable(Some(1)), Event::Retryable(Some(1)), Event::Last(1)]
+        .map(|event| all.record(event));
     let expected = [
         AggregatorEvent::Dropped { reason: DropReason::Evicted, events: 1 },
         AggregatorEvent::Ended { end: End::Complete, parts: 2, errors: 1 },

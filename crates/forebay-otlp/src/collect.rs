@@ -137,9 +137,7 @@ impl MetricData {
             Self::Sum { temporality, monotonic, .. } => {
                 Self::Sum { points: Vec::new(), temporality: *temporality, monotonic: *monotonic }
             }
-            Self::Histogram { temporality, .. } => {
-                Self::Histogram { points: Vec::new(), temporality: *temporality }
-            }
+            Self::Histogram { temporality, .. } => Self::Histogram { points: Vec::new(), temporality: *temporality },
             other => other.clone(),
         }
     }

@@ -30,8 +30,7 @@ const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<F: Fold<Event>, Event> AggregatorBuilder<F, Event> {
     pub(super) fn new(fold: F) -> Self {
-        let limits =
-            Limits { max_open: 5_000, max_errors: 50, max_bytes: 16 << 20, ttl: Duration::from_secs(60 * 60) };
+        let limits = Limits { max_open: 5_000, max_errors: 50, max_bytes: 16 << 20, ttl: Duration::from_secs(60 * 60) };
         Self { fold, limits, observer: Arc::new(()), event: PhantomData }
     }
 

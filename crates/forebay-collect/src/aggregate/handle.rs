@@ -63,7 +63,6 @@ impl<K, Event, Item> Aggregator<K, Event, Item> {
     }
 
     /// Ends a key as [complete](super::End::Complete); `false` if it is not open.
-    #[expect(clippy::must_use_candidate, reason = "most callers need not know")]
     pub fn complete(&self, key: &K) -> bool {
         self.intake.complete(key)
     }
@@ -71,7 +70,6 @@ impl<K, Event, Item> Aggregator<K, Event, Item> {
     /// Ends all keys that `wanted` says, oldest first, and says how many they were.
     ///
     /// `wanted` is called under the lock and must not call the aggregator.
-    #[expect(clippy::must_use_candidate, reason = "most callers need not know")]
     pub fn complete_where(&self, mut wanted: impl FnMut(&K) -> bool) -> usize {
         self.intake.complete_where(&mut wanted)
     }

@@ -184,8 +184,11 @@ mod tests {
     /// Keys in a list, oldest first: what the table is, without its indices.
     #[derive(Debug, Default)]
     struct Model {
-        open: Vec<(u8, u64, Vec<u32>, Vec<(u32, usize)>, usize)>,
+        open: Vec<ModelKey>,
     }
+
+    /// The key, since when, its parts, its errors and what they weigh, and what all of it weighs.
+    type ModelKey = (u8, u64, Vec<u32>, Vec<(u32, usize)>, usize);
 
     #[derive(Clone, Debug)]
     enum Step {

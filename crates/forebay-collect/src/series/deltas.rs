@@ -106,7 +106,6 @@ impl Deltas {
 
 impl Reported {
     /// The report, and what it will have told.
-    #[must_use]
     pub fn split(self) -> (Vec<Series>, Pending) {
         (self.series, self.pending)
     }

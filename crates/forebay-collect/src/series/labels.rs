@@ -84,6 +84,7 @@ impl Labels {
     }
 
     /// All labels, sorted by name.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &LabelValue)> + '_ {
         self.0.iter().map(|(name, value)| (&**name, value))
     }

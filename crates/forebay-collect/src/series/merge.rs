@@ -26,10 +26,11 @@ impl Value {
                 *value = value.plus(*other);
                 Ok(())
             }
-            (
-                Self::Histogram { histogram, temporality },
-                Self::Histogram { histogram: other, temporality: since },
-            ) if temporality == since => histogram.add(other).then_some(()).ok_or(NotMerged),
+            (Self::Histogram { histogram, temporality }, Self::Histogram { histogram: other, temporality: since })
+                if temporality == since =>
+            {
+                histogram.add(other).then_some(()).ok_or(NotMerged)
+            }
             _ => Err(NotMerged),
         }
     }
