@@ -129,7 +129,7 @@ async fn the_oldest_statement_makes_room_and_its_errors_leave_first() {
     let (all, out) = aggregator();
     all.record(Event::Part(1));
     all.record(Event::Retryable(Some(1)));
-    [2, 3].map(|key| all.record(Event::Part(key)));
+    [2, 3].into_iter().for_each(|key| all.record(Event::Part(key)));
     // An event of an open statement needs no room.
     all.record(Event::Part(1));
     assert_eq!(took(&out), [""; 0]);
@@ -195,7 +195,7 @@ async fn t15_an_idle_aggregator_is_never_polled() {
 #[tokio::test(start_paused = true)]
 async fn close_flushes_what_is_open_once() {
     let (all, out) = aggregator();
-    [1, 2].map(|key| all.record(Event::Part(key)));
+    [1, 2].into_iter().for_each(|key| all.record(Event::Part(key)));
     let clone = all.clone();
     assert!(all.close());
     assert!(!clone.close(), "only the first");
@@ -220,7 +220,7 @@ async fn t14_dropping_every_handle_flushes_what_is_open() {
 #[tokio::test(start_paused = true)]
 async fn statements_of_one_session_are_completed_together() {
     let (all, out) = aggregator();
-    [1, 2, 3].map(|key| all.record(Event::Part(key)));
+    [1, 2, 3].into_iter().for_each(|key| all.record(Event::Part(key)));
     assert_eq!(all.complete_where(|key| key % 2 == 1), 2);
     assert_eq!(took(&out), ["1: 1, Complete", "3: 1, Complete"]);
     assert_eq!(all.complete_where(|_| panic!("in the caller's code")), 0);
@@ -282,7 +282,7 @@ async fn bytes_are_bounded_and_what_is_larger_is_refused() {
     let (out, sink) = out();
     let bytes = NonZeroUsize::new(25).unwrap();
     let all = Aggregator::builder(Statements).max_bytes(bytes).build(sink).unwrap();
-    [1, 2, 3].map(|key| all.record(Event::Part(key)));
+    [1, 2, 3].into_iter().for_each(|key| all.record(Event::Part(key)));
     assert_eq!((took(&out), all.held_bytes()), (vec!["1: 1, Evicted".to_owned()], 20));
     let tiny = Aggregator::builder(Statements).max_bytes(NonZeroUsize::MIN).build(|_: Emission<String>| ()).unwrap();
     assert_eq!(tiny.offer(Event::Part(1)).unwrap_err().reason, DropReason::TooLarge);
@@ -299,7 +299,8 @@ async fn an_observer_hears_of_every_end_and_every_loss() {
         .build(|_: Emission<String>| Fate::Dropped(DropReason::Full))
         .unwrap();
     [Event::Part(1), Event::Retryable(Some(1)), Event::Retryable(Some(1)), Event::Last(1)]
-        .map(|event| all.record(event));
+        .into_iter()
+        .for_each(|event| all.record(event));
     let expected = [
         AggregatorEvent::Dropped { reason: DropReason::Evicted, events: 1 },
         AggregatorEvent::Ended { end: End::Complete, parts: 2, errors: 1 },

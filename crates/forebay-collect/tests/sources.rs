@@ -1,7 +1,7 @@
 //! The ready-made sources give what was counted.
 
 #![cfg(all(feature = "metrics", feature = "opentelemetry"))]
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::expect_used, reason = "test code")]
 
 use forebay_collect::{
     Gathering, LabelValue, Labels, Number, OpenTelemetrySource, Recorder, Series, Temporality, Value,
@@ -12,10 +12,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use std::num::NonZeroUsize;
 
 fn find<'a>(series: &'a [Series], name: &str, labels: &Labels) -> &'a Series {
-    series
-        .iter()
-        .find(|one| one.name == name && one.labels == *labels)
-        .unwrap_or_else(|| panic!("{name} in {series:?}"))
+    series.iter().find(|one| one.name == name && one.labels == *labels).expect("such a series")
 }
 
 #[test]
