@@ -18,8 +18,7 @@ async fn without_faults_everything_comes_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_faults_every_log_has_a_fate() {
     for (seed, settings) in [(1, Settings::node()), (2, Settings { enabled: true, ..Settings::csharp() })] {
-        let Settings { flush_interval, max_pending, .. } = Options::default().settings;
-        let settings = Settings { flush_interval, max_pending, ..settings };
+        let settings = Options::hurried(&settings);
         let summary = run(&Options { connections: 40, statements: 25, faults: 30, seed, settings }).await.unwrap();
         assert_eq!(summary.disagreements(), [""; 0], "{summary}");
         assert!(summary.books().faults > 0 && summary.delivered() > 0, "{summary}");

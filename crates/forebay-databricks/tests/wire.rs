@@ -195,3 +195,19 @@ async fn x04_no_secret_leaves_but_in_the_header() {
     assert!(!printed.contains("s3cret"), "{printed}");
     connection.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn x05_a_long_answer_is_read_to_its_cap_and_nothing_comes_twice() {
+    let fake = Fake::new();
+    fake.script([Answer::Body(200, "x".repeat(1 << 20))]);
+    let (telemetry, _) = telemetry(&fake, Settings::node());
+    let connection = telemetry.connect(connect()).await;
+    run(&connection.statement("a"));
+    connection.flush().await;
+    let logs = connection.report().unwrap().logs;
+    assert_eq!((fake.seen().len(), logs.pending, logs.offered), (1, 0, 1), "{logs}");
+    // It does not count against the service for ever: the next one goes as ever.
+    run(&connection.statement("b"));
+    connection.flush().await;
+    assert_eq!(fake.seen().len(), 2);
+}

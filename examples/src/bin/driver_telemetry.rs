@@ -37,8 +37,7 @@ fn parse() -> Result<Option<Options>, BoxError> {
                     "csharp" => Settings { enabled: true, ..Settings::csharp() },
                     other => return Err(format!("`--preset` is {other}; allowed: node, csharp").into()),
                 };
-                let Settings { flush_interval, max_pending, .. } = options.settings;
-                options.settings = Settings { flush_interval, max_pending, ..preset };
+                options.settings = Options::hurried(&preset);
             }
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),

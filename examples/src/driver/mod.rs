@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::time::sleep;
 
 /// What the example is run with.
 #[derive(Clone, Debug)]
@@ -38,8 +39,16 @@ pub struct Summary {
     reports: BTreeMap<String, HostReport>,
     notices: BTreeMap<String, u64>,
     books: Books,
-    longest: Duration,
+    waits: Waits,
     clean: bool,
+}
+
+/// How long the driver waited for its telemetry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waits {
+    calls: u32,
+    sum: Duration,
+    longest: Duration,
 }
 
 type Said = Arc<Mutex<(BTreeMap<String, HostReport>, BTreeMap<String, u64>)>>;
@@ -64,10 +73,17 @@ The driver's own variables (DATABRICKS_TELEMETRY_...) are read too. The status i
 
 impl Default for Options {
     fn default() -> Self {
-        // A driver is not in a hurry, an example is; and it does not want to drop what it makes in a second.
-        let (flush_interval, max_pending) = (Duration::from_millis(200), 20_000);
-        let settings = Settings { flush_interval, max_pending, ..Settings::node() };
+        let settings = Self::hurried(&Settings::node());
         Self { connections: 200, statements: 50, faults: 20, seed: 1, settings }
+    }
+}
+
+impl Options {
+    /// These settings for an example, which makes in seconds what a driver makes in hours, and is not to drop it.
+    #[must_use]
+    pub fn hurried(settings: &Settings) -> Settings {
+        let (flush_interval, close_timeout) = (Duration::from_millis(200), Duration::from_secs(20));
+        Settings { flush_interval, close_timeout, max_pending: 20_000, ..settings.clone() }
     }
 }
 
@@ -97,23 +113,25 @@ pub async fn run(options: &Options) -> Result<Summary, BoxError> {
         let (telemetry, statements) = (telemetry.clone(), options.statements);
         tasks.push(tokio::spawn(async move { session(&telemetry.connect(connect).await, statements).await }));
     }
-    let mut longest = Duration::ZERO;
+    let mut waits = Waits::default();
     for task in tasks {
-        longest = longest.max(task.await?);
+        let Waits { calls, sum, longest } = task.await?;
+        waits = Waits { calls: waits.calls + calls, sum: waits.sum + sum, longest: waits.longest.max(longest) };
     }
     let clean = telemetry.shutdown(Duration::from_secs(30)).await.is_clean();
     let (reports, notices) = lock(&said).clone();
-    Ok(Summary { reports, notices, books: service.books(), longest, clean })
+    Ok(Summary { reports, notices, books: service.books(), waits, clean })
 }
 
-/// One session; says how long the slowest call to its telemetry took.
-async fn session(connection: &Connection, statements: usize) -> Duration {
-    let mut longest = Duration::ZERO;
+/// One session; says how long it waited for its telemetry.
+async fn session(connection: &Connection, statements: usize) -> Waits {
+    let mut waits = Waits::default();
     let mut timed = |call: &dyn Fn()| {
         #[expect(clippy::disallowed_methods, reason = "this is a measurement")]
         let start = Instant::now();
         call();
-        longest = longest.max(start.elapsed());
+        let wait = start.elapsed();
+        waits = Waits { calls: waits.calls + 1, sum: waits.sum + wait, longest: waits.longest.max(wait) };
     };
     timed(&|| connection.operation("CREATE_SESSION", Duration::from_millis(120)));
     for number in 0..statements {
@@ -133,9 +151,10 @@ async fn session(connection: &Connection, statements: usize) -> Duration {
         } else {
             timed(&|| statement.completed(Duration::from_millis(230)));
         }
-        tokio::task::yield_now().await;
+        // The statement runs.
+        sleep(Duration::from_millis(20)).await;
     }
-    longest
+    waits
 }
 
 fn hear(notice: &Notice<'_>, said: &mut (BTreeMap<String, HostReport>, BTreeMap<String, u64>)) {
@@ -218,7 +237,9 @@ impl fmt::Display for Summary {
         for (notice, times) in &self.notices {
             writeln!(f, "said {times} times: {notice}")?;
         }
-        writeln!(f, "the driver's longest wait for its telemetry: {:?}", self.longest)?;
+        let Waits { calls, sum, longest } = self.waits;
+        let mean = sum / calls.max(1);
+        writeln!(f, "the driver called its telemetry {calls} times, {mean:?} on average and {longest:?} at most")?;
         match &*self.disagreements() {
             [] => writeln!(f, "the books agree"),
             wrong => wrong.iter().try_for_each(|wrong| writeln!(f, "WRONG: {wrong}")),

@@ -64,6 +64,8 @@ impl Service {
         let serving = service.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                // Without it an answer waits for the client's acknowledgement; an error only costs time.
+                drop(socket.set_nodelay(true));
                 let service = serving.clone();
                 tokio::spawn(async move {
                     let answer = service_fn(move |request| service.clone().answer(request));
