@@ -1,7 +1,7 @@
 //! Where series come from.
 
 use crate::series::{Number, Series, Value};
-use std::{borrow::Cow, fmt, mem, sync::Arc};
+use std::{borrow::Cow, fmt, mem};
 
 /// Gives the series there are, whenever it is asked.
 ///
@@ -143,16 +143,5 @@ impl<S: Source> Source for Vec<S> {
 impl<S: Source> Source for Option<S> {
     fn gather(&mut self, into: &mut Gathering<'_>) {
         self.iter_mut().for_each(|source| source.gather(into));
-    }
-}
-
-/// A source that many share, such as a [`Recorder`](crate::Recorder), is gathered through a shared reference.
-impl<S: Send + Sync> Source for Arc<S>
-where
-    for<'a> &'a S: Source,
-{
-    fn gather(&mut self, into: &mut Gathering<'_>) {
-        let mut shared = &**self;
-        Source::gather(&mut shared, into);
     }
 }

@@ -66,7 +66,8 @@ impl Encode<FrontendLog> for LogEncoder {
                 Some(text) => text.to_owned(),
                 None => error.to_string(),
             });
-            let words: String = words.unwrap_or_default().chars().filter(|c| !c.is_control()).take(256).collect();
+            let words: String =
+                words.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).take(256).collect();
             self.observer.observe(&Notice::Rejected { host: &self.host, logs: rejected, words: &words });
         }
         match rejected {

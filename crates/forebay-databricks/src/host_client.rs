@@ -19,6 +19,7 @@ use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
 use std::{num::NonZeroUsize, sync::Arc};
+use tokio::runtime::Handle;
 use tower_service::Service;
 
 /// An exporter, and the open statements of all connections that use it.
@@ -134,8 +135,10 @@ impl Plan {
                 let lane = if emission.item.is_error() { Priority::High } else { emission.priority };
                 emit.emit_with(lane, emission.item);
             })?;
-        // It ends with the last handle of the statements.
-        tokio::spawn(statements.ticker());
+        // It ends with the last handle of the statements. Where there is no runtime, they expire when others come.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(statements.ticker());
+        }
         Ok(HostClient { statements, exporter, book, host, settings, observer })
     }
 }

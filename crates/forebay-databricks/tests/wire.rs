@@ -158,7 +158,7 @@ async fn r11_what_the_service_did_not_take_is_counted_with_its_words_and_nothing
     assert_eq!(fake.seen().len(), 1, "the service may have taken any of them");
     let logs = connection.report().unwrap().logs;
     assert_eq!((logs.delivered, logs.dropped.get(DropReason::Rejected)), (3, 2));
-    assert_eq!(heard.matching("did not take 2 logs: two logsare too old"), 1, "{:?}", heard.all());
+    assert_eq!(heard.matching("did not take 2 logs: two logs are too old"), 1, "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
