@@ -60,6 +60,18 @@ fn a_label_without_end_ends_in_one_overflow_series() {
 }
 
 #[test]
+fn names_without_end_end_too() {
+    let mut recorder = Recorder::new();
+    with_local_recorder(&recorder.clone(), || {
+        (0..10_100).for_each(|n| metrics::counter!(format!("name{n}")).increment(1));
+        metrics::counter!("name0").increment(1);
+    });
+    let series = Gathering::of(&mut recorder, 1);
+    assert_eq!(series.len(), 10_000);
+    assert_eq!(find(&series, "name0", &Labels::new()).value, Value::counter(2_i64));
+}
+
+#[test]
 fn the_instruments_of_opentelemetry_are_a_source() {
     let mut source = OpenTelemetrySource::new();
     assert!(Gathering::of(&mut source, 1).is_empty(), "no provider has it yet");

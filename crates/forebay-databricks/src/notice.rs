@@ -17,6 +17,13 @@ pub enum Notice<'a> {
     },
     /// No telemetry is sent for a connection: its host is none that is sent to.
     BadHost(HostError),
+    /// A connection has no telemetry: there are too many hosts, or its host's exporter could not be made.
+    Unavailable {
+        /// The host.
+        host: &'a str,
+        /// What happened.
+        why: &'a str,
+    },
     /// A connection brought other settings than the first one of its host, which stay in force.
     Diverged {
         /// The host.
@@ -77,6 +84,7 @@ impl fmt::Display for Notice<'_> {
                 write!(f, "`{}` is {value}; allowed: 1, true, yes, on", crate::KILL_SWITCH)
             }
             Self::BadHost(error) => error.fmt(f),
+            Self::Unavailable { host, why } => write!(f, "{host}: a connection has no telemetry: {why}"),
             Self::Diverged { host, .. } => write!(f, "{host}: the settings of an earlier connection stay in force"),
             Self::NoCredentials { host } => write!(f, "{host}: no credentials could be used, logs are dropped"),
             Self::Rejected { host, logs, words } => write!(f, "{host}: the service did not take {logs} logs: {words}"),

@@ -161,6 +161,13 @@ impl DriverTelemetry {
     async fn open(&self, connect: Connect) -> Option<Live> {
         let shared = &self.shared;
         let Connect { host, session_id, workspace_id, parameters, auth_type, credentials, settings } = connect;
+        let settings = settings.filter(|settings| match settings.validate() {
+            Ok(()) => true,
+            Err(error) => {
+                shared.observer.observe(&Notice::BadSetting(&error));
+                false
+            }
+        });
         let settings = settings.unwrap_or_else(|| shared.settings.clone());
         if shared.killed || !settings.enabled || shared.closed.load(Ordering::Relaxed) {
             return None;
@@ -190,8 +197,14 @@ impl DriverTelemetry {
         };
         // Only now: a connection without telemetry, or without credentials, is in nobody's way.
         let key = HostKey { endpoint, authenticated: credentials.is_some() };
-        // An error says that the registry is closed or full, or that the settings cannot be.
-        let client = shared.hosts.acquire_with(&key, &HostSettings(settings)).await.ok()?;
+        let client = match shared.hosts.acquire_with(&key, &HostSettings(settings)).await {
+            Ok(client) => client,
+            Err(error) => {
+                let why = error.to_string();
+                shared.observer.observe(&Notice::Unavailable { host: key.endpoint.origin(), why: &why });
+                return None;
+            }
+        };
         let entry = credentials.map(|credentials| client.book.enter(credentials));
         let number = shared.sessions.fetch_add(1, Ordering::Relaxed);
         let session = Arc::new(Session { number, session_id, workspace_id, parameters, auth_type });

@@ -282,6 +282,7 @@ async fn hosts_that_are_inside_and_hosts_without_number_get_no_telemetry() {
         connections.push(telemetry.connect(Connect::new(format!("h{n}.example"))).await);
     }
     assert_eq!(connections.iter().filter(|connection| connection.is_enabled()).count(), 2);
+    assert_eq!(heard.matching("a connection has no telemetry"), 2, "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,10 +351,9 @@ async fn settings_that_users_have_set_wrong_are_said_once_each() {
     let fake = Fake::new();
     let property = |name: &str| (name == "telemetryBatchSize").then(|| "many".to_owned());
     let read = Settings::node().read(property, |_| None);
-    let (_telemetry, heard) = {
-        let heard = common::Heard::default();
-        let _ = &heard;
-        build(DriverTelemetry::builder(fake.clone()).settings_read(read))
-    };
-    assert_eq!(heard.all(), ["a setting was ignored: `telemetryBatchSize` is \"many\"; allowed: 1 to 10000"]);
+    let (telemetry, heard) = build(DriverTelemetry::builder(fake.clone()).settings_read(read));
+    let wrong = Settings { batch_size: 0, ..Settings::node() };
+    assert!(telemetry.connect(connect().settings(wrong)).await.is_enabled(), "with the settings of the process");
+    assert_eq!(heard.matching("a setting was ignored: `batch_size` is 0"), 1);
+    assert_eq!(heard.all()[..1], ["a setting was ignored: `telemetryBatchSize` is \"many\"; allowed: 1 to 10000"]);
 }

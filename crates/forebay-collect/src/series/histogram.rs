@@ -43,15 +43,21 @@ impl Histogram {
 
     /// Takes in one value; what is not a finite number falls into no bucket, and is left out.
     pub fn record(&mut self, value: f64) {
-        if !value.is_finite() {
+        self.record_many(value, 1);
+    }
+
+    /// Takes in the same value `count` times.
+    #[expect(clippy::cast_precision_loss, reason = "the sum is a float")]
+    pub fn record_many(&mut self, value: f64, count: u64) {
+        if !value.is_finite() || count == 0 {
             return;
         }
         let bucket = self.bounds.partition_point(|bound| *bound < value);
-        if let Some(count) = self.counts.get_mut(bucket) {
-            *count = count.saturating_add(1);
+        if let Some(here) = self.counts.get_mut(bucket) {
+            *here = here.saturating_add(count);
         }
-        self.count = self.count.saturating_add(1);
-        self.sum = self.sum.map(|sum| sum + value);
+        self.count = self.count.saturating_add(count);
+        self.sum = self.sum.map(|sum| sum + value * count as f64);
         self.min = Some(self.min.map_or(value, |min| min.min(value)));
         self.max = Some(self.max.map_or(value, |max| max.max(value)));
     }

@@ -22,7 +22,8 @@ use std::{
 /// again: gathering takes nothing away. A counter costs one atomic addition, a histogram a lock of its own.
 ///
 /// The number of series is bounded where they come into being: beyond
-/// [`max_series`](RecorderBuilder::max_series) of a name, all new ones share one overflow series.
+/// [`max_series`](RecorderBuilder::max_series) of a name, all new ones share one overflow series. Beyond 10,000 names, new
+/// ones are not counted at all.
 ///
 /// Clones share it.
 #[derive(Clone)]
@@ -93,8 +94,8 @@ struct GaugeCell(AtomicU64);
 
 struct HistogramCell(Mutex<Histogram>);
 
-/// How many names may be described: descriptions are a nicety, and must not grow without bound.
-const MAX_DESCRIBED: usize = 10_000;
+/// How many names there may be, and be described: a name that is made up at run time must not grow without bound.
+const MAX_NAMES: usize = 10_000;
 
 // === impl Recorder ===
 
@@ -110,25 +111,30 @@ impl Recorder {
         Self::builder().build()
     }
 
-    fn register(&self, kind: Kind, key: &Key) -> CellValue {
+    /// `None` for a name that is too many: it is counted nowhere, and costs nothing.
+    fn register(&self, kind: Kind, key: &Key) -> Option<CellValue> {
         let registry = &*self.0;
         let labels: Labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
         let mut locked = registry.lock();
-        let named = locked.names.entry((kind, key.name().to_owned())).or_default();
+        let id = (kind, key.name().to_owned());
+        if locked.names.len() >= MAX_NAMES && !locked.names.contains_key(&id) {
+            return None;
+        }
+        let named = locked.names.entry(id).or_default();
         if let Some(cell) = named.series.get(&labels) {
-            return cell.value.clone();
+            return Some(cell.value.clone());
         }
         // One place is kept for the overflow series.
         if named.series.len() + 1 < registry.max_series.get() {
             let cell = registry.cell(kind);
-            return named.series.entry(labels).or_insert(cell).value.clone();
+            return Some(named.series.entry(labels).or_insert(cell).value.clone());
         }
-        named.overflow.get_or_insert_with(|| registry.cell(kind)).value.clone()
+        Some(named.overflow.get_or_insert_with(|| registry.cell(kind)).value.clone())
     }
 
     fn describe(&self, name: &KeyName, unit: Option<Unit>, description: SharedString) {
         let mut locked = self.0.lock();
-        if locked.described.len() < MAX_DESCRIBED || locked.described.contains_key(name.as_str()) {
+        if locked.described.len() < MAX_NAMES || locked.described.contains_key(name.as_str()) {
             let unit = Cow::Borrowed(unit.map_or("", ucum));
             locked
                 .described
@@ -158,21 +164,21 @@ impl metrics::Recorder for Recorder {
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         match self.register(Kind::Counter, key) {
-            CellValue::Counter(cell) => Counter::from_arc(cell),
+            Some(CellValue::Counter(cell)) => Counter::from_arc(cell),
             _ => Counter::noop(),
         }
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
         match self.register(Kind::Gauge, key) {
-            CellValue::Gauge(cell) => Gauge::from_arc(cell),
+            Some(CellValue::Gauge(cell)) => Gauge::from_arc(cell),
             _ => Gauge::noop(),
         }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
         match self.register(Kind::Histogram, key) {
-            CellValue::Histogram(cell) => metrics::Histogram::from_arc(cell),
+            Some(CellValue::Histogram(cell)) => metrics::Histogram::from_arc(cell),
             _ => metrics::Histogram::noop(),
         }
     }
@@ -310,8 +316,7 @@ impl HistogramFn for HistogramCell {
     }
 
     fn record_many(&self, value: f64, count: usize) {
-        let mut histogram = self.lock();
-        (0..count).for_each(|_| histogram.record(value));
+        self.lock().record_many(value, u64::try_from(count).unwrap_or(u64::MAX));
     }
 }
 
