@@ -1,6 +1,7 @@
 //! Runnable stories of forebay; what several of them share, and what is worth a test, stands here.
 
 pub mod client;
+pub mod driver;
 pub mod export_story;
 pub mod server;
 pub mod ship;

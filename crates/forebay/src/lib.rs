@@ -14,6 +14,14 @@ pub use forebay_batch as batch;
 #[cfg_attr(docsrs, doc(cfg(feature = "breaker")))]
 #[doc(inline)]
 pub use forebay_breaker as breaker;
+#[cfg(feature = "collect")]
+#[cfg_attr(docsrs, doc(cfg(feature = "collect")))]
+#[doc(inline)]
+pub use forebay_collect as collect;
+#[cfg(feature = "databricks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "databricks")))]
+#[doc(inline)]
+pub use forebay_databricks as databricks;
 #[cfg(feature = "export")]
 #[cfg_attr(docsrs, doc(cfg(feature = "export")))]
 #[doc(inline)]
