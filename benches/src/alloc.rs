@@ -58,20 +58,3 @@ impl AllocationTracker for Counter {
         HELD.fetch_sub(object_size as u64, Relaxed);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_thread_is_counted_and_nothing_outside() {
-        let ((), allocated) = count(|| {
-            drop(std::hint::black_box(vec![1_u8; 1000]));
-            std::thread::spawn(|| drop(std::hint::black_box(vec![1_u8; 5000]))).join().unwrap();
-        });
-        assert!(allocated.allocations >= 2 && allocated.bytes >= 6000, "{allocated:?}");
-        drop(std::hint::black_box(vec![1_u8; 1000]));
-        let ((), allocated) = count(|| {});
-        assert_eq!(allocated, Allocated::default());
-    }
-}

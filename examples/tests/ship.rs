@@ -197,3 +197,18 @@ fn interrupt(child: &Child) {
     let status = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn every_protocol_and_compression_arrives() {
+    for protocol in ["http/protobuf", "http/json", "grpc"] {
+        for compression in ["none", "gzip", "zstd"] {
+            let arguments = ["--protocol", protocol, "--compression", compression, "--faults", "503:5,429=1:1,reset:1"];
+            let (code, report, stderr) = run(&arguments);
+            assert_eq!(
+                (code, &report["delivered"]),
+                (0, &24_000.into()),
+                "{protocol} {compression}: {report} {stderr}"
+            );
+        }
+    }
+}

@@ -2,8 +2,6 @@
 //!
 //! Queue and batch have their own forms of the laws beside their code.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 use forebay::{breaker::BreakerLayer, core::ByError, retry::RetryLayer};
 use forebay_testkit::{Probe, laws};
 use tower::{Layer, ServiceBuilder};

@@ -1,5 +1,5 @@
 use crate::{
-    Answer, BatchFailed,
+    Answer, BatchFailed, Discarded,
     delivery::Delivery,
     fates::Fates,
     flight::{Landed, isolate},
@@ -44,6 +44,8 @@ pub(crate) enum Choice<T, A> {
     End,
     /// Let go of everything.
     Abandoned,
+    /// Drop all that was taken, and go on.
+    Discard(DropReason),
 }
 
 // === impl Desk ===
@@ -91,6 +93,7 @@ where
                     Next::End if self.parts.is_empty() && !self.troubles.has_waiting() => return Choice::End,
                     Next::End => return Choice::Wait(self.troubles.due(now, max_wait)),
                     Next::Abandoned => return Choice::Abandoned,
+                    Next::Discard(reason) => return Choice::Discard(reason),
                 }
             };
             if let Some(lot) = self.examine::<Res>(lot, now, max_wait) {
@@ -108,6 +111,7 @@ where
         self.expire::<Res>(now, max_wait);
         match self.shared.watch(now, waker) {
             Next::Abandoned => Choice::Abandoned,
+            Next::Discard(reason) => Choice::Discard(reason),
             Next::Wait(due) => Choice::Wait(earlier(due, self.troubles.due(now, max_wait))),
             Next::Send(_) | Next::End => Choice::Wait(None),
         }
@@ -370,6 +374,20 @@ where
         let items = let_go(lot, seen);
         if !items.is_empty() {
             self.shared.recover(items);
+        }
+    }
+
+    /// Drops `lots` and all that waits here.
+    pub(crate) fn discard<Res>(&mut self, lots: Vec<Lot<T, A>>, reason: DropReason)
+    where
+        An: Answer<Res, Answer = A>,
+    {
+        let waiting = self.troubles.take_all();
+        let parts = std::mem::take(&mut self.parts);
+        self.part_under_way = false;
+        for lot in lots.into_iter().chain(waiting).chain(parts) {
+            let seen = if lot.attempts > 0 { Seen::Maybe } else { Seen::No };
+            self.conclude::<Res>(lot, &Fates::All(Fate::Dropped(reason)), Err(Discarded::new(reason, seen).into()));
         }
     }
 

@@ -20,6 +20,12 @@ pub struct NotReady {
     verdict: Verdict,
 }
 
+/// The item was dropped on demand, with all that was there: [`BatchHandle::discard`](crate::BatchHandle::discard).
+#[derive(Clone, Debug)]
+pub struct Discarded {
+    verdict: Verdict,
+}
+
 // === impl BatchFailed ===
 
 impl BatchFailed {
@@ -37,6 +43,26 @@ impl fmt::Display for BatchFailed {
 impl Error for BatchFailed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.source)
+    }
+}
+
+// === impl Discarded ===
+
+impl Discarded {
+    pub(crate) const fn new(reason: DropReason, seen: Seen) -> Self {
+        Self { verdict: Verdict::new(reason, seen, Advice::Never) }
+    }
+}
+
+impl fmt::Display for Discarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "discarded: {}", self.verdict.reason())
+    }
+}
+
+impl Error for Discarded {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.verdict)
     }
 }
 
@@ -84,6 +110,7 @@ mod tests {
     fn each_error_says_its_own_sentence_once() {
         laws::error_chain_has_one_link_per_sentence(&BatchFailed::new(NotReady::new()));
         laws::error_chain_has_one_link_per_sentence(&Unanswered);
+        laws::error_chain_has_one_link_per_sentence(&Discarded::new(DropReason::Disabled, Seen::No));
         let failed = BatchFailed::new(NotReady::new());
         assert_eq!(Verdict::of(&failed).unwrap().seen(), Seen::No);
     }

@@ -1,5 +1,5 @@
 use crate::{Batching, shared::Shared};
-use forebay_core::ConfigError;
+use forebay_core::{ConfigError, DropReason};
 use forebay_queue::QueueHandle;
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -15,6 +15,7 @@ pub struct BatchHandle<T> {
 trait Reconfigure: Send + Sync {
     fn batching(&self) -> Batching;
     fn set_batching(&self, batching: Batching) -> Result<(), ConfigError>;
+    fn discard(&self, reason: DropReason);
 }
 
 // === impl BatchHandle ===
@@ -38,6 +39,15 @@ impl<T: Send + Sync + 'static> BatchHandle<T> {
     /// When a knob is out of its range; nothing was changed then.
     pub fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
         self.control.set_batching(batching)
+    }
+
+    /// Drops, for `reason`, all that is queued, waits for another attempt, or is in flight; the batcher goes on with what
+    /// comes later.
+    ///
+    /// What is queued has its fate when this returns; the rest when the worker is polled next. A batch in flight may have
+    /// reached the far side already.
+    pub fn discard(&self, reason: DropReason) {
+        self.control.discard(reason);
     }
 }
 
@@ -70,5 +80,9 @@ impl<T: Send + Sync, A: Send> Reconfigure for Shared<T, A> {
 
     fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
         self.set_batching(batching)
+    }
+
+    fn discard(&self, reason: DropReason) {
+        self.discard(reason);
     }
 }

@@ -30,7 +30,7 @@ pub use self::{
     answer::{Answer, Fates, Scattered, Shared},
     batching::Batching,
     builder::BatchBuilder,
-    error::{BatchFailed, NotReady, Unanswered},
+    error::{BatchFailed, Discarded, NotReady, Unanswered},
     future::{Emit, ResponseFuture},
     handle::BatchHandle,
     items::Items,

@@ -1,10 +1,10 @@
 use crate::{
-    Batching,
+    Batching, Discarded,
     describe::Label,
     lot::Lot,
     state::{Entry, Next, Place, Refused, State},
 };
-use forebay_core::{BoxError, ConfigError, Fate, Priority, Seen, Totals};
+use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
     parts::{Charge, Control, Epoch, Ticket, Wakes},
@@ -185,6 +185,18 @@ impl<T, A> Shared<T, A> {
         let wakes = if locked.handles == 0 { locked.state.close_intake() } else { Wakes::None };
         drop(locked);
         wakes.wake();
+    }
+
+    /// Drops everything for `reason`, and goes on.
+    pub(crate) fn discard(&self, reason: DropReason) {
+        // The items are dropped after the lock is gone, and after their callers were told.
+        let (lots, wakes) = self.lock().state.discard(reason);
+        wakes.wake();
+        for lot in lots {
+            if let Some(callers) = &lot.callers {
+                callers.answer(|_| Some(Err(BoxError::from(Discarded::new(reason, Seen::No)))));
+            }
+        }
     }
 
     /// Nothing is sent any more: the items that were queued, whose callers are told.

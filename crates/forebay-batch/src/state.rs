@@ -38,6 +38,8 @@ pub(crate) struct State<T, A> {
     pub(crate) max_wait: Option<Duration>,
     /// Items that the worker let go after the queue was abandoned.
     pub(crate) recovered: Vec<T>,
+    /// The worker is to drop all that it has, for this reason.
+    discard: Option<DropReason>,
 }
 
 /// An item on its way in.
@@ -60,6 +62,8 @@ pub(crate) enum Next<T, A> {
     End,
     /// Let go of everything.
     Abandoned,
+    /// Drop, for this reason, all that was taken, and go on.
+    Discard(DropReason),
 }
 
 /// Why an entry that may wait did not enter.
@@ -91,6 +95,7 @@ impl<T, A> State<T, A> {
             usual: 0,
             max_wait,
             recovered: Vec::new(),
+            discard: None,
         }
     }
 
@@ -219,6 +224,9 @@ impl<T, A> State<T, A> {
         if self.intake.phase() == Phase::Abandoned {
             return Next::Abandoned;
         }
+        if let Some(reason) = self.discard.take() {
+            return Next::Discard(reason);
+        }
         let mut due = self.close_what_is_due(now);
         if self.high.is_empty() && !self.normal.is_empty() {
             self.close_high();
@@ -248,6 +256,9 @@ impl<T, A> State<T, A> {
     pub(crate) fn watch(&mut self, now: Instant, waker: &Waker) -> Next<T, A> {
         if self.intake.phase() == Phase::Abandoned {
             return Next::Abandoned;
+        }
+        if let Some(reason) = self.discard.take() {
+            return Next::Discard(reason);
         }
         let due = self.close_what_is_due(now);
         self.wait(waker);
@@ -352,6 +363,18 @@ impl<T, A> State<T, A> {
             self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
         }
         wakes.add(Wakes::one(self.worker.take()));
+        (lots, wakes)
+    }
+
+    /// Drops what was queued, and has the worker drop what it took; what comes later is not meant.
+    pub(crate) fn discard(&mut self, reason: DropReason) -> (Vec<Lot<T, A>>, Wakes) {
+        self.close_all();
+        let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
+        let mut wakes = Wakes::one(self.worker.take());
+        for lot in &lots {
+            self.settle(&[(lot.charge, Fate::Dropped(reason))], &lot.keys, &mut wakes);
+        }
+        self.discard = Some(reason);
         (lots, wakes)
     }
 

@@ -97,6 +97,7 @@ where
             Choice::End if self.flights.is_empty() => Progress::Ended,
             Choice::End => Progress::Waits(None),
             Choice::Abandoned => self.let_go(),
+            Choice::Discard(reason) => self.discard(reason),
         }
     }
 
@@ -116,6 +117,7 @@ where
                 self.next = Some((lot, since));
                 return match self.desk.watch::<S::Response>(now, cx.waker()) {
                     Choice::Abandoned => self.let_go(),
+                    Choice::Discard(reason) => self.discard(reason),
                     Choice::Wait(Some(due)) => Progress::Waits(Some(due.min(patience))),
                     Choice::Wait(None) | Choice::Send(_) | Choice::End => Progress::Waits(Some(patience)),
                 };
@@ -142,6 +144,19 @@ where
             Poll::Ready(Err(reason)) => self.desk.landed(Landed { lot, generation, result: Err(reason) }, now),
             Poll::Pending => {}
         }
+        Progress::Made
+    }
+
+    /// Drops all lots, and goes on.
+    fn discard(&mut self, reason: DropReason) -> Progress {
+        let mut lots: Vec<_> = self.next.take().map(|(lot, _)| lot).into_iter().collect();
+        lots.extend(Pin::new(&mut self.flights).iter_pin_mut().filter_map(Flight::let_go));
+        // The flights go first: they may still read the items. What they panic with while they are dropped is their own.
+        let _dropped = isolate(|| {
+            self.flights.clear();
+            Poll::Ready(Ok(()))
+        });
+        self.desk.discard::<S::Response>(lots, reason);
         Progress::Made
     }
 

@@ -486,3 +486,56 @@ fn what_needs_the_items_is_refused_without_them() {
     let keyed = BatchLayer::<String>::builder().partition_by(0, |item: &String| item.as_str());
     assert_eq!(knob(keyed.build().map(drop)), "partition_by");
 }
+
+#[tokio::test(start_paused = true)]
+async fn discard_drops_what_is_queued_waits_or_is_in_flight_and_goes_on() {
+    static PAIRS: [u32; 8] = [0, 0, 1, 1, 2, 2, 3, 3];
+    // The first comes back and waits; the second hangs; the third is queued behind it.
+    let (calls, inner) = {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&calls);
+        let inner = service_fn(move |items: Items<u32>| {
+            noted.lock().unwrap().push(items.to_vec());
+            async move {
+                match items.first() {
+                    Some(0) => Err(BoxError::from(Refusal::Away(None))),
+                    Some(2) => std::future::pending().await,
+                    _ => Ok(()),
+                }
+            }
+        });
+        (calls, inner)
+    };
+    let layer = BatchLayer::builder()
+        .batching(Batching::new().max_items(2).max_in_flight(1))
+        .partition_by(8, |item: &u32| &PAIRS[*item as usize])
+        .keep_items()
+        .settle(settle)
+        .park(vec![600 * SECOND; 9], 1 << 20)
+        .build()
+        .unwrap();
+    let batch = layer.layer(inner);
+    let handle = batch.handle();
+    emit(&batch, 0..4);
+    let called = tokio::spawn(batch.clone().oneshot(4));
+    latency().await;
+    assert_eq!(*calls.lock().unwrap(), [[0, 1], [2, 3]]);
+    assert_eq!(totals(&handle).pending, 5);
+
+    handle.discard(DropReason::Disabled);
+    tokio::time::timeout(SECOND, handle.flush()).await.unwrap();
+    let counted = totals(&handle);
+    assert_eq!((counted.pending, counted.dropped.get(DropReason::Disabled)), (0, 5));
+    let error = called.await.unwrap().unwrap_err();
+    let verdict = Verdict::of(&*error).unwrap();
+    assert_eq!((verdict.reason(), verdict.seen(), verdict.advice()), (DropReason::Disabled, Seen::No, Advice::Never));
+
+    // Nothing is left of it: what comes later is sent at once, the partition that was in trouble included.
+    batch.emit(1).unwrap();
+    batch.emit(6).unwrap();
+    tokio::time::timeout(SECOND, handle.flush()).await.unwrap();
+    assert_eq!(totals(&handle).delivered, 2);
+    assert_eq!((handle.queued(), handle.bytes()), (0, 0));
+    advance(1200 * SECOND).await;
+    assert_eq!(calls.lock().unwrap().len(), 4);
+}

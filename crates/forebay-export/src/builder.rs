@@ -1,31 +1,34 @@
 use crate::{
-    Compression, Encode, Endpoint, Exporter,
+    Compression, Credential, Encode, Endpoint, ExportError, Exporter, ExporterHandle, Framing,
+    authorize::{Auth, Authorize},
+    control::{Control, Settings},
     counters::{Counted, Counting, RetryCount},
-    encoding::{Encoding, SettleExport, Target},
+    credential::header_of,
+    encoding::{Encoding, SettleExport, is_about_items},
+    failures::{Failures, OnFailure},
     patience::Patience,
-    receive::Receive,
+    receive::{Judge, Receive},
     runtime,
 };
 use bytes::Bytes;
 use forebay_batch::{BatchLayer, Batching};
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, Chosen, Excluding, State};
-use forebay_core::{
-    BoxError, Boxed, ByError, ConfigError, Priority, SizeOf, Unkeyed, Weigh, cause_ref,
-    http::{Classifier, StatusError},
-};
+use forebay_core::{BoxError, Boxed, ByError, ConfigError, Priority, SizeOf, Unkeyed, Weigh, http::Classifier};
 use forebay_queue::{
     Limits, Overflow,
     parts::{AllNormal, PriorityOf},
 };
+use forebay_registry::Cached;
 use forebay_retry::{
-    Backoff, Jitter, Keyed, RetryLayer,
+    Backoff, Jitter, Keyed, RetryLayer, grpc,
     http::{Authority, HttpPolicy},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
 use std::{
     fmt,
+    future::Future,
     marker::PhantomData,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -41,6 +44,9 @@ pub type ExportRetry = RetryLayer<ByError, HttpPolicy, Keyed<Authority>, RetryCo
 /// The breaker of the default stack; [`ExporterBuilder::breaker`] changes it.
 pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, NoNews>>>;
 
+/// The greatest body that an OTLP client should send, in bytes.
+const MAX_BODY: usize = 64 << 20;
+
 /// Which results say nothing about the far side: what it refused for what was in it (400, 413).
 pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 
@@ -51,8 +57,12 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`endpoint`](Self::endpoint) | none | an `http` or `https` URL |
 /// | [`encoder`](Self::encoder) | none | |
 /// | [`client`](Self::client) | none | |
-/// | [`header`](Self::header) | `User-Agent: forebay/<version>` | |
+/// | [`header`](Self::header) | none | |
+/// | [`auth`](Self::auth) | none | |
+/// | [`fallback`](Self::fallback) | none | an `http` or `https` URL |
+/// | [`user_agent`](Self::user_agent) | `forebay/<version> (rust)` alone | a header value |
 /// | [`compression`](Self::compression) | none | |
+/// | [`max_body`](Self::max_body) | 64 MiB ([OTLP limits]) | 1 KiB to 64 MiB |
 /// | [`queue`](Self::queue) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
 /// | [`batch`](Self::batch) | 512 items, 4 MiB, 5 s, one in flight: see [`Batching`] | |
@@ -61,14 +71,17 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`flush_when`](Self::flush_when) | never | |
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
+/// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
 /// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, 10 % budget: see [`RetryLayer`] | |
 /// | [`breaker`](Self::breaker) | 5 failures in a row, 60 s, 2 successes: see [`BreakerLayer::driver`] | |
 /// | [`give_up_after`](Self::give_up_after) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`patience`](Self::patience) | 1 s doubling to 30 s, equal jitter | |
 /// | [`split_budget`](Self::split_budget) | 64 requests | 0 and more |
-/// | [`max_answer`](Self::max_answer) | 64 KiB | 1 and more |
+/// | [`max_answer`](Self::max_answer) | 4 MiB ([OTLP limits]) | 1 and more |
+/// | [`on_failure`](Self::on_failure) | the last failure is in the [`Report`](crate::Report) | |
 /// | [`runtime`](Self::runtime) | the one it is built in, else a thread of its own | |
 ///
+/// [OTLP limits]: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
 /// [OTLP]: https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options
 #[must_use = "a builder does nothing until it is built"]
 pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
@@ -76,8 +89,12 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     encoder: E,
     client: C,
     headers: Result<HeaderMap, ConfigError>,
+    provider: Option<Result<Cached<Credential>, ConfigError>>,
+    fallback: Option<Result<Endpoint, ConfigError>>,
     plaintext_credentials: bool,
+    user_agent: Option<String>,
     compression: Compression,
+    max_body: usize,
     limits: Limits,
     overflow: Overflow,
     batching: Batching,
@@ -86,6 +103,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     flush_when: Option<FlushWhen<T>>,
     attempt_timeout: Duration,
     classifier: Classifier,
+    codes: grpc::Classifier,
     retry: ExportRetry,
     breaker: ExportBreaker,
     counting: Arc<Counting>,
@@ -93,6 +111,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     patience: Backoff,
     split_budget: u32,
     max_answer: usize,
+    on_failure: Option<Box<OnFailure>>,
     runtime: Option<Handle>,
     item: PhantomData<fn(T)>,
 }
@@ -110,16 +129,17 @@ impl<T> ExporterBuilder<T> {
                 opens.breaker_opens.fetch_add(1, Relaxed);
             }
         };
-        let mut headers = HeaderMap::new();
-        let agent = HeaderValue::from_static(concat!("forebay/", env!("CARGO_PKG_VERSION")));
-        headers.insert(header::USER_AGENT, agent);
         Self {
             endpoint: None,
             encoder: (),
             client: (),
-            headers: Ok(headers),
+            headers: Ok(HeaderMap::new()),
+            provider: None,
+            fallback: None,
             plaintext_credentials: false,
+            user_agent: None,
             compression: Compression::None,
+            max_body: MAX_BODY,
             limits: Limits::new(),
             overflow: Overflow::Refuse,
             batching: Batching::new(),
@@ -128,13 +148,15 @@ impl<T> ExporterBuilder<T> {
             flush_when: None,
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
+            codes: grpc::Classifier::otlp(),
             retry: RetryLayer::http_with(ByError::new()).observe(RetryCount(Arc::clone(&counting))),
             breaker: BreakerLayer::driver().excluding::<Boxed, _, _, _>(no_news as NoNews).observe(observer),
             counting,
             give_up_after: Duration::from_secs(300),
             patience: Backoff::exponential(Duration::from_secs(1)).cap(Duration::from_secs(30)).jitter(Jitter::Equal),
             split_budget: 64,
-            max_answer: 64 << 10,
+            max_answer: 4 << 20,
+            on_failure: None,
             runtime: None,
             item: PhantomData,
         }
@@ -172,20 +194,64 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         V: TryInto<HeaderValue>,
     {
         self.headers = self.headers.and_then(|mut headers| {
-            // Neither name nor value is shown: whoever mixes them up must not find a secret in a log.
-            let refuse = |what| ConfigError::new("header", what, "a name and a value as HTTP has them (RFC 9110, 5)");
-            let name = name.try_into().map_err(|_secret| refuse("a name that cannot be one"))?;
-            let mut value = value.try_into().map_err(|_secret| refuse("a value that cannot be one"))?;
-            value.set_sensitive(true);
+            let (name, value) = header_of("header", name, value)?;
             headers.insert(name, value);
             Ok(headers)
         });
         self
     }
 
+    /// Asks `provider` for the credential of the requests: when the first is sent, before it runs out, and when the far side
+    /// no longer takes it.
+    ///
+    /// A request that is answered with 401 (gRPC: `UNAUTHENTICATED`) is sent once more with a new credential. However many
+    /// requests ask, one call of `provider` runs at a time, for 10 s at most; after a failure it is not asked again for a
+    /// second, and requests wait as for a far side that is away.
+    ///
+    /// ```
+    /// use forebay_core::BoxError;
+    /// use forebay_export::{Credential, Exporter};
+    /// use std::time::Duration;
+    ///
+    /// # async fn fetch_token() -> Result<String, BoxError> { Ok("hunter2".to_owned()) }
+    /// let builder = Exporter::<String>::builder().auth(|| async {
+    ///     let token = fetch_token().await?;
+    ///     Ok::<_, BoxError>(Credential::bearer(&token)?.valid_for(Duration::from_secs(3600)))
+    /// });
+    /// ```
+    pub fn auth<F, Fut, Err>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Credential, Err>> + Send + 'static,
+        Err: Into<BoxError>,
+    {
+        self.provider = Some(Auth::provider(provider));
+        self
+    }
+
+    /// Where a request goes, without any credential, that cannot be sent with one: none can be had, or the far side answers
+    /// 401 to a new one, or 403 (gRPC: `UNAUTHENTICATED`, `PERMISSION_DENIED`).
+    pub fn fallback(mut self, url: &str) -> Self {
+        self.fallback = Some(url.parse());
+        self
+    }
+
     /// Sends credentials over plain `http` to another machine. Refused otherwise, for anybody on the way can read them.
     pub fn allow_plaintext_credentials(mut self) -> Self {
         self.plaintext_credentials = true;
+        self
+    }
+
+    /// Names your program before forebay in `User-Agent`: `my-app/1.2 forebay/0.1.0 (rust)`, as OTLP has it.
+    pub fn user_agent(mut self, product: impl Into<String>) -> Self {
+        self.user_agent = Some(product.into());
+        self
+    }
+
+    /// The greatest body of a request, in bytes, before compression and after; a batch that would have a greater one is
+    /// split, and never sent.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
         self
     }
 
@@ -241,6 +307,12 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
+    /// Which statuses are worth another attempt where the encoder speaks gRPC.
+    pub fn retryable_codes(mut self, classifier: grpc::Classifier) -> Self {
+        self.codes = classifier;
+        self
+    }
+
     /// Changes the retry of single requests: `.retry(|retry| retry.max_retries(5))`; `max_retries(0)` switches it off.
     pub fn retry(mut self, change: impl FnOnce(ExportRetry) -> ExportRetry) -> Self {
         self.retry = change(self.retry);
@@ -274,9 +346,17 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
-    /// The most bytes that are read of an answer. A longer one is not retried.
+    /// The most bytes that are read of an answer, as it comes and without its compression. A longer one is not retried.
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;
+        self
+    }
+
+    /// Is told of each export that failed: to log it, at a rate of your own choice.
+    ///
+    /// It runs on the exporter's task, and must not block. A panic in it is caught.
+    pub fn on_failure(mut self, observer: impl Fn(&ExportError) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Box::new(observer));
         self
     }
 
@@ -304,7 +384,14 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         W: Weigh<T> + Send + Sync + 'static,
         P: PriorityOf<T> + Send + Sync + 'static,
     {
-        let target = Arc::new(self.target()?);
+        let settings = self.settings()?;
+        let fallback = match self.fallback {
+            Some(endpoint) => Some(settings.uri(&endpoint?)?),
+            None => None,
+        };
+        let auth = Auth::new(self.provider.transpose()?, fallback);
+        let framing = settings.framing;
+        let control = Arc::new(Control::new(settings));
         if self.attempt_timeout.is_zero() {
             return Err(ConfigError::new("attempt_timeout", "0s", "above zero"));
         }
@@ -330,34 +417,47 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         layer = if waits { layer.expire_after(self.give_up_after) } else { layer.without_parking() };
         let layer = layer.build()?;
 
-        let receive =
-            Receive::new(Counted::new(self.client, Arc::clone(&self.counting)), self.classifier, self.max_answer);
-        let attempt = Timeout::new(receive, self.attempt_timeout);
-        let guarded = self.breaker.build()?.layer(self.retry.layer(attempt));
-        let (batch, worker) = layer.pair(Encoding::new(guarded, Arc::new(self.encoder), target));
+        let is_grpc = matches!(framing, Framing::Grpc { .. });
+        let failures = Arc::new(Failures::new(self.on_failure));
+        let judge = Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer };
+        let receive = Receive::new(Counted::new(self.client, Arc::clone(&self.counting)), judge);
+        let attempt = Authorize::new(Timeout::new(receive, self.attempt_timeout), auth);
+        let retry = match framing {
+            Framing::Plain => self.retry,
+            Framing::Grpc { .. } => self.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
+        };
+        let breaker = self.breaker.build()?;
+        let circuit = breaker.handle();
+        let guarded = breaker.layer(retry.layer(attempt));
+        let (batch, worker) =
+            layer.pair(Encoding::new(guarded, Arc::new(self.encoder), Arc::clone(&control), Arc::clone(&failures)));
         runtime::run(self.runtime, worker)?;
-        Ok(Exporter::new(batch, self.counting))
+        let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), self.counting, failures);
+        Ok(Exporter::new(batch, control, handle))
     }
 
-    fn target(&self) -> Result<Target, ConfigError> {
+    fn settings(&self) -> Result<Settings, ConfigError>
+    where
+        E: Encode<T>,
+    {
         let endpoint = match &self.endpoint {
-            Some(Ok(endpoint)) => endpoint.clone(),
-            Some(Err(refused)) => return Err(refused.clone()),
+            Some(endpoint) => endpoint.clone()?,
             None => return Err(ConfigError::new("endpoint", "missing", "an http or https URL")),
         };
         let mut headers = self.headers.clone()?;
-        let credentials = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
-        let has_credentials = credentials.iter().any(|name| headers.contains_key(name));
-        if endpoint.is_exposed() && has_credentials && !self.plaintext_credentials {
-            let allowed =
-                "https, or `allow_plaintext_credentials`: with these headers anybody on the way reads a secret";
-            return Err(ConfigError::new("endpoint", endpoint, allowed));
+        if !(1 << 10..=MAX_BODY).contains(&self.max_body) {
+            return Err(ConfigError::new("max_body", self.max_body, "1 KiB to 64 MiB, in bytes"));
         }
-        let compression = self.compression.validate()?;
-        if let Some(encoding) = compression.content_encoding() {
-            headers.insert(header::CONTENT_ENCODING, encoding);
+        if !headers.contains_key(header::USER_AGENT) {
+            headers.insert(header::USER_AGENT, user_agent(self.user_agent.as_deref())?);
         }
-        Ok(Target { uri: endpoint.uri().clone(), headers, compression })
+        let mut settings = Settings::new(endpoint, headers, self.encoder.framing());
+        settings.plaintext_credentials = self.plaintext_credentials;
+        settings.has_provider = self.provider.is_some();
+        settings.compression = self.compression;
+        settings.max_body = self.max_body;
+        settings.grpc_timeout = grpc_timeout(self.attempt_timeout);
+        settings.checked()
     }
 
     fn change<E2, C2, W2, P2>(
@@ -370,8 +470,12 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             encoder,
             client,
             headers: self.headers,
+            provider: self.provider,
+            fallback: self.fallback,
             plaintext_credentials: self.plaintext_credentials,
+            user_agent: self.user_agent,
             compression: self.compression,
+            max_body: self.max_body,
             limits: self.limits,
             overflow: self.overflow,
             batching: self.batching,
@@ -380,6 +484,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             flush_when: self.flush_when,
             attempt_timeout: self.attempt_timeout,
             classifier: self.classifier,
+            codes: self.codes,
             retry: self.retry,
             breaker: self.breaker,
             counting: self.counting,
@@ -387,6 +492,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             patience: self.patience,
             split_budget: self.split_budget,
             max_answer: self.max_answer,
+            on_failure: self.on_failure,
             runtime: self.runtime,
             item: PhantomData,
         }
@@ -405,6 +511,21 @@ impl<T, E, C, W, P> fmt::Debug for ExporterBuilder<T, E, C, W, P> {
 
 /// A request that was refused for what was in it says nothing about whether the far side is well.
 fn no_news(result: &Result<Response<Bytes>, BoxError>) -> bool {
-    let status = result.as_ref().err().and_then(|error| cause_ref::<StatusError>(&**error)).map(StatusError::status);
-    matches!(status, Some(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE))
+    result.as_ref().err().is_some_and(is_about_items)
+}
+
+fn user_agent(product: Option<&str>) -> Result<HeaderValue, ConfigError> {
+    const OURS: &str = concat!("forebay/", env!("CARGO_PKG_VERSION"), " (rust)");
+    match product {
+        None => Ok(HeaderValue::from_static(OURS)),
+        Some(product) => HeaderValue::try_from(format!("{product} {OURS}"))
+            .map_err(|_why| ConfigError::new("user_agent", format!("{product:?}"), "visible ASCII: `name/version`")),
+    }
+}
+
+/// At most eight digits and a unit, as gRPC has it; none for what does not fit, which is for ever.
+fn grpc_timeout(timeout: Duration) -> Option<HeaderValue> {
+    let units = [(timeout.as_millis(), 'm'), (timeout.as_secs().into(), 'S'), ((timeout.as_secs() / 3600).into(), 'H')];
+    let (number, unit) = units.into_iter().find(|(number, _)| *number < 100_000_000)?;
+    HeaderValue::try_from(format!("{}{unit}", number.max(1))).ok()
 }

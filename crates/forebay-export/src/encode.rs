@@ -1,3 +1,4 @@
+use crate::{Framing, ServerText};
 use bytes::BytesMut;
 use forebay_core::{Advice, BoxError, DropReason, Fate, Seen, Settlement, Verdict};
 use http::HeaderValue;
@@ -10,7 +11,13 @@ pub trait Encode<T>: Send + Sync + 'static {
     /// The `Content-Type` of the body.
     fn content_type(&self) -> HeaderValue;
 
-    /// Writes `items` into `body`, which is empty and may have capacity left from an earlier batch.
+    /// How requests carry the body; as it is, unless the protocol is gRPC.
+    fn framing(&self) -> Framing {
+        Framing::Plain
+    }
+
+    /// Writes `items` at the end of `body`, which is empty but for what gRPC puts before a message, and may have capacity
+    /// left from an earlier batch.
     ///
     /// The same items always give the same bytes: a batch is encoded once, and sent again as it is.
     ///
@@ -18,7 +25,7 @@ pub trait Encode<T>: Send + Sync + 'static {
     ///
     /// When nothing of the batch can be encoded. An item that alone cannot be encoded costs only itself: it is left
     /// out and listed in [`Skipped`]. A batch whose body would be larger than the protocol allows is given back as
-    /// [`BodyTooLarge`] before all of it is in memory; it may pass in parts. `body` is empty after an error.
+    /// [`BodyTooLarge`] before all of it is in memory; it may pass in parts. What is in `body` after an error does not matter.
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError>;
 
     /// What a 2xx answer says of the `items` items that were in the body; delivered, unless the protocol knows better.
@@ -27,6 +34,15 @@ pub trait Encode<T>: Send + Sync + 'static {
     fn settle(&self, head: &http::response::Parts, body: &[u8], items: usize) -> Settlement {
         let _none_needed = (head, body, items);
         Settlement::All(Fate::Delivered)
+    }
+
+    /// What the answer of a refusal says to people, out of the first 4 KiB of its `body`.
+    ///
+    /// By default that is the body where it is text or JSON.
+    fn explain(&self, content_type: Option<&HeaderValue>, body: &[u8]) -> ServerText {
+        let media_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+        let is = |name: &[u8]| media_type.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        if is(b"text/") || is(b"application/json") { ServerText::from_bytes(body) } else { ServerText::default() }
     }
 }
 

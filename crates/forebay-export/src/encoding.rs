@@ -1,17 +1,20 @@
 //! A batch becomes one request, and the answer the fates of its items.
 
-use crate::{BodyTooLarge, Compression, Encode, Skipped};
+use crate::{
+    BodyTooLarge, Compression, Encode, ExportError, Framing, GrpcError, Skipped, control::Control, failures::Failures,
+};
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Items;
 use forebay_core::{
     BoxError, DropReason, Fate, ItemFate, Settle, Settlement, SplitCause, Verdict, cause_ref, http::StatusError,
 };
-use forebay_retry::{RetriesExhausted, Why};
+use forebay_retry::{RetriesExhausted, Why, grpc::Code};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -22,7 +25,8 @@ use tower_service::Service;
 pub(crate) struct Encoding<E, S> {
     inner: S,
     encoder: Arc<E>,
-    target: Arc<Target>,
+    control: Arc<Control>,
+    failures: Arc<Failures>,
     /// The last body, whose memory is used again once its request is done.
     spare: Bytes,
 }
@@ -33,6 +37,9 @@ pub(crate) struct Target {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) compression: Compression,
+    pub(crate) framing: Framing,
+    /// The greatest body, in bytes, before compression and after.
+    pub(crate) max_body: usize,
 }
 
 /// A batch as one request.
@@ -46,7 +53,15 @@ pin_project! {
     /// The future of [`Encoding`].
     #[project = ExportingProj]
     pub(crate) enum Exporting<F, E, T> {
-        Sent { #[pin] answer: F, encoder: Arc<E>, sent: usize, skipped: Skipped, items: std::marker::PhantomData<fn(T)> },
+        Sent {
+            #[pin]
+            answer: F,
+            encoder: Arc<E>,
+            failures: Arc<Failures>,
+            sent: usize,
+            skipped: Skipped,
+            items: PhantomData<fn(T)>,
+        },
         NotSent { result: Option<Result<Settlement, BoxError>> },
     }
 }
@@ -54,8 +69,8 @@ pin_project! {
 // === impl Encoding ===
 
 impl<E, S> Encoding<E, S> {
-    pub(crate) fn new(inner: S, encoder: Arc<E>, target: Arc<Target>) -> Self {
-        Self { inner, encoder, target, spare: Bytes::new() }
+    pub(crate) fn new(inner: S, encoder: Arc<E>, control: Arc<Control>, failures: Arc<Failures>) -> Self {
+        Self { inner, encoder, control, failures, spare: Bytes::new() }
     }
 
     /// The request for `items`.
@@ -66,17 +81,30 @@ impl<E, S> Encoding<E, S> {
         // Whoever else held the last body has dropped it, unless its request is still under way.
         let mut body = std::mem::take(&mut self.spare).try_into_mut().unwrap_or_default();
         body.clear();
+        let target = self.control.target().ok_or("nobody has said where to send to")?;
+        let Target { framing, compression, max_body, .. } = *target;
+        let prefix = framing.begin(&mut body);
         let skipped = self.encoder.encode(items, &mut body)?;
         if skipped.0.len() >= items.len() {
             return Ok(Encoded { request: None, skipped });
         }
-        let packed: Option<BytesMut> = self.target.compression.compress(&body)?;
+        let check = |length: usize| {
+            // About as many items as bytes fit.
+            let fits = || items.len().saturating_mul(max_body) / length;
+            if length > max_body { Err(BodyTooLarge::new(max_body, fits())) } else { Ok(()) }
+        };
+        check(body.len())?;
+        let packed: Option<BytesMut> = compression.compress(&body, prefix)?;
         let body = match packed {
-            Some(packed) => {
+            Some(mut packed) => {
                 self.spare = body.freeze();
+                // What cannot be made smaller grows a little.
+                check(packed.len())?;
+                framing.end(&mut packed, true);
                 packed.freeze()
             }
             None => {
+                framing.end(&mut body, false);
                 let body = body.freeze();
                 self.spare = body.clone();
                 body
@@ -84,9 +112,12 @@ impl<E, S> Encoding<E, S> {
         };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        request.uri_mut().clone_from(&self.target.uri);
-        *request.version_mut() = Version::HTTP_11;
-        request.headers_mut().clone_from(&self.target.headers);
+        request.uri_mut().clone_from(&target.uri);
+        *request.version_mut() = match framing {
+            Framing::Plain => Version::HTTP_11,
+            Framing::Grpc { .. } => Version::HTTP_2,
+        };
+        request.headers_mut().clone_from(&target.headers);
         request.headers_mut().insert(header::CONTENT_TYPE, self.encoder.content_type());
         Ok(Encoded { request: Some(request), skipped })
     }
@@ -106,14 +137,23 @@ where
     }
 
     fn call(&mut self, items: Items<T>) -> Self::Future {
+        if !self.control.is_on() {
+            // It came in while the switch was being turned.
+            return Exporting::NotSent { result: Some(Ok(Settlement::All(Fate::Dropped(DropReason::Disabled)))) };
+        }
         let result = match self.request(&items) {
-            Err(error) => Err(error),
+            Err(error) => {
+                let error = ExportError::new(error, items.len(), &*self.encoder);
+                self.failures.add(&error);
+                Err(error.into())
+            }
             // The inner service stays ready, for the next batch.
             Ok(Encoded { request: None, .. }) => Ok(Settlement::All(Fate::Dropped(DropReason::Encode))),
             Ok(Encoded { request: Some(request), skipped }) => {
                 let sent = items.len() - skipped.0.len();
                 let (answer, encoder) = (self.inner.call(request), Arc::clone(&self.encoder));
-                return Exporting::Sent { answer, encoder, sent, skipped, items: std::marker::PhantomData };
+                let failures = Arc::clone(&self.failures);
+                return Exporting::Sent { answer, encoder, failures, sent, skipped, items: PhantomData };
             }
         };
         Exporting::NotSent { result: Some(result) }
@@ -131,15 +171,22 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            ExportingProj::Sent { answer, encoder, sent, skipped, .. } => {
+            ExportingProj::Sent { answer, encoder, failures, sent, skipped, .. } => {
                 let settlement = match ready!(answer.poll(cx)) {
                     Ok(answer) => {
                         let (head, body) = answer.into_parts();
                         encoder.settle(&head, &body, *sent)
                     }
-                    Err(error) if skipped.0.is_empty() => return Poll::Ready(Err(error)),
-                    // The items that are in no body must not be sent again with the others.
-                    Err(error) => of_error(&error),
+                    Err(error) => {
+                        let error = ExportError::new(error, *sent, &**encoder);
+                        failures.add(&error);
+                        let error = BoxError::from(error);
+                        if skipped.0.is_empty() {
+                            return Poll::Ready(Err(error));
+                        }
+                        // The items that are in no body must not be sent again with the others.
+                        of_error(&error)
+                    }
                 };
                 Poll::Ready(Ok(with_skipped(settlement, *sent, skipped)))
             }
@@ -194,6 +241,11 @@ impl Settle<Settlement> for SettleExport {
     }
 }
 
+/// Whether the far side refused a request for what was in it, which says nothing of how the far side is.
+pub(crate) fn is_about_items(error: &BoxError) -> bool {
+    matches!(of_error(error), Settlement::Split { .. })
+}
+
 fn of_error(error: &BoxError) -> Settlement {
     // For the retry layer it is over; the batch can wait longer.
     if let Some(exhausted) = cause_ref::<RetriesExhausted>(&**error) {
@@ -207,6 +259,13 @@ fn of_error(error: &BoxError) -> Settlement {
     let split = |cause, otherwise| Settlement::Split { cause, otherwise };
     if cause_ref::<BodyTooLarge>(&**error).is_some() {
         return split(SplitCause::TooLarge, DropReason::TooLarge);
+    }
+    if let Some(grpc) = cause_ref::<GrpcError>(&**error) {
+        return match grpc.code() {
+            _ if grpc.is_too_large() => split(SplitCause::TooLarge, DropReason::Rejected),
+            Code::InvalidArgument => split(SplitCause::BadItem, DropReason::Rejected),
+            _ => Settlement::of_error(error),
+        };
     }
     match cause_ref::<StatusError>(&**error).map(StatusError::status) {
         Some(StatusCode::PAYLOAD_TOO_LARGE) => split(SplitCause::TooLarge, DropReason::Rejected),

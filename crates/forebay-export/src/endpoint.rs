@@ -32,6 +32,16 @@ impl Endpoint {
         self.0.scheme() == Some(&Scheme::HTTP) && !self.is_loopback()
     }
 
+    /// The URL with `method` behind its path, where that does not end in it already.
+    pub(crate) fn with_method(&self, method: &str) -> Result<Uri, ConfigError> {
+        let base = self.0.path().trim_end_matches('/');
+        let path = if base.ends_with(method) { base.to_owned() } else { format!("{base}{method}") };
+        let mut parts = self.0.clone().into_parts();
+        let allowed = "an http or https URL behind which the method of a gRPC service can stand";
+        parts.path_and_query = Some(path.parse().map_err(|_why| ConfigError::new("endpoint", self, allowed))?);
+        Uri::from_parts(parts).map_err(|_why| ConfigError::new("endpoint", self, allowed))
+    }
+
     fn is_loopback(&self) -> bool {
         let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
         host.eq_ignore_ascii_case("localhost")

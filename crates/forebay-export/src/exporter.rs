@@ -1,6 +1,7 @@
-use crate::{Counters, ExporterBuilder, Report, counters::Counting};
-use forebay_batch::{Batch, BatchHandle, Emit};
+use crate::{Counters, ExportError, ExporterBuilder, ExporterHandle, Report, control::Control};
+use forebay_batch::{Batch, Emit};
 use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict};
+use forebay_queue::Rejected;
 use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,
@@ -22,16 +23,30 @@ use tower_service::Service;
 /// with its fate, and never with an error.
 pub struct Exporter<T> {
     batch: Batch<T, Fate>,
-    counting: Arc<Counting>,
+    control: Arc<Control>,
+    handle: ExporterHandle<T>,
 }
 
 pin_project! {
     /// The fate of one item. Dropping it does not take the item back.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<T> {
+        // `None`: the exporter is switched off.
         #[pin]
-        inner: forebay_batch::ResponseFuture<T, Fate>,
+        inner: Option<forebay_batch::ResponseFuture<T, Fate>>,
     }
+}
+
+/// The future of [`Exporter::emit_or_wait`].
+#[must_use = "futures do nothing unless polled"]
+pub struct EmitOrWait<'a, T> {
+    waiting: Waiting<'a, T>,
+}
+
+enum Waiting<'a, T> {
+    InLine(Emit<'a, T, Fate>),
+    /// The exporter is switched off; `None` once the item was handed back.
+    Off(Option<T>),
 }
 
 // === impl Exporter ===
@@ -44,13 +59,16 @@ impl<T> Exporter<T> {
 }
 
 impl<T: Send + Sync + 'static> Exporter<T> {
-    pub(crate) fn new(batch: Batch<T, Fate>, counting: Arc<Counting>) -> Self {
-        Self { batch, counting }
+    pub(crate) fn new(batch: Batch<T, Fate>, control: Arc<Control>, handle: ExporterHandle<T>) -> Self {
+        Self { batch, control, handle }
     }
 
     /// Hands an item over. It never waits; an item for which there is no room is dropped, and counted.
     #[inline]
     pub fn emit(&self, item: T) {
+        if !self.control.is_on() {
+            return;
+        }
         // The refusal is in the ledger; telemetry that does not fit must not become the host's problem.
         drop(self.batch.emit(item));
     }
@@ -58,6 +76,9 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
     #[inline]
     pub fn emit_with(&self, priority: Priority, item: T) {
+        if !self.control.is_on() {
+            return;
+        }
         // As above.
         drop(self.batch.emit_with(priority, item));
     }
@@ -67,13 +88,18 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     ///
     /// # Errors
     ///
-    /// Hands the item back when it is too large, or the exporter is shut down; the refusal is in the ledger.
+    /// Hands the item back when it is too large, or the exporter is shut down, which is in the ledger; or when it is switched
+    /// off, which is not.
     ///
     /// # Cancellation
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
-    pub fn emit_or_wait(&self, item: T) -> Emit<'_, T, Fate> {
-        self.batch.emit_or_wait(item)
+    pub fn emit_or_wait(&self, item: T) -> EmitOrWait<'_, T> {
+        let waiting = match self.control.is_on() {
+            true => Waiting::InLine(self.batch.emit_or_wait(item)),
+            false => Waiting::Off(Some(item)),
+        };
+        EmitOrWait { waiting }
     }
 
     /// Sends what is here now, and waits until every item that was handed over before has a fate.
@@ -92,7 +118,12 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// A dropped shutdown leaves the exporter closed; what is in it goes on being sent.
     pub async fn shutdown(&self, deadline: Duration) -> Report<T> {
         let report = self.batch.handle().drain(deadline).await;
-        Report { totals: report.totals, counters: self.counters(), unsent: report.unsent }
+        Report {
+            totals: report.totals,
+            counters: self.counters(),
+            unsent: report.unsent,
+            last_error: self.last_error(),
+        }
     }
 
     /// What became of every item so far; the counts are of one instant.
@@ -104,13 +135,20 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// Requests, retries, and how often the circuit opened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counting.read()
+        self.handle.counters()
     }
 
-    /// A handle that reads and changes the exporter's queue and batches, and does not keep it open.
+    /// The last export that failed, if any has.
     #[must_use]
-    pub fn handle(&self) -> BatchHandle<T> {
-        self.batch.handle()
+    pub fn last_error(&self) -> Option<ExportError> {
+        self.handle.last_error()
+    }
+
+    /// A handle that reads and changes the exporter, and does not keep it open: limits, batches, endpoint, headers, circuit,
+    /// and the kill switch.
+    #[must_use]
+    pub fn handle(&self) -> ExporterHandle<T> {
+        self.handle.clone()
     }
 }
 
@@ -120,18 +158,21 @@ impl<T: Send + 'static> Service<T> for Exporter<T> {
     type Future = ResponseFuture<T>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if !self.control.is_on() {
+            return Poll::Ready(Ok(()));
+        }
         // A batcher is ready or waits for room; it has no error of its own to give here.
         self.batch.poll_ready(cx).map(|_ready| Ok(()))
     }
 
     fn call(&mut self, item: T) -> Self::Future {
-        ResponseFuture { inner: self.batch.call(item) }
+        ResponseFuture { inner: self.control.is_on().then(|| self.batch.call(item)) }
     }
 }
 
 impl<T> Clone for Exporter<T> {
     fn clone(&self) -> Self {
-        Self { batch: self.batch.clone(), counting: Arc::clone(&self.counting) }
+        Self { batch: self.batch.clone(), control: Arc::clone(&self.control), handle: self.handle.clone() }
     }
 }
 
@@ -147,7 +188,10 @@ impl<T: Send + 'static> Future for ResponseFuture<T> {
     type Output = Result<Fate, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(self.project().inner.poll(cx));
+        let Some(inner) = self.project().inner.as_pin_mut() else {
+            return Poll::Ready(Ok(Fate::Dropped(DropReason::Disabled)));
+        };
+        let answer = ready!(inner.poll(cx));
         Poll::Ready(Ok(answer.unwrap_or_else(|error| fate_of(&error))))
     }
 }
@@ -155,6 +199,31 @@ impl<T: Send + 'static> Future for ResponseFuture<T> {
 impl<T> fmt::Debug for ResponseFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").field("inner", &self.inner).finish()
+    }
+}
+
+// === impl EmitOrWait ===
+
+impl<T: Send + 'static> Future for EmitOrWait<'_, T> {
+    type Output = Result<(), Rejected<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().waiting {
+            Waiting::InLine(emit) => Pin::new(emit).poll(cx),
+            Waiting::Off(item) => match item.take() {
+                Some(item) => Poll::Ready(Err(Rejected::new(item, DropReason::Disabled))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+// The item is never pinned.
+impl<T> Unpin for EmitOrWait<'_, T> {}
+
+impl<T> fmt::Debug for EmitOrWait<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmitOrWait").finish_non_exhaustive()
     }
 }
 

@@ -1,25 +1,46 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod authorize;
 mod builder;
 mod compression;
+mod control;
 mod counters;
+mod credential;
 mod encode;
 mod encoding;
 mod endpoint;
+mod error;
 mod exporter;
+mod failures;
+mod framing;
+mod guard;
+mod handle;
 mod patience;
+mod preset;
+mod read;
 mod receive;
+mod refusal;
 mod report;
 mod runtime;
+mod server_text;
+mod transport;
 
 pub use self::{
     builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},
     compression::Compression,
     counters::{Counters, RetryCount},
+    credential::{Credential, NoCredential},
     encode::{BodyTooLarge, Encode, Skipped},
     endpoint::Endpoint,
-    exporter::{Exporter, ResponseFuture},
-    receive::TransportError,
+    error::{ExportError, ExportErrorKind, ExportErrorStatus},
+    exporter::{EmitOrWait, Exporter, ResponseFuture},
+    framing::Framing,
+    guard::{AddressRefused, EndpointGuard, GuardedResolver, Resolving},
+    handle::ExporterHandle,
+    preset::Preset,
+    refusal::GrpcError,
     report::Report,
+    server_text::ServerText,
+    transport::TransportError,
 };

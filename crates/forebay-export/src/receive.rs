@@ -1,18 +1,20 @@
-//! Reading an answer: its status, and its body up to a cap.
+//! What an answer means: its status, and its body up to a cap.
 
-use bytes::{Buf, Bytes, BytesMut};
-use forebay_core::{
-    Advice, BoxError, DropReason, Outcome, Seen, Verdict,
-    http::{Classifier, StatusError},
+use crate::{
+    GrpcError, TransportError,
+    compression::{Unpacked, unpack},
+    framing::GRPC_PREFIX,
+    read::{Read, Refused},
+    refusal::{Refusal, code_of},
 };
-use http::{Request, Response, StatusCode};
+use bytes::{Buf, Bytes};
+use forebay_core::{BoxError, Outcome, http::Classifier};
+use forebay_retry::grpc::{self, Code};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, response::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
-    error::Error,
-    fmt,
     future::Future,
-    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -20,58 +22,39 @@ use tower_service::Service;
 
 /// Turns the answers of an HTTP client into what a retry and a breaker should see.
 ///
-/// A 2xx answer comes up with its body, read up to a cap. Every other one is an error with a [`Verdict`], and so is a
-/// failure of the client: nothing that failed looks like a success to the layers above.
+/// A 2xx answer comes up with its body, read up to a cap. Every other one is an error with a
+/// [`Verdict`](forebay_core::Verdict), and so is a failure of the client: nothing that failed looks like a success to the
+/// layers above. Over gRPC the status in the head or the trailers decides, and the body is the message.
 #[derive(Clone, Debug)]
 pub(crate) struct Receive<S> {
     client: S,
-    classifier: Classifier,
-    cap: usize,
+    judge: Judge,
 }
 
-/// The client failed: no answer, or no whole one.
-///
-/// Whether the far side may have seen the request, and whether a retry is sensible, is in the [`Verdict`] that is this
-/// error's source.
-#[derive(Clone, Debug)]
-pub struct TransportError {
-    what: What,
-    verdict: Verdict,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    NotSent,
-    NoAnswer,
-    BrokenAnswer,
-    LongAnswer { cap: usize },
+/// How answers are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judge {
+    pub(crate) http: Classifier,
+    /// Answers are gRPC's.
+    pub(crate) grpc: Option<grpc::Classifier>,
+    /// The most bytes of a body, without its content encoding.
+    pub(crate) cap: usize,
 }
 
 pin_project! {
     /// The future of [`Receive`].
     #[project = ReceivingProj]
     pub(crate) enum Receiving<F, B> {
-        Waiting { #[pin] response: F, classifier: Classifier, cap: usize },
-        Reading { #[pin] body: B, head: Option<http::response::Parts>, read: Read },
+        Waiting { #[pin] response: F, judge: Judge },
+        Reading { #[pin] body: B, head: Option<Parts>, read: Read, judge: Judge },
     }
-}
-
-/// What is read of a body.
-pub(crate) struct Read {
-    first: Option<Bytes>,
-    rest: BytesMut,
-    /// Bytes that came, kept or not.
-    len: usize,
-    cap: usize,
-    /// The answer was a refusal, and the body is read only so that the connection can be used again.
-    refused: Option<BoxError>,
 }
 
 // === impl Receive ===
 
 impl<S> Receive<S> {
-    pub(crate) fn new(client: S, classifier: Classifier, cap: usize) -> Self {
-        Self { client, classifier, cap }
+    pub(crate) fn new(client: S, judge: Judge) -> Self {
+        Self { client, judge }
     }
 }
 
@@ -87,11 +70,11 @@ where
     type Future = Receiving<S::Future, ResB>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.client.poll_ready(cx).map_err(|error| TransportError::new(error.into(), &self.classifier).into())
+        self.client.poll_ready(cx).map_err(|error| TransportError::new(error.into(), &self.judge.http).into())
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        Receiving::Waiting { response: self.client.call(request), classifier: self.classifier, cap: self.cap }
+        Receiving::Waiting { response: self.client.call(request), judge: self.judge }
     }
 }
 
@@ -110,22 +93,20 @@ where
         loop {
             let next = match self.as_mut().project() {
                 // ## Waiting => (Waiting | Reading | failed)
-                ReceivingProj::Waiting { response, classifier, cap } => match ready!(response.poll(cx)) {
-                    Err(error) => return Poll::Ready(Err(TransportError::new(error.into(), classifier).into())),
+                ReceivingProj::Waiting { response, judge } => match ready!(response.poll(cx)) {
+                    Err(error) => return Poll::Ready(Err(TransportError::new(error.into(), &judge.http).into())),
                     Ok(response) => {
                         let (head, body) = response.into_parts();
-                        let outcome = classifier.status(head.status, &head.headers);
-                        let refused = (outcome != Outcome::Success).then(|| refusal(head.status, outcome));
-                        let read = Read { first: None, rest: BytesMut::new(), len: 0, cap: *cap, refused };
-                        Self::Reading { body, head: Some(head), read }
+                        let read = Read::new(judge.cap, judge.refused(&head));
+                        Self::Reading { body, head: Some(head), read, judge: *judge }
                     }
                 },
                 // ## Reading => (Reading | answered | failed)
-                ReceivingProj::Reading { mut body, head, read } => {
+                ReceivingProj::Reading { mut body, head, read, judge } => {
                     let result = ready!(read.poll(body.as_mut(), cx));
-                    let answer = result.and_then(|bytes| {
+                    let answer = result.and_then(|(bytes, trailers)| {
                         let head = head.take().ok_or_else(|| BoxError::from("polled after it was ready"))?;
-                        Ok(Response::from_parts(head, bytes))
+                        judge.answer(head, bytes, trailers)
                     });
                     return Poll::Ready(answer);
                 }
@@ -135,121 +116,89 @@ where
     }
 }
 
-fn refusal(status: StatusCode, outcome: Outcome) -> BoxError {
-    StatusError::new(status, outcome).into()
-}
+// === impl Judge ===
 
-// === impl Read ===
-
-impl Read {
-    fn poll<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Result<Bytes, BoxError>>
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
-        loop {
-            match ready!(body.as_mut().poll_frame(cx)) {
-                None => {
-                    return Poll::Ready(match self.refused.take() {
-                        Some(refused) => Err(refused),
-                        None => Ok(self.bytes()),
-                    });
-                }
-                Some(Err(error)) => {
-                    // A refusal is one, whatever became of its body.
-                    let broken = || TransportError::broken(What::BrokenAnswer, Some(error.into())).into();
-                    return Poll::Ready(Err(self.refused.take().unwrap_or_else(broken)));
-                }
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    self.len = self.len.saturating_add(data.remaining());
-                    if self.len > self.cap {
-                        // What is left is not read: the connection goes with the body.
-                        let long = || TransportError::broken(What::LongAnswer { cap: self.cap }, None).into();
-                        return Poll::Ready(Err(self.refused.take().unwrap_or_else(long)));
-                    }
-                    self.push(data);
-                }
-            }
-        }
-    }
-
-    /// Nearly every answer comes in one piece, which need not be copied.
-    fn push(&mut self, mut data: impl Buf) {
-        if self.refused.is_some() {
-            return;
-        }
-        let bytes = data.copy_to_bytes(data.remaining());
-        match self.first.take() {
-            None if self.rest.is_empty() => self.first = Some(bytes),
-            first => {
-                if let Some(first) = first {
-                    self.rest.extend_from_slice(&first);
-                }
-                self.rest.extend_from_slice(&bytes);
-            }
-        }
-    }
-
-    fn bytes(&mut self) -> Bytes {
-        self.first.take().unwrap_or_else(|| std::mem::take(&mut self.rest).freeze())
-    }
-}
-
-// === impl TransportError ===
-
-impl TransportError {
-    fn new(error: BoxError, classifier: &Classifier) -> Self {
-        // An error of a layer that has said all there is to say stays what it is, inside.
-        let outcome = classifier.error(&*error);
-        let advice = match outcome {
-            Outcome::Retryable { after: None } => Advice::Retry,
-            Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),
-            Outcome::Success | Outcome::Terminal | Outcome::Ignored => Advice::Never,
+impl Judge {
+    /// Whether the head alone says that the request was refused.
+    fn refused(&self, head: &Parts) -> Option<Refused> {
+        let Some(grpc) = &self.grpc else {
+            let outcome = self.http.status(head.status, &head.headers);
+            return (outcome != Outcome::Success).then(|| http_refusal(head, outcome));
         };
-        let seen = Verdict::of(&*error).map_or_else(|| seen(&*error), Verdict::seen);
-        let what = if seen == Seen::No { What::NotSent } else { What::NoAnswer };
-        let reason = Verdict::of(&*error).map_or(DropReason::Failed, Verdict::reason);
-        Self { what, verdict: Verdict::new(reason, seen, advice).caused_by(error) }
-    }
-
-    fn broken(what: What, cause: Option<BoxError>) -> Self {
-        // The far side had the request. An answer without end will have none the next time either.
-        let advice = if what == What::BrokenAnswer { Advice::Retry } else { Advice::Never };
-        let verdict = Verdict::new(DropReason::Failed, Seen::Maybe, advice);
-        Self { what, verdict: cause.map_or(verdict.clone(), |cause| verdict.caused_by(cause)) }
-    }
-}
-
-/// Whether a request may have been seen, going by the client's error: not if there never was a connection.
-fn seen(error: &(dyn Error + 'static)) -> Seen {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    let mut link = Some(error);
-    while let Some(error) = link {
-        let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
-            matches!(error.kind(), AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable)
-        });
-        if refused || forebay_core::http::is_name_not_found(error) {
-            return Seen::No;
+        if let Some(code) = code_of(&head.headers) {
+            let outcome = grpc.head(head.status, &head.headers);
+            return (outcome != Outcome::Success).then(|| Refused::Other(grpc_error(code, outcome, &head.headers)));
         }
-        link = error.source();
+        // Something between the server and us has answered.
+        if head.status != StatusCode::OK {
+            return Some(http_refusal(head, grpc.head(head.status, &head.headers)));
+        }
+        (!is_grpc(&head.headers)).then(|| Refused::Other(TransportError::not_grpc().into()))
     }
-    Seen::Maybe
-}
 
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.what {
-            What::NotSent => f.write_str("there was no connection to the far side"),
-            What::NoAnswer => f.write_str("the client failed before there was an answer"),
-            What::BrokenAnswer => f.write_str("the answer broke off"),
-            What::LongAnswer { cap } => write!(f, "the answer is longer than {cap} bytes"),
+    /// The answer to a request that the head does not call refused.
+    fn answer(&self, mut head: Parts, bytes: Bytes, trailers: Option<HeaderMap>) -> Result<Response<Bytes>, BoxError> {
+        let encoding = match &self.grpc {
+            None => head.headers.get(header::CONTENT_ENCODING),
+            Some(grpc) => {
+                if code_of(&head.headers).is_none() {
+                    let trailers = trailers.unwrap_or_default();
+                    // A call without a status has not ended: the connection has.
+                    let code = code_of(&trailers).ok_or_else(|| TransportError::broken(None))?;
+                    let outcome = grpc.head(head.status, &trailers);
+                    if outcome != Outcome::Success {
+                        return Err(grpc_error(code, outcome, &trailers));
+                    }
+                }
+                head.headers.get("grpc-encoding")
+            }
+        };
+        let encoding = encoding.map_or(&b""[..], HeaderValue::as_bytes);
+        let unpacked = match &self.grpc {
+            None => unpack(encoding, &bytes, self.cap),
+            Some(_) => unframe(encoding, &bytes, self.cap),
+        };
+        match unpacked {
+            Unpacked::Whole(whole) => {
+                head.headers.remove(header::CONTENT_ENCODING);
+                Ok(Response::from_parts(head, whole))
+            }
+            Unpacked::TooLong => Err(TransportError::long(self.cap).into()),
+            // The far side has taken the request all the same; the encoder is told that it cannot read what is there.
+            Unpacked::Unreadable => {
+                head.headers.entry(header::CONTENT_ENCODING).or_insert(HeaderValue::from_static("unreadable"));
+                Ok(Response::from_parts(head, bytes))
+            }
         }
     }
 }
 
-impl Error for TransportError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.verdict)
+fn http_refusal(head: &Parts, outcome: Outcome) -> Refused {
+    Refused::Http(Box::new(Refusal::new(head.status, outcome, &head.headers)))
+}
+
+fn grpc_error(code: Code, outcome: Outcome, headers: &HeaderMap) -> BoxError {
+    let error = GrpcError::new(code, outcome, headers);
+    // The same message will be as large the next time, whatever the table says of the code.
+    if error.is_too_large() { GrpcError::new(code, Outcome::Terminal, headers).into() } else { error.into() }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+}
+
+/// The one message of an answer; none counts as an empty one.
+fn unframe(encoding: &[u8], body: &Bytes, cap: usize) -> Unpacked {
+    let Some(mut prefix) = body.get(..GRPC_PREFIX) else {
+        return if body.is_empty() { Unpacked::Whole(Bytes::new()) } else { Unpacked::Unreadable };
+    };
+    let (flag, length) = (prefix.get_u8(), prefix.get_u32());
+    let message = body.slice(GRPC_PREFIX..);
+    match flag {
+        _ if u32::try_from(message.len()) != Ok(length) => Unpacked::Unreadable,
+        0 => Unpacked::Whole(message),
+        1 if !encoding.is_empty() => unpack(encoding, &message, cap),
+        _ => Unpacked::Unreadable,
     }
 }

@@ -1,4 +1,4 @@
-use crate::Counters;
+use crate::{Counters, ExportError};
 use forebay_core::Totals;
 
 /// What became of everything that an exporter was given.
@@ -12,4 +12,6 @@ pub struct Report<T> {
     /// The items that were not sent, or whose sending was let go, as far as they could be recovered. They count as dropped
     /// by shutdown, and are the caller's again.
     pub unsent: Vec<T>,
+    /// The last export that failed: why nothing, or not everything, arrives.
+    pub last_error: Option<ExportError>,
 }

@@ -96,7 +96,7 @@ impl<S: Kind, O> Builder<S, O> {
     /// fit the greatest body.
     pub fn build(self) -> Result<Encoder<S, O>, ConfigError> {
         match self.protocol {
-            Protocol::HttpProtobuf => self.build_for::<Protobuf>(),
+            Protocol::HttpProtobuf | Protocol::Grpc => self.build_for::<Protobuf>(),
             Protocol::HttpJson => self.build_for::<Json>(),
         }
     }

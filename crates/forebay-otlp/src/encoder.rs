@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use forebay_core::{Advice, BoxError, DropReason, Observe, Seen, Settlement, Verdict};
-use forebay_export::{BodyTooLarge, Skipped};
+use forebay_export::{BodyTooLarge, Framing, Skipped};
 use http::response;
 use std::{error::Error, fmt, marker::PhantomData, mem};
 
@@ -67,6 +67,14 @@ impl<S: Kind, O> Encoder<S, O> {
         self.protocol
     }
 
+    /// What is put around a body.
+    pub(crate) fn framing_of_requests(&self) -> Framing {
+        match self.protocol {
+            Protocol::Grpc => Framing::Grpc { method: S::SIGNAL.grpc_method() },
+            Protocol::HttpProtobuf | Protocol::HttpJson => Framing::Plain,
+        }
+    }
+
     /// Writes the request for `items` at the end of `body`.
     pub(crate) fn encode_batch<T>(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError>
     where
@@ -85,7 +93,7 @@ impl<S: Kind, O> Encoder<S, O> {
         // The writers own the body. Should an item panic while it is written, an empty one is left.
         let mut buf = Buf::new(mem::take(body));
         let result = match self.protocol {
-            Protocol::HttpProtobuf => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
+            Protocol::HttpProtobuf | Protocol::Grpc => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
             Protocol::HttpJson => batch::write::<Json, S, T>(frame, items, &mut buf),
         };
         *body = buf.into_inner();

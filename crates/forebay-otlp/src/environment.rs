@@ -1,7 +1,8 @@
 use crate::{Protocol, Signal};
 use forebay_core::ConfigError;
+use forebay_export::Compression;
 use http::{HeaderName, HeaderValue, header};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// What the `OTEL_EXPORTER_OTLP_*` variables say for one signal, with the meanings of the [specification].
 ///
@@ -10,11 +11,13 @@ use std::time::Duration;
 ///
 /// | variable | meaning |
 /// | --- | --- |
-/// | `_ENDPOINT` | for all signals: the base, to which `/v1/logs` or the like is added; for one: the URL as it is |
-/// | `_PROTOCOL` | `http/protobuf`, `http/json` |
+/// | `_ENDPOINT` | `http`: for all signals the base, to which `/v1/logs` or the like is added, for one the URL as it is; `grpc`: the URL of the server, or its host and port |
+/// | `_INSECURE` | `true`, `false` (as if not set): whether a `grpc` endpoint without a scheme is reached without TLS |
+/// | `_PROTOCOL` | `http/protobuf`, `http/json`, `grpc` |
 /// | `_HEADERS` | `name=value,name=value`, values percent-encoded |
-/// | `_COMPRESSION` | `gzip`, `none` |
+/// | `_COMPRESSION` | `gzip`, `none`; `zstd` beyond the specification; each with its feature |
 /// | `_TIMEOUT` | milliseconds for one attempt; 0 is no limit |
+/// | `_CERTIFICATE`, `_CLIENT_KEY`, `_CLIENT_CERTIFICATE` | files in PEM, for the TLS of the client |
 ///
 /// ```
 /// use forebay_otlp::{Environment, Signal};
@@ -38,10 +41,16 @@ pub struct Environment {
     pub protocol: Option<Protocol>,
     /// Headers of every request, of which the values are secrets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether bodies are compressed with gzip.
-    pub gzip: Option<bool>,
+    /// How bodies are compressed.
+    pub compression: Option<Compression>,
     /// How long one attempt may take; [`Duration::MAX`] is no limit.
     pub timeout: Option<Duration>,
+    /// The certificates that the server's is checked against.
+    pub certificate: Option<PathBuf>,
+    /// The client's private key.
+    pub client_key: Option<PathBuf>,
+    /// The client's certificate chain.
+    pub client_certificate: Option<PathBuf>,
 }
 
 /// A variable of all signals, and those of each.
@@ -68,6 +77,10 @@ const PROTOCOL: Variable = variable!("PROTOCOL");
 const HEADERS: Variable = variable!("HEADERS");
 const COMPRESSION: Variable = variable!("COMPRESSION");
 const TIMEOUT: Variable = variable!("TIMEOUT");
+const INSECURE: Variable = variable!("INSECURE");
+const CERTIFICATE: Variable = variable!("CERTIFICATE");
+const CLIENT_KEY: Variable = variable!("CLIENT_KEY");
+const CLIENT_CERTIFICATE: Variable = variable!("CLIENT_CERTIFICATE");
 
 // === impl Environment ===
 
@@ -92,30 +105,48 @@ impl Environment {
                 |name: &'static str| lookup(name).filter(|value| !value.trim().is_empty()).map(|value| (name, value));
             set(variable.of(signal)).or_else(|| set(variable.all))
         };
+        let file = |variable| find(variable).map(|(_, value)| PathBuf::from(value));
+        let protocol = find(&PROTOCOL).map(|(name, value)| protocol(name, value.trim())).transpose()?;
+        let insecure = find(&INSECURE).map(|(name, value)| truth(name, value.trim())).transpose()?;
+        let (asked, insecure) = (protocol.unwrap_or_default(), insecure.unwrap_or(false));
         Ok(Self {
-            endpoint: find(&ENDPOINT).map(|(name, value)| endpoint(name, value.trim(), signal)),
-            protocol: find(&PROTOCOL).map(|(name, value)| protocol(name, value.trim())).transpose()?,
+            endpoint: find(&ENDPOINT).map(|(name, value)| endpoint(name, value.trim(), signal, asked, insecure)),
+            protocol,
             headers: find(&HEADERS).map(|(name, value)| headers(name, &value)).transpose()?.unwrap_or_default(),
-            gzip: find(&COMPRESSION).map(|(name, value)| gzip(name, value.trim())).transpose()?,
+            compression: find(&COMPRESSION).map(|(name, value)| compression(name, value.trim())).transpose()?,
             timeout: find(&TIMEOUT).map(|(name, value)| timeout(name, value.trim())).transpose()?,
+            certificate: file(&CERTIFICATE),
+            client_key: file(&CLIENT_KEY),
+            client_certificate: file(&CLIENT_CERTIFICATE),
         })
     }
 }
 
-fn endpoint(name: &str, value: &str, signal: Signal) -> String {
-    if name == ENDPOINT.all { format!("{}{}", value.trim_end_matches('/'), signal.path()) } else { value.to_owned() }
+fn endpoint(name: &str, value: &str, signal: Signal, protocol: Protocol, insecure: bool) -> String {
+    match protocol {
+        // What clients for gRPC take: with a scheme that says whether TLS is meant, or without.
+        Protocol::Grpc if value.contains("://") => value.to_owned(),
+        Protocol::Grpc => format!("{}://{value}", if insecure { "http" } else { "https" }),
+        _ if name == ENDPOINT.all => format!("{}{}", value.trim_end_matches('/'), signal.path()),
+        Protocol::HttpProtobuf | Protocol::HttpJson => value.to_owned(),
+    }
+}
+
+/// A boolean of the specification: only `true`, in any case, is true. What is neither is refused rather than ignored.
+fn truth(name: &'static str, value: &str) -> Result<bool, ConfigError> {
+    match value {
+        _ if value.eq_ignore_ascii_case("true") => Ok(true),
+        _ if value.eq_ignore_ascii_case("false") => Ok(false),
+        _ => Err(ConfigError::new(name, format!("{value:?}"), "true, false")),
+    }
 }
 
 fn protocol(name: &'static str, value: &str) -> Result<Protocol, ConfigError> {
-    value.parse().map_err(|_unknown| ConfigError::new(name, format!("{value:?}"), "http/protobuf, http/json"))
+    value.parse().map_err(|_unknown| ConfigError::new(name, format!("{value:?}"), "http/protobuf, http/json, grpc"))
 }
 
-fn gzip(name: &'static str, value: &str) -> Result<bool, ConfigError> {
-    match value {
-        "gzip" => Ok(true),
-        "none" => Ok(false),
-        _ => Err(ConfigError::new(name, format!("{value:?}"), "gzip, none")),
-    }
+fn compression(name: &'static str, value: &str) -> Result<Compression, ConfigError> {
+    value.parse().map_err(|unknown: ConfigError| ConfigError::new(name, unknown.value(), unknown.allowed()))
 }
 
 fn timeout(name: &'static str, value: &str) -> Result<Duration, ConfigError> {
@@ -184,6 +215,20 @@ mod tests {
     }
 
     #[test]
+    fn over_grpc_the_endpoint_is_the_server_with_a_scheme_or_without() {
+        let endpoint = |vars: &[_]| logs(&[&[("PROTOCOL", "grpc")], vars].concat()).unwrap().endpoint.unwrap();
+        assert_eq!(endpoint(&[("ENDPOINT", "http://a:4317")]), "http://a:4317");
+        assert_eq!(endpoint(&[("ENDPOINT", "a:4317")]), "https://a:4317");
+        assert_eq!(endpoint(&[("LOGS_ENDPOINT", "a:4317"), ("INSECURE", "TRUE")]), "http://a:4317");
+        assert_eq!(endpoint(&[("ENDPOINT", "https://a"), ("INSECURE", "true")]), "https://a");
+        assert_eq!(logs(&[("INSECURE", "yes")]).unwrap_err().knob(), "OTEL_EXPORTER_OTLP_INSECURE");
+        let files = [("CERTIFICATE", "/ca.pem"), ("LOGS_CLIENT_KEY", "/key.pem"), ("CLIENT_CERTIFICATE", "/me.pem")];
+        let read = logs(&files).unwrap();
+        let read = (read.certificate.unwrap(), read.client_key.unwrap(), read.client_certificate.unwrap());
+        assert_eq!(read, ("/ca.pem".into(), "/key.pem".into(), "/me.pem".into()));
+    }
+
+    #[test]
     fn headers_are_decoded_and_never_shown() {
         let environment = logs(&[("HEADERS", "authorization=Bearer%20hunter2, x-tenant=a=b,,")]).unwrap();
         let pairs: Vec<_> = environment.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
@@ -198,9 +243,9 @@ mod tests {
 
     #[test]
     fn bad_values_are_named_and_zero_is_no_limit() {
-        let read = logs(&[("TIMEOUT", "0"), ("COMPRESSION", "gzip"), ("PROTOCOL", "http/json")]).unwrap();
-        let expected = (Some(Duration::MAX), Some(true), Some(Protocol::HttpJson));
-        assert_eq!((read.timeout, read.gzip, read.protocol), expected);
+        let read = logs(&[("TIMEOUT", "0"), ("COMPRESSION", "none"), ("PROTOCOL", "http/json")]).unwrap();
+        let expected = (Some(Duration::MAX), Some(Compression::None), Some(Protocol::HttpJson));
+        assert_eq!((read.timeout, read.compression, read.protocol), expected);
         for (name, value) in [("TIMEOUT", "10s"), ("TIMEOUT", "-1"), ("COMPRESSION", "lz4"), ("PROTOCOL", "udp")] {
             let error = logs(&[(name, value)]).unwrap_err();
             assert!(error.knob().ends_with(name) && error.value().contains(value), "{error}");

@@ -36,7 +36,7 @@ pub use self::{
     },
     origin::{AsResource, AsScope, Resource, Scope},
     protocol::{Protocol, UnknownProtocol},
-    settle::{Notice, ServerText, Unreadable},
+    settle::{Notice, Unreadable},
     signal::{Kind, Logs, Metrics, Signal, Traces},
     time::unix_nanos,
     traces::{
@@ -45,3 +45,5 @@ pub use self::{
     },
     value::{AnyValue, ArrayWriter, AsValue, AttributesWriter, KeyValue, MAX_DEPTH, ValueWriter},
 };
+/// What a server said, in a [`Notice`].
+pub use forebay_export::ServerText;

@@ -3,7 +3,8 @@ use std::{error::Error, fmt, str::FromStr};
 
 /// How a request is encoded, under the names of the OpenTelemetry specification.
 ///
-/// The names are those of `OTEL_EXPORTER_OTLP_PROTOCOL`; both protocols go over HTTP `POST`.
+/// The names are those of `OTEL_EXPORTER_OTLP_PROTOCOL`. The two of `http` are one `POST` for each batch; `grpc` is one call,
+/// and needs a client that speaks HTTP/2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -12,6 +13,8 @@ pub enum Protocol {
     HttpProtobuf,
     /// `http/json`: the JSON mapping of the same messages, with ids in hex and enums as numbers.
     HttpJson,
+    /// `grpc`: the binary encoding, as the message of a unary call.
+    Grpc,
 }
 
 /// A protocol was named that is none of [`Protocol`].
@@ -22,7 +25,7 @@ pub struct UnknownProtocol(String);
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::HttpProtobuf, Self::HttpJson];
+    pub const ALL: [Self; 3] = [Self::HttpProtobuf, Self::HttpJson, Self::Grpc];
 
     /// Its name in the specification.
     #[must_use]
@@ -30,6 +33,7 @@ impl Protocol {
         match self {
             Self::HttpProtobuf => "http/protobuf",
             Self::HttpJson => "http/json",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -43,6 +47,7 @@ impl Protocol {
         match self {
             Self::HttpProtobuf => "application/x-protobuf",
             Self::HttpJson => "application/json",
+            Self::Grpc => "application/grpc",
         }
     }
 }
@@ -86,7 +91,7 @@ mod tests {
         let error = "http/xml".parse::<Protocol>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"http/xml\" is no OTLP protocol that is supported; allowed: http/protobuf, http/json"
+            "\"http/xml\" is no OTLP protocol that is supported; allowed: http/protobuf, http/json, grpc"
         );
     }
 }

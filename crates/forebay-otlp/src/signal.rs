@@ -98,6 +98,16 @@ impl Signal {
         }
     }
 
+    /// The path of the gRPC method that takes the signal.
+    #[must_use]
+    pub const fn grpc_method(self) -> &'static str {
+        match self {
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
     pub(crate) const fn envelope(self) -> Envelope {
         let (resources, scopes, items) = match self {
             Self::Logs => (",\"resourceLogs\":", ",\"scopeLogs\":", ",\"logRecords\":"),

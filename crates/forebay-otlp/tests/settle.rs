@@ -254,3 +254,18 @@ proptest! {
         prop_assert!(is_final(&settlement));
     }
 }
+
+#[test]
+fn the_message_of_a_refusal_is_found_in_either_encoding() {
+    let encoder = LogsEncoder::builder().build().unwrap();
+    let explain = |media_type: &'static str, body: &[u8]| {
+        let value = http::HeaderValue::from_static(media_type);
+        Encode::<LogRecord>::explain(&encoder, Some(&value), body).to_string()
+    };
+    // google.rpc.Status { code: 3, message: "no\nsuch" }
+    assert_eq!(explain("application/x-protobuf", b"\x08\x03\x12\x07no\nsuch"), "no\\nsuch");
+    assert_eq!(explain("application/json", br#"{"code":3,"message":"no such"}"#), "no such");
+    assert_eq!(explain("application/json; charset=utf-8", br#"{"error":"x"}"#), r#"{"error":"x"}"#);
+    assert_eq!(explain("text/html", b"<h1>Bad gateway</h1>"), "<h1>Bad gateway</h1>");
+    assert_eq!(explain("application/x-protobuf", b"\xff\xff"), "");
+}

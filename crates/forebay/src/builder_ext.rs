@@ -1,6 +1,9 @@
 use tower::ServiceBuilder;
 use tower_layer::Stack;
 
+/// A builder with one layer more.
+pub type Stacked<Layer, L> = ServiceBuilder<Stack<Layer, L>>;
+
 /// Adds the layers of this family to [`ServiceBuilder`], under words that its own methods do not have.
 ///
 /// As there, what is added first stands outermost and sees a request first.
@@ -8,10 +11,7 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// Puts a bounded queue with a priority lane in front of what follows.
     #[cfg(feature = "queue")]
     #[cfg_attr(docsrs, doc(cfg(feature = "queue")))]
-    fn queued<T, Se>(
-        self,
-        layer: forebay_queue::QueueLayer<T, Se>,
-    ) -> ServiceBuilder<Stack<forebay_queue::QueueLayer<T, Se>, L>>;
+    fn queued<T, Se>(self, layer: forebay_queue::QueueLayer<T, Se>) -> Stacked<forebay_queue::QueueLayer<T, Se>, L>;
 
     /// Gathers items into batches for what follows.
     #[cfg(feature = "batch")]
@@ -19,7 +19,7 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     fn batched<T, Se, P, An, B>(
         self,
         layer: forebay_batch::BatchLayer<T, Se, P, An, B>,
-    ) -> ServiceBuilder<Stack<forebay_batch::BatchLayer<T, Se, P, An, B>, L>>;
+    ) -> Stacked<forebay_batch::BatchLayer<T, Se, P, An, B>, L>;
 
     /// Stops calling what follows while it keeps failing.
     #[cfg(feature = "breaker")]
@@ -27,7 +27,7 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     fn breaking<K, F, C>(
         self,
         layer: forebay_breaker::BreakerLayer<K, F, C>,
-    ) -> ServiceBuilder<Stack<forebay_breaker::BreakerLayer<K, F, C>, L>>;
+    ) -> Stacked<forebay_breaker::BreakerLayer<K, F, C>, L>;
 
     /// Sends a request again when its failure may pass.
     #[cfg(feature = "retry")]
@@ -35,17 +35,14 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     fn retrying<C, P, K, O>(
         self,
         layer: forebay_retry::RetryLayer<C, P, K, O>,
-    ) -> ServiceBuilder<Stack<forebay_retry::RetryLayer<C, P, K, O>, L>>;
+    ) -> Stacked<forebay_retry::RetryLayer<C, P, K, O>, L>;
 }
 
 // === impl ServiceBuilderExt ===
 
 impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     #[cfg(feature = "queue")]
-    fn queued<T, Se>(
-        self,
-        layer: forebay_queue::QueueLayer<T, Se>,
-    ) -> ServiceBuilder<Stack<forebay_queue::QueueLayer<T, Se>, L>> {
+    fn queued<T, Se>(self, layer: forebay_queue::QueueLayer<T, Se>) -> Stacked<forebay_queue::QueueLayer<T, Se>, L> {
         self.layer(layer)
     }
 
@@ -53,7 +50,7 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     fn batched<T, Se, P, An, B>(
         self,
         layer: forebay_batch::BatchLayer<T, Se, P, An, B>,
-    ) -> ServiceBuilder<Stack<forebay_batch::BatchLayer<T, Se, P, An, B>, L>> {
+    ) -> Stacked<forebay_batch::BatchLayer<T, Se, P, An, B>, L> {
         self.layer(layer)
     }
 
@@ -61,7 +58,7 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     fn breaking<K, F, C>(
         self,
         layer: forebay_breaker::BreakerLayer<K, F, C>,
-    ) -> ServiceBuilder<Stack<forebay_breaker::BreakerLayer<K, F, C>, L>> {
+    ) -> Stacked<forebay_breaker::BreakerLayer<K, F, C>, L> {
         self.layer(layer)
     }
 
@@ -69,7 +66,7 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     fn retrying<C, P, K, O>(
         self,
         layer: forebay_retry::RetryLayer<C, P, K, O>,
-    ) -> ServiceBuilder<Stack<forebay_retry::RetryLayer<C, P, K, O>, L>> {
+    ) -> Stacked<forebay_retry::RetryLayer<C, P, K, O>, L> {
         self.layer(layer)
     }
 }

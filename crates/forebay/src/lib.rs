@@ -3,7 +3,7 @@
 
 mod builder_ext;
 
-pub use self::builder_ext::ServiceBuilderExt;
+pub use self::builder_ext::{ServiceBuilderExt, Stacked};
 pub use forebay_core as core;
 
 #[cfg(feature = "batch")]

@@ -1,4 +1,5 @@
 use crate::{ship::Format, usage::UsageError};
+use forebay::export::EndpointGuard;
 use forebay_testkit::receiver::Faults;
 use http::Uri;
 use lexopt::prelude::*;
@@ -19,6 +20,7 @@ Options:
   --export-interval D     how often what was gathered is exported (default 60s)
   --buffer-age D          how old a value may grow before it is dropped as expired (default 15min)
   --buffer-bytes N        how much may wait; the oldest go first (default 16777216)
+  --allow-private         let the configuration name an endpoint on this machine or a private network
   --for D                 run so long, then report and end (default: until Ctrl-C)
   --faults SPEC           faults of the built-in receiver: none (default) | default | \"503:10,reset:1\" (percent)
   --seed N                makes faults and jitter repeatable (default 0)
@@ -53,6 +55,8 @@ pub struct Options {
     pub buffer_age: Duration,
     /// How many bytes may wait.
     pub buffer_bytes: usize,
+    /// The configuration may name an endpoint on this machine or a private network.
+    pub allow_private: bool,
     /// How long to run; `None` until it is interrupted.
     pub run_for: Option<Duration>,
     /// How the built-in receiver misbehaves.
@@ -65,6 +69,16 @@ pub struct Options {
 
 // === impl Options ===
 
+impl Options {
+    /// What the configuration may name: a server must not send this process to its neighbours.
+    pub(super) fn guard(&self) -> EndpointGuard {
+        // The client of this program speaks plain HTTP.
+        let guard = EndpointGuard::new().allow_plaintext();
+        // The built-in server is one of the neighbours, and named by this program itself.
+        if self.allow_private || self.config.is_none() { guard.allow_private() } else { guard }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -73,6 +87,7 @@ impl Default for Options {
             export_interval: Duration::from_secs(60),
             buffer_age: Duration::from_secs(15 * 60),
             buffer_bytes: 16 << 20,
+            allow_private: false,
             run_for: None,
             faults: Faults::default(),
             seed: 0,
@@ -111,6 +126,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Usag
                     _ => return Err(UsageError::of("--buffer-bytes", &value, "a number of bytes, 4096 or more")),
                 };
             }
+            Long("allow-private") => options.allow_private = true,
             Long("faults") => {
                 let value = text(&mut parser, "--faults")?;
                 let faults = Faults::parse(&value);

@@ -1,10 +1,13 @@
 use super::{Options, Settings, Summary, far_side::FarSide, own, sink::Sink};
 use crate::client::{HttpClient, http_client};
 use bytes::Bytes;
-use forebay::core::{BoxError, ConfigError};
+use forebay::{
+    core::{BoxError, ConfigError},
+    export::EndpointGuard,
+};
 use forebay_collect::{
-    BadPattern, FetchError, FetchedConfig, Filter, Labels, Recorder, RemoteConfig, RemoteStatus, Reporter,
-    WhenUndecided,
+    BadPattern, FetchError, FetchedConfig, Filter, Labels, Recorder, RemoteConfig, RemoteStatus, RemoteWorker,
+    Reporter, WhenUndecided,
 };
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -53,15 +56,15 @@ pub async fn run(
         (None, Some(far_side)) => far_side.config().parse().unwrap_or_default(),
         (None, None) => Uri::default(),
     };
-    let (config, fetching) = remote_config(config, options.seed)?;
-    let sink = Sink::new(&options, config.clone())?;
+    let (config, fetching) = remote_config(config, &options)?;
+    let sink = Sink::new(&options)?;
     let (reporter, gathering) = Reporter::builder()
         .source(recorder)
         .source(own::process())
         .interval(options.gather_interval)
         .seed(options.seed)
         .build(sink.clone())?;
-    let following = follow(config.clone(), reporter.clone(), tell);
+    let following = follow(config.clone(), reporter.clone(), sink.clone(), tell);
     let background = [tokio::spawn(fetching.run()), tokio::spawn(following), tokio::spawn(own::work())];
     let gathering = tokio::spawn(gathering.run());
 
@@ -96,15 +99,12 @@ pub async fn run(
 }
 
 /// Asks at once, then as often as the server wants; the last good answer is kept.
-fn remote_config(
-    uri: Uri,
-    seed: u64,
-) -> Result<(RemoteConfig<Settings>, forebay_collect::RemoteWorker<Settings>), ConfigError> {
-    let client = http_client();
-    RemoteConfig::builder(move || fetch(client.clone(), uri.clone())).seed(seed).build()
+fn remote_config(uri: Uri, options: &Options) -> Result<(RemoteConfig<Settings>, RemoteWorker<Settings>), ConfigError> {
+    let (client, guard) = (http_client(), options.guard());
+    RemoteConfig::builder(move || fetch(client.clone(), uri.clone(), guard.clone())).seed(options.seed).build()
 }
 
-async fn fetch(mut client: HttpClient, uri: Uri) -> Result<FetchedConfig<Settings>, FetchError> {
+async fn fetch(mut client: HttpClient, uri: Uri, guard: EndpointGuard) -> Result<FetchedConfig<Settings>, FetchError> {
     let request = Request::get(uri).body(Full::<Bytes>::default()).map_err(FetchError::unreadable)?;
     let ready = client.ready().await.map_err(FetchError::no_answer)?;
     let response = ready.call(request).await.map_err(FetchError::no_answer)?;
@@ -113,7 +113,7 @@ async fn fetch(mut client: HttpClient, uri: Uri) -> Result<FetchedConfig<Setting
     }
     let body = Limited::new(response.into_body(), MAX_CONFIG).collect().await;
     let body = body.map_err(|error: BoxError| FetchError::unreadable(error))?.to_bytes();
-    let settings = Settings::read(&body).map_err(FetchError::unreadable)?;
+    let settings = Settings::read(&body, &guard).map_err(FetchError::unreadable)?;
     let refresh = settings.refresh;
     let config = FetchedConfig::new(settings);
     Ok(match refresh {
@@ -122,12 +122,15 @@ async fn fetch(mut client: HttpClient, uri: Uri) -> Result<FetchedConfig<Setting
     })
 }
 
-/// Applies each configuration to the reporter as it comes: which names, which labels. Where to is the sink's business.
-async fn follow(mut config: RemoteConfig<Settings>, reporter: Reporter, tell: impl Fn(String)) {
+/// Applies each configuration as it comes: which names, which labels, where to.
+async fn follow(mut config: RemoteConfig<Settings>, reporter: Reporter, sink: Sink, tell: impl Fn(String)) {
     let mut applied: Option<Arc<Settings>> = None;
     while config.changed().await {
         let state = config.state();
         if let RemoteStatus::Kept(error) | RemoteStatus::Disabled(error) = &state.status {
+            tell(error.to_string());
+        }
+        if let Err(error) = sink.point(state.value.as_deref()) {
             tell(error.to_string());
         }
         let Some(settings) = state.value else { continue };

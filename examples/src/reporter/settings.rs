@@ -1,4 +1,4 @@
-use forebay::export::Endpoint;
+use forebay::export::EndpointGuard;
 use serde_json::{Map, Value};
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The metrics endpoint; `None` if there is none for this process, and then nothing is sent.
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Option<String>,
     /// Regular expressions of the names that are wanted; none means all.
     pub include: Vec<String>,
     /// Labels of every series.
@@ -24,19 +24,20 @@ pub struct SettingsError(String);
 impl Settings {
     /// Reads `{"endpoint": "http://…", "include": ["regex"], "labels": {"name": "value"}, "refresh": "60s"}`.
     ///
-    /// Nothing is guessed: a field that is there has to be right, and an unknown one is an error, for it may be a
+    /// The endpoint comes from a server, so it has to pass `guard`. Nothing is guessed: a field that is there has to be right, and an unknown one is an error, for it may be a
     /// misspelt one.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn read(json: &[u8]) -> Result<Self, SettingsError> {
+    pub fn read(json: &[u8], guard: &EndpointGuard) -> Result<Self, SettingsError> {
         let mut object: Map<String, Value> = serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
         let mut settings = Self::default();
         match object.remove("endpoint") {
             None | Some(Value::Null) => {}
             Some(Value::String(url)) => {
-                settings.endpoint = Some(url.parse().map_err(|error| wrong(format!("endpoint: {error}")))?);
+                guard.check(&url).map_err(|error| wrong(error.to_string()))?;
+                settings.endpoint = Some(url);
             }
             Some(other) => return Err(wrong(format!("endpoint is {other}, which is no text"))),
         }
@@ -85,25 +86,26 @@ mod tests {
     use super::*;
 
     fn complaint(json: &str) -> String {
-        Settings::read(json.as_bytes()).unwrap_err().to_string()
+        Settings::read(json.as_bytes(), &EndpointGuard::new()).unwrap_err().to_string()
     }
 
     #[test]
     fn all_of_it_or_nothing() {
-        let all = br#"{"endpoint": "http://h:4318/v1/metrics", "include": ["^a", "b"], "labels": {"node": "7"}, "refresh": "2s"}"#;
-        let settings = Settings::read(all).unwrap();
+        let all = br#"{"endpoint": "http://otel.example.com/v1/metrics", "include": ["^a", "b"], "labels": {"node": "7"}, "refresh": "2s"}"#;
+        let settings = Settings::read(all, &EndpointGuard::new().allow_plaintext()).unwrap();
         assert_eq!((settings.include.len(), settings.refresh), (2, Some(Duration::from_secs(2))));
         assert_eq!(settings.labels, [("node".to_owned(), "7".to_owned())]);
-        assert_eq!(settings.endpoint.unwrap().to_string(), "http://h:4318/v1/metrics");
+        assert_eq!(settings.endpoint.as_deref(), Some("http://otel.example.com/v1/metrics"));
 
-        assert_eq!(Settings::read(b"{}").unwrap(), Settings::default());
+        assert_eq!(Settings::read(b"{}", &EndpointGuard::new()).unwrap(), Settings::default());
     }
 
     #[test]
     fn every_field_is_checked() {
         assert!(complaint("<html>").contains("expected"));
-        assert!(complaint(r#"{"endpoint": ""}"#).starts_with("endpoint"));
-        assert!(complaint(r#"{"endpoint": "ftp://h"}"#).starts_with("endpoint"));
+        assert!(complaint(r#"{"endpoint": ""}"#).contains("endpoint"));
+        assert!(complaint(r#"{"endpoint": "ftp://h"}"#).contains("endpoint"));
+        assert!(complaint(r#"{"endpoint": "https://169.254.169.254/latest"}"#).contains("public"));
         assert!(complaint(r#"{"endpoint": 7}"#).contains("no text"));
         assert!(complaint(r#"{"include": "a"}"#).contains("no list"));
         assert!(complaint(r#"{"labels": {"a": 1}}"#).contains("label a"));

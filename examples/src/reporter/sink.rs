@@ -1,42 +1,46 @@
-use crate::client::{HttpClient, http_client};
+use super::{Options, Settings, own};
 use bytes::Bytes;
 use forebay::{
     batch::Batching,
     core::ConfigError,
-    export::{Endpoint, Exporter},
+    export::{EndpointGuard, Exporter, GuardedResolver},
     otlp::{MetricsEncoder, Resource},
     queue::{Limits, Overflow},
     retry::{Backoff, Jitter},
 };
-use forebay_collect::{RemoteConfig, ReportEnd, Series};
-use http::Request;
+use forebay_collect::{ReportEnd, Series};
 use http_body_util::Full;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, dns::GaiResolver},
+    },
+    rt::TokioExecutor,
+};
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
     task::{Context, Poll},
 };
 use tower::Service;
 
-use super::{Options, Settings, own};
-
 /// Hands each gathered value over to the exporter, as long as the configuration names somebody to send to.
 #[derive(Clone, Debug)]
 pub(super) struct Sink {
-    config: RemoteConfig<Settings>,
     exporter: Exporter<Series>,
-    endpoint: Arc<Mutex<Endpoint>>,
+    /// Somebody is named.
+    enabled: Arc<AtomicBool>,
 }
 
-/// Sends each request to where the configuration points now, whatever address the request has.
-///
-/// So a new endpoint holds for what was queued for the old one, too.
-#[derive(Clone, Debug)]
-pub(super) struct Pointed<C> {
-    client: C,
-    endpoint: Arc<Mutex<Endpoint>>,
-}
+/// A client that connects to no address which the guard refuses, whatever its name was.
+type GuardedClient = Client<HttpConnector<GuardedResolver<GaiResolver>>, Full<Bytes>>;
 
 // === impl Sink ===
 
@@ -44,12 +48,23 @@ impl Sink {
     /// # Errors
     ///
     /// When the exporter refuses a knob.
-    pub(super) fn new(options: &Options, config: RemoteConfig<Settings>) -> Result<Self, ConfigError> {
-        // Stands for whatever the configuration says; without one nothing is handed over.
-        let stand_in = "http://reporter.invalid/v1/metrics";
-        let endpoint = Arc::new(Mutex::new(stand_in.parse()?));
-        let client = Pointed { client: http_client(), endpoint: Arc::clone(&endpoint) };
-        Ok(Self { config, exporter: exporter(options, stand_in, client)?, endpoint })
+    pub(super) fn new(options: &Options) -> Result<Self, ConfigError> {
+        Ok(Self { exporter: exporter(options)?, enabled: Arc::default() })
+    }
+
+    /// Sends to where the configuration points from now on, what waits included; without an endpoint nothing more is handed
+    /// over, and what waits is still sent.
+    ///
+    /// # Errors
+    ///
+    /// When the exporter refuses the endpoint.
+    pub(super) fn point(&self, settings: Option<&Settings>) -> Result<(), ConfigError> {
+        let endpoint = settings.and_then(|settings| settings.endpoint.as_deref());
+        if let Some(url) = endpoint {
+            self.exporter.handle().set_endpoint(url)?;
+        }
+        self.enabled.store(endpoint.is_some(), Release);
+        Ok(())
     }
 
     pub(super) fn exporter(&self) -> &Exporter<Series> {
@@ -59,14 +74,15 @@ impl Sink {
 
 /// Gathered every few seconds and sent every minute: an open batch is the buffer between the two, the queue the one of an
 /// outage. A batch that failed waits for the next interval, so that a server in trouble sees one request an interval.
-fn exporter(options: &Options, endpoint: &str, client: Pointed<HttpClient>) -> Result<Exporter<Series>, ConfigError> {
+fn exporter(options: &Options) -> Result<Exporter<Series>, ConfigError> {
     let interval = options.export_interval;
     let resource = Resource::new().attribute("service.name", "reporter");
     let patience = Backoff::constant(interval).cap(interval).jitter(Jitter::Proportional(0.1)).seed(options.seed);
     Exporter::builder()
-        .endpoint(endpoint)
+        // Stands for whatever the configuration will say.
+        .endpoint("http://reporter.invalid/v1/metrics")
         .encoder(MetricsEncoder::builder().resource(resource).build()?)
-        .client(client)
+        .client(client(&options.guard()))
         .queue(Limits::new().items(1_000_000).bytes(options.buffer_bytes).soft_limit(1.0))
         .overflow(Overflow::DropOldest)
         .weigh(own::weight)
@@ -75,6 +91,12 @@ fn exporter(options: &Options, endpoint: &str, client: Pointed<HttpClient>) -> R
         .patience(patience)
         .give_up_after(options.buffer_age)
         .build()
+}
+
+fn client(guard: &EndpointGuard) -> GuardedClient {
+    let mut connector = HttpConnector::new_with_resolver(guard.resolver(GaiResolver::new()));
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).build(connector)
 }
 
 impl Service<Vec<Series>> for Sink {
@@ -88,33 +110,10 @@ impl Service<Vec<Series>> for Sink {
     }
 
     fn call(&mut self, report: Vec<Series>) -> Self::Future {
-        let settings = self.config.current();
-        let Some(endpoint) = settings.as_ref().and_then(|settings| settings.endpoint.as_ref()) else {
+        if !self.enabled.load(Acquire) {
             return ready(Ok(ReportEnd::Skipped));
-        };
-        let mut current = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != *endpoint {
-            *current = endpoint.clone();
         }
-        drop(current);
         report.into_iter().for_each(|series| self.exporter.emit(series));
         ready(Ok(ReportEnd::Exported))
-    }
-}
-
-// === impl Pointed ===
-
-impl<C: Service<Request<Full<Bytes>>>> Service<Request<Full<Bytes>>> for Pointed<C> {
-    type Response = C::Response;
-    type Error = C::Error;
-    type Future = C::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
-        self.client.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Full<Bytes>>) -> C::Future {
-        *request.uri_mut() = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).uri().clone();
-        self.client.call(request)
     }
 }

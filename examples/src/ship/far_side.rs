@@ -1,4 +1,5 @@
 use super::{Lines, options::Input};
+use forebay::otlp::{Protocol, Signal};
 use forebay_testkit::receiver::{Audit, Faults, Keep, Receiver};
 use std::{fs::File, io, path::PathBuf};
 
@@ -18,8 +19,11 @@ impl FarSide {
         Ok(Self { receiver })
     }
 
-    pub(super) fn endpoint(&self) -> String {
-        format!("{}/v1/logs", self.receiver.endpoint())
+    pub(super) fn endpoint(&self, protocol: Protocol) -> String {
+        match protocol {
+            Protocol::Grpc => self.receiver.endpoint(),
+            _ => self.receiver.endpoint() + Signal::Logs.path(),
+        }
     }
 
     /// Ends it, and holds its books against `inputs`; `None` where these cannot be read again.

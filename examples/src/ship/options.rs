@@ -11,7 +11,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 /// What `--help` says.
 pub const HELP: &str = "\
-Ships the lines of log files to an OTLP/HTTP receiver, and says what became of each.
+Ships the lines of log files to an OTLP receiver, and says what became of each.
 
 Usage: ship [OPTIONS] [FILE|-]...
 
@@ -19,9 +19,9 @@ Without FILE the recorded access log of the examples is shipped; - is standard i
 started on this machine, which misbehaves as --faults says, and its books are held against the shipper's in the end.
 
 Options:
-  --endpoint URL          OTLP/HTTP logs endpoint; /v1/logs is added to a URL without a path
-  --protocol P            http/protobuf (default) | http/json
-  --compression C         none (default) | gzip
+  --endpoint URL          where to send to; over HTTP /v1/logs is added to a URL without a path
+  --protocol P            http/protobuf (default) | http/json | grpc
+  --compression C         none (default) | gzip | zstd
   --faults SPEC           faults of the built-in receiver: none | default | \"503:10,429:5,reset:1,slow:2\" (percent)
   --seed N                makes faults and jitter repeatable (default 0)
   --give-up-after D       how old a line may grow before it is dropped as expired (default 30s)
@@ -29,7 +29,7 @@ Options:
   --help                  this text
 
 Environment: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT, and the same with _PROTOCOL, _HEADERS,
-_COMPRESSION and _TIMEOUT, as the OpenTelemetry specification says. An option goes before a variable.
+_COMPRESSION, _INSECURE and _TIMEOUT, as the OpenTelemetry specification says. An option goes before a variable.
 
 Exit status: 0 when every line was delivered, 1 when lines were lost, 2 when the arguments are wrong or a file cannot
 be read. Ctrl-C stops reading, ships what was read, and reports.
@@ -82,14 +82,14 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Options>, UsageError> {
-    let environment = Environment::of(Signal::Logs, environment)?;
+    let (mut endpoint, mut protocol, mut compression) = (None, None, None);
     let mut options = Options {
         inputs: Vec::new(),
-        endpoint: environment.endpoint,
-        protocol: environment.protocol.unwrap_or_default(),
-        compression: if environment.gzip == Some(true) { Compression::gzip() } else { Compression::None },
-        headers: environment.headers,
-        timeout: environment.timeout,
+        endpoint: None,
+        protocol: Protocol::default(),
+        compression: Compression::None,
+        headers: Vec::new(),
+        timeout: None,
         faults: Faults::lively(),
         seed: 0,
         give_up_after: Duration::from_secs(30),
@@ -98,27 +98,37 @@ pub fn parse(
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("endpoint") => options.endpoint = Some(with_path(&text(&mut parser, "--endpoint")?)),
+            Long("endpoint") => endpoint = Some(text(&mut parser, "--endpoint")?),
             Long("protocol") => {
                 let value = text(&mut parser, "--protocol")?;
-                let wrong = |_| UsageError::of("--protocol", &value, "http/protobuf, http/json");
-                options.protocol = value.parse().map_err(wrong)?;
+                let wrong = |_| UsageError::of("--protocol", &value, "http/protobuf, http/json, grpc");
+                protocol = Some(value.parse::<Protocol>().map_err(wrong)?);
             }
-            Long("compression") => options.compression = compression(&text(&mut parser, "--compression")?)?,
+            Long("compression") => {
+                let value = text(&mut parser, "--compression")?;
+                let wrong = |_| UsageError::of("--compression", &value, "none, gzip, zstd");
+                compression = Some(value.parse::<Compression>().map_err(wrong)?);
+            }
             Long("faults") => {
                 let value = text(&mut parser, "--faults")?;
                 options.faults = Faults::parse(&value).map_err(|error| UsageError(format!("--faults: {error}")))?;
             }
             Long("seed") => {
                 let value = text(&mut parser, "--seed")?;
-                options.seed =
-                    value.parse().map_err(|_| UsageError::of("--seed", &value, "a number from 0 to 2^64 - 1"))?;
+                let Ok(seed) = value.parse() else {
+                    return Err(UsageError::of("--seed", &value, "a number from 0 to 2^64 - 1"));
+                };
+                options.seed = seed;
             }
             Long("give-up-after") => {
                 let value = text(&mut parser, "--give-up-after")?;
-                let wrong = || UsageError::of("--give-up-after", &value, "a duration above zero, such as 30s or 5min");
-                let age = humantime::parse_duration(&value).map_err(|_| wrong())?;
-                options.give_up_after = if age.is_zero() { return Err(wrong()) } else { age };
+                options.give_up_after = match humantime::parse_duration(&value) {
+                    Ok(age) if !age.is_zero() => age,
+                    _ => {
+                        let allowed = "a duration above zero, such as 30s or 5min";
+                        return Err(UsageError::of("--give-up-after", &value, allowed));
+                    }
+                };
             }
             Long("report") => {
                 options.format = match text(&mut parser, "--report")?.as_str() {
@@ -133,6 +143,19 @@ pub fn parse(
             other => return Err(UsageError(format!("{}; see --help", other.unexpected()))),
         }
     }
+    // What the endpoint of a variable means depends on the protocol, which an option may have named.
+    let environment = Environment::of(Signal::Logs, |name| match protocol {
+        Some(protocol) if name == "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL" => Some(protocol.to_string()),
+        _ => environment(name),
+    })?;
+    options.protocol = environment.protocol.unwrap_or_default();
+    options.endpoint = match endpoint {
+        Some(url) if options.protocol == Protocol::Grpc => Some(url),
+        Some(url) => Some(with_path(&url)),
+        None => environment.endpoint,
+    };
+    options.compression = compression.or(environment.compression).unwrap_or_default();
+    (options.headers, options.timeout) = (environment.headers, environment.timeout);
     if let Some(endpoint) = &options.endpoint {
         endpoint.parse::<Endpoint>()?;
     }
@@ -140,17 +163,9 @@ pub fn parse(
 }
 
 fn text(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageError> {
-    let missing = |_| UsageError(format!("{option} needs a value; see --help"));
+    let missing = |_why| UsageError(format!("{option} needs a value; see --help"));
     let value = parser.value().map_err(missing)?;
     value.into_string().map_err(|value| UsageError::of(option, &value.to_string_lossy(), "text in UTF-8"))
-}
-
-fn compression(value: &str) -> Result<Compression, UsageError> {
-    match value {
-        "none" => Ok(Compression::None),
-        "gzip" => Ok(Compression::gzip()),
-        _ => Err(UsageError::of("--compression", value, "none, gzip")),
-    }
 }
 
 /// A URL without a path is taken for the base of a receiver.
@@ -206,8 +221,8 @@ mod tests {
             (&["--endpoint", "localhost:4318"][..], "endpoint"),
             (&["--endpoint", "http://u:secret@h/"], "user name"),
             (&["--endpoint"], "--endpoint needs a value"),
-            (&["--protocol", "grpc\n"], "--protocol is \"grpc\\n\"; allowed: http/protobuf, http/json"),
-            (&["--compression", "lz4"], "allowed: none, gzip"),
+            (&["--protocol", "grpc\n"], "--protocol is \"grpc\\n\"; allowed: http/protobuf, http/json, grpc"),
+            (&["--compression", "lz4"], "allowed: none, gzip, zstd"),
             (&["--faults", "503:200"], "--faults"),
             (&["--seed", "-1"], "--seed"),
             (&["--give-up-after", "0s"], "--give-up-after"),
@@ -236,6 +251,8 @@ mod tests {
         assert_eq!(options.endpoint.as_deref(), Some("http://arg:1/v1/logs"));
         assert_eq!(options.compression, Compression::None);
         assert_eq!(options.inputs, [Input::Standard, Input::File("a.log".into())]);
+        let grpc = parse(["--protocol".into(), "grpc".into()], variables).unwrap().unwrap();
+        assert_eq!((grpc.protocol, grpc.endpoint.as_deref()), (Protocol::Grpc, Some("http://env:4318")));
         let wrong = parse([], |name| (name == "OTEL_EXPORTER_OTLP_TIMEOUT").then(|| "soon".to_owned()));
         assert!(wrong.unwrap_err().to_string().contains("OTEL_EXPORTER_OTLP_TIMEOUT"));
     }

@@ -1,11 +1,11 @@
 use super::{Line, Lines, MAX_LINE, Options, Summary, far_side::FarSide, options::Input, progress::Progress};
-use crate::client::http_client;
+use crate::client::{grpc_client, http_client};
 use forebay::{
     batch::Batching,
     breaker::OpenFor,
     core::{ConfigError, Priority},
     export::Exporter,
-    otlp::{LogsEncoder, Resource},
+    otlp::{LogsEncoder, Protocol, Resource},
     queue::{Limits, Overflow},
     retry::Backoff,
 };
@@ -70,7 +70,11 @@ pub async fn run(options: Options, interrupt: &Notify) -> Result<Summary, Ended>
         Some(_) => None,
         None => Some(FarSide::start(options.faults.clone(), options.seed).await.map_err(Ended::Receiver)?),
     };
-    let endpoint = options.endpoint.clone().or_else(|| far_side.as_ref().map(FarSide::endpoint)).unwrap_or_default();
+    let endpoint = options
+        .endpoint
+        .clone()
+        .or_else(|| far_side.as_ref().map(|far_side| far_side.endpoint(options.protocol)))
+        .unwrap_or_default();
     let exporter = exporter(&options, &endpoint).map_err(Ended::Config)?;
 
     let progress = Progress::new(options.format, &inputs);
@@ -129,7 +133,7 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
     let mut builder = Exporter::builder()
         .endpoint(endpoint)
         .encoder(encoder)
-        .client(http_client())
+        .client(if options.protocol == Protocol::Grpc { grpc_client() } else { http_client() })
         .compression(options.compression)
         // Few lines are read ahead: in the file they do not grow old. There is one reader, so no lane is kept free.
         .queue(Limits::new().items(8_192).bytes(64 << 20).item_bytes(MAX_LINE).soft_limit(1.0))

@@ -14,13 +14,13 @@ use self::visit::LogRecordMessage;
 use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},
-    settle::Notice,
+    settle::{Notice, explain},
     signal::{Logs, Source},
     wire::Message,
 };
 use bytes::BytesMut;
 use forebay_core::{BoxError, Observe, Settlement};
-use forebay_export::{Encode, Skipped};
+use forebay_export::{Encode, Framing, ServerText, Skipped};
 use http::{HeaderValue, response};
 
 impl<T: AsLogRecord> Source<T> for Logs {
@@ -49,11 +49,19 @@ where
         self.protocol().content_type()
     }
 
+    fn framing(&self) -> Framing {
+        self.framing_of_requests()
+    }
+
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
         self.encode_batch(items, body)
     }
 
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
         self.settle_answer(head, body, items)
+    }
+
+    fn explain(&self, content_type: Option<&HeaderValue>, body: &[u8]) -> ServerText {
+        explain(content_type, body)
     }
 }

@@ -14,6 +14,12 @@ pub(super) fn read(signal: Signal, body: &[u8]) -> serde_json::Result<PartialSuc
     Ok(found)
 }
 
+/// `google.rpc.Status.message`
+pub(super) fn message(status: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(status).ok()?;
+    value.get("message")?.as_str().map(str::to_owned)
+}
+
 /// The whole answer.
 struct Response<'f> {
     signal: Signal,

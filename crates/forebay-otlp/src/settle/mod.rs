@@ -3,16 +3,13 @@
 mod json;
 mod notice;
 mod protobuf;
-mod text;
 
-pub use self::{
-    notice::{Notice, Unreadable},
-    text::ServerText,
-};
+pub use self::notice::{Notice, Unreadable};
 
 use crate::{protocol::Protocol, signal::Signal};
 use forebay_core::{DropReason, Fate, Observe, Settlement};
-use http::{HeaderMap, header, response};
+use forebay_export::ServerText;
+use http::{HeaderMap, HeaderValue, header, response};
 
 /// `Export*PartialSuccess`: what the server did not take, or only wants to say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +52,20 @@ pub(crate) fn settle(
     settlement
 }
 
+/// What the body of a refusal says: the message of the `google.rpc.Status` that OTLP wants there, or the text that something
+/// else put in its place.
+pub(crate) fn explain(content_type: Option<&HeaderValue>, body: &[u8]) -> ServerText {
+    let headers = content_type.map(|value| (header::CONTENT_TYPE, value.clone())).into_iter().collect();
+    match answered_in(Protocol::HttpProtobuf, &headers) {
+        Some(Protocol::HttpJson) => match json::message(body) {
+            Some(message) => ServerText::new(&message),
+            None => ServerText::from_bytes(body),
+        },
+        Some(_) => ServerText::from_bytes(protobuf::message(body).unwrap_or_default()),
+        None => ServerText::from_bytes(body),
+    }
+}
+
 /// A [`Notice`] before it is known that anybody wants it.
 enum Said {
     Rejected(usize, String),
@@ -85,7 +96,7 @@ fn read(signal: Signal, protocol: Protocol, headers: &HeaderMap, body: &[u8]) ->
         return Err(Unreadable::Compressed);
     }
     match answered_in(protocol, headers).ok_or(Unreadable::ContentType)? {
-        Protocol::HttpProtobuf => protobuf::read(body).ok_or(Unreadable::Malformed),
+        Protocol::HttpProtobuf | Protocol::Grpc => protobuf::read(body).ok_or(Unreadable::Malformed),
         Protocol::HttpJson => json::read(signal, body).map_err(|_why| Unreadable::Malformed),
     }
 }
@@ -101,7 +112,7 @@ fn answered_in(asked: Protocol, headers: &HeaderMap) -> Option<Protocol> {
     let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let is = |name: &str| media_type.eq_ignore_ascii_case(name.as_bytes());
     // The name without `x-` was registered after OTLP had chosen the other.
-    if is("application/protobuf") {
+    if is("application/protobuf") || is("application/grpc+proto") {
         return Some(Protocol::HttpProtobuf);
     }
     Protocol::ALL.into_iter().find(|protocol| is(protocol.media_type()))

@@ -1,5 +1,5 @@
-use super::ServerText;
 use crate::signal::Signal;
+use forebay_export::ServerText;
 use std::fmt;
 
 /// What a server said in the answer to a request that it took.

@@ -27,6 +27,17 @@ pub(super) fn read(body: &[u8]) -> Option<PartialSuccess> {
     Some(found)
 }
 
+/// `google.rpc.Status.message`
+pub(super) fn message(status: &[u8]) -> Option<&[u8]> {
+    let (mut reader, mut message) = (Reader(status), None);
+    while let Some((number, payload)) = reader.field()? {
+        if let (2, Payload::Len(text)) = (number, payload) {
+            message = Some(text);
+        }
+    }
+    message
+}
+
 fn read_partial_success(message: &[u8], found: &mut PartialSuccess) -> Option<()> {
     let mut reader = Reader(message);
     while let Some((number, payload)) = reader.field()? {

@@ -35,7 +35,7 @@ fn the_deepest_value_reads_back_at_the_deepest_place() {
         let encoder = MetricsEncoder::builder().protocol(protocol).build().unwrap();
         assert_eq!(encoder.encode(&metrics, &mut body).unwrap(), Skipped::NONE);
         let read: ExportMetricsServiceRequest = match protocol {
-            Protocol::HttpProtobuf => ExportMetricsServiceRequest::decode(body).unwrap(),
+            Protocol::HttpProtobuf | Protocol::Grpc => ExportMetricsServiceRequest::decode(body).unwrap(),
             _ => serde_json::from_slice(&body).unwrap(),
         };
         assert_eq!(read.resource_metrics.len(), 1);

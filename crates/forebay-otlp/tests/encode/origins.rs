@@ -156,7 +156,7 @@ fn a_scope_that_cannot_be_encoded_costs_only_its_records() {
         let skipped = encoder(protocol, &(None, None)).encode(&sent, &mut body).unwrap();
         assert_eq!(skipped, Skipped(vec![1, 3]));
         let read = match protocol {
-            Protocol::HttpProtobuf => ExportLogsServiceRequest::decode(body).unwrap(),
+            Protocol::HttpProtobuf | Protocol::Grpc => ExportLogsServiceRequest::decode(body).unwrap(),
             _ => serde_json::from_slice(&body).unwrap(),
         };
         assert_eq!(read, expected(&[sent[0].clone(), sent[2].clone()], &(None, None)));

@@ -1,4 +1,4 @@
-use super::{encoding::Encoding, payload::Signal};
+use super::{encoding::Encoding, grpc, payload::Signal};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -17,6 +17,8 @@ use serde_json::json;
 pub(super) enum Format {
     Protobuf,
     Json,
+    /// Protobuf, in the frames of gRPC.
+    Grpc,
 }
 
 /// An answer, before a fault has its way with it.
@@ -25,15 +27,19 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The gRPC status that follows the body.
+    pub(super) trailer: Option<i32>,
 }
 
 /// `google.rpc.Status`: what OTLP wants in the body of every 4xx and 5xx.
 #[derive(Clone, PartialEq, Message)]
-struct Status {
+pub(super) struct Status {
     #[prost(int32, tag = "1")]
-    code: i32,
+    pub(super) code: i32,
     #[prost(string, tag = "2")]
-    message: String,
+    pub(super) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) details: Vec<prost_types::Any>,
 }
 
 // === impl Format ===
@@ -45,6 +51,7 @@ impl Format {
         match value.split(';').next()?.trim().to_ascii_lowercase().as_str() {
             "application/x-protobuf" => Some(Self::Protobuf),
             "application/json" => Some(Self::Json),
+            "application/grpc" | "application/grpc+proto" => Some(Self::Grpc),
             _ => None,
         }
     }
@@ -53,6 +60,7 @@ impl Format {
         HeaderValue::from_static(match self {
             Self::Protobuf => "application/x-protobuf",
             Self::Json => "application/json",
+            Self::Grpc => "application/grpc",
         })
     }
 }
@@ -60,9 +68,9 @@ impl Format {
 // === impl Answer ===
 
 impl Answer {
-    fn new(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
+    pub(super) fn new(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, format.content_type())]);
-        Self { status, headers, body: body.into() }
+        Self { status, headers, body: body.into(), trailer: None }
     }
 
     /// 200, with a partial success where there is something to say.
@@ -70,6 +78,7 @@ impl Answer {
         let body = match format {
             Format::Protobuf => success_protobuf(signal, partial),
             Format::Json => success_json(signal, partial),
+            Format::Grpc => return grpc::success(&success_protobuf(signal, partial)),
         };
         Self::new(StatusCode::OK, format, body)
     }
@@ -77,17 +86,25 @@ impl Answer {
     /// `status`, and why. A request whose format is unknown is answered in plain text.
     pub(super) fn failure(status: StatusCode, format: Option<Format>, why: &str) -> Self {
         let code = grpc_code(status);
+        if format == Some(Format::Grpc) {
+            return grpc::failure(code, why, None);
+        }
         let mut answer = match format {
             Some(Format::Protobuf) => {
-                let message = Status { code, message: why.to_owned() };
+                let message = Status { code, message: why.to_owned(), details: Vec::new() };
                 Self::new(status, Format::Protobuf, message.encode_to_vec())
             }
             Some(Format::Json) => {
                 Self::new(status, Format::Json, json!({ "code": code, "message": why }).to_string().into())
             }
-            None => {
+            Some(Format::Grpc) | None => {
                 let text = HeaderValue::from_static("text/plain; charset=utf-8");
-                Self { status, headers: HeaderMap::from_iter([(CONTENT_TYPE, text)]), body: why.to_owned().into() }
+                Self {
+                    status,
+                    headers: HeaderMap::from_iter([(CONTENT_TYPE, text)]),
+                    body: why.to_owned().into(),
+                    trailer: None,
+                }
             }
         };
         // What RFC 9110 wants beside these statuses.
@@ -140,7 +157,7 @@ fn success_json(signal: Signal, partial: Option<(i64, String)>) -> Vec<u8> {
 }
 
 /// The gRPC code that stands for the same, as far as there is one.
-fn grpc_code(status: StatusCode) -> i32 {
+pub(super) fn grpc_code(status: StatusCode) -> i32 {
     match status.as_u16() {
         400 | 415 => 3,
         401 => 16,

@@ -1,4 +1,4 @@
-use super::{bomb::Bomb, exchange::Cut, line::Line, ticket::Ticket};
+use super::{bomb::Bomb, exchange::Cut, grpc, line::Line, ticket::Ticket};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::{
@@ -11,6 +11,7 @@ use std::{
 /// The body of an answer. It carries the ticket of its request until the client has all of it.
 pub(super) struct AnswerBody {
     content: Content,
+    trailer: Option<i32>,
     told: Option<(Ticket, Arc<Line>)>,
 }
 
@@ -32,7 +33,22 @@ static BLANK: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
 impl AnswerBody {
     pub(super) fn new(content: Content, told: Option<(Ticket, Arc<Line>)>) -> Self {
-        Self { content, told }
+        Self { content, trailer: None, told }
+    }
+
+    /// The same with a gRPC status behind it, where there is one.
+    pub(super) fn with_trailer(mut self, trailer: Option<i32>) -> Self {
+        self.trailer = trailer;
+        self
+    }
+
+    fn content_is_over(&self) -> bool {
+        match &self.content {
+            Content::Whole(data) => data.is_empty(),
+            Content::Blank(left) => *left == 0,
+            Content::Bomb(bomb) => bomb.is_over(),
+            Content::CutAfter(_) | Content::Cut => false,
+        }
     }
 
     /// The last byte is handed over: from here on the line knows whether it got through.
@@ -71,17 +87,14 @@ impl Body for AnswerBody {
             Content::CutAfter(data) => Some(mem::take(data)),
             Content::Cut => return Poll::Ready(Some(Err(Cut))),
         };
+        let frame =
+            data.map(Frame::data).or_else(|| self.trailer.take().map(|code| Frame::trailers(grpc::trailers(code))));
         self.settle();
-        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Whole(data) => data.is_empty(),
-            Content::Blank(left) => *left == 0,
-            Content::Bomb(bomb) => bomb.is_over(),
-            Content::CutAfter(_) | Content::Cut => false,
-        }
+        self.content_is_over() && self.trailer.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

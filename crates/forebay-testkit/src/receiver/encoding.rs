@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::{HeaderMap, header::CONTENT_ENCODING};
+use http::{HeaderMap, HeaderName, header::CONTENT_ENCODING};
 use std::io::{self, Read};
 
 /// The content encodings that can be taken off.
@@ -29,7 +29,12 @@ impl Encoding {
 
     /// The encoding of a request with these headers; the header itself where it is none of ours.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, String> {
-        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        Self::named(headers, &CONTENT_ENCODING)
+    }
+
+    /// As [`of`](Self::of), of another header.
+    pub(super) fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Self, String> {
+        let mut values = headers.get_all(name).iter();
         let Some(value) = values.next() else { return Ok(Self::Identity) };
         let text = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
         match text.as_str() {

@@ -3,6 +3,7 @@ use super::{
     body::{AnswerBody, Content},
     bomb::Bomb,
     fault::{Fault, ResetWhen, RetryAfter},
+    grpc,
     line::{Bare, Line},
     received::Received,
     rules::{Arrived, Rules, Ruling, TakenIn},
@@ -69,8 +70,12 @@ impl Desk {
         let body = self.read(number, body).await?;
         let (answer, ticket) =
             if fault.processes() { self.process(number, &head, &body, &fault) } else { (refused(&head, &fault), None) };
+        let grpc_status = grpc::status(&answer);
         let response = play(fault, answer, ticket, &line, &head).await?;
-        self.store.note(number, |received| received.status = Some(response.status()));
+        self.store.note(number, |received| {
+            received.status = Some(response.status());
+            received.grpc_status = grpc_status;
+        });
         Ok(response)
     }
 
@@ -131,7 +136,13 @@ fn refused(head: &Parts, fault: &Fault) -> Answer {
         Fault::Status { status, .. } | Fault::Redirect { status, .. } => *status,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let mut answer = Answer::failure(status, Format::of(&head.headers), "refused on demand");
+    const WHY: &str = "refused on demand";
+    if Format::of(&head.headers) == Some(Format::Grpc)
+        && let Fault::Status { retry_after, .. } = fault
+    {
+        return grpc::refusal(status, WHY, retry_after);
+    }
+    let mut answer = Answer::failure(status, Format::of(&head.headers), WHY);
     if let Fault::Redirect { location, .. } = fault {
         answer.headers.insert(LOCATION, location.clone());
     }
@@ -153,7 +164,10 @@ async fn play(
             if ticket.is_some() {
                 answer.status = status;
             }
-            retry_after.iter().for_each(|value| _ = answer.headers.append(RETRY_AFTER, value.to_header()));
+            // Over gRPC the wait is in the details of the status.
+            if Format::of(&head.headers) != Some(Format::Grpc) {
+                retry_after.iter().for_each(|value| _ = answer.headers.append(RETRY_AFTER, value.to_header()));
+            }
         }
         Fault::Slow { by } => sleep(by).await,
         Fault::BlackHole { .. } => {
@@ -198,7 +212,7 @@ async fn play(
         content = Content::Whole(Bytes::new());
     }
     let told = ticket.map(|ticket| (ticket, Arc::clone(line)));
-    Ok(respond(answer.status, answer.headers, AnswerBody::new(content, told)))
+    Ok(respond(answer.status, answer.headers, AnswerBody::new(content, told).with_trailer(answer.trailer)))
 }
 
 fn respond(status: StatusCode, headers: HeaderMap, body: AnswerBody) -> Response<AnswerBody> {

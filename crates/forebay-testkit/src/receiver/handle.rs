@@ -13,10 +13,10 @@ use super::{
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
-/// A real OTLP/HTTP server that decodes, records, and misbehaves on demand.
+/// A real OTLP server that decodes, records, and misbehaves on demand.
 ///
-/// It speaks HTTP/1.1 and HTTP/2 without TLS, takes logs, traces and metrics as protobuf or JSON, plain, gzip or (feature
-/// `zstd`) zstd, and answers as the OTLP specification wants; unless a [`Fault`] is due.
+/// On one port it speaks HTTP/1.1, HTTP/2 and gRPC without TLS, takes logs, traces and metrics as protobuf or JSON, plain,
+/// gzip or (feature `zstd`) zstd, and answers as the OTLP specification wants; unless a [`Fault`] is due.
 ///
 /// A record counts from the moment it is taken in, before the answer is sent: a client that has its answer finds its
 /// records here. That a client hung up is noticed later, and only then the request becomes

@@ -1,4 +1,4 @@
-//! A real OTLP/HTTP server that decodes, records, and misbehaves on demand.
+//! A real OTLP server, HTTP and gRPC, that decodes, records, and misbehaves on demand.
 //!
 //! ```text
 //!            ┌───────────────────────── Receiver ──────────────────────────┐
@@ -17,6 +17,7 @@ mod encoding;
 mod exchange;
 mod fault;
 mod faults;
+mod grpc;
 mod handle;
 mod json;
 mod line;

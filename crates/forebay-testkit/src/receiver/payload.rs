@@ -50,6 +50,20 @@ impl Signal {
         }
     }
 
+    pub(super) fn of_grpc(path: &str) -> Option<Self> {
+        [Self::Logs, Self::Traces, Self::Metrics].into_iter().find(|signal| signal.grpc_path() == path)
+    }
+
+    /// Where requests for it go over gRPC.
+    #[must_use]
+    pub const fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
     /// The full name of the message that a request carries.
     pub(super) const fn message(self) -> &'static str {
         match self {

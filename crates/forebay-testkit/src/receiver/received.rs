@@ -36,6 +36,8 @@ pub struct Received {
     pub accepted: Option<Arc<Payload>>,
     /// The status of the answer; `None` where no answer was begun.
     pub status: Option<StatusCode>,
+    /// The gRPC status of the answer, where it has one.
+    pub grpc_status: Option<i32>,
     /// What became of the records.
     pub disposition: Disposition,
 }
@@ -76,6 +78,7 @@ impl Received {
             decoded: None,
             accepted: None,
             status: None,
+            grpc_status: None,
             disposition: Disposition::Unprocessed,
         }
     }

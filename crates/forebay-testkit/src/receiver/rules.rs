@@ -1,7 +1,7 @@
 use super::{
     answer::{Answer, Format},
     encoding::{Encoding, Undecodable},
-    json,
+    grpc, json,
     log::Body,
     payload::{Payload, Signal},
 };
@@ -69,32 +69,54 @@ impl Rules {
         if let Some(handler) = self.routes.get(head.uri.path()) {
             return Ok(called(handler, head, self.decode(&head.headers, body)?));
         }
-        let Some(signal) = Signal::at(head.uri.path()) else {
+        let signal = match Format::of(&head.headers) {
+            Some(Format::Grpc) => Signal::of_grpc(head.uri.path()),
+            _ => Signal::at(head.uri.path()),
+        };
+        let Some(signal) = signal else {
             return Err(Refusal(StatusCode::NOT_FOUND, "no such path".into()));
         };
         if head.method != Method::POST {
             return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST".into()));
         }
         let Some(format) = Format::of(&head.headers) else {
-            let why = "the content type is neither application/x-protobuf nor application/json";
+            let why = "the content type is none of application/x-protobuf, application/json, application/grpc";
             return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, why.into()));
         };
-        let bytes = self.decode(&head.headers, body)?;
+        let bytes = match format {
+            Format::Grpc => self.unframe(&head.headers, body)?,
+            Format::Protobuf | Format::Json => self.decode(&head.headers, body)?,
+        };
         let payload = decode(signal, format, &bytes).map_err(|why| Refusal(StatusCode::BAD_REQUEST, why.into()))?;
         self.take_in(payload, format, bytes.len(), partial).map(|taken| Ruling::TakenIn(Box::new(taken)))
     }
 
     fn decode(&self, headers: &HeaderMap, body: &Arrived) -> Result<Bytes, Refusal> {
+        self.decode_as(Encoding::of(headers), body.too_long, &body.bytes)
+    }
+
+    /// The one message of a gRPC request.
+    fn unframe(&self, headers: &HeaderMap, body: &Arrived) -> Result<Bytes, Refusal> {
+        let message = grpc::Message::of(&body.bytes).ok_or_else(|| {
+            let why = if body.too_long { "message too long" } else { "the body is not one gRPC message" };
+            Refusal(if body.too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }, why.into())
+        })?;
+        let encoding =
+            if message.is_compressed { Encoding::named(headers, &grpc::ENCODING) } else { Ok(Encoding::Identity) };
+        self.decode_as(encoding, body.too_long, &message.bytes)
+    }
+
+    fn decode_as(&self, encoding: Result<Encoding, String>, too_long: bool, bytes: &Bytes) -> Result<Bytes, Refusal> {
         let too_large =
             || Refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("more than {} bytes", self.most_bytes).into());
-        let encoding = Encoding::of(headers).map_err(|unknown| {
+        let encoding = encoding.map_err(|unknown| {
             let why = format!("the content encoding is unknown: {unknown}");
             Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, why.into())
         })?;
-        if body.too_long {
+        if too_long {
             return Err(too_large());
         }
-        encoding.decode(&body.bytes, self.most_bytes).map_err(|undecodable| match undecodable {
+        encoding.decode(bytes, self.most_bytes).map_err(|undecodable| match undecodable {
             Undecodable::TooLarge => too_large(),
             Undecodable::Malformed(error) => {
                 Refusal(StatusCode::BAD_REQUEST, format!("the body is malformed: {error}").into())
@@ -147,7 +169,7 @@ fn holds(test: &BodyTest, record: &LogRecord) -> bool {
 
 fn decode(signal: Signal, format: Format, bytes: &[u8]) -> Result<Payload, String> {
     match format {
-        Format::Protobuf => Payload::decode(signal, bytes).map_err(|error| error.to_string()),
+        Format::Protobuf | Format::Grpc => Payload::decode(signal, bytes).map_err(|error| error.to_string()),
         Format::Json => {
             let protobuf = json::to_protobuf(signal.message(), bytes).map_err(|error| error.to_string())?;
             Payload::decode(signal, &protobuf).map_err(|error| error.to_string())
@@ -159,7 +181,7 @@ fn decode(signal: Signal, format: Format, bytes: &[u8]) -> Result<Payload, Strin
 fn called(handler: &Handler, head: &Parts, body: Bytes) -> Ruling {
     let decoded_length = body.len();
     let (response, body) = handler(&Request::from_parts(head.clone(), body)).into_parts();
-    let answer = Answer { status: response.status, headers: response.headers, body };
+    let answer = Answer { status: response.status, headers: response.headers, body, trailer: None };
     if !answer.status.is_success() {
         return Ruling::Refused(answer);
     }

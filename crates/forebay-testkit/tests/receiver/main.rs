@@ -5,6 +5,7 @@
 mod ambiguity;
 mod below_http;
 mod grammar;
+mod grpc;
 mod lifetime;
 mod misanswers;
 mod otlp;

@@ -15,7 +15,9 @@ impl ServerText {
 
     const ELLIPSIS: char = '…';
 
-    pub(super) fn new(text: &str) -> Self {
+    /// Cuts `text`, and escapes what is in it.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
         let mut safe = String::with_capacity(text.len().min(Self::MAX_LEN));
         let mut escaped = String::new();
         for char in text.chars() {
@@ -38,6 +40,21 @@ impl ServerText {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl ServerText {
+    /// As [`new`](Self::new), of bytes that should be UTF-8.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        // Nothing behind that much is shown in any case.
+        Self::new(&String::from_utf8_lossy(bytes.get(..Self::MAX_LEN).unwrap_or(bytes)))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

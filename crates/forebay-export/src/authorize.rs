@@ -1,0 +1,197 @@
+//! Credentials that change, and where to go without one.
+
+use crate::{Credential, GrpcError, NoCredential, credential::is_credential};
+use bytes::Bytes;
+use forebay_core::{BoxError, cause_ref, http::StatusError};
+use forebay_registry::{Cached, Fetched};
+use forebay_retry::grpc::Code;
+use http::{HeaderName, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower_service::Service;
+
+/// Puts the credential of the moment on each request, and gets a new one when the far side no longer takes it.
+///
+/// ```text
+/// credential ─► request ─► 401 ─► a new credential, once for all who ask ─► the same request, once ─► the answer
+///     │                                                                                     │ 401, 403
+///     └─ none to be had ──────────────────────────────────────────────────────────────────► the fallback, without
+/// ```
+#[derive(Clone, Debug)]
+pub(crate) struct Authorize<S> {
+    inner: S,
+    auth: Option<Arc<Auth>>,
+}
+
+/// Where credentials come from, and where requests go without one.
+pub(crate) struct Auth {
+    provider: Option<Cached<Credential>>,
+    fallback: Option<Uri>,
+}
+
+pin_project! {
+    /// The future of [`Authorize`].
+    #[project = AuthorizingProj]
+    pub(crate) enum Authorizing<F> {
+        Plain { #[pin] answer: F },
+        // One box for a request with all its items, and only where credentials change.
+        Authorized { answer: Pin<Box<dyn Future<Output = Answer> + Send>> },
+    }
+}
+
+type Answer = Result<Response<Bytes>, BoxError>;
+
+// === impl Auth ===
+
+impl Auth {
+    /// A credential is fetched by `provider` when it is needed, and by one request at a time.
+    pub(crate) fn provider<F, Fut, E>(provider: F) -> Result<Cached<Credential>, forebay_core::ConfigError>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Credential, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        const FOR_GOOD: Duration = Duration::from_secs(30 * 24 * 3600);
+        let fetch = move || {
+            let credential = provider();
+            async move {
+                let credential: Credential = credential.await.map_err(Into::into)?;
+                let validity = credential.validity().unwrap_or(FOR_GOOD);
+                Ok::<_, BoxError>(Fetched::new(credential).ttl(validity))
+            }
+        };
+        let cached = Cached::builder(fetch).ttl_range(Duration::from_secs(1), FOR_GOOD).ttl(FOR_GOOD);
+        // The retries of a request are not to ask a provider that has just failed.
+        cached.negative_ttl(Duration::from_secs(1)).fetch_timeout(Duration::from_secs(10)).build()
+    }
+
+    pub(crate) fn new(provider: Option<Cached<Credential>>, fallback: Option<Uri>) -> Option<Arc<Self>> {
+        (provider.is_some() || fallback.is_some()).then(|| Arc::new(Self { provider, fallback }))
+    }
+
+    /// The credential to use, but not the one that was `refused`; `None` where the headers of the exporter are all there is.
+    async fn credential(&self, refused: Option<&Credential>) -> Result<Option<Credential>, NoCredential> {
+        let Some(cached) = &self.provider else { return Ok(None) };
+        if let Some(refused) = refused
+            && cached.peek().is_some_and(|reading| reading.value.is(refused))
+        {
+            // Whoever comes later finds the new one there, and does not ask for another.
+            cached.invalidate();
+        }
+        cached.get().await.map(Some).map_err(NoCredential::new)
+    }
+
+    async fn send<S>(&self, mut inner: S, request: Request<Full<Bytes>>) -> Answer
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<Bytes>, Error = BoxError>,
+    {
+        let answer = match self.credential(None).await {
+            Err(none) => Err(BoxError::from(none)),
+            Ok(first) => {
+                let answer = inner.call(with(request.clone(), first.as_ref())).await;
+                match &first {
+                    Some(first) if is_refused(&answer, false) => match self.credential(Some(first)).await {
+                        // The old one may be all there is.
+                        Ok(Some(second)) if !second.is(first) => {
+                            poll_fn(|cx| inner.poll_ready(cx)).await?;
+                            inner.call(with(request.clone(), Some(&second))).await
+                        }
+                        _ => answer,
+                    },
+                    _ => answer,
+                }
+            }
+        };
+        match &self.fallback {
+            Some(uri) if is_refused(&answer, true) => {
+                poll_fn(|cx| inner.poll_ready(cx)).await?;
+                inner.call(without(request, uri)).await
+            }
+            _ => answer,
+        }
+    }
+}
+
+fn with(mut request: Request<Full<Bytes>>, credential: Option<&Credential>) -> Request<Full<Bytes>> {
+    if let Some(credential) = credential {
+        credential.put_into(request.headers_mut());
+    }
+    request
+}
+
+/// The same request to `uri`, with nothing that is secret.
+fn without(mut request: Request<Full<Bytes>>, uri: &Uri) -> Request<Full<Bytes>> {
+    request.uri_mut().clone_from(uri);
+    let secret: Vec<HeaderName> = request.headers().keys().filter(|name| is_credential(name)).cloned().collect();
+    secret.iter().for_each(|name| _ = request.headers_mut().remove(name));
+    request
+}
+
+/// Whether the credential is not, or (`at_all`) will never be, enough.
+fn is_refused(answer: &Answer, at_all: bool) -> bool {
+    let Err(error) = answer else { return false };
+    let error = &**error;
+    let status = cause_ref::<StatusError>(error).map(StatusError::status);
+    let code = cause_ref::<GrpcError>(error).map(GrpcError::code);
+    let unknown = status == Some(StatusCode::UNAUTHORIZED) || code == Some(Code::Unauthenticated);
+    let forbidden = status == Some(StatusCode::FORBIDDEN) || code == Some(Code::PermissionDenied);
+    unknown || at_all && (forbidden || cause_ref::<NoCredential>(error).is_some())
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("has_provider", &self.provider.is_some()).finish_non_exhaustive()
+    }
+}
+
+// === impl Authorize ===
+
+impl<S> Authorize<S> {
+    pub(crate) fn new(inner: S, auth: Option<Arc<Auth>>) -> Self {
+        Self { inner, auth }
+    }
+}
+
+impl<S> Service<Request<Full<Bytes>>> for Authorize<S>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<Bytes>, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Bytes>;
+    type Error = BoxError;
+    type Future = Authorizing<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let Some(auth) = &self.auth else { return Authorizing::Plain { answer: self.inner.call(request) } };
+        // CORRECTNESS: the instance that was made ready is the one that is called; a clone takes its place.
+        let clone = self.inner.clone();
+        let (inner, auth) = (mem::replace(&mut self.inner, clone), Arc::clone(auth));
+        Authorizing::Authorized { answer: Box::pin(async move { auth.send(inner, request).await }) }
+    }
+}
+
+// === impl Authorizing ===
+
+impl<F: Future<Output = Answer>> Future for Authorizing<F> {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        match self.project() {
+            AuthorizingProj::Plain { answer } => answer.poll(cx),
+            AuthorizingProj::Authorized { answer } => answer.as_mut().poll(cx),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use forebay_core::{Advice, ConfigError, DropReason, Seen, Verdict};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+/// What a request shows to be let in: one header, whose value is never printed.
+///
+/// ```
+/// use forebay_export::Credential;
+///
+/// let credential = Credential::bearer("hunter2").unwrap();
+/// assert_eq!(format!("{credential:?}"), "Credential(authorization)");
+/// ```
+#[derive(Clone)]
+pub struct Credential {
+    header: Arc<(HeaderName, HeaderValue)>,
+    valid_for: Option<Duration>,
+}
+
+/// There is no credential to send a request with.
+///
+/// The request was not sent. The source is a [`Verdict`], whose source is what the provider failed with.
+#[derive(Clone, Debug)]
+pub struct NoCredential {
+    verdict: Verdict,
+}
+
+// === impl Credential ===
+
+impl Credential {
+    /// `Authorization: Bearer <token>`
+    ///
+    /// # Errors
+    ///
+    /// When the token has characters that a header cannot have; the token is not shown.
+    pub fn bearer(token: &str) -> Result<Self, ConfigError> {
+        Self::header(header::AUTHORIZATION, format!("Bearer {token}"))
+    }
+
+    /// This header.
+    ///
+    /// # Errors
+    ///
+    /// When name or value cannot be that of a header; neither is shown.
+    pub fn header<N, V>(name: N, value: V) -> Result<Self, ConfigError>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        let (name, value) = header_of("credential", name, value)?;
+        Ok(Self { header: Arc::new((name, value)), valid_for: None })
+    }
+
+    /// How long it can be used from now on; it is replaced a little earlier. Without it, until the far side refuses it.
+    #[must_use]
+    pub fn valid_for(mut self, time: Duration) -> Self {
+        self.valid_for = Some(time);
+        self
+    }
+
+    pub(crate) fn validity(&self) -> Option<Duration> {
+        self.valid_for
+    }
+
+    /// Whether this is the very one that `other` is.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.header, &other.header)
+    }
+
+    pub(crate) fn put_into(&self, headers: &mut HeaderMap) {
+        let (name, value) = &*self.header;
+        headers.insert(name.clone(), value.clone());
+    }
+}
+
+/// A header whose value is treated as a secret. Neither name nor value is shown where it cannot be one: whoever mixes them up
+/// must not find a secret in a log.
+pub(crate) fn header_of<N, V>(knob: &'static str, name: N, value: V) -> Result<(HeaderName, HeaderValue), ConfigError>
+where
+    N: TryInto<HeaderName>,
+    V: TryInto<HeaderValue>,
+{
+    let refuse = |what| ConfigError::new(knob, what, "a name and a value as HTTP has them (RFC 9110, 5)");
+    let name = name.try_into().map_err(|_secret| refuse("a name that cannot be one"))?;
+    let mut value = value.try_into().map_err(|_secret| refuse("a value that cannot be one"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// The headers that are a credential by their meaning; they go to nobody but the endpoint.
+pub(crate) fn is_credential(name: &HeaderName) -> bool {
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential({})", self.header.0)
+    }
+}
+
+// === impl NoCredential ===
+
+impl NoCredential {
+    pub(crate) fn new(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { verdict: Verdict::new(DropReason::Failed, Seen::No, Advice::Retry).caused_by(cause) }
+    }
+}
+
+impl fmt::Display for NoCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no credential to send the request with")
+    }
+}
+
+impl Error for NoCredential {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.verdict)
+    }
+}

@@ -1,0 +1,237 @@
+use crate::{BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, refusal::Refusal};
+use forebay_breaker::CircuitOpen;
+use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref, http::StatusError};
+use forebay_retry::{RetriesExhausted, Throttled, grpc::Code};
+use http::StatusCode;
+use std::{error::Error, fmt, sync::Arc};
+use tower::timeout::error::Elapsed;
+
+/// One export of a batch failed.
+///
+/// What became of its items is for the ledger to say: after a temporary failure they wait for another attempt.
+///
+/// `Display` is one sentence; the causes are behind [`source`](Error::source), or all in one line from
+/// [`report`](Self::report). Text of the server is bounded and escaped, and no header value is ever part of it.
+#[derive(Clone, Debug)]
+pub struct ExportError {
+    kind: ExportErrorKind,
+    status: ExportErrorStatus,
+    items: usize,
+    attempts: u32,
+    http_status: Option<StatusCode>,
+    grpc_code: Option<Code>,
+    server_text: ServerText,
+    cause: Arc<dyn Error + Send + Sync>,
+}
+
+/// What an export failed of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExportErrorKind {
+    /// The batch could not be encoded.
+    Encode,
+    /// The body would be, or was, larger than it may be.
+    TooLarge,
+    /// There was no connection.
+    Unreachable,
+    /// An attempt took longer than it may.
+    Timeout,
+    /// The connection broke, or the answer was none.
+    Transport,
+    /// There was no credential, or the far side did not accept it.
+    Unauthorized,
+    /// The far side answered, and refused.
+    Refused,
+    /// The far side has asked to be left alone for a while.
+    Throttled,
+    /// The circuit is open: nothing was sent.
+    CircuitOpen,
+    /// Something else, of a layer or client that does not say.
+    Other,
+}
+
+/// Whether it is sensible to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExportErrorStatus {
+    /// It may pass.
+    Temporary,
+    /// The same request will fail again.
+    Permanent,
+    /// It might have passed, and did not in all the attempts that were allowed in a row.
+    Exhausted,
+}
+
+/// All of an error in one line.
+struct Chain<'a>(&'a ExportError);
+
+// === impl ExportError ===
+
+impl ExportError {
+    pub(crate) fn new<T>(cause: BoxError, items: usize, encoder: &impl Encode<T>) -> Self {
+        let exhausted = cause_ref::<RetriesExhausted>(&*cause);
+        let verdict = Verdict::of(&*cause);
+        let status = match verdict.map(Verdict::advice) {
+            _ if exhausted.is_some() => ExportErrorStatus::Exhausted,
+            Some(Advice::Never) => ExportErrorStatus::Permanent,
+            Some(Advice::Retry | Advice::RetryAfter(_)) | None => ExportErrorStatus::Temporary,
+        };
+        let not_sent = verdict.is_some_and(|verdict| verdict.seen() == Seen::No);
+        let attempts = exhausted.map_or(u32::from(!not_sent), RetriesExhausted::attempts);
+        let grpc = cause_ref::<GrpcError>(&*cause);
+        let server_text = match (grpc, cause_ref::<Refusal>(&*cause)) {
+            (Some(grpc), _) => grpc.message().clone(),
+            (None, Some(refusal)) => encoder.explain(refusal.content_type.as_ref(), &refusal.body),
+            (None, None) => ServerText::default(),
+        };
+        Self {
+            kind: ExportErrorKind::of(&*cause),
+            status,
+            items,
+            attempts,
+            http_status: cause_ref::<StatusError>(&*cause).map(StatusError::status),
+            grpc_code: grpc.map(GrpcError::code),
+            server_text,
+            cause: cause.into(),
+        }
+    }
+
+    /// What it failed of.
+    #[must_use]
+    pub fn kind(&self) -> ExportErrorKind {
+        self.kind
+    }
+
+    /// Whether it is sensible to try again.
+    #[must_use]
+    pub fn status(&self) -> ExportErrorStatus {
+        self.status
+    }
+
+    /// How many items the batch had.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.items
+    }
+
+    /// How many attempts were made in a row; none where nothing was sent.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The HTTP status of the last answer, where that was a refusal.
+    #[must_use]
+    pub fn http_status(&self) -> Option<StatusCode> {
+        self.http_status
+    }
+
+    /// The gRPC status of the last answer, where that was a refusal.
+    #[must_use]
+    pub fn grpc_code(&self) -> Option<Code> {
+        self.grpc_code
+    }
+
+    /// What the far side said of it; empty where it said nothing that can be read.
+    #[must_use]
+    pub fn server_text(&self) -> &ServerText {
+        &self.server_text
+    }
+
+    /// The whole chain in one line, with what the server said, to be logged.
+    #[must_use]
+    pub fn report(&self) -> impl fmt::Display + '_ {
+        Chain(self)
+    }
+}
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the export of {} items failed: {}", self.items, self.kind)
+    }
+}
+
+impl Error for ExportError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+// === impl ExportErrorKind ===
+
+impl ExportErrorKind {
+    fn of(cause: &(dyn Error + 'static)) -> Self {
+        let unauthorized = |status| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if cause_ref::<CircuitOpen>(cause).is_some() {
+            return Self::CircuitOpen;
+        }
+        if let Some(grpc) = cause_ref::<GrpcError>(cause) {
+            return match grpc.code() {
+                Code::Unauthenticated | Code::PermissionDenied => Self::Unauthorized,
+                _ if grpc.is_too_large() => Self::TooLarge,
+                _ => Self::Refused,
+            };
+        }
+        if let Some(error) = cause_ref::<StatusError>(cause) {
+            return match error.status() {
+                status if unauthorized(status) => Self::Unauthorized,
+                StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+                _ => Self::Refused,
+            };
+        }
+        if cause_ref::<NoCredential>(cause).is_some() {
+            return Self::Unauthorized;
+        }
+        if cause_ref::<BodyTooLarge>(cause).is_some() {
+            return Self::TooLarge;
+        }
+        if cause_ref::<Elapsed>(cause).is_some() {
+            return Self::Timeout;
+        }
+        if let Some(transport) = cause_ref::<TransportError>(cause) {
+            return if transport.is_unreachable() { Self::Unreachable } else { Self::Transport };
+        }
+        if cause_ref::<Throttled>(cause).is_some() {
+            return Self::Throttled;
+        }
+        match Verdict::of(cause).map(Verdict::reason) {
+            Some(DropReason::Encode) => Self::Encode,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for ExportErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encode => "they could not be encoded",
+            Self::TooLarge => "they are too large together",
+            Self::Unreachable => "the far side is out of reach",
+            Self::Timeout => "an attempt took too long",
+            Self::Transport => "the connection failed",
+            Self::Unauthorized => "there is no valid credential",
+            Self::Refused => "they were refused",
+            Self::Throttled => "the far side wants to be left alone for a while",
+            Self::CircuitOpen => "the far side was given up on for a while",
+            Self::Other => "a layer or the client failed",
+        })
+    }
+}
+
+// === impl Chain ===
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut link = self.0.source();
+        while let Some(error) = link {
+            // The words of a client, which may have the server's in them.
+            write!(f, ": {}", ServerText::new(&error.to_string()))?;
+            link = error.source();
+        }
+        match &self.0.server_text {
+            _ if self.0.grpc_code.is_some() => Ok(()),
+            text if text.is_empty() => Ok(()),
+            text => write!(f, "; the far side says: {text}"),
+        }
+    }
+}

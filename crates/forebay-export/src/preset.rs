@@ -1,0 +1,93 @@
+use crate::ExporterBuilder;
+use forebay_batch::Batching;
+use forebay_breaker::Trip;
+use forebay_core::http::Classifier;
+use forebay_queue::{Limits, Overflow};
+use forebay_retry::{Backoff, Jitter};
+use std::time::Duration;
+
+/// The numbers of a system that this exporter can stand in for.
+///
+/// A preset changes queue, batch, retry, breaker and patience, and nothing else; what is set after it holds.
+///
+/// | | `DatabricksNode` | `DatabricksCsharp` | `Collector` | `ConsulHcp` |
+/// | --- | --- | --- | --- | --- |
+/// | queue | 500 items, oldest normal out | 500 items, oldest normal out | 65,536 items, refuse | 65,536 items, refuse |
+/// | batch | 100 items, 5 s | 100 items, 5 s | 8,192 items, 200 ms, 10 in flight | 8,192 items, 60 s |
+/// | attempt | 10 s | 10 s | 5 s | 15 s |
+/// | retries | 3; 100 ms doubling to 1 s, 100 ms jitter | 3; 100 ms | none in place | none |
+/// | sent again | 429, 500, 502, 503, 504 | what is not 400, 401, 403, 404 | 429, 502, 503, 504 | nothing |
+/// | breaker | 5 in a row, 60 s, 2 successes | all of 5 and more in 30 s, 60 s, 1 success | as by default | as by default |
+/// | waits while the far side is away | no | no | 5 s growing by 1.5 to 30 s, for 5 min | no |
+///
+/// `DatabricksNode` and `DatabricksCsharp` are the telemetry of the Databricks SQL drivers for Node.js and for ADBC in C#;
+/// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter, the
+/// retry budget and `Retry-After`, which some of them lack, stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preset {
+    /// The Databricks SQL driver for Node.js.
+    DatabricksNode,
+    /// The Databricks ADBC driver in C#.
+    DatabricksCsharp,
+    /// The exporter helper of the OpenTelemetry Collector.
+    Collector,
+    /// Consul's exporter for HCP.
+    ConsulHcp,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const TENTH: Duration = Duration::from_millis(100);
+
+// === impl ExporterBuilder ===
+
+impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
+    /// Takes the numbers of another system; see [`Preset`].
+    pub fn preset(self, preset: Preset) -> Self {
+        match preset {
+            Preset::DatabricksNode => self
+                .driver()
+                .retryable(Classifier::driver())
+                .retry(|retry| {
+                    let backoff = Backoff::exponential(TENTH).cap(SECOND).jitter(Jitter::Additive(TENTH));
+                    retry.max_retries(3).backoff(backoff)
+                })
+                .breaker(|breaker| breaker.trip(Trip::consecutive(5)).open_for(60 * SECOND).close_after(2)),
+            Preset::DatabricksCsharp => self
+                .driver()
+                .retryable(Classifier::lenient())
+                .retry(|retry| retry.max_retries(3).backoff(Backoff::constant(TENTH).jitter(Jitter::Equal)))
+                .breaker(|breaker| {
+                    let trip = Trip::ratio(1.0).over(30 * SECOND).min_calls(5);
+                    breaker.trip(trip).open_for(60 * SECOND).close_after(1)
+                }),
+            Preset::Collector => self
+                .queue(Limits::new())
+                .overflow(Overflow::Refuse)
+                .batch(Batching::new().max_items(8_192).max_age(2 * TENTH).max_in_flight(10))
+                .attempt_timeout(5 * SECOND)
+                .retryable(Classifier::otlp())
+                .retry(|retry| retry.max_retries(0))
+                .patience(
+                    Backoff::exponential(5 * SECOND).factor(1.5).cap(30 * SECOND).jitter(Jitter::Proportional(0.5)),
+                )
+                .give_up_after(300 * SECOND),
+            Preset::ConsulHcp => self
+                .queue(Limits::new())
+                .overflow(Overflow::Refuse)
+                .batch(Batching::new().max_items(8_192).max_age(60 * SECOND))
+                .attempt_timeout(15 * SECOND)
+                .retry(|retry| retry.max_retries(0))
+                .give_up_after(Duration::ZERO),
+        }
+    }
+
+    /// What the drivers have in common.
+    fn driver(self) -> Self {
+        self.queue(Limits::new().items(500).soft_limit(1.0))
+            .overflow(Overflow::DropOldest)
+            .batch(Batching::new().max_items(100).max_age(5 * SECOND))
+            .attempt_timeout(10 * SECOND)
+            .give_up_after(Duration::ZERO)
+    }
+}

@@ -1,0 +1,132 @@
+//! Exporters, clients, and a far side that is a function.
+
+use bytes::Bytes;
+use forebay::{
+    batch::Batching,
+    core::{BoxError, SizeOf, Totals},
+    export::{Exporter, ExporterBuilder},
+    otlp::{LogRecord, LogsEncoder, Protocol, Signal},
+    queue::{Limits, parts::AllNormal},
+    retry::Backoff,
+};
+use forebay_testkit::receiver::Receiver;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::HeaderName};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use std::{
+    future::Ready,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tower::util::ServiceFn;
+
+pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
+pub(crate) type Builder<C> = ExporterBuilder<LogRecord, LogsEncoder, C, SizeOf, AllNormal>;
+
+/// What a far side saw of each request.
+pub(crate) type Log = Arc<Mutex<Vec<(tokio::time::Instant, Request<Full<Bytes>>)>>>;
+
+pub(crate) fn http1() -> Http {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+pub(crate) fn http2() -> Http {
+    Client::builder(TokioExecutor::new()).http2_only(true).build_http()
+}
+
+/// An exporter of logs to `receiver`, with waits that a test can stand.
+pub(crate) fn to(receiver: &Receiver, protocol: Protocol) -> Builder<Http> {
+    let (url, client) = match protocol {
+        Protocol::Grpc => (receiver.endpoint(), http2()),
+        _ => (receiver.endpoint() + Signal::Logs.path(), http1()),
+    };
+    over(&url, protocol, client)
+}
+
+pub(crate) fn over<C: tower::Service<Request<Full<Bytes>>>>(url: &str, protocol: Protocol, client: C) -> Builder<C> {
+    Exporter::builder()
+        .endpoint(url)
+        .encoder(LogsEncoder::builder().protocol(protocol).build().unwrap())
+        .client(client)
+        .queue(Limits::new().soft_limit(1.0))
+        .batch(Batching::new().max_items(100).max_age(Duration::from_millis(50)))
+        .retry(|retry| retry.backoff(Backoff::constant(Duration::from_millis(5))).without_budget())
+        .patience(Backoff::constant(Duration::from_millis(20)))
+        .breaker(|breaker| breaker.open_for(Duration::from_millis(50)))
+}
+
+pub(crate) fn line(number: usize) -> String {
+    format!("line {number}")
+}
+
+pub(crate) fn record(text: impl Into<String>) -> LogRecord {
+    LogRecord::new(text.into())
+}
+
+pub(crate) fn emit(exporter: &Exporter<LogRecord>, lines: std::ops::Range<usize>) {
+    lines.for_each(|number| exporter.emit(record(line(number))));
+}
+
+pub(crate) fn balanced(totals: Totals) -> Totals {
+    assert!(totals.balance(), "{totals}");
+    totals
+}
+
+/// Waits for what must happen, and fails where it would wait for ever.
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), what).await.unwrap()
+}
+
+/// A far side that is a function from the number of the request, from 1, to its answer.
+#[expect(clippy::type_complexity, reason = "a service and a log")]
+pub(crate) fn far_side<F>(
+    answer: F,
+) -> (ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Result<Response<Body>, BoxError>> + Clone + Send>, Log)
+where
+    F: Fn(usize) -> Result<Response<Body>, BoxError> + Clone + Send + 'static,
+{
+    let log = Log::default();
+    let noted = Arc::clone(&log);
+    let service = tower::service_fn(move |request: Request<Full<Bytes>>| {
+        let number = {
+            let mut log = noted.lock().unwrap();
+            log.push((tokio::time::Instant::now(), request));
+            log.len()
+        };
+        std::future::ready(answer(number))
+    });
+    (service, log)
+}
+
+/// How many requests there were.
+pub(crate) fn requests(log: &Log) -> usize {
+    log.lock().unwrap().len()
+}
+
+pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)], body: &'static [u8]) -> Response<Body> {
+    let body = Full::new(Bytes::from_static(body)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.headers_mut() = map(headers);
+    response
+}
+
+/// The answer to a call: a message, and a status in the trailers.
+pub(crate) fn call(message: &'static [u8], trailers: &[(&'static str, &str)]) -> Response<Body> {
+    let trailers = map(trailers);
+    let body = Full::new(Bytes::from_static(message))
+        .with_trailers(async move { Some(Ok(trailers)) })
+        .map_err(|never| match never {})
+        .boxed_unsync();
+    let mut response = Response::new(body);
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
+
+fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
+    headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+}
