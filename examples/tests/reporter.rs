@@ -1,6 +1,6 @@
 //! The reporter as its user runs it, and against servers that change their minds.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use bytes::Bytes;
 use forebay_collect::Recorder;
