@@ -3,5 +3,7 @@
 pub mod client;
 pub mod driver;
 pub mod export_story;
+pub mod reporter;
 pub mod server;
 pub mod ship;
+pub mod usage;
