@@ -264,10 +264,8 @@ fn k08_an_interval_that_makes_no_sense_is_five_minutes_and_a_tiny_one_a_tenth_of
     {
         let mut session = Session::new(1);
         session.next(Duration::ZERO);
-        session.subscriptions(
-            Duration::ZERO,
-            &GetTelemetrySubscriptionsResponse { push_interval_ms: millis, ..offer() },
-        );
+        session
+            .subscriptions(Duration::ZERO, &GetTelemetrySubscriptionsResponse { push_interval_ms: millis, ..offer() });
         assert_eq!(session.subscription().unwrap().interval, interval);
     }
 }
@@ -343,11 +341,9 @@ fn k13_it_waits_for_a_subscription_in_flight() {
 
 #[test]
 fn k13_a_throttle_or_a_lost_connection_does_not_cost_the_terminating_push() {
-    for code in [
-        ErrorCode::THROTTLING_QUOTA_EXCEEDED,
-        ErrorCode::TELEMETRY_TOO_LARGE,
-        ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-    ] {
+    for code in
+        [ErrorCode::THROTTLING_QUOTA_EXCEEDED, ErrorCode::TELEMETRY_TOO_LARGE, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE]
+    {
         let (mut session, now) = pushing();
         session.terminate();
         session.pushed(now, &pushed(code));

@@ -190,6 +190,11 @@ impl fmt::Debug for Assembler {
 // === impl Payload ===
 
 impl Payload {
+    /// An empty one, in place of one whose making panicked.
+    pub(crate) fn lost_to_a_panic() -> Self {
+        Self { panicked: 1, ..Self::default() }
+    }
+
     /// The far side has it, or may have it: none of it is sent again.
     pub(crate) fn commit(self, book: &mut Book) {
         book.commit(self.notes);

@@ -9,6 +9,6 @@ mod point;
 mod tests;
 
 pub(crate) use self::{
-    assemble::{Assembler, Payload},
+    assemble::{Assembler, Payload, Rank},
     book::Book,
 };

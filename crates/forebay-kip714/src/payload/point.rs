@@ -55,10 +55,9 @@ impl Value {
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Gauge(_), Self::Gauge(_)) | (Self::Summary(_), Self::Summary(_)) => true,
-            (
-                Self::Sum { temporality: a, monotonic: m, .. },
-                Self::Sum { temporality: b, monotonic: n, .. },
-            ) => a == b && m == n,
+            (Self::Sum { temporality: a, monotonic: m, .. }, Self::Sum { temporality: b, monotonic: n, .. }) => {
+                a == b && m == n
+            }
             (Self::Histogram { temporality: a, .. }, Self::Histogram { temporality: b, .. })
             | (Self::Exponential { temporality: a, .. }, Self::Exponential { temporality: b, .. }) => a == b,
             _ => false,

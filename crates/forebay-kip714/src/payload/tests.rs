@@ -1,9 +1,9 @@
 use super::{Assembler, Book, Payload};
-use crate::{Codec, ClientLabels, PushOrder, Selector, source::Gather};
+use crate::{ClientLabels, Codec, PushOrder, Selector, source::Gather};
 use forebay_otlp::{HistogramPoint, Metric, MetricData, NumberPoint, Temporality};
 use opentelemetry_proto::tonic::metrics::v1::{MetricsData, metric::Data, number_data_point::Value};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 use std::sync::{Arc, Mutex};
 
 const BORN: u64 = 1_000;
@@ -182,8 +182,7 @@ fn k17_one_series_that_is_too_large_by_itself_keeps_nobody_out() {
         out.push(gauge("a".repeat(5_000), 1.0));
         out.push(gauge("b", 1.0));
     });
-    let payload =
-        sources.assemble(&mut Book::new(BORN, 9), &PushOrder { max_bytes: 1_000, ..order(&["*"]) }, 2_000);
+    let payload = sources.assemble(&mut Book::new(BORN, 9), &PushOrder { max_bytes: 1_000, ..order(&["*"]) }, 2_000);
     assert_eq!((payload.series, payload.too_large), (1, 1));
     assert_eq!(decode(&payload)[0].name, "b");
 }
