@@ -23,6 +23,10 @@ docs crate="":
 examples:
     .ci/examples
 
+# The KIP-714 client against a real Kafka broker, beside the Java client.
+interop-kafka:
+    .ci/interop-kafka
+
 # Each crate by itself, with each of its features by itself.
 alone:
     .ci/each-crate-alone

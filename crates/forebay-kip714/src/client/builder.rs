@@ -1,5 +1,6 @@
 use super::{driver::Driver, event::ClientEvent, handle::Kip714Client, shared::Shared};
 use crate::{
+    codec::Codec,
     labels::ClientLabels,
     payload::{Assembler, Book, Rank},
     session::Session,
@@ -29,6 +30,7 @@ use tower_service::Service;
 /// | [`labels`](Self::labels) | none |
 /// | [`importance`](Self::importance) | the KIP's standard metrics before all others |
 /// | [`max_series`](Self::max_series) | 10,000 |
+/// | [`codecs`](Self::codecs) | all that are built |
 /// | [`request_timeout`](Self::request_timeout) | 30 s, per attempt |
 /// | [`retries`](Self::retries) | 2, of requests that were not sent only, within the family's default budget |
 /// | [`breaker_open_for`](Self::breaker_open_for) | 30 s, after 5 failures in a row |
@@ -41,6 +43,7 @@ pub struct ClientBuilder {
     labels: ClientLabels,
     rank: Option<Rank>,
     max_series: NonZeroUsize,
+    codecs: Vec<Codec>,
     request_timeout: Duration,
     retries: u32,
     open_for: Duration,
@@ -60,6 +63,7 @@ impl ClientBuilder {
             labels: ClientLabels::new(),
             rank: None,
             max_series: NonZeroUsize::MIN.saturating_add(9_999),
+            codecs: Codec::ALL.to_vec(),
             request_timeout: Duration::from_secs(30),
             retries: 2,
             open_for: Duration::from_secs(30),
@@ -96,6 +100,12 @@ impl ClientBuilder {
     /// How many series the client knows at most; more are not sent, and counted as dropped.
     pub fn max_series(mut self, series: NonZeroUsize) -> Self {
         self.max_series = series;
+        self
+    }
+
+    /// Which compression types may be used; the order is the broker's. With none of them payloads go as they are.
+    pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
+        self.codecs = codecs.into_iter().collect();
         self
     }
 
@@ -172,7 +182,14 @@ impl ClientBuilder {
             .map_err(|error| ConfigError::new("build", error, "a call on a tokio runtime"))?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         let book = Book::new(wall_clock(), self.max_series.get());
-        let driver = Driver::new(service, Session::new(seed), assembler, book, Arc::clone(&shared), self.observer);
+        let driver = Driver::new(
+            service,
+            Session::new(seed).with_codecs(&self.codecs),
+            assembler,
+            book,
+            Arc::clone(&shared),
+            self.observer,
+        );
         runtime.spawn(driver.run());
         Ok(Kip714Client::new(shared))
     }

@@ -86,13 +86,15 @@ impl Book {
         }
         entry.seen = self.round;
 
+        // A gauge is of its moment only.
+        let counts = !matches!(point.value, Value::Gauge(_));
         let (start, time) = point.value.times();
         if *time == 0 {
             *time = now;
         }
         let until = *time;
         let declared = *start;
-        if *start == 0 {
+        if counts && declared == 0 {
             *start = self.born;
         }
         // It began anew after what was last sent of it.

@@ -149,6 +149,13 @@ impl Session {
         }
     }
 
+    /// Compresses with none but these, whatever a broker accepts.
+    #[must_use]
+    pub fn with_codecs(mut self, codecs: &[Codec]) -> Self {
+        Codec::ALL.into_iter().filter(|codec| !codecs.contains(codec)).for_each(|codec| self.codecs.refuse(codec));
+        self
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn state(&self) -> State {
