@@ -1,5 +1,6 @@
 //! Runnable stories of forebay; what several of them share, and what is worth a test, stands here.
 
 pub mod client;
+pub mod driver;
 pub mod kafka;
 pub mod ship;

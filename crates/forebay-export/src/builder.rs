@@ -59,6 +59,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`weigh`](Self::weigh) | [`SizeOf`] | |
 /// | [`priority`](Self::priority) | all normal | |
 /// | [`flush_when`](Self::flush_when) | never | |
+/// | [`partition_by`](Self::partition_by) | one batch for all | 1 and more open at a time |
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, 10 % budget: see [`RetryLayer`] | |
@@ -84,6 +85,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     weigh: W,
     priority: P,
     flush_when: Option<FlushWhen<T>>,
+    partition: Option<(usize, PartitionKey<T>)>,
     attempt_timeout: Duration,
     classifier: Classifier,
     retry: ExportRetry,
@@ -98,6 +100,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
 }
 
 type FlushWhen<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+type PartitionKey<T> = Box<dyn for<'r> Fn(&'r T) -> &'r str + Send + Sync>;
 
 // === impl ExporterBuilder ===
 
@@ -126,6 +129,7 @@ impl<T> ExporterBuilder<T> {
             weigh: SizeOf,
             priority: AllNormal,
             flush_when: None,
+            partition: None,
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
             retry: RetryLayer::http_with(ByError::new()).observe(RetryCount(Arc::clone(&counting))),
@@ -229,6 +233,19 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
+    /// Which items share a batch: those of the same key. At most `open` batches are open at a time; one more closes the
+    /// oldest.
+    ///
+    /// Under [`Overflow::DropOldest`] a batch that holds an item of high priority is kept whole; with the two lanes apart,
+    /// only items of normal priority make room.
+    pub fn partition_by<K>(mut self, open: usize, key: K) -> Self
+    where
+        K: for<'r> Fn(&'r T) -> &'r str + Send + Sync + 'static,
+    {
+        self.partition = Some((open, Box::new(key)));
+        self
+    }
+
     /// How long one attempt may take, from the call to the last byte of the answer.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
@@ -327,6 +344,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         if let Some(flush) = self.flush_when {
             layer = layer.flush_when(flush);
         }
+        if let Some((open, key)) = self.partition {
+            layer = layer.partition_by(open, key);
+        }
         layer = if waits { layer.expire_after(self.give_up_after) } else { layer.without_parking() };
         let layer = layer.build()?;
 
@@ -378,6 +398,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             weigh,
             priority,
             flush_when: self.flush_when,
+            partition: self.partition,
             attempt_timeout: self.attempt_timeout,
             classifier: self.classifier,
             retry: self.retry,

@@ -17,7 +17,22 @@ pub trait Source: Send + Sync + 'static {
 /// A closure that appends metrics.
 pub(crate) struct Gather<F>(pub(crate) F);
 
+/// A source of `forebay-collect`, which wants to be asked by one at a time.
+#[cfg(feature = "collect")]
+pub(crate) struct Collected<S>(pub(crate) std::sync::Mutex<S>);
+
 // === impl Source ===
+
+#[cfg(feature = "collect")]
+impl<S: forebay_collect::Source + 'static> Source for Collected<S> {
+    fn collect(&self, wanted: &Selector, out: &mut Vec<Metric>) {
+        // One that panicked is asked again at the next push, as a reporter would.
+        let mut source = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = crate::client::wall_clock();
+        let series = forebay_collect::Gathering::of_wanted(&mut *source, now, &|name| wanted.wants(name));
+        out.extend(Metric::from_series(series));
+    }
+}
 
 impl<F: Fn(&mut Vec<Metric>) + Send + Sync + 'static> Source for Gather<F> {
     fn collect(&self, _: &Selector, out: &mut Vec<Metric>) {

@@ -26,7 +26,7 @@ use tower_service::Service;
 ///
 /// | knob | default |
 /// | --- | --- |
-/// | [`source`](Self::source), [`metrics`](Self::metrics) | none: payloads are empty |
+/// | [`source`](Self::source), [`metrics`](Self::metrics), `gather` (feature `collect`) | none: payloads are empty |
 /// | [`labels`](Self::labels) | none |
 /// | [`importance`](Self::importance) | the KIP's standard metrics before all others |
 /// | [`max_series`](Self::max_series) | 10,000 |
@@ -82,6 +82,14 @@ impl ClientBuilder {
     /// Adds a closure that appends metrics: the short form of a [`Source`].
     pub fn metrics(self, gather: impl Fn(&mut Vec<Metric>) + Send + Sync + 'static) -> Self {
         self.source(Gather(gather))
+    }
+
+    /// Adds a source of `forebay-collect`, the same that its reporter takes: a closure `FnMut(&mut Gathering<'_>)`, a
+    /// `Recorder` behind the `metrics` facade, the OpenTelemetry SDK. Series that are not wanted are not built.
+    #[cfg(feature = "collect")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "collect")))]
+    pub fn gather(self, source: impl forebay_collect::Source + 'static) -> Self {
+        self.source(crate::source::Collected(std::sync::Mutex::new(source)))
     }
 
     /// The labels of all metrics.
@@ -209,7 +217,7 @@ fn not_sent(result: &Result<TelemetryResponse, BoxError>) -> Outcome {
 
 /// Nanoseconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "the edge: what the machine itself does takes time as an argument")]
-pub(super) fn wall_clock() -> u64 {
+pub(crate) fn wall_clock() -> u64 {
     unix_nanos(SystemTime::now())
 }
 

@@ -6,6 +6,8 @@ mod event;
 mod handle;
 mod shared;
 
+#[cfg(feature = "collect")]
+pub(crate) use self::builder::wall_clock;
 pub use self::{
     builder::ClientBuilder,
     event::{ClientEvent, PushSize},
