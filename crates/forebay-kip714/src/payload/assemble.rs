@@ -38,7 +38,7 @@ pub(crate) struct Payload {
     pub(crate) body: Bytes,
     /// Its length before or after compression, whichever is greater.
     ///
-    /// Brokers hold the limit against the compressed body, and since 4.2 against the decompressed one too: that the second
+    /// Brokers hold the limit against the compressed body, and since 4.3.1 against the decompressed one too: that the second
     /// is broken they say with `INVALID_RECORD`, which stops a client for good.
     pub(crate) length: usize,
     pub(crate) codec: Codec,

@@ -117,7 +117,7 @@ async fn what_the_broker_says_by_itself(node: &Node) {
         metrics: codec.compress(metrics).unwrap(),
     };
     let subscription = first.subscription_id;
-    // An unknown subscription is to be asked for anew at once. Releases up to 3.9 throttled that question all the same.
+    // An unknown subscription is to be asked for anew at once. Older releases throttle that question all the same.
     let wrong = plain(false, subscription ^ 1, Codec::None, &Bytes::new());
     assert_eq!(push(&mut transport, wrong).await, ErrorCode::UNKNOWN_SUBSCRIPTION_ID);
     let again = get(&mut transport, id).await.error_code;
