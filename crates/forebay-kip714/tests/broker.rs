@@ -44,7 +44,7 @@ fn client(broker: &Broker) -> Kip714Client {
 }
 
 async fn until(broker: &Broker, enough: impl FnMut(&Seen) -> bool) -> Seen {
-    timeout(PATIENCE, broker.until(enough)).await.expect("the broker has seen enough")
+    timeout(PATIENCE, broker.until(enough)).await.unwrap()
 }
 
 async fn subscribed() -> Broker {
@@ -402,6 +402,18 @@ async fn credentials_are_proved_by_plain_and_by_scram() {
         let seen = until(&broker, |seen| !seen.pushes.is_empty()).await;
         assert_eq!(seen.logins, 1);
     }
+}
+
+#[tokio::test]
+async fn credentials_are_proved_anew_before_they_expire() {
+    let broker = subscribed().await;
+    broker.require(Login::Plain("alice".into(), "s3cret".into()));
+    broker.sessions_last(400);
+    let sasl = Sasl::plain("alice", "s3cret");
+    let transport = TcpTransport::builder().bootstrap(&broker.address()).sasl(sasl).build().unwrap();
+    let client = builder().build(transport).unwrap();
+    let seen = until(&broker, |seen| seen.logins >= 3).await;
+    assert!(seen.connections == seen.logins && client.status().counters.failures == 0);
 }
 
 #[tokio::test]

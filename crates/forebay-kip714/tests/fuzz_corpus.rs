@@ -1,5 +1,4 @@
 //! The inputs that a fuzzer found worth keeping, and more at random: whatever a broker answers, reading it does no harm.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_kip714::tcp::fuzzing::decode_all;
 use proptest::prelude::*;

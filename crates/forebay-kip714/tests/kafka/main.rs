@@ -32,6 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tower::{Service, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,7 +60,7 @@ async fn a_real_broker() {
     more_than_the_broker_takes(&node, &inbox).await;
     said("K17: 2,000 series through 32 KiB, every push taken");
     credentials(&node, &inbox).await;
-    said("PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512");
+    said("PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and TLS");
     the_java_client(&node, &inbox).await;
     said("beside the Java client: the same names, kinds and counts of the broker");
     a_process_is_terminated(&node, &inbox).await;
@@ -338,11 +339,25 @@ async fn credentials(node: &Node, inbox: &Inbox) {
         inbox.until(name, |deliveries| !deliveries.is_empty()).await;
         client.shutdown(PATIENCE).await;
     }
+    let encrypted = |certificate: Option<Vec<u8>>| {
+        let mut trusted = RootCertStore::empty();
+        certificate.into_iter().for_each(|der| trusted.add(der.into()).unwrap());
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_root_certificates(trusted).with_no_client_auth());
+        TcpTransport::builder().bootstrap(&node.tls_address()).client_id("tls").tls(config).build().unwrap()
+    };
+    let client = producer_metrics(None).0.build(encrypted(Some(node.certificate()))).unwrap();
+    inbox.until("tls", |deliveries| !deliveries.is_empty()).await;
+    client.shutdown(PATIENCE).await;
+    let request = || TelemetryRequest::GetSubscriptions(GetTelemetrySubscriptionsRequest::default());
+    let refused = encrypted(None).oneshot(request()).await.unwrap_err();
+    assert!(refused.to_string().starts_with("cannot connect"), "a broker that nobody vouches for: {refused}");
+
     let wrong = Sasl::scram_sha_512("alice", "wrong");
     let transport =
         TcpTransport::builder().bootstrap(&node.sasl_address()).client_id("wrong").sasl(wrong).build().unwrap();
-    let request = TelemetryRequest::GetSubscriptions(GetTelemetrySubscriptionsRequest::default());
-    let refused = transport.oneshot(request).await.unwrap_err();
+    let refused = transport.oneshot(request()).await.unwrap_err();
     assert!(refused.to_string().starts_with("authentication failed"), "{refused}");
 }
 

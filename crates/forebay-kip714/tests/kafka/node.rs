@@ -15,6 +15,7 @@ pub(crate) struct Node {
     folder: PathBuf,
     port: u16,
     sasl_port: u16,
+    tls_port: u16,
     process: Child,
 }
 
@@ -24,8 +25,10 @@ impl Node {
         // What an earlier run has left there, if anything.
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(folder.join("inbox")).unwrap();
-        let [port, sasl_port, controller] = free_ports();
-        fs::write(folder.join("server.properties"), properties(&folder, port, sasl_port, controller)).unwrap();
+        let [port, sasl_port, tls_port, controller] = free_ports();
+        fs::write(folder.join("server.properties"), properties(&folder, [port, sasl_port, tls_port, controller]))
+            .unwrap();
+        make_certificate(&folder);
         let log = folder.join("broker.log");
         let formatted = java("kafka.tools.StorageTool")
             .args(["format", "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg", "--config"])
@@ -36,7 +39,7 @@ impl Node {
             .unwrap();
         assert!(formatted.status.success(), "{formatted:?}");
         let process = run(&folder, &log);
-        Self { folder, port, sasl_port, process }
+        Self { folder, port, sasl_port, tls_port, process }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -45,6 +48,15 @@ impl Node {
 
     pub(crate) fn sasl_address(&self) -> String {
         format!("127.0.0.1:{}", self.sasl_port)
+    }
+
+    pub(crate) fn tls_address(&self) -> String {
+        format!("127.0.0.1:{}", self.tls_port)
+    }
+
+    /// The broker's certificate, which it signed itself, as DER.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        fs::read(self.folder.join("broker.der")).unwrap()
     }
 
     /// Where the receiver in the broker writes.
@@ -151,8 +163,21 @@ fn run(folder: &Path, log: &Path) -> Child {
         .unwrap()
 }
 
-fn properties(folder: &Path, port: u16, sasl_port: u16, controller: u16) -> String {
-    let listeners = format!("PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port}");
+fn make_certificate(folder: &Path) {
+    let keytool = |args: &[&str]| {
+        let made =
+            Command::new("keytool").args(args).arg("-storepass").arg("s3cret").current_dir(folder).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    let key = ["-genkeypair", "-alias", "broker", "-keyalg", "EC", "-groupname", "secp256r1", "-validity", "2"];
+    let name = ["-dname", "CN=broker", "-ext", "san=ip:127.0.0.1", "-keystore", "broker.p12", "-storetype", "PKCS12"];
+    keytool(&[key.as_slice(), name.as_slice()].concat());
+    keytool(&["-exportcert", "-alias", "broker", "-keystore", "broker.p12", "-file", "broker.der"]);
+}
+
+fn properties(folder: &Path, [port, sasl_port, tls_port, controller]: [u16; 4]) -> String {
+    let listeners =
+        format!("PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port},SSL://127.0.0.1:{tls_port}");
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
@@ -160,7 +185,11 @@ fn properties(folder: &Path, port: u16, sasl_port: u16, controller: u16) -> Stri
          controller.listener.names=CONTROLLER\n\
          listeners={listeners},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners={listeners}\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL\n\
+         ssl.keystore.location={folder}/broker.p12\n\
+         ssl.keystore.type=PKCS12\n\
+         ssl.keystore.password=s3cret\n\
+         ssl.key.password=s3cret\n\
          sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
          listener.name.sasl_plaintext.plain.sasl.jaas.config=\
          org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"s3cret\";\n\
@@ -168,17 +197,17 @@ fn properties(folder: &Path, port: u16, sasl_port: u16, controller: u16) -> Stri
          org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
          listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=\
          org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
-         log.dirs={}\n\
+         log.dirs={folder}/data\n\
          offsets.topic.replication.factor=1\n\
          group.initial.rebalance.delay.ms=0\n\
          metric.reporters=Receiver\n\
          telemetry.max.bytes={MAX_BYTES}\n",
-        folder.join("data").display(),
+        folder = folder.display(),
     )
 }
 
-fn free_ports() -> [u16; 3] {
+fn free_ports() -> [u16; 4] {
     // All held at once, so that they differ.
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     held.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -36,6 +36,7 @@ struct Shared {
     rules: Mutex<Rules>,
     changed: watch::Sender<u64>,
     login: Mutex<Option<Login>>,
+    session_millis: Mutex<i64>,
     /// Whether it lists the two requests, and whether it speaks an ApiVersions newer than 0.
     knows_telemetry: Mutex<bool>,
     old: Mutex<bool>,
@@ -72,6 +73,7 @@ impl Broker {
             rules: Mutex::new(Rules::new()),
             changed: watch::Sender::new(0),
             login: Mutex::default(),
+            session_millis: Mutex::default(),
             knows_telemetry: Mutex::new(true),
             old: Mutex::new(false),
         });
@@ -98,6 +100,11 @@ impl Broker {
     /// Lets in only who knows this.
     pub fn require(&self, login: Login) {
         *lock(&self.shared.login) = Some(login);
+    }
+
+    /// Says that credentials are good for this long, in milliseconds; 0 for as long as the connection lives.
+    pub fn sessions_last(&self, millis: i64) {
+        *lock(&self.shared.session_millis) = millis;
     }
 
     /// Whether it lists the requests of KIP-714 among those it knows.
@@ -268,7 +275,8 @@ impl Connection {
             Verdict::Accepted(token) => {
                 self.in_ = true;
                 self.shared.rules().seen.logins += 1;
-                response.with_auth_bytes(token.into())
+                let millis = *lock(&self.shared.session_millis);
+                response.with_auth_bytes(token.into()).with_session_lifetime_ms(millis)
             }
             Verdict::Refused => {
                 response.with_error_code(58).with_error_message(Some(StrBytes::from_static_str("who are you?")))
