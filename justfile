@@ -27,6 +27,10 @@ examples:
 interop *names:
     .ci/interop {{names}}
 
+# The KIP-714 client against a real Kafka broker, beside the Java client.
+interop-kafka:
+    .ci/interop-kafka
+
 # Each crate by itself, with each of its features by itself.
 alone:
     .ci/each-crate-alone

@@ -26,6 +26,10 @@ pub use forebay_databricks as databricks;
 #[cfg_attr(docsrs, doc(cfg(feature = "export")))]
 #[doc(inline)]
 pub use forebay_export as export;
+#[cfg(feature = "kip714")]
+#[cfg_attr(docsrs, doc(cfg(feature = "kip714")))]
+#[doc(inline)]
+pub use forebay_kip714 as kip714;
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
 #[doc(inline)]
