@@ -1,5 +1,6 @@
 //! The Collector as a process of its own, which writes what it took to files.
 
+use forebay::otlp::{Protocol, Signal};
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
 };
@@ -110,9 +111,12 @@ impl Collector {
         format!("http://{}{path}", self.http)
     }
 
-    #[expect(dead_code, reason = "for gRPC")]
-    pub(crate) fn grpc_url(&self) -> String {
-        format!("http://{}", self.grpc)
+    /// Where to send a signal to; gRPC has a port of its own, and its path is that of the method.
+    pub(crate) fn url_for(&self, protocol: Protocol, signal: Signal) -> String {
+        match protocol {
+            Protocol::Grpc => format!("http://{}", self.grpc),
+            _ => self.url(signal.path()),
+        }
     }
 
     /// The requests that are in the file of a signal, whole ones only.

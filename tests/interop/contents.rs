@@ -50,12 +50,12 @@ where
     for protocol in Protocol::ALL {
         // In JSON NaN and the infinities are text, which `opentelemetry-proto` does not read.
         let items = items(if protocol == Protocol::HttpJson { Doubles::Finite } else { Doubles::All });
-        for compression in [Compression::None, Compression::gzip()] {
+        for compression in [Compression::None, Compression::gzip(), Compression::zstd()] {
             let name = format!("{signal} {protocol} {compression:?}");
             let collector = Collector::started(&name.replace(['/', ' '], "-")).await;
-            let client = Tee::new();
+            let client = Tee::for_protocol(protocol);
             let exporter = Exporter::builder()
-                .endpoint(&collector.url(signal.path()))
+                .endpoint(&collector.url_for(protocol, signal))
                 .encoder(Encoder::<S>::builder().protocol(protocol).build().unwrap())
                 .client(client.clone())
                 .compression(compression)

@@ -4,6 +4,7 @@ use crate::{
     collector::{Collector, program},
     normal,
 };
+use forebay::otlp::{Protocol, Signal};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use std::{fmt::Write as _, process::Stdio};
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -11,11 +12,13 @@ use tokio::{io::AsyncWriteExt, process::Command};
 #[tokio::test]
 async fn ships_in_every_protocol() {
     let lines: Vec<String> = (0..3_000).map(|number| format!("line {number} \"quoted\" grüße")).collect();
-    for protocol in ["http/protobuf", "http/json"] {
-        for compression in ["none", "gzip"] {
+    for protocol in ["http/protobuf", "http/json", "grpc"] {
+        for compression in ["none", "gzip", "zstd"] {
             let collector = Collector::started(&format!("ship-{}-{compression}", protocol.replace('/', "-"))).await;
+            let url =
+                if protocol == "grpc" { collector.url_for(Protocol::Grpc, Signal::Logs) } else { collector.url("") };
             let mut ship = Command::new(program("FOREBAY_SHIP"))
-                .args(["--endpoint", &collector.url(""), "--protocol", protocol, "--compression", compression])
+                .args(["--endpoint", &url, "--protocol", protocol, "--compression", compression])
                 .args(["--report", "json", "-"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

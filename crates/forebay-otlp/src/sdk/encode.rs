@@ -18,7 +18,7 @@ use crate::{
 };
 use bytes::BytesMut;
 use forebay_core::{BoxError, Observe, Settlement};
-use forebay_export::{BodyTooLarge, Encode, Skipped};
+use forebay_export::{BodyTooLarge, Encode, Framing, Skipped};
 use http::{HeaderValue, response};
 use std::{marker::PhantomData, mem, sync::Arc};
 
@@ -93,6 +93,10 @@ impl<O> LogsEncoder<O> {
 impl<T: LogItem, O: Observe<Notice> + Send + Sync + 'static> Encode<T> for LogsEncoder<O> {
     fn content_type(&self) -> HeaderValue {
         self.answers.protocol.content_type()
+    }
+
+    fn framing(&self) -> Framing {
+        self.answers.framing()
     }
 
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
@@ -176,6 +180,10 @@ where
         self.answers.protocol.content_type()
     }
 
+    fn framing(&self) -> Framing {
+        self.answers.framing()
+    }
+
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
         let resource = self.resource.get();
         let expected = self.size.expected(items.len()).min(MAX_BODY);
@@ -216,6 +224,16 @@ where
 }
 
 // === impl Answers ===
+
+impl<O> Answers<O> {
+    /// What is put around a body.
+    fn framing(&self) -> Framing {
+        match self.protocol {
+            Protocol::Grpc => Framing::Grpc { method: self.signal.grpc_method() },
+            Protocol::HttpProtobuf | Protocol::HttpJson => Framing::Plain,
+        }
+    }
+}
 
 impl<O: Observe<Notice>> Answers<O> {
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
