@@ -1,0 +1,31 @@
+//! An OTLP gateway: takes telemetry from many senders, keeps what matters when there is too much, and never loses any of it
+//! without saying so.
+//!
+//! ```text
+//!  OTLP/HTTP ─┐                                    ┌─ panics and errors ─► dead letters ─► replay ─┐
+//!             ├─► decode ─► priority ─► Queue ─► workers ─► sink: SQLite, or another OTLP endpoint ◄┘
+//!  OTLP/gRPC ─┘                           │
+//!        ◄── 200, partial success, 429 ◄──┘ soft limit, share of a tenant, full
+//! ```
+
+mod batch;
+mod books;
+mod clock;
+mod config;
+mod dead_letters;
+mod guarded;
+mod inspect;
+mod intake;
+mod meters;
+mod metrics;
+mod receive;
+mod server;
+pub mod sink;
+
+pub use self::{
+    batch::{Batch, BatchId, Facts},
+    books::{Page, SIGNALS, signal_name},
+    config::{Config, DeadLetterConfig, SoftRefusal},
+    dead_letters::{Caps, Drained, Level, Pace},
+    server::{Gateway, StartError, Summary},
+};
