@@ -39,7 +39,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     servers: [JoinHandle<io::Result<()>>; 2],
     sink: SinkService,
-    close: Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send>,
+    close: Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
     replay: Option<Replay>,
     left: Left,
 }

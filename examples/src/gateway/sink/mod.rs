@@ -27,7 +27,7 @@ pub struct Sink {
     close: Option<Close>,
 }
 
-type Close = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send>;
+type Close = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 // === impl Sink ===
 
@@ -54,7 +54,7 @@ impl Sink {
     #[must_use]
     pub fn on_close<F, R>(mut self, close: F) -> Self
     where
-        F: FnOnce(Duration) -> R + Send + 'static,
+        F: FnOnce(Duration) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
         self.close = Some(Box::new(|deadline| close(deadline).boxed()));
