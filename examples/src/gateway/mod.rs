@@ -16,9 +16,12 @@ mod dead_letters;
 mod guarded;
 mod inspect;
 mod intake;
+pub mod load;
 mod meters;
 mod metrics;
+pub mod options;
 mod receive;
+pub mod run;
 mod server;
 pub mod sink;
 

@@ -6,5 +6,6 @@ mod admission;
 mod answers;
 mod letters;
 mod lifetime;
+mod process;
 mod sinks;
 mod support;

@@ -90,9 +90,8 @@ async fn what_comes_twice_is_stored_once() {
 async fn everything_is_forwarded_once_through_a_receiver_that_fails_often() {
     let faults = Faults::parse("503:30,429=0:10").unwrap();
     let receiver = Receiver::builder().faults(faults).seed(7).start().await.unwrap();
-    let base = receiver.endpoint().trim_end_matches("/v1/logs").to_owned();
     let workers = NonZeroUsize::new(8).unwrap();
-    let (sink, rejected) = forward(&base, workers, Duration::from_secs(20)).unwrap();
+    let (sink, rejected) = forward(&receiver.endpoint(), workers, Duration::from_secs(20)).unwrap();
     let gateway = Gateway::start(Config { workers, ..config() }, sink).await.unwrap();
     let sender = Sender::to(&gateway);
     for n in 0..50 {
