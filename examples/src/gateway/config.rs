@@ -110,7 +110,8 @@ impl DeadLetterConfig {
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         let interval = Duration::from_secs(300);
-        let caps = Caps { files: 1000, bytes: 500 << 20, retries: 10, interval };
+        let files = const { NonZeroUsize::new(1000).unwrap() };
+        let caps = Caps { files, bytes: 500 << 20, retries: 10, interval };
         Self { folder, caps, pace: Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } } }
     }
 }

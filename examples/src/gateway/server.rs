@@ -1,5 +1,5 @@
 use super::{
-    batch::{Batch, Job},
+    batch::Job,
     books::{Books, Page, SIGNALS, signal_name},
     clock::unix_nanos,
     config::Config,
@@ -197,22 +197,17 @@ impl Gateway {
             }
         }
         let report = intake.handle.drain(intake.config.drain).await;
-        for Job { batch, entry, .. } in left.take().into_iter().chain(report.unsent) {
-            put_aside(&intake, batch, entry).await;
+        let rest = left.take().into_iter().chain(report.unsent).collect::<Vec<_>>();
+        match &intake.letters {
+            Some(letters) => letters.keep_last(rest).await,
+            // Their entries say that they are gone.
+            None => drop(rest),
         }
         if let Some(replay) = replay {
             replay.stop().await;
         }
         close(intake.config.drain).await;
         summary(&intake)
-    }
-}
-
-/// A batch for which there was no time.
-async fn put_aside(intake: &Intake, batch: Batch, entry: super::books::Entry) {
-    if let Some(letters) = &intake.letters {
-        // What is not kept is in the books.
-        drop(letters.keep(batch, entry, DropReason::Shutdown).await);
     }
 }
 

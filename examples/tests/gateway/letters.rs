@@ -68,7 +68,7 @@ async fn failures_at_the_same_time_share_no_file() {
 async fn the_oldest_letters_make_room_and_are_counted() {
     let temp = Temp::new("evict");
     let (gateway, sender) = with_failures(&temp, 5, |config| {
-        config.dead_letters.as_mut().unwrap().caps.files = 3;
+        config.dead_letters.as_mut().unwrap().caps.files = NonZeroUsize::new(3).unwrap();
     })
     .await;
     for n in 0..5 {

@@ -156,3 +156,26 @@ async fn a_stop_without_a_folder_counts_what_it_loses() {
     assert_eq!((totals.dropped.get(DropReason::Shutdown), totals.pending), (3, 0), "{summary}");
     assert!(summary.balances(), "{summary}");
 }
+
+#[tokio::test]
+async fn a_folder_too_small_for_the_rest_keeps_what_is_urgent_and_then_the_newest() {
+    let temp = Temp::new("small");
+    let mut folder = letters(&temp);
+    folder.caps.files = NonZeroUsize::new(3).unwrap();
+    let config =
+        Config { workers: NonZeroUsize::MIN, drain: Duration::from_millis(50), dead_letters: Some(folder), ..config() };
+    let gate = Gate::closed();
+    let gateway = Gateway::start(config.clone(), gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..6 {
+        assert!(sender.send(if n == 1 { Kind::Slow } else { Kind::Healthy }, n).await.is_taken());
+    }
+    let summary = gateway.stop().await;
+    let totals = summary.pages[0].batches();
+    assert_eq!((totals.spooled, totals.dropped.get(DropReason::Shutdown)), (3, 3), "{summary}");
+
+    gate.let_through(3);
+    let gateway = Gateway::start(config, gate.sink()).await.unwrap();
+    assert_eq!(gateway.replay().await.replayed, 3);
+    assert_eq!(gate.names(), ["span 1", "span 4", "span 5"]);
+}

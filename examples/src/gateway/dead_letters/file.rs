@@ -20,7 +20,12 @@ pub(super) fn head(batch: &Batch) -> String {
     format!("{MAGIC}error={} slow={} tenant={tenant}\n", u8::from(has_error), u8::from(has_slow))
 }
 
-/// Writes a letter so that it is there in full, also after a crash, or not at all.
+/// How long the letter of `batch` is.
+pub(super) fn length(batch: &Batch) -> u64 {
+    (head(batch).len() + batch.body.len()) as u64
+}
+
+/// Writes a letter so that it is there in full or not at all, also after a crash; [`sync`] makes sure of its name.
 pub(super) fn write(folder: &Path, name: Name, head: &str, body: &[u8]) -> io::Result<()> {
     let (partial, complete) = (folder.join(format!("{name}.partial")), folder.join(name.to_string()));
     let written = (|| {
@@ -32,8 +37,7 @@ pub(super) fn write(folder: &Path, name: Name, head: &str, body: &[u8]) -> io::R
         file.write_all(head.as_bytes())?;
         file.write_all(body)?;
         file.sync_all()?;
-        fs::rename(&partial, &complete)?;
-        sync(folder)
+        fs::rename(&partial, &complete)
     })();
     if written.is_err() {
         // What is left of it is swept away at the next start, if not now.
@@ -43,7 +47,7 @@ pub(super) fn write(folder: &Path, name: Name, head: &str, body: &[u8]) -> io::R
 }
 
 /// Makes a change of names in `folder` survive a crash.
-fn sync(folder: &Path) -> io::Result<()> {
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
     // Elsewhere a folder cannot be opened as a file, and the system sees to it.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

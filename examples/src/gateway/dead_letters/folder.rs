@@ -4,12 +4,13 @@ use super::{
     name::Name,
 };
 use crate::gateway::{
-    batch::Batch,
+    batch::{Batch, Job},
     books::{Books, Entry},
     meters::Meters,
 };
 use forebay::core::{DropReason, Fate};
 use std::{
+    cmp::Reverse,
     error::Error,
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -86,8 +87,7 @@ impl DeadLetters {
         }
         let index = Mutex::new(index);
         let letters = Self { shared: Arc::new(Shared { folder: folder.to_owned(), index, books, meters }) };
-        // The caps may have been lowered since.
-        let evicted = letters.lock().make_room(0).unwrap_or_default();
+        let evicted = letters.lock().trim_to_caps();
         evicted.into_iter().for_each(|letter| letters.shared.evict(letter.name));
         Ok(letters)
     }
@@ -114,10 +114,44 @@ impl DeadLetters {
     /// A write that has begun goes on, and so does its entry.
     pub(crate) async fn keep(&self, batch: Batch, entry: Entry, otherwise: DropReason) -> Result<(), NotKept> {
         let (shared, signal) = (Arc::clone(&self.shared), batch.signal);
-        let kept = spawn_blocking(move || shared.keep(&batch, entry, otherwise)).await;
-        let kept = kept.unwrap_or_else(|error| Err(NotKept::Io(io::Error::other(error))));
+        let kept = spawn_blocking(move || {
+            shared.keep(&batch, entry, otherwise)?;
+            file::sync(&shared.folder).map_err(NotKept::Io)
+        });
+        let kept = kept.await.unwrap_or_else(|error| Err(NotKept::Io(io::Error::other(error))));
         self.shared.meters.dead_letter(signal, if kept.is_ok() { "enqueued" } else { "enqueue_failed" });
         kept
+    }
+
+    /// Puts aside what there was no time for at the end: what is urgent first, then the newest, as many as the folder may
+    /// hold. The others are dropped by shutdown; to write letters only to evict them would keep the process from ending.
+    pub(crate) async fn keep_last(&self, mut jobs: Vec<Job>) {
+        jobs.sort_by_key(|job| (Reverse(job.batch.priority()), Reverse(job.batch.received), Reverse(job.batch.id)));
+        let caps = self.lock().caps();
+        let mut bytes = 0;
+        let fits = |(n, job): &(usize, Job)| {
+            bytes += file::length(&job.batch);
+            *n < caps.files.get() && bytes <= caps.bytes
+        };
+        let mut jobs = jobs.into_iter().enumerate();
+        let mut kept: Vec<_> = jobs.by_ref().take_while(fits).map(|(_, job)| job).collect();
+        // Their entries say what became of the rest. The oldest is written first, for it is the first to be evicted.
+        drop(jobs);
+        kept.sort_by_key(|job| (job.batch.received, job.batch.id));
+        let shared = Arc::clone(&self.shared);
+        let written = spawn_blocking(move || {
+            for Job { batch, entry, .. } in kept {
+                let result = match shared.keep(&batch, entry, DropReason::Shutdown) {
+                    Ok(()) => "enqueued",
+                    Err(_counted) => "enqueue_failed",
+                };
+                shared.meters.dead_letter(batch.signal, result);
+            }
+            // Once for all: each is a file already, only a crash of the system in this moment would lose its name.
+            file::sync(&shared.folder)
+        });
+        // There is nobody left to tell; what was written is in the books.
+        drop(written.await);
     }
 
     /// The oldest letters that are due now, `most` of them.
@@ -159,7 +193,7 @@ impl Shared {
 
     fn keep(&self, batch: &Batch, entry: Entry, otherwise: DropReason) -> Result<(), NotKept> {
         let head = file::head(batch);
-        let bytes = (head.len() + batch.body.len()) as u64;
+        let bytes = file::length(batch);
         let Batch { id, signal, received, facts, .. } = *batch;
         let name = Name { received, id, signal, records: facts.records, attempts: 0 };
         // Held while writing: two writers together could put more on the disk than it may hold.

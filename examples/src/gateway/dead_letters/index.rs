@@ -1,14 +1,14 @@
 //! Which dead letters there are, which one goes first, and which is due: pure state.
 
 use super::name::Name;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use tokio::time::Instant;
 
 /// How much the folder may hold, and how often a letter is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
     /// The most files.
-    pub files: usize,
+    pub files: NonZeroUsize,
     /// The most bytes of all files.
     pub bytes: u64,
     /// How often a letter is replayed before it is given up.
@@ -59,19 +59,32 @@ impl Index {
         Self { caps, letters: BTreeMap::new(), bytes: 0 }
     }
 
+    pub(super) fn caps(&self) -> Caps {
+        self.caps
+    }
+
     /// Takes out the oldest letters until one of `bytes` has room.
     pub(super) fn make_room(&mut self, bytes: u64) -> Result<Vec<Letter>, TooLarge> {
         if bytes > self.caps.bytes {
             // The folder must not lose all it has for one letter that does not fit either.
             return Err(TooLarge);
         }
+        Ok(self.trim(self.caps.files.get() - 1, self.caps.bytes - bytes))
+    }
+
+    /// Takes out the oldest letters until the caps hold: they may be lower than when the letters were written.
+    pub(super) fn trim_to_caps(&mut self) -> Vec<Letter> {
+        self.trim(self.caps.files.get(), self.caps.bytes)
+    }
+
+    fn trim(&mut self, files: usize, bytes: u64) -> Vec<Letter> {
         let mut evicted = Vec::new();
-        while self.letters.len() >= self.caps.files || self.bytes + bytes > self.caps.bytes {
+        while self.letters.len() > files || self.bytes > bytes {
             let Some((_, letter)) = self.letters.pop_first() else { break };
             self.bytes -= letter.bytes;
             evicted.push(letter);
         }
-        Ok(evicted)
+        evicted
     }
 
     pub(super) fn insert(&mut self, name: Name, bytes: u64, due: Instant) {
@@ -118,7 +131,7 @@ impl Index {
     /// How full the folder is: the larger of the shares of files and of bytes.
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     pub(super) fn fullness(&self) -> f64 {
-        let files = self.letters.len() as f64 / self.caps.files.max(1) as f64;
+        let files = self.letters.len() as f64 / self.caps.files.get() as f64;
         files.max(self.bytes as f64 / self.caps.bytes.max(1) as f64)
     }
 }
@@ -129,7 +142,8 @@ mod tests {
     use crate::gateway::batch::BatchId;
     use forebay::otlp::Signal;
 
-    const CAPS: Caps = Caps { files: 3, bytes: 100, retries: 3, interval: Duration::from_secs(60) };
+    const CAPS: Caps =
+        Caps { files: NonZeroUsize::new(3).unwrap(), bytes: 100, retries: 3, interval: Duration::from_secs(60) };
 
     fn name(n: u64) -> Name {
         Name { received: n, id: BatchId(n.into()), signal: Signal::Logs, records: 1, attempts: 0 }
@@ -145,6 +159,7 @@ mod tests {
         let evicted: Vec<_> = index.make_room(10).unwrap().iter().map(|letter| letter.name.received).collect();
         assert_eq!((evicted, index.files(), index.bytes()), (vec![1], 2, 20));
         index.insert(name(4), 10, now);
+        assert!(index.trim_to_caps().is_empty(), "three of three");
         assert_eq!(index.make_room(90).unwrap().len(), 2);
         assert_eq!((index.files(), index.bytes()), (1, 10));
     }
