@@ -14,6 +14,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 /// | `retry_after` | 1 s |
 /// | `synchronous` | no |
 /// | `max_body` | 4 MiB, before and after decompression |
+/// | `max_decoded` | 64 MiB |
 /// | `max_receiving` | 64 requests that are being read or answered |
 /// | `request_timeout` | 30 s |
 /// | `tenant_header` | `x-tenant-id` |
@@ -39,6 +40,8 @@ pub struct Config {
     pub synchronous: bool,
     /// The most bytes of a request.
     pub max_body: usize,
+    /// The most memory that a request may take while it is looked into: small on the wire can be large in memory.
+    pub max_decoded: usize,
     /// How many requests are received at a time; the others wait at the door.
     pub max_receiving: NonZeroUsize,
     /// How long one request may take, reading included.
@@ -94,6 +97,7 @@ impl Default for Config {
             retry_after: Duration::from_secs(1),
             synchronous: false,
             max_body: 4 << 20,
+            max_decoded: 64 << 20,
             max_receiving: const { NonZeroUsize::new(64).unwrap() },
             request_timeout: Duration::from_secs(30),
             tenant_header: "x-tenant-id".to_owned(),

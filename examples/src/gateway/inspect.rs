@@ -1,6 +1,6 @@
 //! What is in a request: is it OTLP, how much is in it, and is any of it urgent?
 
-use super::batch::Facts;
+use super::{batch::Facts, expansion};
 use forebay::otlp::Signal;
 use opentelemetry_proto::tonic::{
     collector::{
@@ -14,12 +14,32 @@ use opentelemetry_proto::tonic::{
 use prost::{DecodeError, Message};
 use std::time::Duration;
 
-/// Looks into a request in protobuf; what took `slow` or longer is slow.
+/// How a request is looked into.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// What a span must take to be slow.
+    pub(super) slow: Duration,
+    /// The most memory that it may take.
+    pub(super) max_decoded: usize,
+}
+
+/// Why a request is none.
+#[derive(Debug)]
+pub(super) enum NotLooked {
+    /// It is not the message that its signal asks for.
+    Malformed(String),
+    /// It would take more memory than it may.
+    TooLarge,
+}
+
+/// Looks into a request in protobuf.
 ///
 /// # Errors
 ///
-/// When it is not the message that `signal` asks for.
-pub(super) fn protobuf(signal: Signal, body: &[u8], slow: Duration) -> Result<Facts, DecodeError> {
+/// When it is not the message that `signal` asks for, or too large.
+pub(super) fn protobuf(signal: Signal, body: &[u8], look: Look) -> Result<Facts, NotLooked> {
+    expansion::protobuf(signal, body, look.max_decoded)?;
+    let slow = look.slow;
     Ok(match signal {
         Signal::Traces => traces(&Message::decode(body)?, slow),
         Signal::Logs => logs(&Message::decode(body)?),
@@ -31,8 +51,10 @@ pub(super) fn protobuf(signal: Signal, body: &[u8], slow: Duration) -> Result<Fa
 ///
 /// # Errors
 ///
-/// When it is not the message that `signal` asks for.
-pub(super) fn json(signal: Signal, body: &[u8], slow: Duration) -> Result<(Facts, Vec<u8>), serde_json::Error> {
+/// When it is not the message that `signal` asks for, or too large.
+pub(super) fn json(signal: Signal, body: &[u8], look: Look) -> Result<(Facts, Vec<u8>), NotLooked> {
+    expansion::json(body, look.max_decoded)?;
+    let slow = look.slow;
     Ok(match signal {
         Signal::Traces => {
             let request: ExportTraceServiceRequest = serde_json::from_slice(body)?;
@@ -93,6 +115,29 @@ fn points(metric: &Metric) -> usize {
     }
 }
 
+// === impl NotLooked ===
+
+impl From<expansion::Refused> for NotLooked {
+    fn from(refused: expansion::Refused) -> Self {
+        match refused {
+            expansion::Refused::TooLarge => Self::TooLarge,
+            expansion::Refused::Malformed => Self::Malformed("no protobuf".to_owned()),
+        }
+    }
+}
+
+impl From<DecodeError> for NotLooked {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for NotLooked {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +146,7 @@ mod tests {
         trace::v1::{ResourceSpans, ScopeSpans, Status},
     };
 
-    const SLOW: Duration = Duration::from_millis(500);
+    const LOOK: Look = Look { slow: Duration::from_millis(500), max_decoded: 1 << 20 };
 
     fn spans(spans: Vec<Span>) -> Vec<u8> {
         let scope_spans = vec![ScopeSpans::default(), ScopeSpans { spans, ..ScopeSpans::default() }];
@@ -115,7 +160,7 @@ mod tests {
 
     #[test]
     fn one_error_or_one_slow_span_makes_the_batch_urgent() {
-        let look = |list| protobuf(Signal::Traces, &spans(list), SLOW).unwrap();
+        let look = |list| protobuf(Signal::Traces, &spans(list), LOOK).unwrap();
         let healthy = look(vec![took(1), took(499_999_999)]);
         assert_eq!(healthy, Facts { records: 2, has_error: false, has_slow: false });
         assert!(look(vec![took(1), took(500_000_000)]).has_slow);
@@ -133,7 +178,7 @@ mod tests {
             let request = ExportLogsServiceRequest {
                 resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }],
             };
-            let facts = protobuf(Signal::Logs, &request.encode_to_vec(), SLOW).unwrap();
+            let facts = protobuf(Signal::Logs, &request.encode_to_vec(), LOOK).unwrap();
             assert_eq!((facts.records, facts.has_error), (1, urgent), "severity {severity}");
         }
     }
@@ -144,10 +189,10 @@ mod tests {
             "spanId":"eee19b7ec3c1b174","name":"GET /","kind":2,"startTimeUnixNano":"1","endTimeUnixNano":"600000001",
             "attributes":[{"key":"n","value":{"intValue":"7"}},{"key":"m","value":{"intValue":7}}],
             "status":{"code":2},"unknown":{"ignored":true}}]}]}]}"#;
-        let (facts, body) = json(Signal::Traces, text.as_bytes(), SLOW).unwrap();
+        let (facts, body) = json(Signal::Traces, text.as_bytes(), LOOK).unwrap();
         assert_eq!(facts, Facts { records: 1, has_error: true, has_slow: true });
-        assert_eq!(protobuf(Signal::Traces, &body, SLOW).unwrap(), facts);
-        assert!(json(Signal::Traces, b"{\"resourceSpans\": 7}", SLOW).is_err());
-        assert!(protobuf(Signal::Metrics, b"not protobuf", SLOW).is_err());
+        assert_eq!(protobuf(Signal::Traces, &body, LOOK).unwrap(), facts);
+        assert!(json(Signal::Traces, b"{\"resourceSpans\": 7}", LOOK).is_err());
+        assert!(protobuf(Signal::Metrics, b"not protobuf", LOOK).is_err());
     }
 }

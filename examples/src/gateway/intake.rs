@@ -4,6 +4,7 @@ use super::{
     config::{Config, SoftRefusal},
     dead_letters::DeadLetters,
     guarded::Stored,
+    inspect::Look,
     meters::Meters,
 };
 use bytes::Bytes;
@@ -108,6 +109,12 @@ impl Intake {
             }
             _ => Answer::Refused(refused),
         }
+    }
+
+    /// How requests are looked into.
+    pub(super) fn look(&self) -> Look {
+        let Config { slow, max_decoded, .. } = self.config;
+        Look { slow, max_decoded }
     }
 
     /// How near the gateway is to taking nothing more: the larger of the shares of queue and dead-letter folder.

@@ -13,6 +13,7 @@ mod books;
 mod clock;
 mod config;
 mod dead_letters;
+mod expansion;
 mod guarded;
 mod inspect;
 mod intake;

@@ -1,6 +1,9 @@
 //! The body of an OTLP/HTTP request: read, unpacked, looked into.
 
-use crate::gateway::{batch::Facts, inspect};
+use crate::gateway::{
+    batch::Facts,
+    inspect::{self, Look, NotLooked},
+};
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, StatusCode, header},
@@ -9,7 +12,7 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use forebay::{core::is_caused_by, otlp::Signal};
 use http_body_util::LengthLimitError;
-use std::{io::Read, time::Duration};
+use std::io::Read;
 
 /// The two encodings of OTLP/HTTP; an answer has that of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Request {
         headers: &HeaderMap,
         body: Body,
         max: usize,
-        slow: Duration,
+        look: Look,
     ) -> Result<Self, Wrong> {
         let packed = to_bytes(body, max).await.map_err(|error| {
             if is_caused_by::<LengthLimitError>(&error) {
@@ -69,16 +72,20 @@ impl Request {
             Wrong::new(StatusCode::BAD_REQUEST, format!("the body ended early: {error}"))
         })?;
         let body = unpack(headers, packed, max)?;
-        let wrong = |error: &dyn std::fmt::Display| {
-            Wrong::new(StatusCode::BAD_REQUEST, format!("not an export request: {error}"))
+        let wrong = |error| match error {
+            NotLooked::Malformed(why) => Wrong::new(StatusCode::BAD_REQUEST, format!("not an export request: {why}")),
+            NotLooked::TooLarge => {
+                let why = format!("a request may take {} bytes once it is decoded", look.max_decoded);
+                Wrong::new(StatusCode::PAYLOAD_TOO_LARGE, why)
+            }
         };
         match encoding {
             Encoding::Protobuf => {
-                let facts = inspect::protobuf(signal, &body, slow).map_err(|error| wrong(&error))?;
+                let facts = inspect::protobuf(signal, &body, look).map_err(wrong)?;
                 Ok(Self { body: exact(&body), facts })
             }
             Encoding::Json => {
-                let (facts, body) = inspect::json(signal, &body, slow).map_err(|error| wrong(&error))?;
+                let (facts, body) = inspect::json(signal, &body, look).map_err(wrong)?;
                 Ok(Self { body: body.into(), facts })
             }
         }

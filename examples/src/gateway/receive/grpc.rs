@@ -3,7 +3,7 @@
 use super::{body::exact, status, tenant};
 use crate::gateway::{
     clock::unix_nanos,
-    inspect,
+    inspect::{self, NotLooked},
     intake::{Answer, Intake},
 };
 use axum::{body::Body, extract::Request, http::Response};
@@ -56,8 +56,10 @@ impl Export {
             Status::invalid_argument(message)
         };
         let tenant = tenant(&intake, &metadata.into_headers()).map_err(|why| wrong(why.to_owned()))?;
-        let facts = inspect::protobuf(signal, &body, intake.config.slow)
-            .map_err(|error| wrong(format!("not an export request: {error}")))?;
+        let facts = inspect::protobuf(signal, &body, intake.look()).map_err(|error| match error {
+            NotLooked::Malformed(why) => wrong(format!("not an export request: {why}")),
+            NotLooked::TooLarge => wrong("the request is too large once it is decoded".to_owned()),
+        })?;
         match intake.take(signal, tenant, body, facts, received).await {
             Answer::Accepted => Ok(Bytes::new()),
             Answer::Partial { rejected, why } => Ok(status::export_response(rejected, &why).into()),

@@ -24,8 +24,8 @@ pub(super) async fn export(intake: &Intake, signal: Signal, headers: HeaderMap, 
     let received = unix_nanos();
     let read = async {
         let tenant = tenant(intake, &headers).map_err(|why| Wrong::new(StatusCode::BAD_REQUEST, why))?;
-        let (max, slow) = (intake.config.max_body, intake.config.slow);
-        Ok((tenant, Request::read((signal, encoding), &headers, body, max, slow).await?))
+        let (max, look) = (intake.config.max_body, intake.look());
+        Ok((tenant, Request::read((signal, encoding), &headers, body, max, look).await?))
     };
     match read.await {
         Ok((tenant, Request { body, facts })) => {
