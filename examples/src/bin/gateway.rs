@@ -1,7 +1,7 @@
 //! An OTLP gateway; see `--help`.
 
 use forebay_examples::gateway::{
-    options::{HELP, Into, Options, Role, parse},
+    options::{Destination, HELP, Options, Role, parse},
     run::{Ended, demo, serve},
 };
 use std::{
@@ -108,14 +108,14 @@ impl Temporary {
     /// A demonstration without a folder of its own gets one that is gone afterwards.
     fn of(options: &mut Options) -> Self {
         let default = PathBuf::from("gateway-data");
-        if !matches!(options.role, Role::Demo(_)) || options.into != Into::Folder(default) {
+        if !matches!(options.role, Role::Demo(_)) || options.into != Destination::Folder(default) {
             return Self(None);
         }
         let folder = std::env::temp_dir().join(format!("forebay-gateway-{}", std::process::id()));
         if let Some(letters) = &mut options.config.dead_letters {
             letters.folder = folder.join("dead-letters");
         }
-        options.into = Into::Folder(folder.clone());
+        options.into = Destination::Folder(folder.clone());
         Self(Some(folder))
     }
 }

@@ -66,7 +66,7 @@ pub struct Options {
     /// The gateway's knobs.
     pub config: Config,
     /// Where batches end.
-    pub into: Into,
+    pub into: Destination,
     /// How long to try to forward.
     pub patience: Duration,
     /// How long a worker waits before each batch.
@@ -77,7 +77,7 @@ pub struct Options {
 
 /// Where batches end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Into {
+pub enum Destination {
     /// In a database in this folder.
     Folder(PathBuf),
     /// At this receiver.
@@ -232,7 +232,7 @@ impl Given {
             (false, None) => Role::Serve,
         };
         let pace = self.pace.unwrap_or(Duration::from_millis(if self.demo { 10 } else { 0 }));
-        let into = self.forward.map_or(Into::Folder(data), Into::Forward);
+        let into = self.forward.map_or(Destination::Folder(data), Destination::Forward);
         Ok(Options { config, into, patience, pace, role })
     }
 }

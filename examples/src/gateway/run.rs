@@ -3,7 +3,7 @@
 use super::{
     Gateway, StartError, Summary,
     load::{Load, Sent, Stored},
-    options::{Into, Options},
+    options::{Destination, Options},
     sink::{Database, Sink, forward, sqlite},
 };
 use forebay::core::BoxError;
@@ -101,8 +101,8 @@ async fn toggled() {
 
 fn sink(options: &Options) -> Result<(Sink, Option<Database>), BoxError> {
     match &options.into {
-        Into::Forward(url) => Ok((forward(url, options.config.workers, options.patience)?.0, None)),
-        Into::Folder(folder) => {
+        Destination::Forward(url) => Ok((forward(url, options.config.workers, options.patience)?.0, None)),
+        Destination::Folder(folder) => {
             let database = open(folder)?;
             let (sink, pace) = (sqlite(&database), options.pace);
             if pace.is_zero() {

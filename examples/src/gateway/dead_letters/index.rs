@@ -13,7 +13,7 @@ pub struct Caps {
     pub bytes: u64,
     /// How often a letter is replayed before it is given up.
     pub retries: u32,
-    /// How long after a failure the next try may be, doubled with each further one up to [`LONGEST`].
+    /// How long after a failure the next try may be, doubled with each further one up to 30 minutes.
     pub interval: Duration,
 }
 
