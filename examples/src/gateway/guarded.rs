@@ -62,13 +62,14 @@ impl Guarded {
     }
 
     async fn handle(self, job: Job) -> Stored {
+        let batch = job.batch.clone();
         let mut hands = InHands { job: Some(job), left: self.left };
-        let Some(batch) = hands.job.as_ref().map(|job| job.batch.clone()) else {
-            return Stored::InSink;
-        };
         // CANCEL: the workers are let go when the time to drain is over; the batch is left then, and put aside.
         let stored = store(self.sink, batch).await;
-        let Some(Job { batch, entry, .. }) = hands.job.take() else { return Stored::InSink };
+        let Some(Job { batch, entry, .. }) = hands.job.take() else {
+            // Only the drop of the hands takes it before.
+            return Stored::Lost { reason: DropReason::Failed, error: "the batch was let go".into() };
+        };
         match stored {
             Ok(()) => {
                 entry.settle(Fate::Delivered);

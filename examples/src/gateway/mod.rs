@@ -25,11 +25,13 @@ mod receive;
 pub mod run;
 mod server;
 pub mod sink;
+mod summary;
 
 pub use self::{
     batch::{Batch, BatchId, Facts},
     books::{Page, SIGNALS, signal_name},
     config::{Config, DeadLetterConfig, SoftRefusal},
     dead_letters::{Caps, Drained, Level, Pace},
-    server::{Gateway, StartError, Summary},
+    server::{Gateway, StartError},
+    summary::Summary,
 };

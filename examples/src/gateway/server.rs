@@ -1,20 +1,18 @@
 use super::{
     batch::Job,
-    books::{Books, Page, SIGNALS, signal_name},
+    books::Books,
     clock::unix_nanos,
     config::Config,
-    dead_letters::{DeadLetters, Drained, Level, Replay},
+    dead_letters::{DeadLetters, Drained, Replay},
     guarded::{Guarded, Left, settle},
     intake::{Ids, Intake},
     meters::Meters,
     receive,
     sink::{Sink, SinkService},
+    summary::Summary,
 };
 use axum::Router;
-use forebay::{
-    core::{ConfigError, DropReason, Totals},
-    queue::QueueLayer,
-};
+use forebay::{core::ConfigError, queue::QueueLayer};
 use futures_util::future::BoxFuture;
 use std::{
     error::Error,
@@ -57,21 +55,6 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
-}
-
-/// What became of everything.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    /// Per signal, in the order of [`SIGNALS`].
-    pub pages: [Page; 3],
-    /// The queue's own ledger, of batches.
-    pub queue: Totals,
-    /// What lies in the dead-letter folder.
-    pub dead_letters: Level,
-    /// Senders that were told to come again later.
-    pub throttled: u64,
-    /// Panics of the sink.
-    pub panics: u64,
 }
 
 /// How long open connections may take to end once nothing new is accepted.
@@ -177,7 +160,7 @@ impl Gateway {
     /// What became of everything so far.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        summary(&self.intake)
+        Summary::of(&self.intake)
     }
 
     /// Ends in order: nobody is led here any more, the listeners close, requests under way are answered, the queue drains,
@@ -207,17 +190,7 @@ impl Gateway {
             replay.stop().await;
         }
         close(intake.config.drain).await;
-        summary(&intake)
-    }
-}
-
-fn summary(intake: &Intake) -> Summary {
-    Summary {
-        pages: intake.books.read(),
-        queue: intake.handle.totals(),
-        dead_letters: intake.letters.as_ref().map(DeadLetters::level).unwrap_or_default(),
-        throttled: intake.meters.all_throttled().values().sum(),
-        panics: intake.meters.panics(),
+        Summary::of(&intake)
     }
 }
 
@@ -238,50 +211,6 @@ fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<boo
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("http", &self.http).field("grpc", &self.grpc).finish_non_exhaustive()
-    }
-}
-
-// === impl Summary ===
-
-impl Summary {
-    /// Whether every batch and every record is accounted for.
-    #[must_use]
-    pub fn balances(&self) -> bool {
-        self.queue.balance() && self.pages.iter().all(|page| page.batches().balance() && page.records().balance())
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = |of: fn(&Totals) -> u64| {
-            let [traces, logs, metrics] = self.pages.each_ref().map(|page| of(&page.records()));
-            [traces, logs, metrics, traces + logs + metrics]
-        };
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, [traces, logs, metrics, all]: [u64; 4]| {
-            writeln!(f, "{name:<22}{traces:>11}{logs:>11}{metrics:>11}{all:>11}")
-        };
-        let [traces, logs, metrics] = SIGNALS.map(signal_name);
-        writeln!(f, "{:<22}{traces:>11}{logs:>11}{metrics:>11}{:>11}", "records", "all")?;
-        row(f, "offered", sum(|totals| totals.offered))?;
-        row(f, "= delivered", sum(|totals| totals.delivered))?;
-        row(f, "+ in dead letters", sum(|totals| totals.spooled))?;
-        for reason in DropReason::ALL {
-            let counts = self.pages.each_ref().map(|page| page.records().dropped.get(reason));
-            let all = counts.iter().sum();
-            if all > 0 {
-                let [traces, logs, metrics] = counts;
-                row(f, &format!("+ dropped: {reason}"), [traces, logs, metrics, all])?;
-            }
-        }
-        row(f, "+ pending", sum(|totals| totals.pending))?;
-        writeln!(f, "batches: {}", self.queue)?;
-        let Level { files, bytes, .. } = self.dead_letters;
-        writeln!(
-            f,
-            "dead letters: {files} files, {bytes} bytes; {} senders throttled; {} panics",
-            self.throttled, self.panics
-        )?;
-        writeln!(f, "{}", if self.balances() { "the books balance" } else { "THE BOOKS DO NOT BALANCE" })
     }
 }
 

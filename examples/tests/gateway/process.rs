@@ -113,7 +113,10 @@ fn a_gateway_serves_until_it_is_terminated_and_keeps_what_it_took() {
 
     let (code, text) = serving.terminate();
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains(&format!("batches: {sent} offered, {sent} delivered, 0 spooled, 0 dropped")), "{text}");
+    assert!(
+        text.contains(&format!("the queue, in batches: {sent} offered, {sent} delivered, 0 spooled, 0 dropped")),
+        "{text}"
+    );
     assert!(temp.path().join("telemetry.db").exists());
 }
 
