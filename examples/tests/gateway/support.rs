@@ -5,7 +5,7 @@ use forebay::{
 };
 use forebay_examples::{
     client::{HttpClient, http_client},
-    gateway::{Batch, Config, DeadLetterConfig, Gateway, SIGNALS, sink::Sink},
+    gateway::{Batch, Config, DeadLetterConfig, Gateway, sink::Sink},
 };
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -276,5 +276,6 @@ pub(crate) fn assert_books(gateway: &Gateway) {
     assert!(summary.balances(), "{summary}");
     let offered: u64 = summary.pages.iter().map(|page| page.batches().offered).sum();
     assert_eq!(summary.queue.offered, offered, "{summary}");
-    assert_eq!(SIGNALS.len(), summary.pages.len());
+    let pending: u64 = summary.pages.iter().map(|page| page.batches().pending).sum();
+    assert_eq!(summary.queue.pending, pending, "{summary}");
 }
