@@ -36,13 +36,21 @@ fn gateway() -> i32 {
     };
     let code = runtime.block_on(async {
         let interrupt = Arc::new(Notify::new());
-        tokio::spawn(interrupted(Arc::clone(&interrupt)));
+        let (pressed, heard) = (Arc::clone(&interrupt), interrupted());
+        tokio::spawn(async move {
+            heard.await;
+            pressed.notify_one();
+        });
         let say = |line: &str| {
             print(&format!("{line}\n"), 0);
         };
         let ended = match options.role.clone() {
             Role::Load(load) => {
-                return match load.run().await {
+                let sent = tokio::select! {
+                    sent = load.run() => sent,
+                    () = interrupt.notified() => Err("interrupted".into()),
+                };
+                return match sent {
                     Ok(sent) => print(&sent.to_string(), if sent.is_sound() { 0 } else { UNSOUND }),
                     Err(error) => complain(&*error, WRONG),
                 };
@@ -59,24 +67,32 @@ fn gateway() -> i32 {
     code
 }
 
-/// Ctrl-C, and what a supervisor sends.
-async fn interrupted(interrupt: Arc<Notify>) {
+/// Ends with Ctrl-C, or with what a supervisor sends; heard from the call on, not from the first poll.
+fn interrupted() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    let terminate = async {
+    let terminate = {
         use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => _ = signal.recv().await,
-            Err(_) => std::future::pending().await,
+        let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
+        async move {
+            let [terminate, interrupt] = signals;
+            // A signal that cannot be had ends the process as usual.
+            let heard = async |signal| match signal {
+                Some(mut signal) => _ = tokio::signal::unix::Signal::recv(&mut signal).await,
+                None => std::future::pending().await,
+            };
+            tokio::select! {
+                () = heard(terminate) => {}
+                () = heard(interrupt) => {}
+            }
         }
     };
     #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        // Where the signal cannot be had, it ends the process as usual.
-        Ok(()) = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
-    }
-    interrupt.notify_one();
+    let terminate = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    terminate
 }
 
 fn report(ended: &Ended) -> i32 {

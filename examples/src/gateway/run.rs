@@ -22,6 +22,12 @@ pub struct Ended {
     pub peak_bytes: Option<u64>,
 }
 
+/// The kill switch of a running process: SIGUSR1, where there are such signals.
+struct Switch {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
 /// How often a gateway looks whether it loses something.
 const WATCH: Duration = Duration::from_secs(10);
 
@@ -32,10 +38,11 @@ const WATCH: Duration = Duration::from_secs(10);
 /// When it cannot start.
 pub async fn serve(options: Options, interrupt: &Notify, say: impl Fn(&str)) -> Result<Ended, BoxError> {
     let (sink, _) = sink(&options)?;
+    let mut switch = Switch::new();
     let gateway = Gateway::start(options.config, sink).await?;
     say(&format!("OTLP/HTTP on http://{}, with /healthz, /readyz and /metrics", gateway.http()));
     say(&format!("OTLP/gRPC on http://{}", gateway.grpc()));
-    watch(&gateway, interrupt, say).await;
+    watch(&gateway, interrupt, &mut switch, say).await;
     Ok(Ended { summary: gateway.stop().await, demo: None, peak_bytes: peak_bytes() })
 }
 
@@ -47,13 +54,14 @@ pub async fn serve(options: Options, interrupt: &Notify, say: impl Fn(&str)) -> 
 pub async fn demo(options: Options, load: Load, interrupt: &Notify, say: impl Fn(&str)) -> Result<Ended, BoxError> {
     let (sink, database) = sink(&options)?;
     let database = database.ok_or("the demonstration needs the database, not another endpoint")?;
+    let mut switch = Switch::new();
     let gateway = Gateway::start(options.config, sink).await?;
     let load =
         Load { http: format!("http://{}", gateway.http()), grpc: Some(format!("http://{}", gateway.grpc())), ..load };
     say(&format!("sending {} batches/s for {:?} to {} and {}", load.rate, load.time, gateway.http(), gateway.grpc()));
     let sent = tokio::select! {
         sent = load.run() => sent?,
-        () = watch(&gateway, interrupt, &say) => return Err("interrupted".into()),
+        () = watch(&gateway, interrupt, &mut switch, &say) => return Err("interrupted".into()),
     };
     say("all is sent; the queue drains");
     let summary = gateway.stop().await;
@@ -62,13 +70,13 @@ pub async fn demo(options: Options, load: Load, interrupt: &Notify, say: impl Fn
 }
 
 /// Says now and then that something was lost, until `interrupt`.
-async fn watch(gateway: &Gateway, interrupt: &Notify, say: impl Fn(&str)) {
+async fn watch(gateway: &Gateway, interrupt: &Notify, switch: &mut Switch, say: impl Fn(&str)) {
     let lost = || gateway.summary().pages.iter().map(|page| page.records().dropped.total()).sum::<u64>();
     let mut before = lost();
     loop {
         tokio::select! {
             () = interrupt.notified() => return,
-            () = toggled() => {
+            () = switch.flipped() => {
                 gateway.set_synchronous(!gateway.is_synchronous());
                 say(if gateway.is_synchronous() { "senders wait for the sink now" } else { "senders do not wait now" });
             }
@@ -81,22 +89,6 @@ async fn watch(gateway: &Gateway, interrupt: &Notify, say: impl Fn(&str)) {
             }
         }
     }
-}
-
-/// The kill switch of a running process: SIGUSR1.
-#[cfg(unix)]
-async fn toggled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::user_defined1()) {
-        Ok(mut signal) => _ = signal.recv().await,
-        // Then there is only the option.
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn toggled() {
-    std::future::pending().await
 }
 
 fn sink(options: &Options) -> Result<(Sink, Option<Database>), BoxError> {
@@ -132,6 +124,31 @@ fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+// === impl Switch ===
+
+impl Switch {
+    /// From now on the signal is heard; until now it would have ended the process.
+    fn new() -> Self {
+        #[cfg(unix)]
+        use tokio::signal::unix::{SignalKind, signal};
+        Self {
+            // Where it cannot be had there is only the option.
+            #[cfg(unix)]
+            signal: signal(SignalKind::user_defined1()).ok(),
+        }
+    }
+
+    async fn flipped(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 // === impl Ended ===

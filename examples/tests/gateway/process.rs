@@ -75,8 +75,8 @@ impl Drop for Serving {
 
 #[test]
 fn ten_times_what_the_sink_takes_costs_what_is_healthy_and_nothing_urgent() {
-    // Two workers that wait 40 ms store 50 batches per second; 500 come.
-    let load = ["--demo", "--load-for", "3s", "--load-rate", "500", "--pace", "40ms", "--items", "50"];
+    // Two workers that wait 100 ms store 20 batches per second; 300 come, of which 15 are urgent.
+    let load = ["--demo", "--load-for", "3s", "--load-rate", "300", "--pace", "100ms", "--items", "20"];
     let (code, text, error) = ended(gateway(&load).output().unwrap());
     assert_eq!((code, &*error), (0, ""), "{text}");
     assert!(text.contains("the books balance"), "{text}");

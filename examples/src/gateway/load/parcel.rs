@@ -35,9 +35,12 @@ const SPANS: u64 = 10;
 // === impl Parcel ===
 
 impl Parcel {
+    /// After so many batches it begins anew.
+    pub(super) const ROUND: u64 = 40;
+
     /// The `n`-th batch of its sender; `id` is no other batch's.
     pub(super) fn new(id: u64, n: u64) -> Self {
-        let kind = match n % 40 {
+        let kind = match n % Self::ROUND {
             7 => Kind::Failed,
             27 => Kind::Slow,
             _ => Kind::Healthy,
