@@ -3,6 +3,7 @@
 pub mod client;
 pub mod driver;
 pub mod export_story;
+pub mod gateway;
 pub mod kafka;
 pub mod reporter;
 pub mod server;

@@ -1,24 +1,32 @@
-//! What the programs say of wrong arguments.
+//! Wrong arguments, in one line.
 
+use forebay::core::ConfigError;
 use std::fmt;
 
 /// The arguments are wrong; one line, for the user.
 #[derive(Debug)]
 pub struct UsageError(String);
 
+/// The value of `option`.
+///
+/// # Errors
+///
+/// When there is none, or it is not UTF-8.
+pub(crate) fn text(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageError> {
+    let value = parser.value().map_err(|_none| UsageError(format!("{option} needs a value; see --help")))?;
+    value.into_string().map_err(|value| UsageError::of(option, &value.to_string_lossy(), "text in UTF-8"))
+}
+
 // === impl UsageError ===
 
 impl UsageError {
-    /// `option` was given as `value`, and this is what it may be.
-    #[must_use]
-    pub fn of(option: &str, value: &str, allowed: &str) -> Self {
-        // The value may hold anything an argument can.
-        Self(format!("{option} is {:?}; allowed: {allowed}", value.escape_debug().to_string()))
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
     }
 
-    /// In words.
-    pub fn new(text: impl fmt::Display) -> Self {
-        Self(text.to_string())
+    pub(crate) fn of(option: &str, value: &str, allowed: &str) -> Self {
+        // One line, and no control characters, whatever was given.
+        Self(format!("{option} is {value:?}; allowed: {allowed}"))
     }
 }
 
@@ -30,8 +38,14 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
+impl From<ConfigError> for UsageError {
+    fn from(error: ConfigError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl From<lexopt::Error> for UsageError {
     fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
+        Self(format!("{error}; see --help"))
     }
 }

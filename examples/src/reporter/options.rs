@@ -1,4 +1,7 @@
-use crate::{ship::Format, usage::UsageError};
+use crate::{
+    ship::Format,
+    usage::{UsageError, text},
+};
 use forebay::export::EndpointGuard;
 use forebay_testkit::receiver::Faults;
 use http::Uri;
@@ -130,7 +133,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Usag
             Long("faults") => {
                 let value = text(&mut parser, "--faults")?;
                 let faults = Faults::parse(&value);
-                options.faults = faults.map_err(|error| UsageError::new(format_args!("--faults: {error}")))?;
+                options.faults = faults.map_err(|error| UsageError::new(format!("--faults: {error}")))?;
             }
             Long("seed") => {
                 let value = text(&mut parser, "--seed")?;
@@ -152,11 +155,6 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Usag
         }
     }
     Ok(Task::Run(options))
-}
-
-fn text(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageError> {
-    let value = parser.value()?;
-    value.into_string().map_err(|value| UsageError::of(option, &value.to_string_lossy(), "text"))
 }
 
 fn duration(parser: &mut lexopt::Parser, option: &str) -> Result<Duration, UsageError> {

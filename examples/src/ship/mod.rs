@@ -10,7 +10,7 @@ mod source;
 
 pub use self::{
     line::{Line, is_urgent},
-    options::{HELP, Options, UsageError, parse},
+    options::{HELP, Options, parse},
     report::{Format, Summary},
     run::{Ended, run},
     source::{Lines, MAX_LINE},

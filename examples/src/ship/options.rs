@@ -1,13 +1,13 @@
 use super::Format;
+use crate::usage::{UsageError, text};
 use forebay::{
-    core::ConfigError,
     export::{Compression, Endpoint},
     otlp::{Environment, Protocol, Signal},
 };
 use forebay_testkit::receiver::Faults;
 use http::{HeaderName, HeaderValue};
 use lexopt::prelude::*;
-use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -69,10 +69,6 @@ pub enum Input {
     File(PathBuf),
 }
 
-/// The arguments are wrong; one line, for the user.
-#[derive(Debug)]
-pub struct UsageError(String);
-
 /// Reads the arguments, without the name of the program. `None` if help is asked for.
 ///
 /// # Errors
@@ -111,7 +107,8 @@ pub fn parse(
             }
             Long("faults") => {
                 let value = text(&mut parser, "--faults")?;
-                options.faults = Faults::parse(&value).map_err(|error| UsageError(format!("--faults: {error}")))?;
+                options.faults =
+                    Faults::parse(&value).map_err(|error| UsageError::new(format!("--faults: {error}")))?;
             }
             Long("seed") => {
                 let value = text(&mut parser, "--seed")?;
@@ -140,7 +137,7 @@ pub fn parse(
             Long("help") | Short('h') => return Ok(None),
             Value(path) if path == "-" => options.inputs.push(Input::Standard),
             Value(path) => options.inputs.push(Input::File(path.into())),
-            other => return Err(UsageError(format!("{}; see --help", other.unexpected()))),
+            other => return Err(UsageError::new(format!("{}; see --help", other.unexpected()))),
         }
     }
     // What the endpoint of a variable means depends on the protocol, which an option may have named.
@@ -162,12 +159,6 @@ pub fn parse(
     Ok(Some(options))
 }
 
-fn text(parser: &mut lexopt::Parser, option: &str) -> Result<String, UsageError> {
-    let missing = |_why| UsageError(format!("{option} needs a value; see --help"));
-    let value = parser.value().map_err(missing)?;
-    value.into_string().map_err(|value| UsageError::of(option, &value.to_string_lossy(), "text in UTF-8"))
-}
-
 /// A URL without a path is taken for the base of a receiver.
 fn with_path(url: &str) -> String {
     match url.parse::<http::Uri>() {
@@ -175,35 +166,6 @@ fn with_path(url: &str) -> String {
             format!("{}{}", url.trim_end_matches('/'), Signal::Logs.path())
         }
         _ => url.to_owned(),
-    }
-}
-
-// === impl UsageError ===
-
-impl UsageError {
-    fn of(option: &str, value: &str, allowed: &str) -> Self {
-        // One line, and no control characters, whatever was given.
-        Self(format!("{option} is {value:?}; allowed: {allowed}"))
-    }
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-impl From<ConfigError> for UsageError {
-    fn from(error: ConfigError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(format!("{error}; see --help"))
     }
 }
 

@@ -1,0 +1,121 @@
+use super::dead_letters::{Caps, Pace};
+use forebay::queue::Limits;
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+/// Everything a gateway is told, the sink aside.
+///
+/// | knob | default |
+/// | --- | --- |
+/// | `http`, `grpc` | 127.0.0.1:4318, 127.0.0.1:4317 |
+/// | `limits` | 10,000 batches, 128 MiB, soft limit 0.9, a tenant's share 0.3 |
+/// | `workers` | 2: more do not help one SQLite file |
+/// | `slow` | 1 s |
+/// | `soft_refusal` | [`SoftRefusal::Partial`] |
+/// | `retry_after` | 1 s |
+/// | `synchronous` | no |
+/// | `max_body` | 4 MiB, before and after decompression |
+/// | `max_decoded` | 64 MiB |
+/// | `max_receiving` | 64 requests that are being read or answered |
+/// | `request_timeout` | 30 s |
+/// | `tenant_header` | `x-tenant-id` |
+/// | `dead_letters` | none: a folder must be named |
+/// | `drain` | 30 s |
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where OTLP/HTTP, `/healthz`, `/readyz` and `/metrics` are served.
+    pub http: SocketAddr,
+    /// Where OTLP/gRPC is served.
+    pub grpc: SocketAddr,
+    /// How much may be queued and in flight.
+    pub limits: Limits,
+    /// How many batches the sink is given at a time.
+    pub workers: NonZeroUsize,
+    /// What a span must take to be slow.
+    pub slow: Duration,
+    /// How a healthy batch is answered for which there is no room left below the soft limit, or in its tenant's share.
+    pub soft_refusal: SoftRefusal,
+    /// What a sender is told to wait that was refused.
+    pub retry_after: Duration,
+    /// Whether a sender is answered only when its batch is stored.
+    pub synchronous: bool,
+    /// The most bytes of a request.
+    pub max_body: usize,
+    /// The most memory that a request may take while it is looked into: small on the wire can be large in memory.
+    pub max_decoded: usize,
+    /// How many requests are received at a time; the others wait at the door.
+    pub max_receiving: NonZeroUsize,
+    /// How long one request may take, reading included.
+    pub request_timeout: Duration,
+    /// Which header says whose a request is, in lower case.
+    pub tenant_header: String,
+    /// What happens to batches that the sink did not take; nothing, and they are dropped, if there is no folder.
+    pub dead_letters: Option<DeadLetterConfig>,
+    /// How long the queue may take to drain in the end.
+    pub drain: Duration,
+}
+
+/// The folder, and how it is used.
+///
+/// | knob | default |
+/// | --- | --- |
+/// | `caps` | 1000 files, 500 MiB, 10 tries |
+/// | `pace` | every 5 min, 100 letters a round |
+#[derive(Clone, Debug)]
+pub struct DeadLetterConfig {
+    /// Where the letters lie.
+    pub folder: PathBuf,
+    /// How many, and how often they are tried.
+    pub caps: Caps,
+    /// How fast they go back.
+    pub pace: Pace,
+}
+
+/// How a soft refusal is answered. It is counted in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SoftRefusal {
+    /// As OTLP's partial success: taken, with so many records rejected, and not to be sent again (the default).
+    #[default]
+    Partial,
+    /// As plain success: the sender never knows.
+    Success,
+    /// As 429 or `RESOURCE_EXHAUSTED`: to be sent again later.
+    Throttle,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        const HOST: [u8; 4] = [127, 0, 0, 1];
+        Self {
+            http: (HOST, 4318).into(),
+            grpc: (HOST, 4317).into(),
+            limits: Limits::new().items(10_000).bytes(128 << 20).soft_limit(0.9).fair_share(0.3),
+            workers: const { NonZeroUsize::new(2).unwrap() },
+            slow: Duration::from_secs(1),
+            soft_refusal: SoftRefusal::Partial,
+            retry_after: Duration::from_secs(1),
+            synchronous: false,
+            max_body: 4 << 20,
+            max_decoded: 64 << 20,
+            max_receiving: const { NonZeroUsize::new(64).unwrap() },
+            request_timeout: Duration::from_secs(30),
+            tenant_header: "x-tenant-id".to_owned(),
+            dead_letters: None,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+// === impl DeadLetterConfig ===
+
+impl DeadLetterConfig {
+    /// The defaults, in `folder`.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        let interval = Duration::from_secs(300);
+        let files = const { NonZeroUsize::new(1000).unwrap() };
+        let caps = Caps { files, bytes: 500 << 20, retries: 10, interval };
+        Self { folder, caps, pace: Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } } }
+    }
+}

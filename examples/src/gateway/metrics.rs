@@ -1,0 +1,92 @@
+//! The gateway's own numbers, in the text format of Prometheus.
+
+use super::{
+    books::{SIGNALS, signal_name},
+    intake::Intake,
+};
+use std::fmt::{Display, Write};
+
+/// One page of text.
+struct Page(String);
+
+/// What `/metrics` answers. Read when asked for, so that no gauge is older than the question.
+#[must_use]
+pub(super) fn render(intake: &Intake) -> String {
+    let mut page = Page(String::new());
+    let books = intake.books.read();
+    let pages = || SIGNALS.into_iter().map(signal_name).zip(&books);
+
+    page.family("forebay_gateway_batches_offered_total", "counter", "Batches that came, by signal.");
+    for (signal, book) in pages() {
+        page.line("forebay_gateway_batches_offered_total", &[("signal", &signal)], book.batches().offered);
+    }
+    page.family("forebay_gateway_batches_delivered_total", "counter", "Batches that the sink took.");
+    for (signal, book) in pages() {
+        page.line("forebay_gateway_batches_delivered_total", &[("signal", &signal)], book.batches().delivered);
+    }
+    page.family("forebay_gateway_batches_spooled", "gauge", "Batches that lie in the dead-letter folder.");
+    for (signal, book) in pages() {
+        page.line("forebay_gateway_batches_spooled", &[("signal", &signal)], book.batches().spooled);
+    }
+    page.family("forebay_gateway_records_offered_total", "counter", "Spans, log records and data points that came.");
+    for (signal, book) in pages() {
+        page.line("forebay_gateway_records_offered_total", &[("signal", &signal)], book.records().offered);
+    }
+    page.family("forebay_gateway_records_delivered_total", "counter", "Records that the sink took.");
+    for (signal, book) in pages() {
+        page.line("forebay_gateway_records_delivered_total", &[("signal", &signal)], book.records().delivered);
+    }
+    page.family("forebay_gateway_dropped_total", "counter", "Batches that are gone, by reason.");
+    for (signal, book) in pages() {
+        for (reason, batches) in book.batches().dropped.iter() {
+            page.line("forebay_gateway_dropped_total", &[("signal", &signal), ("reason", &reason)], batches);
+        }
+    }
+    page.family("forebay_gateway_queue_depth", "gauge", "Batches that are queued or in flight.");
+    for (signal, book) in pages() {
+        page.line("forebay_gateway_queue_depth", &[("signal", &signal)], book.batches().pending);
+    }
+    page.one("forebay_gateway_queue_bytes", "gauge", "Bytes queued and in flight.", intake.handle.bytes());
+    let fullness = intake.handle.fullness();
+    page.one("forebay_gateway_queue_fullness", "gauge", "The larger of the shares of items and bytes.", fullness);
+
+    page.family("forebay_gateway_dlq_total", "counter", "What happened to dead letters.");
+    for ((signal, result), letters) in intake.meters.all_dead_letters() {
+        page.line("forebay_gateway_dlq_total", &[("signal", &signal), ("result", &result)], letters);
+    }
+    let level = intake.letters.as_ref().map(|letters| letters.level()).unwrap_or_default();
+    page.one("forebay_gateway_dlq_files", "gauge", "Dead letters in the folder.", level.files);
+    page.one("forebay_gateway_dlq_bytes", "gauge", "Their bytes.", level.bytes);
+    page.one("forebay_gateway_panics_total", "counter", "Panics of the sink.", intake.meters.panics());
+    page.family("forebay_gateway_throttled_total", "counter", "Senders that were told to come again later.");
+    for (protocol, times) in intake.meters.all_throttled() {
+        page.line("forebay_gateway_throttled_total", &[("protocol", &protocol)], times);
+    }
+    let malformed = intake.meters.all_malformed();
+    page.one("forebay_gateway_malformed_total", "counter", "Requests that were no OTLP, or too large.", malformed);
+    page.one("forebay_gateway_ready", "gauge", "Whether /readyz says yes.", u8::from(intake.is_ready()));
+    page.0
+}
+
+// === impl Page ===
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a `String` does not fail.
+        let _infallible = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    /// No label has a character that would have to be escaped.
+    fn line(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
+        self.0.push_str(name);
+        for (n, (label, text)) in labels.iter().enumerate() {
+            let _infallible = write!(self.0, "{}{label}=\"{text}\"", if n == 0 { '{' } else { ',' });
+        }
+        let _infallible = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.line(name, &[], value);
+    }
+}

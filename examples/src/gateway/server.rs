@@ -1,0 +1,241 @@
+use super::{
+    batch::Job,
+    books::Books,
+    clock::unix_nanos,
+    config::Config,
+    dead_letters::{DeadLetters, Drained, Replay},
+    guarded::{Guarded, Left, settle},
+    intake::{Ids, Intake},
+    meters::Meters,
+    receive,
+    sink::{Sink, SinkService},
+    summary::Summary,
+};
+use axum::Router;
+use forebay::{core::ConfigError, queue::QueueLayer};
+use futures_util::future::BoxFuture;
+use std::{
+    error::Error,
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tower::Layer;
+
+/// A running gateway.
+///
+/// Dropped, it goes on serving; [`stop`](Self::stop) ends it.
+pub struct Gateway {
+    intake: Arc<Intake>,
+    http: SocketAddr,
+    grpc: SocketAddr,
+    stop: watch::Sender<bool>,
+    servers: [JoinHandle<io::Result<()>>; 2],
+    sink: SinkService,
+    close: Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+    replay: Option<Replay>,
+    left: Left,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A knob is out of its range.
+    Config(ConfigError),
+    /// An address cannot be listened on, or a folder not be used.
+    Io {
+        /// Which one.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// How long open connections may take to end once nothing new is accepted.
+const HANG_UP: Duration = Duration::from_secs(5);
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Listens, and serves until it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// When a knob is out of its range, an address is taken, or the dead-letter folder cannot be used. Nothing runs then.
+    pub async fn start(config: Config, sink: Sink) -> Result<Self, StartError> {
+        let (books, meters) = (Arc::<Books>::default(), Arc::<Meters>::default());
+        let layer = QueueLayer::<Job>::builder()
+            .limits(config.limits)
+            .workers(config.workers)
+            .weigh(|job: &Job| job.batch.weight())
+            .priority(|job: &Job| job.batch.priority())
+            .fair_share_key(|job: &Job| &job.share)
+            .settle(settle)
+            .build()
+            .map_err(StartError::Config)?;
+        let letters = match &config.dead_letters {
+            None => None,
+            Some(wanted) => {
+                let (folder, caps, books) = (wanted.folder.clone(), wanted.caps, Arc::clone(&books));
+                let meters = Arc::clone(&meters);
+                let opened = tokio::task::spawn_blocking(move || DeadLetters::open(&folder, caps, books, meters)).await;
+                let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
+                Some(opened.map_err(|error| StartError::io(wanted.folder.display(), error))?)
+            }
+        };
+        let http = listen(config.http).await?;
+        let grpc = listen(config.grpc).await?;
+        let address = |listener: &TcpListener| listener.local_addr().map_err(|error| StartError::io("address", error));
+        let (http_address, grpc_address) = (address(&http)?, address(&grpc)?);
+
+        // ## Nothing fails from here on.
+        let ((sink, close), left) = (sink.split(), Left::default());
+        let queue = layer.layer(Guarded::new(sink.clone(), letters.clone(), Arc::clone(&meters), left.clone()));
+        let replay = match (&letters, &config.dead_letters) {
+            (Some(letters), Some(wanted)) => Some(Replay::start(letters.clone(), sink.clone(), wanted.pace)),
+            _ => None,
+        };
+        let intake = Arc::new(Intake {
+            handle: queue.handle(),
+            queue,
+            books,
+            meters,
+            letters,
+            synchronous: AtomicBool::new(config.synchronous),
+            draining: AtomicBool::new(false),
+            ids: Ids::new(unix_nanos()),
+            config,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let router = receive::router(Arc::clone(&intake));
+        let servers = [serve(http, router.clone(), stopped.clone()), serve(grpc, router, stopped)];
+        let (http, grpc) = (http_address, grpc_address);
+        Ok(Self { intake, http, grpc, stop, servers, sink, close: Box::new(close), replay, left })
+    }
+
+    /// Where OTLP/HTTP is served.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where OTLP/gRPC is served.
+    #[must_use]
+    pub fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// From now on senders are answered only when their batches are stored, or at once.
+    ///
+    /// The queue stays in between, so that bounds, order and books are the same.
+    pub fn set_synchronous(&self, synchronous: bool) {
+        self.intake.synchronous.store(synchronous, Relaxed);
+    }
+
+    /// Whether senders wait for the sink.
+    #[must_use]
+    pub fn is_synchronous(&self) -> bool {
+        self.intake.synchronous.load(Relaxed)
+    }
+
+    /// One round of replay now, beside those that come by themselves.
+    pub async fn replay(&self) -> Drained {
+        match (&self.intake.letters, &self.intake.config.dead_letters) {
+            (Some(letters), Some(wanted)) => letters.replay(&self.sink, wanted.pace.most.get()).await,
+            _ => Drained::default(),
+        }
+    }
+
+    /// Waits until every batch that was taken before has been through the sink.
+    pub async fn flush(&self) {
+        self.intake.handle.flush().await;
+    }
+
+    /// What became of everything so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.intake)
+    }
+
+    /// Ends in order: nobody is led here any more, the listeners close, requests under way are answered, the queue drains,
+    /// what is left is put aside, the replay ends, the sink is closed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped half way, what is in the queue may be lost when the runtime ends.
+    pub async fn stop(self) -> Summary {
+        let Self { intake, stop, mut servers, close, replay, left, .. } = self;
+        intake.draining.store(true, Relaxed);
+        stop.send_replace(true);
+        for server in &mut servers {
+            // A sender that keeps its connection open does not keep the gateway.
+            if timeout(HANG_UP, &mut *server).await.is_err() {
+                server.abort();
+            }
+        }
+        let report = intake.handle.drain(intake.config.drain).await;
+        let rest = left.take().into_iter().chain(report.unsent).collect::<Vec<_>>();
+        match &intake.letters {
+            Some(letters) => letters.keep_last(rest).await,
+            // Their entries say that they are gone.
+            None => drop(rest),
+        }
+        if let Some(replay) = replay {
+            replay.stop().await;
+        }
+        close(intake.config.drain).await;
+        Summary::of(&intake)
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::io(address, error))
+}
+
+fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
+    let stop = async move {
+        // Without its gateway nobody can stop it: it serves on.
+        if stopped.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stop).into_future())
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("http", &self.http).field("grpc", &self.grpc).finish_non_exhaustive()
+    }
+}
+
+// === impl StartError ===
+
+impl StartError {
+    pub(super) fn io(what: impl fmt::Display, error: io::Error) -> Self {
+        Self::Io { what: what.to_string(), error }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(_) => f.write_str("the configuration is wrong"),
+            Self::Io { what, .. } => write!(f, "{what} cannot be used"),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Io { error, .. } => Some(error),
+        }
+    }
+}
