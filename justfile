@@ -27,6 +27,10 @@ examples:
 interop *names:
     .ci/interop {{names}}
 
+# The KIP-714 client against a real Kafka broker, beside the Java client.
+interop-kafka:
+    .ci/interop-kafka
+
 # Each crate by itself, with each of its features by itself.
 alone:
     .ci/each-crate-alone
@@ -46,6 +50,14 @@ loom:
 # Each fuzz target for some seconds, from the corpus that the tests replay.
 fuzz seconds="10":
     .ci/fuzz {{seconds}}
+
+# Random schedules of the same, with more threads.
+shuttle:
+    .ci/shuttle
+
+# The model checkers find the races that are planted for them.
+planted:
+    .ci/planted
 
 # A million steps of the model tests.
 models:

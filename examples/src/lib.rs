@@ -1,5 +1,10 @@
 //! Runnable stories of forebay; what several of them share, and what is worth a test, stands here.
 
 pub mod client;
+pub mod driver;
 pub mod export_story;
+pub mod kafka;
+pub mod reporter;
+pub mod server;
 pub mod ship;
+pub mod usage;

@@ -77,7 +77,7 @@ fn scaling(runtime: &Runtime) -> Table<'_> {
     let table = Table::new("batch", "emit, from 1 to 8 producers, all together")
         .unit(BATCH as u64 * 8)
         .quote(Quote::Min)
-        .cores(2.0)
+        .cores(0.95)
         .floor("Batch::emit, 1 producer", ours(runtime, 1))
         .forebay("Batch::emit, 2 producers", &[], ours(runtime, 2))
         .forebay("Batch::emit, 8 producers", &[Bound::of_floor(1.0)], ours(runtime, 8));

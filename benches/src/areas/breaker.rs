@@ -16,6 +16,7 @@ use crate::{
 use forebay_breaker::{BreakerLayer, State, Trip};
 use std::{
     convert::identity,
+    future::poll_fn,
     hint::black_box,
     sync::atomic::{AtomicU64, Ordering::Acquire},
     time::{Duration, Instant},
@@ -148,7 +149,8 @@ fn resilient_over_an_hour() -> Resilient {
 
 async fn fill<S: Service<u64, Response = u64, Error: std::fmt::Debug>>(service: &mut S, calls: u64) {
     for n in 0..calls {
-        black_box(service.ready().await.unwrap().call(black_box(n)).await.unwrap());
+        poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+        black_box(service.call(black_box(n)).await.unwrap());
     }
 }
 
@@ -203,7 +205,8 @@ where
 {
     runtime.block_on(async {
         for _ in 0..times {
-            drop(service.ready().await.unwrap().call(u64::MAX).await);
+            poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+            drop(service.call(u64::MAX).await);
         }
     });
 }

@@ -1,16 +1,20 @@
 //! Calls through a service, by one task or by many, and the service at the bottom.
+//!
+//! A service is made ready by `poll_fn`, not by `ServiceExt::ready`: that is one function for all who make this type of service
+//! ready, and whether it is written into them depends on what else there is in the program.
 
 use crate::work::{Sample, Work};
 use bytes::Bytes;
 use std::{
     fmt::Debug,
+    future::poll_fn,
     hint::black_box,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 use tokio::{runtime::Runtime, task::yield_now};
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 /// How many tasks share a service where several do.
 pub(super) const TASKS: u64 = 8;
@@ -57,7 +61,8 @@ where
         work.measure(|| {
             runtime.block_on(async {
                 for n in 0..work.ops {
-                    black_box(service.ready().await.unwrap().call(request(black_box(n))).await.unwrap());
+                    poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+                    black_box(service.call(request(black_box(n))).await.unwrap());
                 }
             });
         })
@@ -77,7 +82,8 @@ where
         work.measure(|| {
             runtime.block_on(async {
                 for n in 0..work.ops {
-                    match service.ready().await.unwrap().call(request(black_box(n))).await {
+                    poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+                    match service.call(request(black_box(n))).await {
                         Err(error) => drop(black_box(error)),
                         Ok(_) => panic!("the circuit is open"),
                     }
@@ -107,7 +113,8 @@ where
                     tokio::spawn(async move {
                         for n in 0..work.ops / TASKS {
                             let request = request(black_box(n + task * 1_000_003));
-                            let _ = black_box(look(service.ready().await.unwrap().call(request).await));
+                            poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+                            let _ = black_box(look(service.call(request).await));
                             if n % TURN == TURN - 1 {
                                 yield_now().await;
                             }

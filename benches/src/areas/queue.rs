@@ -3,7 +3,7 @@
 use super::inner::{Echo, Item, current_thread, item, two_workers, used};
 use crate::{
     bound::Bound,
-    runner::{Session, Table},
+    runner::{Quote, Session, Table},
     work::{Sample, Work},
 };
 use forebay_core::{DropReason, Fate, Ledger, Priority};
@@ -31,7 +31,7 @@ pub(super) fn tables(session: &mut Session<'_>) {
     session.run(bursts());
     let title = |runtime| format!("call through and await, ready inner, 1 task, {runtime} runtime");
     session.run(call_through(&current_thread(), title("current_thread")));
-    session.run(call_through(&two_workers(), title("2 workers")).cores(0.95));
+    session.run(call_through(&two_workers(), title("2 workers")).cores(0.95).quote(Quote::Min));
     session.run(refused());
     session.run(ledger());
 }

@@ -48,10 +48,10 @@ impl<T, A> Batch<T, A> {
     /// # Errors
     ///
     /// Hands the item back when there is no room for it, or the batcher is closed.
-    #[inline]
+    #[inline(always)]
     pub fn emit(&self, item: T) -> Result<(), Rejected<T>> {
         if self.sorting.is_plain() {
-            // Nobody looks at the item, so that it needs no address before it has its place.
+            // Nobody looks at the item, so that it needs no address before it has its place; a call would give it one.
             return self.shared.offer(item, Label::plain::<T>(), false).map(drop);
         }
         self.emit_sorted(item)

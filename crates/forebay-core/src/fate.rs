@@ -47,6 +47,8 @@ pub enum DropReason {
     Disabled,
     /// The service failed, and no layer said why.
     Failed,
+    /// A rule of the host's own, a filter or a fold, did not want it.
+    Filtered,
 }
 
 // === impl Fate ===
@@ -73,7 +75,7 @@ impl fmt::Display for Fate {
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SoftLimit,
         Self::Full,
         Self::Bytes,
@@ -90,6 +92,7 @@ impl DropReason {
         Self::Shutdown,
         Self::Disabled,
         Self::Failed,
+        Self::Filtered,
     ];
 
     /// The name under which the reason is reported, in `snake_case`; stable.
@@ -112,6 +115,7 @@ impl DropReason {
             Self::Shutdown => "shutdown",
             Self::Disabled => "disabled",
             Self::Failed => "failed",
+            Self::Filtered => "filtered",
         }
     }
 

@@ -195,3 +195,50 @@ impl<F: Future<Output = Answer>> Future for Authorizing<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_core::Outcome;
+    use forebay_testkit::Probe;
+    use tower::ServiceExt;
+
+    type Inner = Probe<Request<Full<Bytes>>, Response<Bytes>>;
+
+    fn refusing(slots: usize, status: StatusCode) -> Inner {
+        Probe::with_slots(slots, move |_| async move { Err(StatusError::new(status, Outcome::Terminal).into()) })
+    }
+
+    fn authorize(inner: Inner) -> Authorize<Inner> {
+        let provider = Auth::provider(|| std::future::ready(Credential::bearer("token"))).unwrap();
+        Authorize::new(inner, Auth::new(Some(provider), Some(Uri::from_static("https://open.example/"))))
+    }
+
+    /// R17, for this layer: the first request, the second with a new credential, and the one to the fallback.
+    #[tokio::test]
+    async fn r17_the_instance_that_is_ready_is_called_each_time() {
+        for (status, calls) in [(StatusCode::UNAUTHORIZED, 3), (StatusCode::FORBIDDEN, 2), (StatusCode::NOT_FOUND, 1)] {
+            let inner = refusing(1, status);
+            let watch = inner.watch();
+            let mut service = authorize(inner);
+            for round in 1..=2 {
+                let error = service.ready().await.unwrap().call(Request::default()).await.unwrap_err();
+                assert_eq!(cause_ref::<StatusError>(&*error).unwrap().status(), status);
+                assert_eq!(watch.calls(), calls * round);
+            }
+            assert_eq!((watch.violations(), watch.reserved(), watch.running()), (0, 0, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_request_gives_its_slot_back() {
+        let inner = Probe::hanging();
+        let watch = inner.watch();
+        let mut service = authorize(inner);
+        let mut answer = Box::pin(service.ready().await.unwrap().call(Request::default()));
+        assert!(poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
+        assert_eq!(watch.running(), 1);
+        drop(answer);
+        assert_eq!((watch.running(), watch.reserved()), (0, 0));
+    }
+}

@@ -3,7 +3,7 @@ use crate::{
     authorize::{Auth, Authorize},
     control::{Control, Settings},
     counters::{Counted, Counting, RetryCount},
-    credential::header_of,
+    credential::request_header_of,
     encoding::{Encoding, SettleExport, is_about_items},
     failures::{Failures, OnFailure},
     patience::Patience,
@@ -69,6 +69,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`weigh`](Self::weigh) | [`SizeOf`] | |
 /// | [`priority`](Self::priority) | all normal | |
 /// | [`flush_when`](Self::flush_when) | never | |
+/// | [`partition_by`](Self::partition_by) | one batch for all | 1 and more open at a time |
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
@@ -101,6 +102,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     weigh: W,
     priority: P,
     flush_when: Option<FlushWhen<T>>,
+    partition: Option<(usize, PartitionKey<T>)>,
     attempt_timeout: Duration,
     classifier: Classifier,
     codes: grpc::Classifier,
@@ -117,6 +119,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
 }
 
 type FlushWhen<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+type PartitionKey<T> = Box<dyn for<'r> Fn(&'r T) -> &'r str + Send + Sync>;
 
 // === impl ExporterBuilder ===
 
@@ -146,6 +149,7 @@ impl<T> ExporterBuilder<T> {
             weigh: SizeOf,
             priority: AllNormal,
             flush_when: None,
+            partition: None,
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
             codes: grpc::Classifier::otlp(),
@@ -194,7 +198,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         V: TryInto<HeaderValue>,
     {
         self.headers = self.headers.and_then(|mut headers| {
-            let (name, value) = header_of("header", name, value)?;
+            let (name, value) = request_header_of(name, value)?;
             headers.insert(name, value);
             Ok(headers)
         });
@@ -292,6 +296,19 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// Which items close their batch at once.
     pub fn flush_when(mut self, flush: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
         self.flush_when = Some(Box::new(flush));
+        self
+    }
+
+    /// Which items share a batch: those of the same key. At most `open` batches are open at a time; one more closes the
+    /// oldest.
+    ///
+    /// Under [`Overflow::DropOldest`] a batch that holds an item of high priority is kept whole; with the two lanes apart,
+    /// only items of normal priority make room.
+    pub fn partition_by<K>(mut self, open: usize, key: K) -> Self
+    where
+        K: for<'r> Fn(&'r T) -> &'r str + Send + Sync + 'static,
+    {
+        self.partition = Some((open, Box::new(key)));
         self
     }
 
@@ -414,6 +431,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         if let Some(flush) = self.flush_when {
             layer = layer.flush_when(flush);
         }
+        if let Some((open, key)) = self.partition {
+            layer = layer.partition_by(open, key);
+        }
         layer = if waits { layer.expire_after(self.give_up_after) } else { layer.without_parking() };
         let layer = layer.build()?;
 
@@ -482,6 +502,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             weigh,
             priority,
             flush_when: self.flush_when,
+            partition: self.partition,
             attempt_timeout: self.attempt_timeout,
             classifier: self.classifier,
             codes: self.codes,

@@ -1,4 +1,4 @@
-use crate::{Compression, Endpoint, Framing, credential::header_of, encoding::Target};
+use crate::{Compression, Endpoint, Framing, credential::request_header_of, encoding::Target};
 use forebay_core::ConfigError;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::sync::{
@@ -88,7 +88,7 @@ impl Settings {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        let (name, value) = header_of("header", name, value)?;
+        let (name, value) = request_header_of(name, value)?;
         self.headers.insert(name, value);
         Ok(())
     }

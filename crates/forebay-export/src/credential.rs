@@ -86,6 +86,28 @@ where
     Ok((name, value))
 }
 
+/// As [`header_of`], for a header of every request: those that say how the body is to be read are the exporter's own.
+pub(crate) fn request_header_of<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), ConfigError>
+where
+    N: TryInto<HeaderName>,
+    V: TryInto<HeaderValue>,
+{
+    const OWN: [HeaderName; 7] = [
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TE,
+    ];
+    let (name, value) = header_of("header", name, value)?;
+    if OWN.contains(&name) || name.as_str().starts_with("grpc-") {
+        return Err(ConfigError::new("header", name, "headers that the exporter or the client does not write itself"));
+    }
+    Ok((name, value))
+}
+
 /// The headers that are a credential by their meaning; they go to nobody but the endpoint.
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
     [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)

@@ -16,8 +16,9 @@ use tower_service::Service;
 
 /// Sends items in batches to one endpoint, and can say of each what became of it.
 ///
-/// Cheap to clone; all clones are one exporter. When the last one is dropped, what is left is sent, as long as the runtime
-/// lives: call [`shutdown`](Self::shutdown) to wait for it.
+/// Cheap to clone; all clones are one exporter. When the last one is dropped, what is left is sent at once: for as long as
+/// the runtime lives, and no longer than [`give_up_after`](ExporterBuilder::give_up_after). Call
+/// [`shutdown`](Self::shutdown) to wait for it.
 ///
 /// `emit` neither waits nor fails, on any thread, in a `Drop` or a panic hook. As a `Service` an exporter answers each item
 /// with its fate, and never with an error.

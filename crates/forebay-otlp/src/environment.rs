@@ -91,7 +91,8 @@ impl Environment {
     ///
     /// The first variable with a value that cannot be used, by name. The value of a header is not shown.
     pub fn read(signal: Signal) -> Result<Self, ConfigError> {
-        Self::of(signal, |name| std::env::var(name).ok())
+        // What is not UTF-8 is not passed over: it is refused by whoever cannot use it.
+        Self::of(signal, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// As [`read`](Self::read), of variables from elsewhere.

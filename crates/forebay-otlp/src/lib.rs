@@ -3,6 +3,8 @@
 
 mod batch;
 mod builder;
+#[cfg(feature = "collect")]
+mod collect;
 mod encoder;
 mod environment;
 mod group;

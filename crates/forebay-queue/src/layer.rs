@@ -2,6 +2,7 @@ use crate::{
     Limits, Overflow, Queue, Worker,
     answers::Answers,
     describe::{AllNormal, Describe, Description, PriorityOf},
+    parked::Parking,
     shared::{Setup, Shared},
 };
 use forebay_core::{BoxError, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, SizeOf, Unkeyed, Weigh};
@@ -18,6 +19,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
     workers: NonZeroUsize,
     describe: Describe<T>,
     settle: Se,
+    parking: Option<Parking<T>>,
 }
 
 /// Builds a [`QueueLayer`].
@@ -32,6 +34,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`priority`](Self::priority) | all normal |
 /// | [`fair_share_key`](Self::fair_share_key) | none |
 /// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
+/// | [`park`](Self::park) | off |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T, W = SizeOf, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
@@ -39,6 +42,7 @@ pub struct QueueBuilder<T, W = SizeOf, P = AllNormal, K = Unkeyed, Se = SettleBy
     workers: NonZeroUsize,
     description: Description<W, P, K>,
     settle: Se,
+    parking: Option<Parking<T>>,
     item: PhantomData<fn(T)>,
 }
 
@@ -55,6 +59,7 @@ impl<T> QueueLayer<T> {
             workers: WORKERS,
             description: Description::new(),
             settle: SettleByVerdict,
+            parking: None,
             item: PhantomData,
         }
     }
@@ -73,7 +78,7 @@ impl<T, Se> QueueLayer<T, Se> {
         // The limits were checked when the layer was built.
         #[expect(clippy::expect_used, reason = "checked by `build`")]
         let shared = Arc::new(Shared::new(self.setup, Answers::new()).expect("limits that were checked"));
-        let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone());
+        let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), self.parking.clone());
         (Queue::new(shared, self.describe.clone(), self.setup.overflow), worker)
     }
 }
@@ -106,8 +111,9 @@ where
 
 impl<T, Se: Clone> Clone for QueueLayer<T, Se> {
     fn clone(&self) -> Self {
-        let Self { setup, workers, describe, settle } = self;
-        Self { setup: *setup, workers: *workers, describe: describe.clone(), settle: settle.clone() }
+        let Self { setup, workers, describe, settle, parking } = self;
+        let (describe, settle, parking) = (describe.clone(), settle.clone(), parking.clone());
+        Self { setup: *setup, workers: *workers, describe, settle, parking }
     }
 }
 
@@ -146,14 +152,14 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
 
     /// How many bytes an item is charged for: any `Fn(&T) -> usize`.
     pub fn weigh<W2: Weigh<T>>(self, weigh: W2) -> QueueBuilder<T, W2, P, K, Se> {
-        let Self { setup, workers, description, settle, item } = self;
-        QueueBuilder { setup, workers, description: description.weigh(weigh), settle, item }
+        let Self { setup, workers, description, settle, parking, item } = self;
+        QueueBuilder { setup, workers, description: description.weigh(weigh), settle, parking, item }
     }
 
     /// Which lane an item takes.
     pub fn priority<P2: Fn(&T) -> Priority>(self, priority: P2) -> QueueBuilder<T, W, P2, K, Se> {
-        let Self { setup, workers, description, settle, item } = self;
-        QueueBuilder { setup, workers, description: description.priority(priority), settle, item }
+        let Self { setup, workers, description, settle, parking, item } = self;
+        QueueBuilder { setup, workers, description: description.priority(priority), settle, parking, item }
     }
 
     /// Whose [fair share](Limits::fair_share) an item of normal priority is.
@@ -161,16 +167,32 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     where
         K2: for<'r> Fn(&'r T) -> &'r Key,
     {
-        let Self { setup, workers, description, settle, item } = self;
-        QueueBuilder { setup, workers, description: description.key(key), settle, item }
+        let Self { setup, workers, description, settle, parking, item } = self;
+        QueueBuilder { setup, workers, description: description.key(key), settle, parking, item }
     }
 
     /// Turns the result of the inner service into the fate of the item.
     ///
-    /// What would be sent again or split by a batch is final here: it is dropped for the reason given.
+    /// What would be split by a batch is final here, and so is what may be sent again unless it [parks](Self::park): it is
+    /// dropped for the reason given.
     pub fn settle<Se2>(self, settle: Se2) -> QueueBuilder<T, W, P, K, Se2> {
-        let Self { setup, workers, description, item, .. } = self;
-        QueueBuilder { setup, workers, description, settle, item }
+        let Self { setup, workers, description, parking, item, .. } = self;
+        QueueBuilder { setup, workers, description, settle, parking, item }
+    }
+
+    /// Lets an item that came back retryable wait for another attempt; a clone of each request is kept for it.
+    ///
+    /// It waits aside, with its slot and without a worker, for as long as `backoff` says (or longer, if the far side asked
+    /// for it), until `backoff` ends: then its result is final. Meanwhile the workers go on with the other items. When the
+    /// wait is over one item goes as a probe; when it is taken, two, then four. At most `max_bytes` wait; beyond that the
+    /// oldest is dropped as evicted.
+    pub fn park<B>(mut self, backoff: B, max_bytes: usize) -> Self
+    where
+        T: Clone,
+        B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
+    {
+        self.parking = Some(Parking::new(backoff, max_bytes));
+        self
     }
 
     /// The layer.
@@ -184,9 +206,9 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         P: PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
-        let Self { mut setup, workers, description, settle, .. } = self;
+        let Self { mut setup, workers, description, settle, parking, .. } = self;
         setup.limits.validate()?;
         setup.fair_shares = description.is_keyed();
-        Ok(QueueLayer { setup, workers, describe: description.describe(), settle })
+        Ok(QueueLayer { setup, workers, describe: description.describe(), settle, parking })
     }
 }

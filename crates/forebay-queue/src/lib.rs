@@ -16,6 +16,7 @@ mod layer;
 mod limits;
 mod offer;
 mod overflow;
+mod parked;
 #[cfg(feature = "http")]
 mod refusal;
 mod rejected;

@@ -4,6 +4,7 @@ use crate::{
     drained::Burst,
     intake::{Candidate, Held, Intake, NotNow, Phase},
     lanes::Lanes,
+    parked::{Parked, ParkingLot},
     wait::{Ticket, WaitLine},
     wakes::Wakes,
 };
@@ -20,6 +21,8 @@ pub(crate) struct State<T> {
     lanes: Lanes<Entry<T>>,
     /// What only some queues know of an entry, in step with `lanes`; empty in all others.
     tracked: Option<Lanes<Tracked>>,
+    /// Items that wait for another attempt; empty in all but some queues before a service.
+    parked: ParkingLot<T>,
     /// Bytes that wait in the high lane.
     high_bytes: usize,
     /// Bytes that have left the lanes and are not settled.
@@ -68,6 +71,7 @@ impl<T> State<T> {
             intake,
             lanes: Lanes::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
+            parked: ParkingLot::new(),
             high_bytes: 0,
             in_hand: 0,
             max_age,
@@ -203,7 +207,8 @@ impl<T> State<T> {
 
     /// What it means that there is no next item now.
     pub(crate) fn empty(&self) -> Empty {
-        if self.intake.phase() == Phase::Open { Empty::ForNow } else { Empty::ForGood }
+        // What waits for another attempt may yet be for whoever waits.
+        if self.intake.phase() == Phase::Open || !self.parked.is_empty() { Empty::ForNow } else { Empty::ForGood }
     }
 
     /// Waits for an item where there is [none](Self::next), in the line of the others.
@@ -259,7 +264,65 @@ impl<T> State<T> {
     /// A receiver goes away: whatever it was woken for is for another.
     pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> Wakes {
         let was_waiting = self.receivers.leave(ticket);
-        if was_waiting || self.lanes.len() == 0 { Wakes::default() } else { Wakes::one(self.receivers.release()) }
+        let nothing = self.lanes.len() == 0 && self.parked.is_empty();
+        if was_waiting || nothing { Wakes::default() } else { Wakes::one(self.receivers.release()) }
+    }
+
+    /// An item that was taken off waits for another attempt until `due`, and keeps its slot; at most `max_bytes` do.
+    ///
+    /// Handed back when the queue is abandoned; those that have to go are settled and put into `evicted`.
+    pub(crate) fn park(
+        &mut self,
+        parked: Parked<T>,
+        due: Instant,
+        max_bytes: usize,
+        evicted: &mut Vec<T>,
+        wakes: &mut Wakes,
+    ) -> Result<(), Parked<T>> {
+        if self.intake.phase() == Phase::Abandoned {
+            return Err(parked);
+        }
+        self.parked.park(parked, due);
+        while let Some(Parked { item, held, .. }) = self.parked.evict(max_bytes) {
+            self.settle(held, Fate::Dropped(DropReason::Evicted), wakes);
+            evicted.push(item);
+        }
+        // CORRECTNESS: whoever parks it may be busy when it is due; one who is idle learns of the time.
+        wakes.add(Wakes::one(self.receivers.release()));
+        Ok(())
+    }
+
+    /// Whether any item waits for another attempt.
+    #[inline]
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// An item whose next attempt is due at `now`.
+    pub(crate) fn unpark(&mut self, now: Instant, wakes: &mut Wakes) -> Option<Parked<T>> {
+        let parked = self.parked.take_due(now)?;
+        if self.parked.is_empty() && self.intake.phase() != Phase::Open {
+            // CORRECTNESS: those that stayed for what was parked have nothing to stay for.
+            wakes.add(Wakes::Many(self.receivers.release_all()));
+        } else if self.lanes.len() > 0 {
+            // CORRECTNESS: it may have been woken for one of these.
+            wakes.add(Wakes::one(self.receivers.release()));
+        }
+        Some(parked)
+    }
+
+    /// An attempt of an item that was parked is over.
+    pub(crate) fn unparked(&mut self, taken: bool, wakes: &mut Wakes) {
+        self.parked.landed(taken);
+        if !self.parked.is_empty() {
+            // CORRECTNESS: another may go now, or twice as many, and somebody has to see to it.
+            wakes.add(Wakes::one(self.receivers.release()));
+        }
+    }
+
+    /// When the next of those that wait may go.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.parked.next_due()
     }
 
     /// Counts the fate of an item that was taken off, and frees its slot.
@@ -306,6 +369,10 @@ impl<T> State<T> {
             self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
             items.push(item);
         }
+        while let Some(Parked { item, held, .. }) = self.parked.pop() {
+            self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
+            items.push(item);
+        }
         wakes.add(Wakes::Many(self.receivers.release_all()));
         wakes.add(Wakes::Many(self.busy.release_all()));
         (items, wakes)
@@ -313,7 +380,7 @@ impl<T> State<T> {
 
     /// Items that wait.
     pub(crate) fn queued(&self) -> usize {
-        self.lanes.len()
+        self.lanes.len() + self.parked.len()
     }
 }
 

@@ -8,10 +8,19 @@ pub(crate) use std::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 
+/// How often the lock is looked at before the thread sleeps. A lock that is taken and given back all the time is found
+/// free by about every third look; who sleeps for it makes each thread that gives it back call the kernel.
+#[cfg(not(loom))]
+const LOOKS: u32 = 16;
+
+/// How long between two looks: about half a microsecond, in which the other thread does its work without us.
+#[cfg(not(loom))]
+const PAUSES: u32 = 64;
+
 /// Locks `mutex`, also after a panic: no code of a user may run under it, so that what it guards is whole.
 ///
-/// Whoever finds it taken looks again after a few microseconds at most before it sleeps. Locks of an intake are held for
-/// nanoseconds: sleeping takes longer than they do, and a thread that hands over many items in a row, while another
+/// Whoever finds it taken looks again a few times, some microseconds in all, before it sleeps. Locks of an intake are held
+/// for nanoseconds: sleeping takes longer than they do, and a thread that hands over many items in a row, while another
 /// keeps its hands off the lock for that long, has all of it in its own cache.
 #[inline]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -27,8 +36,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn lock_taken<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The model checker counts every look; that there are several shows it nothing new.
     #[cfg(not(loom))]
-    for doublings in 4..8 {
-        (0..1_u32 << doublings).for_each(|_| std::hint::spin_loop());
+    for _ in 0..LOOKS {
+        (0..PAUSES).for_each(|_| std::hint::spin_loop());
         if let Ok(guard) = mutex.try_lock() {
             return guard;
         }

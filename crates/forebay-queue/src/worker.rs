@@ -1,14 +1,16 @@
 use crate::{
     Abandoned, Panicked,
     answers::{Answer, Index},
+    clock::{self, Timer},
     intake::Held,
     job::{Calls, Job},
+    parked::{Delays, Parked, Parking},
     shared::Discarded,
     state::Empty,
     wait::Ticket,
     wakes::Wakes,
 };
-use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, SettleByVerdict};
+use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, SettleByVerdict, Settlement};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -16,7 +18,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 use tower_service::Service;
 
@@ -51,11 +54,30 @@ struct Hands<T, Res> {
     /// Taken, and waiting for the inner service to be ready.
     next: Option<T>,
     answer: Option<Index>,
+    parking: Option<Parking<T>>,
+    /// A request like the one the inner service has, for another attempt.
+    kept: Option<T>,
+    /// The waits that an item has left that was parked before.
+    delays: Option<Delays>,
+    /// Where those who wait learn what became of the attempt; `None` if it is a first one.
+    attempt: Option<Attempt>,
+    timer: Timer,
     /// The slot of the item, from when it is taken until it is settled.
     held: Option<Held>,
     /// Empty but for a moment; kept, so that nothing is dropped on the way.
     expired: Discarded<Job<T>>,
 }
+
+/// An item in hand that was parked before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    UnderWay,
+    Taken,
+    Failed,
+}
+
+/// What a worker has of an item that has met its fate: that, and the answer.
+type Done<Res> = Option<(Fate, Answer<Res>)>;
 
 // === impl Worker ===
 
@@ -64,9 +86,21 @@ where
     S: Service<T>,
 {
     /// Is one receiver of the queue; its maker has counted it.
-    pub(crate) fn new(inner: S, shared: Arc<Calls<T, S::Response>>, settle: Se) -> Self {
-        let expired = Discarded::new();
-        let hands = Hands { shared, idle: None, busy: None, next: None, answer: None, held: None, expired };
+    pub(crate) fn new(inner: S, shared: Arc<Calls<T, S::Response>>, settle: Se, parking: Option<Parking<T>>) -> Self {
+        let hands = Hands {
+            shared,
+            idle: None,
+            busy: None,
+            next: None,
+            answer: None,
+            parking,
+            kept: None,
+            delays: None,
+            attempt: None,
+            timer: Timer::default(),
+            held: None,
+            expired: Discarded::new(),
+        };
         Self { inner, settle, hands, running: None }
     }
 }
@@ -78,7 +112,8 @@ where
 {
     fn clone(&self) -> Self {
         self.hands.shared.add_receiver();
-        Self::new(self.inner.clone(), Arc::clone(&self.hands.shared), self.settle.clone())
+        let (shared, parking) = (Arc::clone(&self.hands.shared), self.hands.parking.clone());
+        Self::new(self.inner.clone(), shared, self.settle.clone(), parking)
     }
 }
 
@@ -102,11 +137,12 @@ where
             } else if this.hands.next.is_some() {
                 // ## Taken => (Taken | Running | Idle): only an item in hand makes the inner service ready, so that an
                 // idle worker reserves nothing there.
-                let (inner, next, mut running) = (&mut *this.inner, &mut this.hands.next, this.running.as_mut());
+                let (inner, hands, mut running) = (&mut *this.inner, &mut *this.hands, this.running.as_mut());
                 isolate(|| match ready!(inner.poll_ready(cx)) {
                     Err(error) => Poll::Ready(Ok(Err(error.into()))),
                     Ok(()) => {
-                        let Some(request) = next.take() else { return Poll::Pending };
+                        let Some(request) = hands.next.take() else { return Poll::Pending };
+                        hands.kept = hands.parking.as_ref().map(|parking| parking.keep(&request));
                         running.set(Some(inner.call(request)));
                         let Some(running) = running.as_mut().as_pin_mut() else { return Poll::Pending };
                         running.poll(cx).map(|result| Ok(result.map_err(Into::into)))
@@ -127,7 +163,7 @@ where
                     Err(DropReason::Shutdown)
                 }
             };
-            let (fate, result) = this.hands.fate_of(this.settle, result);
+            let done = this.hands.conclude(this.settle, result);
             // The inner future goes before its slot is free: in-flight work counts. A panic while it is dropped changes
             // nothing of what it has answered.
             let _dropped = isolate(|| {
@@ -135,7 +171,7 @@ where
                 Poll::Ready(Ok(()))
             });
             // ## Idle => (Idle | Taken | ended)
-            if !ready!(this.hands.poll_take(Some((fate, result)), cx)) {
+            if !ready!(this.hands.poll_take(done, cx)) {
                 return Poll::Ready(());
             }
         }
@@ -166,7 +202,26 @@ where
 impl<T, Res> Hands<T, Res> {
     /// Settles and answers what is `done`, and takes the next item in hand, in one step; `false` at the end.
     #[inline]
-    fn poll_take(&mut self, done: Option<(Fate, Answer<Res>)>, cx: &Context<'_>) -> Poll<bool> {
+    fn poll_take(&mut self, done: Done<Res>, cx: &mut Context<'_>) -> Poll<bool> {
+        let taken = self.poll_take_once(done, cx);
+        if taken.is_pending() && self.parking.is_some() { self.poll_take_parked(cx) } else { taken }
+    }
+
+    /// Nothing can be taken now: waits also for what is parked.
+    #[cold]
+    fn poll_take_parked(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            // CORRECTNESS: it stands in line already, so whoever parks an item after this look wakes it.
+            let due = self.shared.lock().state.next_due();
+            ready!(self.timer.poll(due, cx));
+            if let Poll::Ready(taken) = self.poll_take_once(None, cx) {
+                return Poll::Ready(taken);
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_take_once(&mut self, done: Done<Res>, cx: &Context<'_>) -> Poll<bool> {
         let now = self.shared.now();
         let (mut wakes, mut caller, mut unwanted) = (Wakes::None, None, None);
         let mut locked = self.shared.lock();
@@ -178,6 +233,24 @@ impl<T, Res> Hands<T, Res> {
                     Err(answer) => unwanted = Some(answer),
                 }
             }
+        }
+        if let Some(attempt) = self.attempt.take() {
+            locked.state.unparked(attempt == Attempt::Taken, &mut wakes);
+        }
+        let parked = if locked.state.has_parked() {
+            clock::now().and_then(|now| locked.state.unpark(now, &mut wakes))
+        } else {
+            None
+        };
+        if let Some(Parked { item, held, delays }) = parked {
+            locked.state.stop_waiting(&mut self.idle);
+            (self.next, self.answer, self.held) = (Some(item.request), item.answer, Some(held));
+            (self.delays, self.attempt) = (Some(delays), Some(Attempt::UnderWay));
+            drop(locked);
+            wakes.wake();
+            caller.into_iter().for_each(Waker::wake);
+            drop(unwanted);
+            return Poll::Ready(true);
         }
         let taken = match locked.state.next(now, &mut self.expired, &mut wakes) {
             Some((job, held)) => {
@@ -215,29 +288,81 @@ impl<T, Res> Hands<T, Res> {
         self.shared.poll_abandoned(cx, &mut self.busy)
     }
 
-    /// What the result of the inner service, or the want of one, means for the item and its caller.
+    /// What the result of the inner service, or the want of one, means for the item and its caller; `None` if the item
+    /// waits for another attempt.
     #[inline]
-    fn fate_of(
-        &mut self,
-        settle: &impl Settle<Res>,
-        result: Result<Result<Res, BoxError>, DropReason>,
-    ) -> (Fate, Result<Res, BoxError>) {
-        let reason = match result {
-            Ok(result) => match isolate(|| Poll::Ready(Ok(settle.settle(&result, 1).fate_of_one()))) {
-                Poll::Ready(Ok(fate)) => {
-                    self.next = None;
-                    return (fate, result);
-                }
-                Poll::Ready(Err(_)) | Poll::Pending => DropReason::Panicked,
-            },
-            Err(reason) => reason,
+    fn conclude(&mut self, settle: &impl Settle<Res>, result: Result<Result<Res, BoxError>, DropReason>) -> Done<Res> {
+        let result = match result {
+            Ok(result) => result,
+            Err(reason) => return Some(self.lost(reason)),
         };
+        let Poll::Ready(Ok(settlement)) = isolate(|| Poll::Ready(Ok(settle.settle(&result, 1)))) else {
+            return Some(self.lost(DropReason::Panicked));
+        };
+        if self.parking.is_some() && self.waits_for(&settlement) {
+            return None;
+        }
+        self.next = None;
+        Some((settlement.fate_of_one(), result))
+    }
+
+    /// There is no result: the inner service has panicked, or was let go.
+    #[cold]
+    fn lost(&mut self, reason: DropReason) -> (Fate, Answer<Res>) {
         let error: BoxError = match reason {
             DropReason::Panicked => Panicked::new().into(),
             _ => Abandoned::new(self.seen()).into(),
         };
+        self.forget(Attempt::Failed);
         self.next = None;
         (Fate::Dropped(reason), Err(error))
+    }
+
+    /// Whether the item was parked for another attempt.
+    fn waits_for(&mut self, settlement: &Settlement) -> bool {
+        let Settlement::Retry { after, .. } = settlement else {
+            self.forget(Attempt::Taken);
+            return false;
+        };
+        self.attempt = self.attempt.map(|_| Attempt::Failed);
+        let parked = self.park(*after);
+        if !parked {
+            self.forget(Attempt::Failed);
+        }
+        parked
+    }
+
+    /// The item is done with, and so is what was kept for another attempt.
+    fn forget(&mut self, attempt: Attempt) {
+        self.attempt = self.attempt.map(|_| attempt);
+        // A panic of a request that is dropped stays with it.
+        let _dropped = isolate(|| {
+            (self.kept, self.delays) = (None, None);
+            Poll::Ready(Ok(()))
+        });
+    }
+
+    /// Lets the item wait for another attempt; `false` if it has had all that it gets.
+    fn park(&mut self, hint: Option<Duration>) -> bool {
+        let Some(parking) = &self.parking else { return false };
+        let mut delays = self.delays.take();
+        // Code of the user, as is the iterator.
+        let wait = isolate(|| Poll::Ready(Ok(delays.get_or_insert_with(|| parking.delays()).next())));
+        let (Poll::Ready(Ok(Some(wait))), Some(delays), Some(now)) = (wait, delays, clock::now()) else { return false };
+        // One that was never called is still here itself.
+        let (Some(request), Some(held)) = (self.kept.take().or_else(|| self.next.take()), self.held.take()) else {
+            return false;
+        };
+        let due = now + wait.max(hint.unwrap_or_default());
+        let parked = Parked { item: Job { request, answer: self.answer.take() }, held, delays };
+        let (mut evicted, mut wakes) = (Vec::new(), Wakes::None);
+        let refused = self.shared.lock().state.park(parked, due, parking.max_bytes, &mut evicted, &mut wakes);
+        wakes.wake();
+        evicted.into_iter().for_each(|job| drop(self.shared.discard(job, DropReason::Evicted)));
+        let Err(Parked { item, held, .. }) = refused else { return true };
+        // The queue was abandoned: what it came back with is final.
+        (self.answer, self.held) = (item.answer, Some(held));
+        false
     }
 
     fn seen(&self) -> Seen {
@@ -250,6 +375,11 @@ impl<T, Res> Drop for Hands<T, Res> {
         if let Some(held) = self.held.take() {
             self.shared.settle(held, Fate::Dropped(DropReason::Shutdown));
             self.shared.answer(self.answer, Err(Abandoned::new(self.seen()).into()));
+        }
+        if self.attempt.is_some() {
+            let mut wakes = Wakes::None;
+            self.shared.lock().state.unparked(false, &mut wakes);
+            wakes.wake();
         }
         if let Some(ticket) = self.idle {
             self.shared.stop_receiving(ticket);

@@ -1,7 +1,7 @@
 //! The concurrent shell, in every order that two or three threads can bring about.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p forebay-registry --test loom --release`; with
-//! `--cfg forebay_planted_race` beside it, the first test has to fail.
+//! `--cfg forebay_planted_race` beside it, the first test has to fail: `.ci/planted` runs it so.
 
 #![cfg(loom)]
 #![expect(clippy::unwrap_used, reason = "test code")]
@@ -91,6 +91,7 @@ async fn in_two_polls(number: usize) -> Result<usize, BoxError> {
 
 /// The last release against an acquire: a closing client is never handed out, and a late release takes nothing along.
 #[test]
+#[cfg_attr(forebay_planted_race, should_panic)]
 fn g04_an_acquire_racing_the_last_release_gets_a_client_that_stays() {
     model(None, || {
         let counts = Counts::new();

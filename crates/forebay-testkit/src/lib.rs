@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![expect(clippy::panic, clippy::expect_used, reason = "a broken law panics: this crate is test code")]
 
+#[cfg(feature = "kafka")]
+#[cfg_attr(docsrs, doc(cfg(feature = "kafka")))]
+pub mod kafka;
 pub mod laws;
 mod probe;
 #[cfg(feature = "receiver")]

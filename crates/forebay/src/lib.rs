@@ -14,10 +14,22 @@ pub use forebay_batch as batch;
 #[cfg_attr(docsrs, doc(cfg(feature = "breaker")))]
 #[doc(inline)]
 pub use forebay_breaker as breaker;
+#[cfg(feature = "collect")]
+#[cfg_attr(docsrs, doc(cfg(feature = "collect")))]
+#[doc(inline)]
+pub use forebay_collect as collect;
+#[cfg(feature = "databricks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "databricks")))]
+#[doc(inline)]
+pub use forebay_databricks as databricks;
 #[cfg(feature = "export")]
 #[cfg_attr(docsrs, doc(cfg(feature = "export")))]
 #[doc(inline)]
 pub use forebay_export as export;
+#[cfg(feature = "kip714")]
+#[cfg_attr(docsrs, doc(cfg(feature = "kip714")))]
+#[doc(inline)]
+pub use forebay_kip714 as kip714;
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
 #[doc(inline)]

@@ -1,17 +1,25 @@
 //! What is never sent, never read, and never followed.
 
 use crate::support::{Body, answer, call, emit, far_side, line, over, record, requests, soon, to};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use forebay::{
-    batch::Batching,
     core::{BoxError, DropReason},
-    export::{Compression, ExportErrorKind},
+    export::{
+        AddressRefused, Compression, Encode, EndpointGuard, ExportErrorKind, ExportErrorStatus, Exporter, Skipped,
+    },
     otlp::Protocol,
 };
 use forebay_testkit::receiver::{Fault, Receiver};
 use http::{HeaderValue, Response, StatusCode};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, dns::GaiResolver},
+    },
+    rt::TokioExecutor,
+};
 use std::{
     pin::Pin,
     sync::{
@@ -95,6 +103,41 @@ async fn x05_a_redirect_is_not_followed() {
     assert_eq!(elsewhere.totals().connections, 0);
 }
 
+/// X06: a name that leads to this machine is not connected to, though it was allowed as it is written.
+#[tokio::test]
+async fn x06_a_guarded_client_does_not_connect_to_this_machine() {
+    let receiver = Receiver::builder().start().await.unwrap();
+    let url = format!("http://localhost:{}/v1/logs", receiver.address().port());
+    for (guard, delivered) in [(EndpointGuard::new(), 0), (EndpointGuard::new().allow_private(), 1)] {
+        let connector = HttpConnector::new_with_resolver(guard.resolver(GaiResolver::new()));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let exporter = over(&url, Protocol::HttpProtobuf, client).give_up_after(Duration::ZERO).build().unwrap();
+        exporter.emit(record("one"));
+        soon(exporter.flush()).await;
+        assert_eq!(exporter.totals().delivered, delivered);
+        if delivered == 0 {
+            let error = exporter.last_error().unwrap();
+            assert!(forebay::core::is_caused_by::<AddressRefused>(&error), "{}", error.report());
+            assert_eq!((error.status(), receiver.totals().connections), (ExportErrorStatus::Permanent, 0));
+        }
+    }
+}
+
+/// How a body is to be read is for the exporter to say.
+#[test]
+fn headers_that_are_not_the_caller_s_are_refused_when_it_is_built() {
+    for name in ["content-length", "Content-Type", "transfer-encoding", "te", "grpc-timeout", "connection"] {
+        let builder = over("https://far.example/", Protocol::HttpProtobuf, crate::support::http1()).header(name, "x");
+        assert_eq!(builder.build().map(drop).unwrap_err().knob(), "header", "{name}");
+    }
+    for (name, value) in [("x y", "a"), ("x", "a\nb: c"), ("", "a"), ("x\0", "a")] {
+        let builder = over("https://far.example/", Protocol::HttpProtobuf, crate::support::http1()).header(name, value);
+        assert_eq!(builder.build().map(drop).unwrap_err().knob(), "header", "{name:?}");
+    }
+    let agent = over("https://far.example/", Protocol::HttpProtobuf, crate::support::http1()).user_agent("a\nb");
+    assert_eq!(agent.build().map(drop).unwrap_err().knob(), "user_agent");
+}
+
 /// A body above the cap is never sent: the batch is split, and an item that alone is above it is dropped.
 #[tokio::test]
 async fn a_body_above_the_cap_is_split_and_never_sent() {
@@ -115,26 +158,50 @@ async fn a_body_above_the_cap_is_split_and_never_sent() {
     }
 }
 
-/// What compression makes larger is measured again.
-#[tokio::test]
+/// Bytes as they are.
+struct Raw;
+
+impl Encode<Vec<u8>> for Raw {
+    fn content_type(&self) -> HeaderValue {
+        HeaderValue::from_static("application/octet-stream")
+    }
+
+    fn encode(&self, items: &[Vec<u8>], body: &mut BytesMut) -> Result<Skipped, BoxError> {
+        items.iter().for_each(|item| body.extend_from_slice(item));
+        Ok(Skipped::NONE)
+    }
+}
+
+/// What compression makes larger is measured again: two items of noise fit into a body as they are, and not with what gzip
+/// and zstd put around them.
+#[tokio::test(start_paused = true)]
 async fn the_cap_holds_after_compression_too() {
-    let receiver = Receiver::builder().start().await.unwrap();
-    // Noise of 1,900 bytes in base 64 of its own: gzip cannot make much of it.
     let mut state = 7_u64;
-    let mut noise = |length: usize| -> String {
+    let mut noise = || -> Vec<u8> {
         let next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            char::from_u32(0x4e00 + u32::try_from(state >> 40).unwrap() % 0x4000).unwrap()
+            state.to_be_bytes()[0]
         };
-        std::iter::repeat_with(next).take(length).collect()
+        std::iter::repeat_with(next).take(511).collect()
     };
-    let exporter = to(&receiver, Protocol::HttpProtobuf).max_body(1_024).compression(Compression::gzip());
-    let exporter = exporter.batch(Batching::new().max_items(3)).build().unwrap();
-    (0..9).for_each(|_| exporter.emit(record(noise(330))));
-    soon(exporter.flush()).await;
-    assert!(receiver.requests().iter().all(|request| request.wire_length <= 1_024));
-    assert_eq!(exporter.totals().pending, 0);
-    assert!(exporter.totals().delivered > 0, "{}", exporter.totals());
+    for compression in [Compression::gzip(), Compression::zstd()] {
+        let (client, log) = far_side(|_| Ok(answer(200, &[], b"")));
+        let exporter = Exporter::builder()
+            .endpoint("https://far.example/")
+            .encoder(Raw)
+            .client(client)
+            .compression(compression)
+            .max_body(1_024)
+            .build()
+            .unwrap();
+        exporter.emit(noise());
+        exporter.emit(noise());
+        soon(exporter.flush()).await;
+        let lengths: Vec<_> =
+            log.lock().unwrap().iter().map(|(_, request)| request.body().size_hint().exact().unwrap()).collect();
+        assert_eq!((lengths.len(), exporter.totals().delivered), (2, 2), "{compression:?}: {lengths:?}");
+        assert!(lengths.iter().all(|length| (512..=1_024).contains(length)), "{compression:?}: {lengths:?}");
+    }
 }
 
 /// A compressed answer over gRPC counts without its compression.

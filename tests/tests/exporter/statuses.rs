@@ -182,6 +182,47 @@ async fn the_partial_success_of_a_call_is_read_out_of_its_frame() {
     assert_eq!((exporter.totals().delivered, exporter.totals().dropped.get(DropReason::Rejected)), (8, 2));
 }
 
+/// An answer that comes compressed is read as well, where the feature for it is there.
+#[tokio::test(start_paused = true)]
+async fn a_compressed_answer_is_read() {
+    // ExportLogsServiceResponse { partial_success { rejected_log_records: 2 } }, in gzip; and as the message of a call.
+    const PACKED: &[u8] =
+        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xe3\x62\xe2\x60\x02\x00\x32\x00\xaa\x6b\x04\x00\x00\x00";
+    const FRAMED: &[u8] = b"\x01\x00\x00\x00\x18\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xe3\x62\xe2\x60\x02\x00\x32\x00\xaa\x6b\x04\x00\x00\x00";
+    let (client, _) = far_side(|_| Ok(answer(200, &[("content-encoding", "gzip")], PACKED)));
+    let http = over("http://far.example/", Protocol::HttpProtobuf, client).build().unwrap();
+    let (client, _) = far_side(|_| {
+        let mut response = call(FRAMED, &[("grpc-status", "0")]);
+        response.headers_mut().insert("grpc-encoding", http::HeaderValue::from_static("gzip"));
+        Ok(response)
+    });
+    let grpc = over("http://far.example/", Protocol::Grpc, client).build().unwrap();
+    for exporter in [http, grpc] {
+        (0..10).for_each(|_| exporter.emit(record("one")));
+        soon(exporter.flush()).await;
+        assert_eq!((exporter.totals().delivered, exporter.totals().dropped.get(DropReason::Rejected)), (8, 2));
+    }
+}
+
+/// What cannot be read of an answer changes nothing: the far side has taken the request.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_read_still_means_delivered() {
+    type Torn = fn() -> http::Response<crate::support::Body>;
+    let torn: [(Protocol, Torn); 4] = [
+        (Protocol::HttpProtobuf, || answer(200, &[("content-encoding", "br")], b"\x01\x02")),
+        (Protocol::HttpProtobuf, || answer(200, &[("content-encoding", "gzip")], b"no gzip")),
+        (Protocol::Grpc, || call(b"\x00\x00\x00", &[("grpc-status", "0")])),
+        (Protocol::Grpc, || call(b"\x01\x00\x00\x00\x01x", &[("grpc-status", "0")])),
+    ];
+    for (protocol, far) in torn {
+        let (client, log) = far_side(move |_| Ok(far()));
+        let exporter = over("http://far.example/", protocol, client).build().unwrap();
+        exporter.emit(record("one"));
+        soon(exporter.flush()).await;
+        assert_eq!((requests(&log), exporter.totals().delivered), (1, 1), "{protocol}");
+    }
+}
+
 /// R01, R02: what is written in the knob is what is sent.
 #[tokio::test(start_paused = true)]
 async fn r01_r02_n_retries_are_n_and_one_attempts() {

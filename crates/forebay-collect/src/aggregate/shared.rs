@@ -1,0 +1,401 @@
+//! The shell around the table: the clock, the lock, the books, and whoever takes the items.
+
+use super::{
+    AggregatorEvent, Emission, End, Fold, Folded, Place, Refused,
+    state::{Ended, Limits, Table},
+};
+use crate::{guard::guarded, scope::Id};
+use forebay_core::{DropReason, Fate, Ledger, Observe, Priority, Totals};
+use futures_util::task::AtomicWaker;
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+use tokio::time::Instant;
+
+/// Takes the items, and says what became of them.
+pub(crate) type Sink<Item> = dyn Fn(Emission<Item>) -> Fate + Send + Sync;
+pub(crate) type Observer = dyn Observe<AggregatorEvent> + Send + Sync;
+
+/// What a handle needs of an aggregator, whatever its fold.
+pub(crate) trait Intake<K, E>: Desk {
+    fn offer(&self, event: E) -> Result<(), Refused<E>>;
+    fn complete(&self, key: &K) -> bool;
+    fn complete_where(&self, wanted: &mut dyn FnMut(&K) -> bool) -> usize;
+}
+
+/// The part of it that knows neither keys nor events.
+pub(crate) trait Desk: Send + Sync {
+    /// Ends what has expired, and says when to come again.
+    fn tick(&self, now: Instant) -> Option<Instant>;
+    fn complete_all(&self);
+    /// Takes nothing new and ends all keys; `true` for the first who asks.
+    fn close(&self) -> bool;
+    fn is_closed(&self) -> bool;
+    fn totals(&self) -> Totals;
+    fn open_keys(&self) -> usize;
+    fn held_bytes(&self) -> usize;
+    fn set_enabled(&self, enabled: bool);
+    fn is_enabled(&self) -> bool;
+}
+
+pub(crate) struct Shared<F: Fold<E>, E> {
+    id: Id,
+    fold: F,
+    sink: Box<Sink<F::Item>>,
+    observer: Arc<Observer>,
+    locked: Mutex<Locked<F, E>>,
+    enabled: AtomicBool,
+    /// Refused while switched off, and not in the ledger so far.
+    unseen: AtomicU64,
+    /// Whoever keeps the time of the oldest key.
+    timekeeper: Arc<AtomicWaker>,
+}
+
+struct Locked<F: Fold<E>, E> {
+    table: Table<F::Key, F::Held, E>,
+    ledger: Ledger,
+    closed: bool,
+}
+
+/// What leaves the table because of one event; handed on without the lock.
+struct Leaving<F: Fold<E>, E> {
+    ended: Vec<Ended<F::Key, F::Held, E>>,
+    alone: Option<(E, Priority)>,
+    /// Errors that were too many for their key.
+    lost: Option<E>,
+}
+
+// === impl Shared ===
+
+impl<F: Fold<E>, E> Shared<F, E> {
+    pub(crate) fn new(
+        fold: F,
+        limits: Limits,
+        sink: Box<Sink<F::Item>>,
+        observer: Arc<Observer>,
+        timekeeper: Arc<AtomicWaker>,
+    ) -> Self {
+        let locked = Locked { table: Table::new(limits), ledger: Ledger::default(), closed: false };
+        Self {
+            id: Id::new(),
+            fold,
+            sink,
+            observer,
+            locked: Mutex::new(locked),
+            enabled: AtomicBool::new(true),
+            unseen: AtomicU64::new(0),
+            timekeeper,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Locked<F, E>> {
+        // The user's code is guarded wherever it runs under the lock.
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, event: E, reason: DropReason) -> Refused<E> {
+        self.lock().ledger.refuse(reason, 1);
+        self.observe(|| AggregatorEvent::Refused { reason });
+        Refused::new(event, reason)
+    }
+
+    /// Under the lock: finds the place of an event, and ends what has to make room for it.
+    fn put(&self, locked: &mut Locked<F, E>, put: Put<F::Key, E>, now: Instant, leaving: &mut Leaving<F, E>) {
+        let Put { place, event, bytes } = put;
+        let Locked { table, ledger, .. } = locked;
+        let (key, kind) = match place {
+            Place::Alone(priority) => return leaving.alone = Some((event, priority)),
+            Place::Retryable(None) => return leaving.alone = Some((event, Priority::Normal)),
+            Place::Terminal(None) => return leaving.alone = Some((event, Priority::High)),
+            Place::Terminal(Some(key)) => {
+                match table.end(&key, End::Terminal) {
+                    Some(mut ended) => {
+                        // The error that ends the key is its last one.
+                        ended.errors.push(event);
+                        leaving.ended.push(ended);
+                    }
+                    None => leaving.alone = Some((event, Priority::High)),
+                }
+                return;
+            }
+            Place::Part(key) => (key, Kind::Part),
+            Place::Last(key) => (key, Kind::Last),
+            Place::Retryable(Some(key)) => (key, Kind::Error),
+        };
+        table.make_room(&key, bytes, &mut leaving.ended);
+        if guarded(|| table.open(&key, now, || self.fold.open(&key))).is_err() {
+            ledger.settle(Fate::Dropped(DropReason::Panicked), 1);
+            return self.observe(|| AggregatorEvent::Dropped { reason: DropReason::Panicked, events: 1 });
+        }
+        if matches!(kind, Kind::Error) {
+            leaving.lost = table.keep(&key, event, bytes);
+            return;
+        }
+        let Some(held) = table.add(&key, bytes) else { return };
+        let added = guarded(|| self.fold.add(held, event));
+        if added.is_err() || matches!(kind, Kind::Last) {
+            leaving.ended.extend(table.end(&key, End::Complete).map(|mut ended| {
+                ended.spoiled = added.is_err();
+                ended
+            }));
+        }
+    }
+
+    /// Without the lock: errors first, then the key's own item.
+    fn hand_on(&self, leaving: Leaving<F, E>) {
+        let Leaving { ended, alone, lost } = leaving;
+        if lost.is_some() {
+            self.drop_events(DropReason::Evicted, 1);
+        }
+        // The event of a user, dropped without the lock.
+        drop(lost);
+        for one in ended {
+            self.hand_on_key(one);
+        }
+        if let Some((event, priority)) = alone {
+            let item = guarded(|| self.fold.alone(event));
+            self.hand_on_item(item, Emission { item: (), priority, end: None, events: 1 }, DropReason::Filtered);
+        }
+    }
+
+    fn hand_on_key(&self, ended: Ended<F::Key, F::Held, E>) {
+        let Ended { key, mut held, mut parts, errors, end, spoiled } = ended;
+        let priority = end.priority();
+        self.observe(|| AggregatorEvent::Ended { end, parts, errors: count(errors.len()) });
+        for error in errors {
+            // What is held may be anything after a panic; the fold does not get to see it again.
+            let folded = guarded(|| match spoiled {
+                true => self.fold.alone(error).map_or(Folded::Unwanted, Folded::Out),
+                false => self.fold.error(&key, &mut held, error, end),
+            });
+            let item = match folded {
+                Ok(Folded::In) => {
+                    parts += 1;
+                    continue;
+                }
+                Ok(Folded::Out(item)) => Ok(Some(item)),
+                Ok(Folded::Unwanted) => Ok(None),
+                Err(panic) => Err(panic),
+            };
+            let emission = Emission { item: (), priority, end: Some(end), events: 1 };
+            self.hand_on_item(item, emission, DropReason::Filtered);
+        }
+        if spoiled {
+            return self.drop_events(DropReason::Panicked, parts);
+        }
+        if parts > 0 {
+            let item = guarded(|| self.fold.finish(key, held, end));
+            let without = match end {
+                End::Complete | End::Terminal | End::Closed => DropReason::Filtered,
+                End::Expired => DropReason::Expired,
+                End::Evicted => DropReason::Evicted,
+            };
+            self.hand_on_item(item, Emission { item: (), priority, end: Some(end), events: parts }, without);
+        }
+    }
+
+    /// Gives an item to the sink; its events are counted as dropped if there is none.
+    fn hand_on_item(&self, item: Result<Option<F::Item>, String>, about: Emission<()>, without: DropReason) {
+        let events = about.events;
+        let item = match item {
+            Ok(Some(item)) => item,
+            Ok(None) => return self.drop_events(without, events),
+            Err(_) => return self.drop_events(DropReason::Panicked, events),
+        };
+        let _at_work = self.id.enter();
+        match guarded(|| (self.sink)(about.with(item))) {
+            Ok(Fate::Dropped(reason)) => self.drop_events(reason, events),
+            Ok(fate) => self.lock().ledger.settle(fate, events),
+            Err(_) => self.drop_events(DropReason::Panicked, events),
+        }
+    }
+
+    fn drop_events(&self, reason: DropReason, events: u64) {
+        if events > 0 {
+            self.lock().ledger.settle(Fate::Dropped(reason), events);
+            self.observe(|| AggregatorEvent::Dropped { reason, events });
+        }
+    }
+
+    fn observe(&self, event: impl FnOnce() -> AggregatorEvent) {
+        if self.observer.enabled() {
+            // An observer that panics must not take the host with it.
+            drop(guarded(|| self.observer.observe(&event())));
+        }
+    }
+
+    fn end_all(&self, locked: &mut Locked<F, E>, end: End) -> Leaving<F, E> {
+        let mut leaving = Leaving::new();
+        locked.table.end_all(end, &mut leaving.ended);
+        leaving
+    }
+}
+
+/// An event on its way into the table.
+struct Put<K, E> {
+    place: Place<K>,
+    event: E,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Part,
+    Last,
+    Error,
+}
+
+impl<F, E> Intake<F::Key, E> for Shared<F, E>
+where
+    F: Fold<E> + Send + Sync,
+    F::Key: Send,
+    F::Held: Send,
+    E: Send,
+{
+    fn offer(&self, event: E) -> Result<(), Refused<E>> {
+        if !self.enabled.load(Ordering::Relaxed) {
+            self.unseen.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::new(event, DropReason::Disabled));
+        }
+        // What the sink itself reports would be handed to the sink again, and so on for ever.
+        if self.id.is_at_work() {
+            return Err(self.refuse(event, DropReason::Disabled));
+        }
+        let Ok((place, bytes)) = guarded(|| (self.fold.place(&event), self.fold.weigh(&event))) else {
+            return Err(self.refuse(event, DropReason::Panicked));
+        };
+        let now = Instant::now();
+        let mut leaving = Leaving::new();
+        let mut locked = self.lock();
+        let reason = if locked.closed {
+            Some(DropReason::Shutdown)
+        } else {
+            (!locked.table.fits(bytes) && place.is_held()).then_some(DropReason::TooLarge)
+        };
+        if let Some(reason) = reason {
+            drop(locked);
+            return Err(self.refuse(event, reason));
+        }
+        locked.ledger.accept(1);
+        let idle = locked.table.len() == 0;
+        locked.table.expire(now, &mut leaving.ended);
+        self.put(&mut locked, Put { place, event, bytes }, now, &mut leaving);
+        // CORRECTNESS: the timekeeper sleeps without a timer while no key is open, so the first one wakes it. All later
+        // ones expire later.
+        let wake = idle && locked.table.len() > 0;
+        drop(locked);
+        if wake {
+            self.timekeeper.wake();
+        }
+        self.hand_on(leaving);
+        Ok(())
+    }
+
+    fn complete(&self, key: &F::Key) -> bool {
+        let mut leaving = Leaving::new();
+        leaving.ended.extend(self.lock().table.end(key, End::Complete));
+        let found = !leaving.ended.is_empty();
+        self.hand_on(leaving);
+        found
+    }
+
+    fn complete_where(&self, wanted: &mut dyn FnMut(&F::Key) -> bool) -> usize {
+        let mut leaving = Leaving::new();
+        let mut locked = self.lock();
+        // The user's code: a panic in it ends the search, not the host.
+        let found = guarded(|| locked.table.keys().filter(|key| wanted(key)).cloned().collect::<Vec<_>>());
+        for key in found.unwrap_or_default() {
+            leaving.ended.extend(locked.table.end(&key, End::Complete));
+        }
+        drop(locked);
+        let ended = leaving.ended.len();
+        self.hand_on(leaving);
+        ended
+    }
+}
+
+impl<F, E> Desk for Shared<F, E>
+where
+    F: Fold<E> + Send + Sync,
+    F::Key: Send,
+    F::Held: Send,
+    E: Send,
+{
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut leaving = Leaving::new();
+        let mut locked = self.lock();
+        locked.table.expire(now, &mut leaving.ended);
+        let next = locked.table.next_expiry();
+        drop(locked);
+        self.hand_on(leaving);
+        next
+    }
+
+    fn complete_all(&self) {
+        let mut locked = self.lock();
+        let leaving = self.end_all(&mut locked, End::Complete);
+        drop(locked);
+        self.hand_on(leaving);
+    }
+
+    fn close(&self) -> bool {
+        let mut locked = self.lock();
+        let first = !mem::replace(&mut locked.closed, true);
+        let leaving = self.end_all(&mut locked, End::Closed);
+        drop(locked);
+        self.hand_on(leaving);
+        self.timekeeper.wake();
+        first
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn totals(&self) -> Totals {
+        let mut locked = self.lock();
+        locked.ledger.refuse(DropReason::Disabled, self.unseen.swap(0, Ordering::Relaxed));
+        locked.ledger.totals()
+    }
+
+    fn open_keys(&self) -> usize {
+        self.lock().table.len()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.lock().table.bytes()
+    }
+
+    fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Leaving ===
+
+impl<F: Fold<E>, E> Leaving<F, E> {
+    fn new() -> Self {
+        Self { ended: Vec::new(), alone: None, lost: None }
+    }
+}
+
+// === impl Place ===
+
+impl<K> Place<K> {
+    /// Whether the event stays in the table for a while.
+    fn is_held(&self) -> bool {
+        matches!(self, Self::Part(_) | Self::Last(_) | Self::Retryable(Some(_)))
+    }
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

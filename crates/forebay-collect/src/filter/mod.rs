@@ -1,0 +1,11 @@
+//! Which metrics are wanted, by name.
+
+mod layer;
+mod live;
+mod patterns;
+
+pub use self::{
+    layer::{FilterLayer, Filtering, FilteringFuture},
+    live::LiveFilter,
+    patterns::{Anchoring, BadPattern, Filter, FilterBuilder, WhenUndecided},
+};

@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod aggregate;
+mod cap;
+mod clock;
+mod filter;
+mod guard;
+mod remote;
+mod reporter;
+mod rng;
+mod schedule;
+mod scope;
+mod series;
+mod source;
+#[cfg(any(feature = "metrics", feature = "opentelemetry"))]
+mod sources;
+
+#[cfg(feature = "opentelemetry")]
+pub use self::sources::OpenTelemetrySource;
+#[cfg(feature = "metrics")]
+pub use self::sources::{Recorder, RecorderBuilder};
+pub use self::{
+    aggregate::{
+        Aggregator, AggregatorBuilder, AggregatorEvent, Emission, End, Fold, FoldFn, Folded, Gathered, Handed, Place,
+        Refused, Ticker,
+    },
+    cap::{Capped, CardinalityCap},
+    filter::{
+        Anchoring, BadPattern, Filter, FilterBuilder, FilterLayer, Filtering, FilteringFuture, LiveFilter,
+        WhenUndecided,
+    },
+    remote::{Configured, FetchError, FetchedConfig, RemoteConfig, RemoteConfigBuilder, RemoteStatus, RemoteWorker},
+    reporter::{ReportAnswer, ReportEnd, Reporter, ReporterBuilder, ReporterCounts, ReporterWorker},
+    schedule::Schedule,
+    series::{
+        Deltas, Histogram, LabelValue, Labels, NotMerged, Number, Pending, Precedence, Reported, Series, Temporality,
+        Value,
+    },
+    source::{Gathering, Source},
+};

@@ -1,0 +1,70 @@
+//! Where the telemetry of telemetry would begin: who is already at work in this thread.
+
+use std::{
+    cell::RefCell,
+    marker::PhantomData,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Names whoever must not feed itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id(usize);
+
+/// While it lives, its [`Id`] is at work in this thread.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    entered: bool,
+    // The guard leaves the stack of the thread it was made in.
+    here: PhantomData<*const ()>,
+}
+
+thread_local! {
+    static AT_WORK: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
+}
+
+// === impl Id ===
+
+impl Id {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn enter(self) -> Entered {
+        // A thread that ends has no stack any more; nothing is kept apart there.
+        let entered = AT_WORK.try_with(|ids| ids.try_borrow_mut().map(|mut ids| ids.push(self)).is_ok());
+        Entered { entered: entered.unwrap_or(false), here: PhantomData }
+    }
+
+    pub(crate) fn is_at_work(self) -> bool {
+        AT_WORK.try_with(|ids| ids.try_borrow().is_ok_and(|ids| ids.contains(&self))).unwrap_or(false)
+    }
+}
+
+// === impl Entered ===
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if self.entered {
+            drop(AT_WORK.try_with(|ids| ids.try_borrow_mut().map(|mut ids| ids.pop())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_nest_and_end() {
+        let (a, b) = (Id::new(), Id::new());
+        assert!(!a.is_at_work());
+        {
+            let _a = a.enter();
+            assert!(a.is_at_work() && !b.is_at_work());
+            let _b = b.enter();
+            assert!(a.is_at_work() && b.is_at_work());
+        }
+        assert!(!a.is_at_work() && !b.is_at_work());
+    }
+}

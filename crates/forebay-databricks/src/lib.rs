@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod client_info;
+mod clock;
+mod connection;
+mod credentials;
+mod encoder;
+mod gate;
+mod guard;
+mod host;
+mod host_client;
+mod notice;
+mod redact;
+mod settings;
+mod statement;
+mod telemetry;
+mod wire;
+
+pub use self::{
+    client_info::ClientInfo,
+    connection::{Connect, Connection, ResultInfo, Severity, StatementContext},
+    credentials::{BearerToken, Credentials},
+    gate::{FeatureFlag, KILL_SWITCH},
+    host::HostError,
+    host_client::HostReport,
+    notice::Notice,
+    redact::{MAX_TRACE, redact},
+    settings::{Driver, KNOBS, Knob, Settings},
+    telemetry::{DriverTelemetry, DriverTelemetryBuilder, ShutdownReport},
+    wire::{
+        ChunkDetails, ClientContext, ConnectionParameters, Context, Entry, ErrorInfo, FrontendLog, OperationDetail,
+        ResultLatency, SqlDriverLog, SqlOperation, SystemConfiguration, VolumeOperation,
+    },
+};

@@ -1,0 +1,393 @@
+use crate::{
+    ClientInfo, Connect, Connection, FeatureFlag, HostReport, KILL_SWITCH, Notice, Settings,
+    connection::Live,
+    gate::{Ask, AskedBy, Gates, gates, is_killed},
+    guard::{Guarded, guarded},
+    host::host_key,
+    host_client::{HostClient, Plan},
+    statement::Session,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use forebay_core::{BoxError, ConfigError, Observe};
+use forebay_registry::{CloseEnd, CloseReport, EndpointKey, Event as RegistryEvent, Identity, Lease, Registry};
+use futures_util::future::{join_all, poll_fn};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use std::{
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+use tower_service::Service;
+
+/// The telemetry of a driver: one for the process.
+///
+/// Clones share it.
+#[derive(Clone)]
+pub struct DriverTelemetry {
+    shared: Arc<Shared>,
+}
+
+/// Builds a [`DriverTelemetry`].
+///
+/// | knob | default |
+/// | --- | --- |
+/// | [`settings`](Self::settings) | [`Settings::node`] |
+/// | [`client_info`](Self::client_info) | the driver's name is `forebay` |
+/// | [`feature_flag`](Self::feature_flag) | nobody is asked |
+/// | [`kill_switch`](Self::kill_switch) | what the environment says |
+/// | [`observer`](Self::observer) | nobody |
+/// | [`allow_inside`](Self::allow_inside) | no |
+/// | [`max_hosts`](Self::max_hosts) | 128 |
+#[must_use = "a builder does nothing until `build`"]
+pub struct DriverTelemetryBuilder<C> {
+    client: C,
+    settings: Settings,
+    bad: Vec<ConfigError>,
+    info: ClientInfo,
+    flag: Option<FeatureFlag>,
+    kill_switch: Option<String>,
+    observer: Arc<Observer>,
+    allow_inside: bool,
+    max_hosts: std::num::NonZeroUsize,
+}
+
+pub(crate) type Observer = dyn for<'a> Observe<Notice<'a>> + Send + Sync;
+
+struct Shared {
+    settings: Settings,
+    hosts: Registry<HostKey, HostClient, HostSettings>,
+    gates: Option<Gates>,
+    killed: bool,
+    allow_inside: bool,
+    observer: Arc<Observer>,
+    sessions: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// What a client cannot be shared across: the host, the identity, and whether logs name somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostKey {
+    pub(crate) endpoint: EndpointKey,
+    authenticated: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HostSettings(Settings);
+
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The most that is read of an answer about a flag.
+const MAX_FLAGS: usize = 256 << 10;
+
+// === impl DriverTelemetry ===
+
+impl DriverTelemetry {
+    /// What can be configured, with its defaults; all requests are sent by `client`.
+    pub fn builder<C>(client: C) -> DriverTelemetryBuilder<C> {
+        DriverTelemetryBuilder {
+            client,
+            settings: Settings::default(),
+            bad: Vec::new(),
+            info: ClientInfo::default(),
+            flag: None,
+            kill_switch: std::env::var(KILL_SWITCH).ok(),
+            observer: Arc::new(()),
+            allow_inside: false,
+            max_hosts: const { std::num::NonZeroUsize::new(128).unwrap() },
+        }
+    }
+
+    /// Opens the telemetry of a connection; one that is switched off if there shall be none.
+    ///
+    /// It waits for the feature flag, if nobody has asked for it lately, and at most 10 seconds; the driver need not: it
+    /// can connect meanwhile. It never fails.
+    ///
+    /// # Cancellation
+    /// Nothing is left behind.
+    pub async fn connect(&self, connect: Connect) -> Connection {
+        Connection::new(self.open(connect).await)
+    }
+
+    /// What became of the telemetry of each host that has a connection now.
+    #[must_use]
+    pub fn reports(&self) -> Vec<(String, HostReport)> {
+        let hosts = self.shared.hosts.snapshot();
+        let report = |key: &HostKey| Some((key.endpoint.origin().to_owned(), self.shared.hosts.get(key)?.report()));
+        hosts.entries.iter().filter_map(|entry| report(&entry.key)).collect()
+    }
+
+    /// Sends what every host has now, open statements too; ends within `deadline`, whatever the network does.
+    ///
+    /// `false` if not everything had a fate by then. For a process that is about to end.
+    ///
+    /// # Cancellation
+    /// What is on its way goes on.
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        let hosts = &self.shared.hosts;
+        let leases: Vec<_> = hosts.snapshot().entries.iter().filter_map(|entry| hosts.get(&entry.key)).collect();
+        let flushing = leases.iter().map(|client| async {
+            client.statements.complete_all();
+            client.exporter.flush().await;
+        });
+        timeout(deadline, join_all(flushing)).await.is_ok()
+    }
+
+    /// Takes no connection any more, flushes, and waits until those that are there have ended and all hosts are closed.
+    ///
+    /// It ends within `deadline`, whatever the network does; a connection that is still open then is in the report, and its
+    /// host is closed when it ends.
+    ///
+    /// # Cancellation
+    /// Hosts that are being closed go on for as long as their own timeout allows.
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let until = Instant::now() + deadline.min(A_YEAR);
+        self.shared.closed.store(true, Ordering::Relaxed);
+        // Whether it was in time is in the report below.
+        let _in_time = self.flush(deadline).await;
+        if let Some(gates) = &self.shared.gates {
+            // A flag that nobody asks for any more needs no time to end.
+            drop(gates.close_all(Duration::ZERO).await);
+        }
+        ShutdownReport(self.shared.hosts.close_all(until.saturating_duration_since(Instant::now())).await)
+    }
+
+    async fn open(&self, connect: Connect) -> Option<Live> {
+        let shared = &self.shared;
+        let Connect { host, session_id, workspace_id, parameters, auth_type, credentials, settings } = connect;
+        let settings = settings.filter(|settings| match settings.validate() {
+            Ok(()) => true,
+            Err(error) => {
+                shared.observer.observe(&Notice::BadSetting(&error));
+                false
+            }
+        });
+        let settings = settings.unwrap_or_else(|| shared.settings.clone());
+        if shared.killed || !settings.enabled || shared.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let credentials = credentials.filter(|_| settings.authenticated);
+        let identity = match &credentials {
+            Some(credentials) => guarded(|| credentials.identity())?,
+            None => Identity::anonymous(),
+        };
+        let endpoint = match host_key(&host, identity, shared.allow_inside) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                shared.observer.observe(&Notice::BadHost(error));
+                return None;
+            }
+        };
+        let gate = match &shared.gates {
+            Some(gates) => {
+                let lease = gates.acquire_with(&endpoint, &AskedBy(credentials.clone())).await.ok()?;
+                // No answer, and none before: the service has not said that it wants telemetry.
+                if !lease.get().await.unwrap_or(false) {
+                    return None;
+                }
+                Some(lease)
+            }
+            None => None,
+        };
+        // Only now: a connection without telemetry, or without credentials, is in nobody's way.
+        let key = HostKey { endpoint, authenticated: credentials.is_some() };
+        let client = match shared.hosts.acquire_with(&key, &HostSettings(settings)).await {
+            Ok(client) => client,
+            Err(error) => {
+                let why = error.to_string();
+                shared.observer.observe(&Notice::Unavailable { host: key.endpoint.origin(), why: &why });
+                return None;
+            }
+        };
+        let entry = credentials.map(|credentials| client.book.enter(credentials));
+        let number = shared.sessions.fetch_add(1, Ordering::Relaxed);
+        let session = Arc::new(Session { number, session_id, workspace_id, parameters, auth_type });
+        Some(Live { client, entry, session, gate })
+    }
+}
+
+impl fmt::Debug for DriverTelemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverTelemetry").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+// === impl DriverTelemetryBuilder ===
+
+impl<C> DriverTelemetryBuilder<C> {
+    /// Sets how it behaves; default [`Settings::node`].
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Sets how it behaves by what users have set, see [`Settings::read`]; what is wrong is said to the observer.
+    pub fn settings_read(mut self, (settings, bad): (Settings, Vec<ConfigError>)) -> Self {
+        (self.settings, self.bad) = (settings, bad);
+        self
+    }
+
+    /// Sets what the driver says of itself.
+    pub fn client_info(mut self, info: ClientInfo) -> Self {
+        self.info = info;
+        self
+    }
+
+    /// Asks the service whether telemetry is wanted, before there is any.
+    pub fn feature_flag(mut self, flag: FeatureFlag) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    /// Sets the value of the kill switch; by default it is read from [`KILL_SWITCH`] in the environment.
+    pub fn kill_switch(mut self, value: Option<String>) -> Self {
+        self.kill_switch = value;
+        self
+    }
+
+    /// Sets who hears of what goes wrong; nobody by default.
+    pub fn observer(mut self, observer: impl for<'a> Observe<Notice<'a>> + Send + Sync + 'static) -> Self {
+        self.observer = Arc::new(Guarded(Box::new(observer)));
+        self
+    }
+
+    /// Sends to this machine and to private networks too, and over plain `http`: for tests and proxies.
+    pub fn allow_inside(mut self) -> Self {
+        self.allow_inside = true;
+        self
+    }
+
+    /// Sets for how many hosts and identities there may be telemetry at a time; default 128. Connections beyond have none.
+    pub fn max_hosts(mut self, hosts: std::num::NonZeroUsize) -> Self {
+        self.max_hosts = hosts;
+        self
+    }
+
+    /// The telemetry of the process. Nothing runs until the first connection.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a setting that was made by hand is out of its range.
+    pub fn build<B>(self) -> Result<DriverTelemetry, ConfigError>
+    where
+        C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let Self { client, settings, bad, info, flag, kill_switch, observer, allow_inside, max_hosts } = self;
+        settings.validate()?;
+        bad.iter().for_each(|error| observer.observe(&Notice::BadSetting(error)));
+        let killed = is_killed(kill_switch.as_deref()).unwrap_or_else(|value| {
+            observer.observe(&Notice::BadKillSwitch { value: &value });
+            false
+        });
+        let gates = flag.map(|flag| gates(flag, asking(client.clone()), Arc::clone(&observer))).transpose()?;
+        let (info, of_clients, of_registry) = (Arc::new(info), Arc::clone(&observer), Arc::clone(&observer));
+        let make = move |key: HostKey, settings: HostSettings| {
+            let plan = Plan {
+                origin: key.endpoint.origin().to_owned(),
+                settings: settings.0,
+                authenticated: key.authenticated,
+                info: Arc::clone(&info),
+                observer: Arc::clone(&of_clients),
+            };
+            std::future::ready(plan.build(client.clone()))
+        };
+        let hosts = Registry::builder_with(make)
+            .on_close(|_key, client: HostClient| client.close())
+            // A host ends by its own timeout; this one is for what should never happen.
+            .close_deadline(settings.close_timeout.saturating_add(Duration::from_secs(1)))
+            .max_entries(max_hosts)
+            .observer(move |event: &RegistryEvent<'_, HostKey, HostSettings>| said(event, &*of_registry))
+            .build()?;
+        let (sessions, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        let shared = Shared { settings, hosts, gates, killed, allow_inside, observer, sessions, closed };
+        Ok(DriverTelemetry { shared: Arc::new(shared) })
+    }
+}
+
+impl<C> fmt::Debug for DriverTelemetryBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DriverTelemetryBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// How a [`DriverTelemetry::shutdown`] went.
+#[derive(Debug)]
+pub struct ShutdownReport(CloseReport<HostKey>);
+
+// === impl ShutdownReport ===
+
+impl ShutdownReport {
+    /// Whether every host was flushed and closed in time.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.0.is_clean()
+    }
+}
+
+fn said(event: &RegistryEvent<'_, HostKey, HostSettings>, observer: &Observer) {
+    match event {
+        RegistryEvent::Diverged { key, first, given, .. } => {
+            observer.observe(&Notice::Diverged { host: key.endpoint.origin(), first: &first.0, given: &given.0 });
+        }
+        RegistryEvent::Closed { key, end, .. } if !matches!(end, CloseEnd::Done) => {
+            observer.observe(&Notice::CloseFailed { host: key.endpoint.origin(), end });
+        }
+        _ => {}
+    }
+}
+
+/// Sends one request with a clone of the client, and reads its answer up to a cap.
+fn asking<C, B>(client: C) -> Arc<Ask>
+where
+    C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    C::Error: Into<BoxError>,
+    C::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    Arc::new(move |request| {
+        let mut client = client.clone();
+        Box::pin(async move {
+            poll_fn(|cx| client.poll_ready(cx)).await.map_err(Into::into)?;
+            let response = client.call(request).await.map_err(Into::into)?;
+            let status = response.status();
+            let body = read(response.into_body()).await?;
+            Ok::<(StatusCode, Bytes), BoxError>((status, body))
+        })
+    })
+}
+
+async fn read<B>(body: B) -> Result<Bytes, BoxError>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let (mut body, mut all) = (pin!(body), BytesMut::new());
+    while let Some(frame) = body.as_mut().frame().await {
+        let Ok(mut data) = frame.map_err(Into::into)?.into_data() else { continue };
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            if all.len() + chunk.len() > MAX_FLAGS {
+                return Err(format!("the answer is longer than {MAX_FLAGS} bytes").into());
+            }
+            all.extend_from_slice(chunk);
+            let read = chunk.len();
+            data.advance(read);
+        }
+    }
+    Ok(all.freeze())
+}
+
+/// The lease of a host's client.
+pub(crate) type HostLease = Lease<HostClient>;

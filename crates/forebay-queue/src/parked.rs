@@ -1,0 +1,144 @@
+use crate::intake::Held;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How a queue lets what came back retryable wait for another attempt.
+pub(crate) struct Parking<T> {
+    /// The inner service takes the request itself, so that one is kept.
+    keep: fn(&T) -> T,
+    backoff: Arc<dyn Fn() -> Delays + Send + Sync>,
+    pub(crate) max_bytes: usize,
+}
+
+/// How long to wait before each further attempt.
+pub(crate) type Delays = Box<dyn Iterator<Item = Duration> + Send>;
+
+/// Items that wait aside, without a worker, for another attempt. Pure state.
+///
+/// After a failure one goes at a time; whenever one is taken, twice as many may.
+#[derive(Debug)]
+pub(crate) struct ParkingLot<T> {
+    /// By when they are due, then by when they came.
+    waits: BTreeMap<(Instant, u64), Parked<T>>,
+    came: u64,
+    bytes: usize,
+    /// Attempts under way.
+    out: usize,
+    /// How many there may be.
+    allowed: usize,
+}
+
+/// An item that waits for another attempt, with its slot.
+pub(crate) struct Parked<T> {
+    pub(crate) item: T,
+    pub(crate) held: Held,
+    pub(crate) delays: Delays,
+}
+
+// === impl Parking ===
+
+impl<T> Parking<T> {
+    pub(crate) fn new<B>(backoff: B, max_bytes: usize) -> Self
+    where
+        T: Clone,
+        B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
+    {
+        Self { keep: T::clone, backoff: Arc::new(move || Box::new(backoff.clone().into_iter())), max_bytes }
+    }
+
+    /// A request like this one. Runs code of the user; call it without a lock.
+    pub(crate) fn keep(&self, request: &T) -> T {
+        (self.keep)(request)
+    }
+
+    /// The waits of an item that came back for the first time. Runs code of the user; call it without a lock.
+    pub(crate) fn delays(&self) -> Delays {
+        (self.backoff)()
+    }
+}
+
+impl<T> Clone for Parking<T> {
+    fn clone(&self) -> Self {
+        Self { keep: self.keep, backoff: Arc::clone(&self.backoff), max_bytes: self.max_bytes }
+    }
+}
+
+impl<T> fmt::Debug for Parking<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parking").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+// === impl ParkingLot ===
+
+impl<T> ParkingLot<T> {
+    pub(crate) const fn new() -> Self {
+        Self { waits: BTreeMap::new(), came: 0, bytes: 0, out: 0, allowed: 1 }
+    }
+
+    pub(crate) fn park(&mut self, parked: Parked<T>, due: Instant) {
+        self.came += 1;
+        self.bytes += parked.held.charge().bytes;
+        self.waits.insert((due, self.came), parked);
+    }
+
+    /// One that is due at `now`, if it may go.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Parked<T>> {
+        if self.next_due()? > now {
+            return None;
+        }
+        self.out += 1;
+        self.pop()
+    }
+
+    /// When the next may go; `None` if none waits, or those under way have to land before.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let ((due, _), _) = self.waits.first_key_value()?;
+        (self.out < self.allowed).then_some(*due)
+    }
+
+    /// An attempt is over: the far side has `taken` the item, or is still away.
+    pub(crate) fn landed(&mut self, taken: bool) {
+        self.out -= 1;
+        self.allowed = if taken { self.allowed.saturating_mul(2) } else { 1 };
+    }
+
+    /// The one that came first, if more than `max_bytes` wait.
+    pub(crate) fn evict(&mut self, max_bytes: usize) -> Option<Parked<T>> {
+        if self.bytes <= max_bytes {
+            return None;
+        }
+        let oldest = self.waits.keys().min_by_key(|(_, came)| *came).copied()?;
+        let parked = self.waits.remove(&oldest)?;
+        self.bytes -= parked.held.charge().bytes;
+        Some(parked)
+    }
+
+    /// The next one, whether or not it is due.
+    pub(crate) fn pop(&mut self) -> Option<Parked<T>> {
+        let (_, parked) = self.waits.pop_first()?;
+        self.bytes -= parked.held.charge().bytes;
+        Some(parked)
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waits.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waits.len()
+    }
+}
+
+// === impl Parked ===
+
+impl<T: fmt::Debug> fmt::Debug for Parked<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parked").field("item", &self.item).field("held", &self.held).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+use super::Books;
+use bytes::Bytes;
+use forebay_testkit::receiver::{Faults, Keep, Receiver};
+use http::{Response, StatusCode};
+use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
+use prost::Message;
+use serde_json::json;
+use std::{collections::HashMap, io, sync::Arc, sync::OnceLock};
+
+/// The server that is started where no configuration is named: it gives one, and receives what that asks for.
+#[derive(Debug)]
+pub(super) struct FarSide {
+    receiver: Receiver,
+}
+
+const CONFIG: &str = "/config";
+
+// === impl FarSide ===
+
+impl FarSide {
+    /// Starts it on a free port of this machine; with `books` it remembers all it receives.
+    pub(super) async fn start(faults: Faults, seed: u64, books: bool) -> io::Result<Self> {
+        let endpoint = Arc::new(OnceLock::new());
+        let said = Arc::clone(&endpoint);
+        let answer = move |_: &_| {
+            let labels = json!({"service.instance.id": "demo", "deployment.environment.name": "example"});
+            let include = [r"^process\.", r"^demo\."];
+            let config = json!({"endpoint": said.get(), "include": include, "labels": labels, "refresh": "10s"});
+            let mut response = Response::new(Bytes::from(config.to_string()));
+            *response.status_mut() = StatusCode::OK;
+            response
+        };
+        let keep = if books { Keep::default() } else { Keep::Counts };
+        let receiver = Receiver::builder().faults(faults).seed(seed).keep(keep).route(CONFIG, answer).start().await?;
+        // Nobody asks before it is known.
+        let _first = endpoint.set(format!("{}/v1/metrics", receiver.endpoint()));
+        Ok(Self { receiver })
+    }
+
+    pub(super) fn config(&self) -> String {
+        format!("{}{CONFIG}", self.receiver.endpoint())
+    }
+
+    /// Ends it, and says what it received.
+    pub(super) async fn books(self) -> Books {
+        self.receiver.shutdown().await;
+        let mut points: HashMap<Vec<u8>, u64> = HashMap::new();
+        for metric in self.receiver.metrics() {
+            for point in points_of(&metric) {
+                *points.entry(point).or_default() += 1;
+            }
+        }
+        let (received, distinct) = (points.values().sum(), points.len() as u64);
+        Books { received, repeated: received - distinct, ambiguous: self.receiver.totals().ambiguous }
+    }
+}
+
+/// Each point with the name of its metric, so that a point that comes twice is found out.
+fn points_of(metric: &Metric) -> Vec<Vec<u8>> {
+    let named = |point: Vec<u8>| [metric.name.as_bytes(), &[0], &point].concat();
+    match &metric.data {
+        Some(Data::Gauge(gauge)) => gauge.data_points.iter().map(|point| named(point.encode_to_vec())).collect(),
+        Some(Data::Sum(sum)) => sum.data_points.iter().map(|point| named(point.encode_to_vec())).collect(),
+        Some(Data::Histogram(all)) => all.data_points.iter().map(|point| named(point.encode_to_vec())).collect(),
+        Some(Data::ExponentialHistogram(_) | Data::Summary(_)) | None => Vec::new(),
+    }
+}
