@@ -22,6 +22,8 @@ pub enum Quantity {
     Of(&'static str),
     /// Nanoseconds per operation.
     Nanos,
+    /// Nanoseconds per operation more than the first row.
+    OverFloor,
     /// Nanoseconds per operation on top of those of the first row.
     Added,
     /// Allocations per operation.
@@ -74,6 +76,12 @@ impl Bound {
         Self { what: Quantity::Added, at_most }
     }
 
+    /// At most so many nanoseconds per operation more than the first row.
+    #[must_use]
+    pub const fn over_floor(at_most: f64) -> Self {
+        Self { what: Quantity::OverFloor, at_most }
+    }
+
     /// At most so many allocations per operation.
     #[must_use]
     pub const fn allocations(at_most: f64) -> Self {
@@ -116,6 +124,7 @@ impl Finding {
             Quantity::OfBestRival => "of the best rival".to_owned(),
             Quantity::Of(name) => format!("of \"{name}\""),
             Quantity::Nanos => "ns".to_owned(),
+            Quantity::OverFloor => "ns over the floor".to_owned(),
             Quantity::Added => "ns on top of the floor".to_owned(),
             Quantity::Allocations => "allocations".to_owned(),
             Quantity::Extra(name) => name.to_owned(),

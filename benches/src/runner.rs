@@ -212,6 +212,7 @@ impl<'a> Table<'a> {
                     }
                     Quantity::Nanos if self.quote == Quote::Min => Some(rows[index].min_ns),
                     Quantity::Nanos => Some(rows[index].median_ns),
+                    Quantity::OverFloor => Some(rows[index].median_ns - rows[0].median_ns),
                     Quantity::Added if self.quote == Quote::Min => Some(rows[index].min_ns - rows[0].min_ns),
                     Quantity::Added => Some(rows[index].median_ns - rows[0].median_ns),
                     Quantity::Allocations => Some(rows[index].allocations),

@@ -95,6 +95,8 @@ impl Row {
             Quantity::Bytes => Some(self.bytes),
             // Known to whoever has the floor's row.
             Quantity::Added => None,
+            // Its table compares by ratios.
+            Quantity::OverFloor => None,
             Quantity::Extra(name) => self.extras.iter().find(|extra| extra.name == name).map(|extra| extra.value),
         };
         Finding { bound, found }

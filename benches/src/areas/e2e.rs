@@ -70,7 +70,7 @@ fn stack() -> Table<'static> {
                 })
             }
         })
-        .forebay("an exporter", &[Bound::nanos(1_000.0)], {
+        .forebay("an exporter", &[Bound::over_floor(1_000.0)], {
             let runtime = runtime();
             let exporter = Exporter::builder()
                 .endpoint("http://127.0.0.1/v1/logs")
