@@ -20,7 +20,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn so_is_any_other(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0xff), Just(0)], 0..200)) {
+    fn so_is_any_other(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        // More of what lengths are made of.
+        let bytes: Vec<u8> = bytes.into_iter().map(|byte| match byte { 0..50 => 0xff, 50..100 => 0, other => other }).collect();
         prop_assert!(decode_all(&bytes) <= 10);
     }
 }
