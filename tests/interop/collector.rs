@@ -31,7 +31,7 @@ pub(crate) struct Collector {
     process: Option<Child>,
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
