@@ -1,7 +1,7 @@
 use super::Books;
 use bytes::Bytes;
 use forebay_testkit::receiver::{Faults, Keep, Receiver};
-use http::{Response, StatusCode};
+use http::Response;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use prost::Message;
 use serde_json::json;
@@ -26,9 +26,7 @@ impl FarSide {
             let labels = json!({"service.instance.id": "demo", "deployment.environment.name": "example"});
             let include = [r"^process\.", r"^demo\."];
             let config = json!({"endpoint": said.get(), "include": include, "labels": labels, "refresh": "10s"});
-            let mut response = Response::new(Bytes::from(config.to_string()));
-            *response.status_mut() = StatusCode::OK;
-            response
+            Response::new(Bytes::from(config.to_string()))
         };
         let keep = if books { Keep::default() } else { Keep::Counts };
         let receiver = Receiver::builder().faults(faults).seed(seed).keep(keep).route(CONFIG, answer).start().await?;

@@ -15,13 +15,15 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 use tower::{Service, ServiceExt};
 
-/// Why nothing was reported; one line, for the user.
+/// Why nothing was reported, or not all; one line, for the user.
 #[derive(Debug)]
 pub enum RunError {
     /// A knob is out of its range.
     Config(ConfigError),
     /// The built-in server could not be started.
     Server(io::Error),
+    /// The worker that gathers panicked.
+    Worker(String),
 }
 
 /// No configuration is larger.
@@ -80,11 +82,11 @@ pub async fn run(
     }
     // In order: a last gathering, then everything that waits, then whoever only helped.
     let gathered = reporter.shutdown(GOODBYE).await;
-    let abandoned = gathering.await.is_err();
+    // A worker that panicked has gathered less than it should: that is no success.
+    gathering.await.map_err(|panicked| RunError::Worker(panicked.to_string()))?;
     let closed = sink.exporter().clone().shutdown(GOODBYE).await;
     background.iter().for_each(tokio::task::JoinHandle::abort);
     let state = config.state();
-    debug_assert!(!abandoned, "the reporter's worker panicked");
     Ok(Summary {
         gathered,
         totals: closed.totals,
@@ -161,6 +163,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Config(error) => write!(f, "{error}"),
             Self::Server(error) => write!(f, "cannot start the built-in server: {error}"),
+            Self::Worker(panicked) => write!(f, "the reporter ended early: {panicked}"),
         }
     }
 }
