@@ -48,6 +48,8 @@ enum Door {
 struct Streams(Arc<Mutex<JoinSet<()>>>);
 
 const BACKLOG: u32 = 1024;
+/// How long an address may stay taken after its listener was closed.
+const PATIENCE_MS: u32 = 2000;
 
 // === impl Server ===
 
@@ -82,7 +84,7 @@ impl Server {
             match command {
                 None => return,
                 Some(Command::Pause(done)) => _ = done.send(self.pause().await),
-                Some(Command::Resume(done)) => _ = done.send(self.resume()),
+                Some(Command::Resume(done)) => _ = done.send(self.resume().await),
                 Some(Command::Close(done)) => {
                     self.door = Door::Lost;
                     self.cut().await;
@@ -99,7 +101,7 @@ impl Server {
         }
         // The listener goes first: two sockets may share an address only while neither listens.
         self.door = Door::Lost;
-        let kept = bound(self.address);
+        let kept = bound_again(self.address).await;
         self.cut().await;
         self.door = Door::Shut(kept?);
         Ok(())
@@ -111,11 +113,11 @@ impl Server {
         while self.connections.join_next().await.is_some() {}
     }
 
-    fn resume(&mut self) -> io::Result<()> {
+    async fn resume(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.door, Door::Lost) {
             Door::Open(listener) => self.door = Door::Open(listener),
             Door::Shut(socket) => self.door = Door::Open(socket.listen(BACKLOG)?),
-            Door::Lost => self.door = Door::Open(bound(self.address)?.listen(BACKLOG)?),
+            Door::Lost => self.door = Door::Open(bound_again(self.address).await?.listen(BACKLOG)?),
         }
         Ok(())
     }
@@ -148,6 +150,22 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
+}
+
+/// [`bound`] where something listened a moment ago. A process that is being started by another thread has a copy of that
+/// listener until it runs its own program, and for so long the address counts as taken.
+async fn bound_again(address: SocketAddr) -> io::Result<TcpSocket> {
+    // On a thread of its own: what is waited for happens in real time, also where the runtime's time is paused.
+    let attempts = move || {
+        for _ in 0..PATIENCE_MS {
+            match bound(address) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(Duration::from_millis(1)),
+                ended => return ended,
+            }
+        }
+        bound(address)
+    };
+    tokio::task::spawn_blocking(attempts).await.map_err(io::Error::other)?
 }
 
 async fn connection(desk: Arc<Desk>, stream: TcpStream, peer: SocketAddr, mut cut: watch::Receiver<()>) {
