@@ -188,7 +188,8 @@ fn without_a_runtime_a_shutdown_ends_by_its_deadline_and_names_what_was_lost() {
     let start = Instant::now();
     let lost = processor.shutdown_with_timeout(Duration::from_millis(200)).unwrap_err();
     let took = start.elapsed();
-    assert!(took < Duration::from_millis(400), "{took:?}");
+    // Without the deadline it would not end at all. The rest is room for a machine that is busy.
+    assert!(took < Duration::from_secs(2), "{took:?}");
     let named = format!("80 log records were dropped: {} (30), {} (50)", DropReason::Full, DropReason::Shutdown);
     assert!(lost.to_string().ends_with(&named), "{lost}");
 
