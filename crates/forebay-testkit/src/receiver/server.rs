@@ -154,8 +154,9 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 
 /// [`bound`] where something listened a moment ago. A process that is being started by another thread has a copy of that
 /// listener until it runs its own program, and for so long the address counts as taken.
+#[expect(clippy::disallowed_methods, reason = "what is waited for happens in real time, on a thread that may wait")]
 async fn bound_again(address: SocketAddr) -> io::Result<TcpSocket> {
-    // On a thread of its own: what is waited for happens in real time, also where the runtime's time is paused.
+    // On a thread of its own, for the runtime's time may be paused.
     let attempts = move || {
         for _ in 0..PATIENCE_MS {
             match bound(address) {

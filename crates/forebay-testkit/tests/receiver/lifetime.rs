@@ -74,7 +74,7 @@ async fn processes_that_are_started_meanwhile_do_not_take_the_port() {
         }
     }
     ended.store(true, Relaxed);
-    starting.map(|thread| thread.join().unwrap());
+    starting.into_iter().for_each(|thread| thread.join().unwrap());
     rounds.unwrap();
 }
 
