@@ -1,3 +1,5 @@
+#[cfg(not(loom))]
+use crate::trace;
 use crate::{Limits, admission::Epoch, shared::Shared, wait::Ticket};
 use forebay_core::{ConfigError, Totals};
 use std::{
@@ -152,7 +154,9 @@ impl<T> QueueHandle<T> {
             let _late = tokio::time::timeout(LET_GO, self.flush()).await;
             unsent.extend(self.control.recovered());
         }
-        DrainReport { totals: self.totals(), unsent }
+        let totals = self.totals();
+        trace::drained(&totals, unsent.len());
+        DrainReport { totals, unsent }
     }
 }
 
