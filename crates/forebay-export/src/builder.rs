@@ -178,9 +178,12 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// What tells the exporter from the others of the program, in metrics (label `exporter`) and events.
     ///
     /// Two of the same name would overwrite each other's metrics. The default is a number, which depends on the order in
-    /// which exporters are built.
+    /// which exporters are built: a program that builds them again and again should name them, for a recorder keeps what
+    /// it was once given. The name is that of the circuit as well, unless [`breaker`](Self::breaker) gives it another later.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().into());
+        let name = name.into();
+        self.breaker = self.breaker.name(&name);
+        self.name = Some(name.into());
         self
     }
 
