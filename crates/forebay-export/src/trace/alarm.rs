@@ -81,6 +81,10 @@ mod tests {
     use forebay_core::{Fate, Ledger};
     use proptest::prelude::*;
 
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
     fn dropped(reasons: &[(DropReason, u64)]) -> Drops {
         let mut ledger = Ledger::default();
         reasons.iter().for_each(|(reason, items)| ledger.refuse(*reason, *items));
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_warning_counts_from_the_last_one_and_no_other_comes_within_a_minute() {
-        let (mut alarm, start) = (Alarm::default(), Instant::now());
+        let (mut alarm, start) = (Alarm::default(), now());
         let first = dropped(&[(DropReason::Full, 3), (DropReason::Shutdown, 9)]);
         let Step::Say(lost) = alarm.look(&first, start) else { panic!("the first loss is said at once") };
         assert_eq!((lost.items(), lost.to_string().as_str()), (3, "3 full"));
@@ -114,7 +118,7 @@ mod tests {
         /// Whatever is lost and whenever it is looked at: nothing is said twice, nothing is left out, and never too often.
         #[test]
         fn all_that_is_said_is_all_that_was_lost(steps in prop::collection::vec((0..17_usize, 0..9_u64, 0..90_u64), 1..99)) {
-            let (mut alarm, mut ledger, mut now) = (Alarm::default(), Ledger::default(), Instant::now());
+            let (mut alarm, mut ledger, mut now) = (Alarm::default(), Ledger::default(), now());
             let (mut said, mut last) = (0, None);
             for (reason, items, seconds) in steps {
                 ledger.accept(items);
