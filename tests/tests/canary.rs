@@ -181,6 +181,9 @@ async fn x04_no_secret_is_in_any_log_error_debug_or_panic_message() {
     std::panic::set_hook(before);
     let said = said.0.lock().unwrap();
     assert!(said.contains("TRACE") && said.contains("an observer that panics"), "the logs were kept");
+    for event in ["request failed", "export failed", "attempt failed, will be repeated", "credential refreshed"] {
+        assert!(said.contains(event), "forebay's own events were kept, among them: {event}");
+    }
     assert!(said.contains("authorization") && said.len() > 50_000, "{} bytes", said.len());
     if let Some(at) = said.find(CANARY) {
         let (start, end) = (at.saturating_sub(300), (at + 200).min(said.len()));

@@ -7,6 +7,7 @@ use crate::{
     shared::{Shared, let_go},
     split::{SizeLimit, Verdict},
     state::Next,
+    trace,
     trouble::Troubles,
 };
 use forebay_core::{BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause};
@@ -253,12 +254,14 @@ where
     ) where
         An: Answer<Res, Answer = A>,
     {
+        let (items, attempts) = (lot.len(), lot.attempts);
         let given_up = match &self.delivery.park {
             Some(park) if lot.items.is_some() => self.troubles.park(lot, generation, now, hint, &park.backoff),
             _ => Some(lot),
         };
-        if let Some(lot) = given_up {
-            self.conclude(lot, &Fates::All(Fate::Dropped(otherwise)), result);
+        match given_up {
+            Some(lot) => self.conclude(lot, &Fates::All(Fate::Dropped(otherwise)), result),
+            None => trace::parked(items, attempts, hint),
         }
         let most = self.delivery.park.as_ref().map_or(0, |park| park.max_bytes);
         while self.troubles.bytes > most
@@ -297,7 +300,9 @@ where
             return self.conclude(lot, &fates, result);
         };
         let finals = (0..all).filter(|index| !again[*index]).map(|index| fates.of(index, all)).collect();
-        self.shared.settle(&Fates::Each(finals).charges(gone), &keys);
+        let charges = Fates::Each(finals).charges(gone);
+        self.shared.settle(&charges, &keys);
+        trace::settled(&charges);
         if let Some(callers) = &mut callers {
             let finals = |index: usize| !again[index];
             self.answer(callers, result, finals, |index| fates.of(index, all));
@@ -322,6 +327,7 @@ where
         match verdict {
             Verdict::Cut => {
                 self.cuts += 1;
+                trace::cut(lot.len(), cause);
                 let half = lot.len() / 2;
                 lot.split.parts_of(self.cuts, cause);
                 let (left, right) = lot.split_at(half);
@@ -342,7 +348,9 @@ where
         An: Answer<Res, Answer = A>,
     {
         let all = lot.len();
-        self.shared.settle(&fates.charges(lot.charge), &lot.keys);
+        let charges = fates.charges(lot.charge);
+        self.shared.settle(&charges, &lot.keys);
+        trace::settled(&charges);
         if let Some(callers) = &lot.callers {
             self.answer(callers, result, |_| true, |index| fates.of(index, all));
         }

@@ -23,6 +23,7 @@ mod service;
 mod shared;
 mod split;
 mod state;
+mod trace;
 mod trouble;
 mod worker;
 

@@ -233,6 +233,14 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
         self.lock().state.intake.admission.fullness()
     }
 
+    fn max_items(&self) -> u64 {
+        self.lock().state.intake.admission.max_items()
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.lock().state.intake.admission.max_bytes()
+    }
+
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
         let mut locked = self.lock();
         locked.state.intake.admission.set_limits(limits)?;

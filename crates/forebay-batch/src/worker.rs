@@ -5,6 +5,7 @@ use crate::{
     flight::{Flight, Landed, isolate},
     lot::Lot,
     shared::Shared,
+    trace,
 };
 use forebay_core::{BoxError, DropReason, Seen, Settle};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -244,6 +245,7 @@ where
         let _ended = self.let_go();
         // Counted as `Shutdown`; the callers are told.
         drop(self.desk.shared.abandon_all());
+        trace::closed(|| self.desk.shared.totals());
     }
 }
 

@@ -204,7 +204,7 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     /// Shows every decision to `observer`, such as a closure `|event: &BreakerEvent| ..`.
     ///
     /// It runs on the path of the call, outside any lock, so it may use a handle. With an observer each key keeps its
-    /// label, which costs some 140 bytes.
+    /// label, which costs some 140 bytes. So does the feature `tracing`, while somebody listens to its events.
     pub fn observe(mut self, observer: impl Observe<BreakerEvent> + Send + Sync + 'static) -> Self {
         self.observer = observer.enabled().then(|| Box::new(observer) as _);
         self

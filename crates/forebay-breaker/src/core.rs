@@ -11,7 +11,7 @@ use crate::{
     policy::{Policy, Window},
     slot::{Admission, Around, Ether, Gauge, Moved, Slot},
     state::{Change, Done, Mark, Pass, Ticket, Told, Verdict},
-    stripe,
+    stripe, trace,
     window::{Counters, Layout, Line},
     word::{Peek, Word},
 };
@@ -109,7 +109,7 @@ impl<K> Core<K> {
 
     pub(crate) fn around<'a>(&'a self, lines: &'a [Line], moment: &'a Moment<'a>) -> Around<'a, Moment<'a>> {
         let counters = Counters { lines, layout: self.layout };
-        let observed = self.observer.is_some();
+        let observed = self.is_observed();
         Around { policy: &self.policy, gauge: &self.busy.gauge, counters, ether: moment, observed }
     }
 
@@ -274,11 +274,13 @@ impl<K> Core<K> {
     fn tell_of(&self, index: u32, told: Told) {
         let Told { change, label, mode, generation } = told;
         let key = label.unwrap_or_else(|| self.label_of_single(index));
-        self.observe(&match change {
+        let event = match change {
             Change::State { from, to, reason } => BreakerEvent::Changed { key, from, to, reason, mode, generation },
             Change::ProbesLost(probes) => BreakerEvent::ProbesLost { key, probes },
             Change::HeldBack(reason) => BreakerEvent::HeldBack { key, reason },
-        });
+        };
+        unless_it_ends_us(|| trace::tell(&event));
+        self.observe(&event);
     }
 
     fn label_of_single(&self, index: u32) -> KeyLabel {
@@ -298,12 +300,22 @@ impl<K> Core<K> {
 
     fn observe(&self, event: &BreakerEvent) {
         let Some(observer) = &self.observer else { return };
-        if std::thread::panicking() {
-            // A call that panicked is being dropped. A second panic would end the process.
-            let _stopped = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
-        } else {
-            observer.observe(event);
-        }
+        unless_it_ends_us(|| observer.observe(event));
+    }
+
+    /// Whether anybody wants to hear of changes.
+    fn is_observed(&self) -> bool {
+        self.observer.is_some() || trace::listens()
+    }
+}
+
+/// Runs the code of a user, whose panic is that of the call.
+fn unless_it_ends_us(tell: impl FnOnce()) {
+    if std::thread::panicking() {
+        // A call that panicked is being dropped. A second panic would end the process.
+        let _stopped = catch_unwind(AssertUnwindSafe(tell));
+    } else {
+        tell();
     }
 }
 
@@ -407,7 +419,7 @@ impl<K: Hash + Eq> Core<K> {
             directory.expire(&mut writer, moment.now(), &around);
         }
         let place = directory.has_room(&writer).then(|| key.to_owned()).and_then(|key| {
-            let label = self.observer.is_some().then(|| (self.label)(&key));
+            let label = self.is_observed().then(|| (self.label)(&key));
             directory.add(&mut writer, key, label, &around)
         });
         self.release(writer);

@@ -24,6 +24,7 @@ mod state;
 mod status;
 mod stripe;
 mod sync;
+mod trace;
 mod trip;
 mod window;
 mod word;

@@ -1,6 +1,6 @@
 //! Credentials that change, and where to go without one.
 
-use crate::{Credential, GrpcError, NoCredential, credential::is_credential};
+use crate::{Credential, GrpcError, NoCredential, credential::is_credential, trace};
 use bytes::Bytes;
 use forebay_core::{BoxError, cause_ref, http::StatusError};
 use forebay_registry::{Cached, Fetched};
@@ -36,6 +36,8 @@ pub(crate) struct Authorize<S> {
 pub(crate) struct Auth {
     provider: Option<Cached<Credential>>,
     fallback: Option<Uri>,
+    /// The name of the exporter.
+    name: Arc<str>,
 }
 
 pin_project! {
@@ -64,7 +66,9 @@ impl Auth {
         let fetch = move || {
             let credential = provider();
             async move {
-                let credential: Credential = credential.await.map_err(Into::into)?;
+                let credential: Result<Credential, BoxError> = credential.await.map_err(Into::into);
+                trace::credential_fetched(credential.is_ok());
+                let credential = credential?;
                 let validity = credential.validity().unwrap_or(FOR_GOOD);
                 Ok::<_, BoxError>(Fetched::new(credential).ttl(validity))
             }
@@ -74,8 +78,13 @@ impl Auth {
         cached.negative_ttl(Duration::from_secs(1)).fetch_timeout(Duration::from_secs(10)).build()
     }
 
-    pub(crate) fn new(provider: Option<Cached<Credential>>, fallback: Option<Uri>) -> Option<Arc<Self>> {
-        (provider.is_some() || fallback.is_some()).then(|| Arc::new(Self { provider, fallback }))
+    pub(crate) fn new(
+        provider: Option<Cached<Credential>>,
+        fallback: Option<Uri>,
+        name: &Arc<str>,
+    ) -> Option<Arc<Self>> {
+        let name = Arc::clone(name);
+        (provider.is_some() || fallback.is_some()).then(|| Arc::new(Self { provider, fallback, name }))
     }
 
     /// The credential to use, but not the one that was `refused`; `None` where the headers of the exporter are all there is.
@@ -113,6 +122,7 @@ impl Auth {
         };
         match &self.fallback {
             Some(uri) if is_refused(&answer, true) => {
+                trace::fallback_used(&self.name);
                 poll_fn(|cx| inner.poll_ready(cx)).await?;
                 inner.call(without(request, uri)).await
             }
@@ -189,10 +199,12 @@ impl<F: Future<Output = Answer>> Future for Authorizing<F> {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        match self.project() {
+        let answer = match self.project() {
             AuthorizingProj::Plain { answer } => answer.poll(cx),
             AuthorizingProj::Authorized { answer } => answer.as_mut().poll(cx),
-        }
+        };
+        // Whatever failed below is an error here, the timeout included; above it may be repeated.
+        answer.map(|answer| answer.inspect_err(trace::request_failed))
     }
 }
 
@@ -211,7 +223,10 @@ mod tests {
 
     fn authorize(inner: Inner) -> Authorize<Inner> {
         let provider = Auth::provider(|| std::future::ready(Credential::bearer("token"))).unwrap();
-        Authorize::new(inner, Auth::new(Some(provider), Some(Uri::from_static("https://open.example/"))))
+        Authorize::new(
+            inner,
+            Auth::new(Some(provider), Some(Uri::from_static("https://open.example/")), &"test".into()),
+        )
     }
 
     /// R17, for this layer: the first request, the second with a new credential, and the one to the fallback.

@@ -5,10 +5,11 @@ use crate::{
     counters::{Counted, Counting, RetryCount},
     credential::request_header_of,
     encoding::{Encoding, SettleExport, is_about_items},
-    failures::{Failures, OnFailure},
+    journal::{Journal, OnFailure},
     patience::Patience,
     receive::{Judge, Receive},
     runtime,
+    watched::Watched,
 };
 use bytes::Bytes;
 use forebay_batch::{BatchLayer, Batching};
@@ -30,7 +31,10 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -54,6 +58,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
+/// | [`name`](Self::name) | `exporter/0`, `exporter/1`, ... | |
 /// | [`endpoint`](Self::endpoint) | none | an `http` or `https` URL |
 /// | [`encoder`](Self::encoder) | none | |
 /// | [`client`](Self::client) | none | |
@@ -86,6 +91,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// [OTLP]: https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options
 #[must_use = "a builder does nothing until it is built"]
 pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
+    name: Option<Arc<str>>,
     endpoint: Option<Result<Endpoint, ConfigError>>,
     encoder: E,
     client: C,
@@ -133,6 +139,7 @@ impl<T> ExporterBuilder<T> {
             }
         };
         Self {
+            name: None,
             endpoint: None,
             encoder: (),
             client: (),
@@ -168,6 +175,18 @@ impl<T> ExporterBuilder<T> {
 }
 
 impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
+    /// What tells the exporter from the others of the program, in metrics (label `exporter`) and events.
+    ///
+    /// Two of the same name would overwrite each other's metrics. The default is a number, which depends on the order in
+    /// which exporters are built: a program that builds them again and again should name them, for a recorder keeps what
+    /// it was once given. The name is that of the circuit as well, unless [`breaker`](Self::breaker) gives it another later.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.breaker = self.breaker.name(&name);
+        self.name = Some(name.into());
+        self
+    }
+
     /// Where to send to: an absolute `http` or `https` URL, path included.
     pub fn endpoint(mut self, url: &str) -> Self {
         self.endpoint = Some(url.parse());
@@ -406,7 +425,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Some(endpoint) => Some(settings.uri(&endpoint?)?),
             None => None,
         };
-        let auth = Auth::new(self.provider.transpose()?, fallback);
+        let name = self.name.unwrap_or_else(next_name);
+        let auth = Auth::new(self.provider.transpose()?, fallback, &name);
         let framing = settings.framing;
         let control = Arc::new(Control::new(settings));
         if self.attempt_timeout.is_zero() {
@@ -438,7 +458,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         let layer = layer.build()?;
 
         let is_grpc = matches!(framing, Framing::Grpc { .. });
-        let failures = Arc::new(Failures::new(self.on_failure));
+        let journal = Arc::new(Journal::new(name, self.on_failure));
         let judge = Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer };
         let receive = Receive::new(Counted::new(self.client, Arc::clone(&self.counting)), judge);
         let attempt = Authorize::new(Timeout::new(receive, self.attempt_timeout), auth);
@@ -450,9 +470,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         let circuit = breaker.handle();
         let guarded = breaker.layer(retry.layer(attempt));
         let (batch, worker) =
-            layer.pair(Encoding::new(guarded, Arc::new(self.encoder), Arc::clone(&control), Arc::clone(&failures)));
-        runtime::run(self.runtime, worker)?;
-        let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), self.counting, failures);
+            layer.pair(Encoding::new(guarded, Arc::new(self.encoder), Arc::clone(&control), Arc::clone(&journal)));
+        let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), self.counting, journal);
+        runtime::run(self.runtime, Watched::new(worker, handle.clone()))?;
         Ok(Exporter::new(batch, control, handle))
     }
 
@@ -486,6 +506,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     ) -> ExporterBuilder<T, E2, C2, W2, P2> {
         let (encoder, client, weigh, priority) = with(self.encoder, self.client, self.weigh, self.priority);
         ExporterBuilder {
+            name: self.name,
             endpoint: self.endpoint,
             encoder,
             client,
@@ -523,11 +544,18 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
 impl<T, E, C, W, P> fmt::Debug for ExporterBuilder<T, E, C, W, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExporterBuilder")
+            .field("name", &self.name)
             .field("endpoint", &self.endpoint)
             .field("limits", &self.limits)
             .field("batching", &self.batching)
             .finish_non_exhaustive()
     }
+}
+
+fn next_name() -> Arc<str> {
+    static BUILT: AtomicU64 = AtomicU64::new(0);
+
+    format!("exporter/{}", BUILT.fetch_add(1, Relaxed)).into()
 }
 
 /// A request that was refused for what was in it says nothing about whether the far side is well.

@@ -1,7 +1,8 @@
 //! A batch becomes one request, and the answer the fates of its items.
 
 use crate::{
-    BodyTooLarge, Compression, Encode, ExportError, Framing, GrpcError, Skipped, control::Control, failures::Failures,
+    BodyTooLarge, Compression, Encode, ExportError, Framing, GrpcError, Skipped, control::Control, journal::Journal,
+    meters::Stopwatch,
 };
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Items;
@@ -26,7 +27,7 @@ pub(crate) struct Encoding<E, S> {
     inner: S,
     encoder: Arc<E>,
     control: Arc<Control>,
-    failures: Arc<Failures>,
+    journal: Arc<Journal>,
     /// The last body, whose memory is used again once its request is done.
     spare: Bytes,
 }
@@ -57,7 +58,8 @@ pin_project! {
             #[pin]
             answer: F,
             encoder: Arc<E>,
-            failures: Arc<Failures>,
+            journal: Arc<Journal>,
+            took: Stopwatch,
             sent: usize,
             skipped: Skipped,
             items: PhantomData<fn(T)>,
@@ -69,8 +71,8 @@ pin_project! {
 // === impl Encoding ===
 
 impl<E, S> Encoding<E, S> {
-    pub(crate) fn new(inner: S, encoder: Arc<E>, control: Arc<Control>, failures: Arc<Failures>) -> Self {
-        Self { inner, encoder, control, failures, spare: Bytes::new() }
+    pub(crate) fn new(inner: S, encoder: Arc<E>, control: Arc<Control>, journal: Arc<Journal>) -> Self {
+        Self { inner, encoder, control, journal, spare: Bytes::new() }
     }
 
     /// The request for `items`.
@@ -144,16 +146,17 @@ where
         let result = match self.request(&items) {
             Err(error) => {
                 let error = ExportError::new(error, items.len(), &*self.encoder);
-                self.failures.add(&error);
+                self.journal.add(&error);
                 Err(error.into())
             }
             // The inner service stays ready, for the next batch.
             Ok(Encoded { request: None, .. }) => Ok(Settlement::All(Fate::Dropped(DropReason::Encode))),
             Ok(Encoded { request: Some(request), skipped }) => {
                 let sent = items.len() - skipped.0.len();
+                let took = Stopwatch::start();
                 let (answer, encoder) = (self.inner.call(request), Arc::clone(&self.encoder));
-                let failures = Arc::clone(&self.failures);
-                return Exporting::Sent { answer, encoder, failures, sent, skipped, items: PhantomData };
+                let journal = Arc::clone(&self.journal);
+                return Exporting::Sent { answer, encoder, journal, took, sent, skipped, items: PhantomData };
             }
         };
         Exporting::NotSent { result: Some(result) }
@@ -171,15 +174,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            ExportingProj::Sent { answer, encoder, failures, sent, skipped, .. } => {
+            ExportingProj::Sent { answer, encoder, journal, took, sent, skipped, .. } => {
                 let settlement = match ready!(answer.poll(cx)) {
                     Ok(answer) => {
+                        journal.ended(*took, None);
                         let (head, body) = answer.into_parts();
                         encoder.settle(&head, &body, *sent)
                     }
                     Err(error) => {
                         let error = ExportError::new(error, *sent, &**encoder);
-                        failures.add(&error);
+                        journal.ended(*took, Some(&error));
                         let error = BoxError::from(error);
                         if skipped.0.is_empty() {
                             return Poll::Ready(Err(error));

@@ -156,10 +156,55 @@ impl Error for ExportError {
     }
 }
 
+// === impl ExportErrorStatus ===
+
+impl ExportErrorStatus {
+    /// The name under which the status is reported, in `snake_case`; stable.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Temporary => "temporary",
+            Self::Permanent => "permanent",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
 // === impl ExportErrorKind ===
 
 impl ExportErrorKind {
-    fn of(cause: &(dyn Error + 'static)) -> Self {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::Encode,
+        Self::TooLarge,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Transport,
+        Self::Unauthorized,
+        Self::Refused,
+        Self::Throttled,
+        Self::CircuitOpen,
+        Self::Other,
+    ];
+
+    /// The name under which the kind is reported, in `snake_case`; stable.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encode => "encode",
+            Self::TooLarge => "too_large",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Unauthorized => "unauthorized",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+            Self::CircuitOpen => "circuit_open",
+            Self::Other => "other",
+        }
+    }
+
+    pub(crate) fn of(cause: &(dyn Error + 'static)) -> Self {
         let unauthorized = |status| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if cause_ref::<CircuitOpen>(cause).is_some() {
             return Self::CircuitOpen;

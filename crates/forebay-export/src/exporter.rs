@@ -70,8 +70,9 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         if !self.control.is_on() {
             return;
         }
-        // The refusal is in the ledger; telemetry that does not fit must not become the host's problem.
-        drop(self.batch.emit(item));
+        if let Err(refused) = self.batch.emit(item) {
+            self.refused(refused);
+        }
     }
 
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
@@ -80,8 +81,18 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         if !self.control.is_on() {
             return;
         }
-        // As above.
-        drop(self.batch.emit_with(priority, item));
+        if let Err(refused) = self.batch.emit_with(priority, item) {
+            self.refused(refused);
+        }
+    }
+
+    /// The refusal is in the ledger; telemetry that does not fit must not become the host's problem. The worker is told,
+    /// which may have to say that something was lost.
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, refused: Rejected<T>) {
+        self.handle.journal().bell.ring();
+        drop(refused);
     }
 
     /// Hands an item over, and waits in line while there is no room for it: for a host that can wait, such as a shipper
@@ -119,6 +130,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// A dropped shutdown leaves the exporter closed; what is in it goes on being sent.
     pub async fn shutdown(&self, deadline: Duration) -> Report<T> {
         let report = self.batch.handle().drain(deadline).await;
+        self.handle.refresh_metrics();
         Report {
             totals: report.totals,
             counters: self.counters(),

@@ -1,4 +1,6 @@
-use crate::{Compression, Counters, ExportError, control::Control, counters::Counting, failures::Failures};
+use crate::{
+    Compression, Counters, Endpoint, ExportError, control::Control, counters::Counting, journal::Journal, trace,
+};
 use forebay_batch::BatchHandle;
 use forebay_breaker::BreakerHandle;
 use forebay_core::{ConfigError, DropReason};
@@ -14,7 +16,7 @@ pub struct ExporterHandle<T> {
     breaker: BreakerHandle<()>,
     control: Arc<Control>,
     counting: Arc<Counting>,
-    failures: Arc<Failures>,
+    journal: Arc<Journal>,
 }
 
 // === impl ExporterHandle ===
@@ -25,9 +27,33 @@ impl<T> ExporterHandle<T> {
         breaker: BreakerHandle<()>,
         control: Arc<Control>,
         counting: Arc<Counting>,
-        failures: Arc<Failures>,
+        journal: Arc<Journal>,
     ) -> Self {
-        Self { batch, breaker, control, counting, failures }
+        Self { batch, breaker, control, counting, journal }
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Brings the metrics up to date, where there are any.
+    pub(crate) fn refresh_metrics(&self) {
+        self.journal.meters.record(self);
+    }
+
+    /// Brings the metrics up to date: for a scrape between two exports, after each of which the exporter does so itself.
+    ///
+    /// They go to the recorder that was there when the exporter was built.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn record_metrics(&self) {
+        self.refresh_metrics();
+    }
+
+    /// What tells the exporter from others in metrics and events; see [`ExporterBuilder::name`](crate::ExporterBuilder::name).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.journal.name
     }
 
     /// Sends to another endpoint from the next request on: an absolute `http` or `https` URL.
@@ -39,11 +65,14 @@ impl<T> ExporterHandle<T> {
     ///
     /// As when the exporter is built; everything stays as it was then.
     pub fn set_endpoint(&self, url: &str) -> Result<(), ConfigError> {
-        let endpoint = url.parse()?;
+        let endpoint: Endpoint = url.parse()?;
+        let given = endpoint.clone();
         self.control.change(|settings| {
-            settings.endpoint = endpoint;
+            settings.endpoint = given;
             Ok(())
-        })
+        })?;
+        trace::endpoint_changed(&self.journal.name, &endpoint);
+        Ok(())
     }
 
     /// Sets a header of every request from the next one on: a new key, say. The value is treated as a secret.
@@ -92,7 +121,7 @@ impl<T> ExporterHandle<T> {
     /// The last export that failed, if any has.
     #[must_use]
     pub fn last_error(&self) -> Option<ExportError> {
-        self.failures.last()
+        self.journal.last()
     }
 }
 
@@ -104,11 +133,13 @@ impl<T: Send + Sync + 'static> ExporterHandle<T> {
     pub fn switch_off(&self) {
         self.control.switch(false);
         self.batch.discard(DropReason::Disabled);
+        trace::switched(&self.journal.name, false);
     }
 
     /// Takes items again.
     pub fn switch_on(&self) {
         self.control.switch(true);
+        trace::switched(&self.journal.name, true);
     }
 }
 
@@ -127,7 +158,7 @@ impl<T> Clone for ExporterHandle<T> {
             breaker: self.breaker.clone(),
             control: Arc::clone(&self.control),
             counting: Arc::clone(&self.counting),
-            failures: Arc::clone(&self.failures),
+            journal: Arc::clone(&self.journal),
         }
     }
 }
@@ -135,6 +166,7 @@ impl<T> Clone for ExporterHandle<T> {
 impl<T> fmt::Debug for ExporterHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExporterHandle")
+            .field("name", &self.name())
             .field("batch", &self.batch)
             .field("is_on", &self.is_on())
             .finish_non_exhaustive()

@@ -12,10 +12,11 @@ mod encoding;
 mod endpoint;
 mod error;
 mod exporter;
-mod failures;
 mod framing;
 mod guard;
 mod handle;
+mod journal;
+mod meters;
 mod patience;
 mod preset;
 mod read;
@@ -25,7 +26,9 @@ mod report;
 mod runtime;
 mod secrets;
 mod server_text;
+mod trace;
 mod transport;
+mod watched;
 
 pub use self::{
     builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},

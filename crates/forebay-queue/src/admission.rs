@@ -260,6 +260,18 @@ impl Admission {
         items.max(bytes)
     }
 
+    /// The most items that may be held.
+    #[must_use]
+    pub fn max_items(&self) -> u64 {
+        self.bounds.items
+    }
+
+    /// The most bytes that may be held.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.bounds.bytes
+    }
+
     /// What became of every item so far.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -1,3 +1,5 @@
+#[cfg(not(loom))]
+use crate::trace;
 use crate::{Limits, admission::Epoch, shared::Shared, wait::Ticket};
 use forebay_core::{ConfigError, Totals};
 use std::{
@@ -42,6 +44,10 @@ pub trait Control<T>: Send + Sync {
     fn bytes(&self) -> usize;
     /// The larger of the shares of items and of bytes.
     fn fullness(&self) -> f64;
+    /// The most items that may be held, in flight included.
+    fn max_items(&self) -> u64;
+    /// The most bytes that may be held, in flight included.
+    fn max_bytes(&self) -> usize;
     /// Changes the limits, or nothing.
     ///
     /// # Errors
@@ -105,6 +111,18 @@ impl<T> QueueHandle<T> {
         self.control.fullness()
     }
 
+    /// The most items that may be held, queued and in flight.
+    #[must_use]
+    pub fn max_items(&self) -> u64 {
+        self.control.max_items()
+    }
+
+    /// The most bytes that may be held, queued and in flight.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.control.max_bytes()
+    }
+
     /// Changes the limits. Nothing that is held is lost; above lower limits nothing enters until it has drained.
     ///
     /// # Errors
@@ -152,7 +170,9 @@ impl<T> QueueHandle<T> {
             let _late = tokio::time::timeout(LET_GO, self.flush()).await;
             unsent.extend(self.control.recovered());
         }
-        DrainReport { totals: self.totals(), unsent }
+        let totals = self.totals();
+        trace::drained(&totals, unsent.len());
+        DrainReport { totals, unsent }
     }
 }
 
@@ -222,6 +242,14 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
 
     fn fullness(&self) -> f64 {
         self.lock().state.intake.admission.fullness()
+    }
+
+    fn max_items(&self) -> u64 {
+        self.lock().state.intake.admission.max_items()
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.lock().state.intake.admission.max_bytes()
     }
 
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {

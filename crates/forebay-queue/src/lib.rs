@@ -24,6 +24,7 @@ mod service;
 mod shared;
 mod state;
 mod sync;
+mod trace;
 mod wait;
 mod wakes;
 mod worker;

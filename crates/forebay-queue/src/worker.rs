@@ -7,6 +7,7 @@ use crate::{
     parked::{Delays, Parked, Parking},
     shared::Discarded,
     state::Empty,
+    trace,
     wait::Ticket,
     wakes::Wakes,
 };
@@ -310,7 +311,10 @@ impl<T, Res> Hands<T, Res> {
     #[cold]
     fn lost(&mut self, reason: DropReason) -> (Fate, Answer<Res>) {
         let error: BoxError = match reason {
-            DropReason::Panicked => Panicked::new().into(),
+            DropReason::Panicked => {
+                trace::panicked();
+                Panicked::new().into()
+            }
             _ => Abandoned::new(self.seen()).into(),
         };
         self.forget(Attempt::Failed);
@@ -372,7 +376,9 @@ impl<T, Res> Hands<T, Res> {
 
 impl<T, Res> Drop for Hands<T, Res> {
     fn drop(&mut self) {
+        let mut lost = 0;
         if let Some(held) = self.held.take() {
+            lost += 1;
             self.shared.settle(held, Fate::Dropped(DropReason::Shutdown));
             self.shared.answer(self.answer, Err(Abandoned::new(self.seen()).into()));
         }
@@ -387,8 +393,13 @@ impl<T, Res> Drop for Hands<T, Res> {
         if let Some(ticket) = self.busy {
             self.shared.lock().state.stop_being_busy(ticket);
         }
-        for job in self.shared.remove_receiver() {
+        let queued = self.shared.remove_receiver();
+        lost += queued.len();
+        for job in queued {
             drop(self.shared.discard(job, DropReason::Shutdown));
+        }
+        if lost > 0 {
+            trace::closed(lost);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     hub::Hub,
     panics::guarded,
     table::Retired,
+    trace,
 };
 use forebay_core::{BoxError, Observe};
 use std::{
@@ -69,6 +70,7 @@ impl<K, C, G> Hooks<K, C, G> {
 
     /// An observer that panics is not allowed to take the host along.
     pub(crate) fn emit(&self, event: &Event<'_, K, G>) {
+        trace::tell(event);
         if let Some(observer) = &self.observer {
             // The observer's own panic hook has said what there is to say.
             let _seen = guarded(|| {

@@ -21,6 +21,7 @@ mod snapshot;
 mod sweep;
 mod sync;
 mod table;
+mod trace;
 mod wait;
 
 pub use self::{

@@ -8,6 +8,7 @@ use crate::{
     limits::End,
     rules::Rules,
     session::{Session, Slot},
+    trace::{self, Cause},
 };
 use forebay_core::{BoxError, Classify, Observe, Outcome, is_caused_by};
 use pin_project_lite::pin_project;
@@ -252,6 +253,7 @@ where
 
         match planned {
             Ok(wait) => {
+                trace::retrying(attempts, wait, hint, Cause::of(&result));
                 session.as_mut().learn(result.err());
                 session.wait_for(now, wait);
                 rules.tell(|| Event::Retrying { attempt: Attempt::new(attempts), wait, hint });
@@ -260,6 +262,7 @@ where
             }
             Err(why) => {
                 let gave_up = GaveUp::new(attempts, why);
+                trace::gave_up(gave_up);
                 rules.tell(|| Event::GaveUp(gave_up));
                 Break(match result {
                     Ok(mut response) => {
@@ -395,6 +398,7 @@ impl<C, P, K, O: Observe<Event>> Rules<C, P, K, O> {
 
     /// The end comes while there is no result at hand, only what was kept of the last one.
     fn give_up_waiting(&self, session: Pin<&mut Session>, gave_up: GaveUp) -> BoxError {
+        trace::gave_up(gave_up);
         self.tell(|| Event::GaveUp(gave_up));
         session.exhausted(gave_up)
     }

@@ -21,6 +21,7 @@ mod rules;
 mod service;
 mod session;
 mod throttle;
+mod trace;
 
 pub use self::{
     attempt::Attempt,

@@ -1,0 +1,62 @@
+use crate::{
+    ExportError,
+    meters::{Meters, Stopwatch},
+    trace::{self, Bell},
+};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What an exporter says of itself, and to whom.
+pub(crate) struct Journal {
+    /// Tells it from the others of this process.
+    pub(crate) name: Arc<str>,
+    pub(crate) meters: Meters,
+    /// Rung when an item is lost where the worker cannot see it.
+    pub(crate) bell: Bell,
+    last: Mutex<Option<ExportError>>,
+    observer: Option<Box<OnFailure>>,
+}
+
+/// Is told of each failed export.
+pub(crate) type OnFailure = dyn Fn(&ExportError) + Send + Sync;
+
+// === impl Journal ===
+
+impl Journal {
+    pub(crate) fn new(name: Arc<str>, observer: Option<Box<OnFailure>>) -> Self {
+        let (meters, bell) = (Meters::new(&name), Bell::default());
+        Self { name, meters, bell, last: Mutex::default(), observer }
+    }
+
+    /// An export was not even begun.
+    pub(crate) fn add(&self, error: &ExportError) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        trace::export_failed(&self.name, error);
+        if let Some(observer) = &self.observer {
+            // A panic of the host's own code was reported by the panic hook, and must not cost the batch.
+            let _reported = catch_unwind(AssertUnwindSafe(|| observer(error)));
+        }
+    }
+
+    /// An export has ended, with all its retries.
+    #[inline]
+    pub(crate) fn ended(&self, took: Stopwatch, error: Option<&ExportError>) {
+        self.meters.export_ended(took, error.map(ExportError::kind));
+        if let Some(error) = error {
+            self.add(error);
+        }
+    }
+
+    pub(crate) fn last(&self) -> Option<ExportError> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("name", &self.name).field("last", &self.last()).finish_non_exhaustive()
+    }
+}

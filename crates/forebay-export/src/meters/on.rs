@@ -1,0 +1,156 @@
+use crate::{ExportErrorKind, ExporterHandle};
+use forebay_breaker::State;
+use forebay_core::DropReason;
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+use tokio::time::Instant;
+
+/// The handles of one exporter's metrics, registered when it is built.
+pub(crate) struct Meters {
+    name: String,
+    offered: Counter,
+    delivered: Counter,
+    dropped: [Counter; DropReason::ALL.len()],
+    spooled: Gauge,
+    pending: Gauge,
+    queue_size: Gauge,
+    queue_capacity: Gauge,
+    queue_byte_size: Gauge,
+    queue_byte_capacity: Gauge,
+    requests: Counter,
+    retries: Counter,
+    breaker_opens: Counter,
+    breaker_state: Gauge,
+    export_duration: Histogram,
+    /// By kind of failure. A histogram is many series, so each is registered by the first failure of its kind.
+    failure_duration: [OnceLock<Histogram>; ExportErrorKind::ALL.len()],
+    /// An export has ended since they were last brought up to date.
+    due: AtomicBool,
+}
+
+/// Measures one export.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+/// The label of failures, as OpenTelemetry's own metrics have it.
+const ERROR_TYPE: &str = "error.type";
+
+// === impl Meters ===
+
+impl Meters {
+    pub(crate) fn new(name: &str) -> Self {
+        describe();
+        let name = name.to_owned();
+        let counter = |metric: &'static str| counter!(metric, "exporter" => name.clone());
+        let gauge = |metric: &'static str| gauge!(metric, "exporter" => name.clone());
+        Self {
+            offered: counter("forebay.items.offered"),
+            delivered: counter("forebay.items.delivered"),
+            dropped: DropReason::ALL.map(
+                |reason| counter!("forebay.items.dropped", "exporter" => name.clone(), "reason" => reason.as_str()),
+            ),
+            spooled: gauge("forebay.items.spooled"),
+            pending: gauge("forebay.items.pending"),
+            queue_size: gauge("forebay.queue.size"),
+            queue_capacity: gauge("forebay.queue.capacity"),
+            queue_byte_size: gauge("forebay.queue.byte_size"),
+            queue_byte_capacity: gauge("forebay.queue.byte_capacity"),
+            requests: counter("forebay.requests"),
+            retries: counter("forebay.retries"),
+            breaker_opens: counter("forebay.breaker.opens"),
+            breaker_state: gauge("forebay.breaker.state"),
+            export_duration: histogram!("forebay.export.duration", "exporter" => name.clone()),
+            failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
+            // So that an exporter is seen from its first look on.
+            due: AtomicBool::new(true),
+            name,
+        }
+    }
+
+    /// An export has ended, with all its retries.
+    pub(crate) fn export_ended(&self, took: Stopwatch, failed: Option<ExportErrorKind>) {
+        let seconds = took.0.elapsed().as_secs_f64();
+        match failed {
+            None => self.export_duration.record(seconds),
+            Some(kind) => {
+                if let Some(histogram) = self.failure_duration.get(kind as usize) {
+                    histogram.get_or_init(|| self.failure(kind)).record(seconds);
+                }
+            }
+        }
+        self.due.store(true, Relaxed);
+    }
+
+    #[cold]
+    fn failure(&self, kind: ExportErrorKind) -> Histogram {
+        histogram!("forebay.export.duration", "exporter" => self.name.clone(), ERROR_TYPE => kind.as_str())
+    }
+
+    /// Whether there is anything new to record since this was last asked.
+    pub(crate) fn are_due(&self) -> bool {
+        self.due.load(Relaxed) && self.due.swap(false, Relaxed)
+    }
+
+    /// Brings all up to date.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    pub(crate) fn record<T>(&self, handle: &ExporterHandle<T>) {
+        let (totals, counters) = (handle.totals(), handle.counters());
+        self.offered.absolute(totals.offered);
+        self.delivered.absolute(totals.delivered);
+        for (reason, counter) in DropReason::ALL.into_iter().zip(&self.dropped) {
+            counter.absolute(totals.dropped.get(reason));
+        }
+        self.spooled.set(totals.spooled as f64);
+        self.pending.set(totals.pending as f64);
+        self.queue_size.set(handle.queued() as f64);
+        self.queue_capacity.set(handle.max_items() as f64);
+        self.queue_byte_size.set(handle.bytes() as f64);
+        self.queue_byte_capacity.set(handle.max_bytes() as f64);
+        self.requests.absolute(counters.requests);
+        self.retries.absolute(counters.retries);
+        self.breaker_opens.absolute(counters.breaker_opens);
+        self.breaker_state.set(match handle.breaker().state(&()) {
+            State::Closed => 0.0,
+            State::Ramping => 1.0,
+            State::HalfOpen => 2.0,
+            State::Open => 3.0,
+        });
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// As in docs/telemetry.md.
+fn describe() {
+    describe_counter!("forebay.items.offered", Unit::Count, "Items that were handed over, refused ones included.");
+    describe_counter!("forebay.items.delivered", Unit::Count, "Items that the far side took.");
+    describe_counter!("forebay.items.dropped", Unit::Count, "Items that are gone, by reason.");
+    describe_gauge!("forebay.items.spooled", Unit::Count, "Items that lie in a durable spool.");
+    describe_gauge!("forebay.items.pending", Unit::Count, "Items without a fate so far.");
+    describe_gauge!("forebay.queue.size", Unit::Count, "Items that wait, without those in flight.");
+    describe_gauge!("forebay.queue.capacity", Unit::Count, "The most items that may be pending.");
+    describe_gauge!("forebay.queue.byte_size", Unit::Bytes, "Bytes held, queued and in flight.");
+    describe_gauge!("forebay.queue.byte_capacity", Unit::Bytes, "The most bytes that may be held.");
+    describe_counter!("forebay.requests", Unit::Count, "Requests given to the client, retries included.");
+    describe_counter!("forebay.retries", Unit::Count, "Requests that repeated one which had failed.");
+    describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
+    describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
+    describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
+}
+
+// === impl Stopwatch ===
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}

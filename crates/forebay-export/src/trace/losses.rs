@@ -1,0 +1,98 @@
+//! The worker watches the ledger for losses, and says them.
+
+use super::{
+    alarm::{Alarm, Step},
+    on::{TARGET, lost},
+};
+use forebay_core::Totals;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Waker},
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::{Level, enabled};
+
+/// Wakes the worker when an item was refused at the door, where it would not see it before it has other work.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: AtomicBool,
+    worker: Mutex<Option<Waker>>,
+}
+
+/// The worker's part: what was said of losses, and when to look again.
+#[derive(Default)]
+pub(crate) struct Losses {
+    alarm: Alarm,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+// === impl Bell ===
+
+impl Bell {
+    /// One load where the worker knows already, which is all but the first time in a minute.
+    #[cold]
+    pub(crate) fn ring(&self) {
+        if self.rung.load(Ordering::Relaxed) || self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            worker.wake();
+        }
+    }
+
+    /// CORRECTNESS: the waker is there before the bell is silent again, and the caller reads the ledger after that. So a
+    /// loss is either in what it reads, or rings.
+    fn listen(&self, waker: &Waker) {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *worker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        drop(worker);
+        self.rung.store(false, Ordering::Release);
+    }
+
+    /// Nobody need ring: the worker will look by itself.
+    fn mute(&self) {
+        self.rung.store(true, Ordering::Relaxed);
+    }
+}
+
+// === impl Losses ===
+
+impl Losses {
+    /// Looks at the ledger, and says what was lost, unless it is too early for that: then a timer will wake the worker.
+    pub(crate) fn look(&mut self, name: &str, bell: &Bell, totals: impl Fn() -> Totals, cx: &mut Context<'_>) {
+        if !enabled!(target: TARGET, Level::WARN) {
+            return;
+        }
+        bell.listen(cx.waker());
+        loop {
+            let dropped = totals().dropped;
+            if !self.alarm.has_news(&dropped) {
+                self.timer = None;
+                return;
+            }
+            match self.alarm.look(&dropped, Instant::now().into_std()) {
+                Step::Say(items) => lost(name, &items),
+                Step::Wait(until) => {
+                    let until = Instant::from_std(until);
+                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+                    if timer.deadline() != until {
+                        timer.as_mut().reset(until);
+                    }
+                    if timer.as_mut().poll(cx).is_pending() {
+                        bell.mute();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

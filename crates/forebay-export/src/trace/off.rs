@@ -1,0 +1,41 @@
+use crate::{Endpoint, ExportError};
+use forebay_core::{BoxError, Totals};
+use std::task::Context;
+
+#[derive(Debug, Default)]
+pub(crate) struct Bell {}
+
+#[derive(Default)]
+pub(crate) struct Losses {}
+
+// === impl Bell ===
+
+impl Bell {
+    #[inline(always)]
+    pub(crate) fn ring(&self) {}
+}
+
+// === impl Losses ===
+
+impl Losses {
+    #[inline(always)]
+    pub(crate) fn look(&mut self, _: &str, _: &Bell, _: impl Fn() -> Totals, _: &mut Context<'_>) {}
+}
+
+#[inline(always)]
+pub(crate) fn request_failed(_: &BoxError) {}
+
+#[inline(always)]
+pub(crate) fn export_failed(_: &str, _: &ExportError) {}
+
+#[inline(always)]
+pub(crate) fn switched(_: &str, _: bool) {}
+
+#[inline(always)]
+pub(crate) fn endpoint_changed(_: &str, _: &Endpoint) {}
+
+#[inline(always)]
+pub(crate) fn fallback_used(_: &str) {}
+
+#[inline(always)]
+pub(crate) fn credential_fetched(_: bool) {}

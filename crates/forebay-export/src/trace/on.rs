@@ -1,0 +1,81 @@
+use super::alarm::Lost;
+use crate::{Endpoint, ExportError, ExportErrorKind};
+use forebay_core::{BoxError, cause_ref, http::StatusError};
+use forebay_retry::grpc::Code;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tracing::{debug, warn};
+
+pub(crate) const TARGET: &str = "forebay_export";
+
+/// A subscriber that panics is not allowed to take the worker along. Called without any lock: a subscriber may hand its
+/// events to this very exporter.
+fn quietly(tell: impl FnOnce()) {
+    let _told = catch_unwind(AssertUnwindSafe(tell));
+}
+
+/// An attempt failed. The texts of errors are not shown: a client may have put the whole URL into its own, and a server
+/// what it was sent.
+#[cold]
+pub(crate) fn request_failed(error: &BoxError) {
+    quietly(|| {
+        debug!(
+            target: TARGET,
+            kind = ExportErrorKind::of(&**error).as_str(),
+            http_status = cause_ref::<StatusError>(&**error).map(|error| error.status().as_u16()),
+            grpc_code = cause_ref::<crate::GrpcError>(&**error).map(|error| error.code().number()),
+            "request failed",
+        );
+    });
+}
+
+/// An export failed, with all its retries.
+#[cold]
+pub(crate) fn export_failed(name: &str, error: &ExportError) {
+    quietly(|| {
+        debug!(
+            target: TARGET,
+            exporter = name,
+            kind = error.kind().as_str(),
+            status = error.status().as_str(),
+            items = error.items(),
+            attempts = error.attempts(),
+            http_status = error.http_status().map(|status| status.as_u16()),
+            grpc_code = error.grpc_code().map(Code::number),
+            "export failed",
+        );
+    });
+}
+
+/// The kill switch was turned.
+pub(crate) fn switched(name: &str, on: bool) {
+    quietly(|| match on {
+        true => debug!(target: TARGET, exporter = name, "switched on"),
+        false => debug!(target: TARGET, exporter = name, "switched off"),
+    });
+}
+
+/// Requests go elsewhere from now on. The endpoint shows neither its query nor a user name.
+pub(crate) fn endpoint_changed(name: &str, endpoint: &Endpoint) {
+    quietly(|| debug!(target: TARGET, exporter = name, endpoint = %endpoint, "endpoint changed"));
+}
+
+/// A request goes to the fallback, without a credential.
+#[cold]
+pub(crate) fn fallback_used(name: &str) {
+    quietly(|| debug!(target: TARGET, exporter = name, "fallback used"));
+}
+
+/// The provider has given a credential, or has failed.
+pub(crate) fn credential_fetched(succeeded: bool) {
+    quietly(|| match succeeded {
+        true => debug!(target: TARGET, "credential refreshed"),
+        false => debug!(target: TARGET, "credential not refreshed"),
+    });
+}
+
+/// The one warning.
+#[cold]
+pub(crate) fn lost(name: &str, lost: &Lost) {
+    let (items, reasons) = (lost.items(), lost);
+    quietly(|| warn!(target: TARGET, exporter = name, items, reasons = %reasons, "telemetry was lost"));
+}
