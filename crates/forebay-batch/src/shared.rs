@@ -140,7 +140,7 @@ impl<T, A> Shared<T, A> {
         self.lock().state.expired(now)
     }
 
-    pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[u64]) {
+    pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
         let mut wakes = Wakes::None;
         self.lock().state.settle(settled, keys, &mut wakes);
         wakes.wake();
