@@ -1,7 +1,8 @@
 use forebay_core::BoxError;
+use forebay_queue::parts::{Mutex, MutexGuard};
 use std::{
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Poll, Waker},
 };
 
@@ -73,7 +74,7 @@ fn open<A>(slots: &mut Vec<Slot<A>>, slot: u32) -> &mut Slot<A> {
 impl<A> Callers<A> {
     /// No callers yet.
     pub(crate) fn new() -> Self {
-        Self { replies: Arc::new(Replies { slots: Mutex::default() }), at: Vec::new() }
+        Self { replies: Arc::new(Replies { slots: Mutex::new(Vec::new()) }), at: Vec::new() }
     }
 
     /// A caller for the item at `item`, which comes after those of all callers before. Takes no lock: the slot opens

@@ -275,7 +275,7 @@ impl<T, A> State<T, A> {
     }
 
     /// CORRECTNESS: called under the same lock as the look at the batches, so that no item can come unseen in between.
-    fn wait(&mut self, waker: &Waker) {
+    pub(crate) fn wait(&mut self, waker: &Waker) {
         match &mut self.worker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),

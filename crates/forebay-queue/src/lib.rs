@@ -53,7 +53,7 @@ pub mod parts {
         handle::Control,
         intake::{Candidate, Held, Intake, NotNow, Phase},
         lanes::Turn,
-        sync::lock,
+        sync::{Mutex, MutexGuard, lock},
         wait::{Ticket, WaitLine},
         wakes::Wakes,
     };
