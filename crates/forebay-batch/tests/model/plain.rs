@@ -377,6 +377,10 @@ impl Model {
         (0..self.groups.len()).filter(|number| is_lost(&self.groups[*number])).collect()
     }
 
+    pub(crate) fn is_lost(&self, id: u32) -> bool {
+        matches!(self.place(id), Place::In(number) if self.lost_parts().contains(&number))
+    }
+
     /// Those that were sent, by themselves or as a part of something, and wait to be sent.
     pub(crate) fn waiting(&self) -> Vec<usize> {
         let waits = |group: &Group| group.at == At::Parked || group.at == At::Part;
