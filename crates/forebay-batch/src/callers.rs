@@ -1,7 +1,8 @@
 use forebay_core::BoxError;
+use forebay_queue::parts::{Mutex, MutexGuard};
 use std::{
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Poll, Waker},
 };
 
@@ -73,7 +74,7 @@ fn open<A>(slots: &mut Vec<Slot<A>>, slot: u32) -> &mut Slot<A> {
 impl<A> Callers<A> {
     /// No callers yet.
     pub(crate) fn new() -> Self {
-        Self { replies: Arc::new(Replies { slots: Mutex::default() }), at: Vec::new() }
+        Self { replies: Arc::new(Replies { slots: Mutex::new(Vec::new()) }), at: Vec::new() }
     }
 
     /// A caller for the item at `item`, which comes after those of all callers before. Takes no lock: the slot opens
@@ -85,9 +86,10 @@ impl<A> Callers<A> {
         (Arc::clone(&self.replies), slot)
     }
 
-    /// The first `items` items are gone, and with them their callers, who hear `error`.
-    pub(crate) fn remove_first(&mut self, items: usize, error: impl Fn() -> BoxError) {
-        self.answer(|item| (item < items).then(|| Err(error())));
+    /// The first `items` items are gone, and with them their callers, who hear `error` and are to be woken.
+    #[must_use = "a waker that is not woken is a task that sleeps for ever"]
+    pub(crate) fn remove_first(&mut self, items: usize, error: impl Fn() -> BoxError) -> Vec<Waker> {
+        let told = self.put(|item| (item < items).then(|| Err(error())));
         self.at.retain_mut(|(item, _)| match (*item as usize).checked_sub(items) {
             Some(place) => {
                 #[expect(clippy::cast_possible_truncation, reason = "smaller than before")]
@@ -97,12 +99,17 @@ impl<A> Callers<A> {
             }
             None => false,
         });
+        told
     }
 
     /// Puts the answers of those whose item `answer` has one for into their slots, and wakes them.
     ///
     /// `answer` runs without the lock: it is the user's.
-    pub(crate) fn answer(&self, mut answer: impl FnMut(usize) -> Option<Result<A, BoxError>>) {
+    pub(crate) fn answer(&self, answer: impl FnMut(usize) -> Option<Result<A, BoxError>>) {
+        self.put(answer).into_iter().for_each(Waker::wake);
+    }
+
+    fn put(&self, mut answer: impl FnMut(usize) -> Option<Result<A, BoxError>>) -> Vec<Waker> {
         let answers: Vec<_> =
             self.at.iter().filter_map(|(item, slot)| Some((*slot, answer(*item as usize)?))).collect();
         let mut wakers = Vec::with_capacity(answers.len());
@@ -125,7 +132,7 @@ impl<A> Callers<A> {
         drop(slots);
         // Whoever asked has gone; the fates of the items are in the ledger all the same.
         drop(unwanted);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 
     /// The callers of the first `at` items, and of the rest.
@@ -187,7 +194,7 @@ mod tests {
         let mut callers = Callers::new();
         let (replies, _) = callers.add(0);
         callers.add(1);
-        callers.remove_first(1, || "gone".into());
+        assert!(callers.remove_first(1, || "gone".into()).is_empty(), "nobody had looked");
         assert!(matches!(replies.poll(0, Waker::noop()), Poll::Ready(Err(_))));
         callers.answer(|item| Some(Ok(item)));
         assert_eq!(answers(&replies, &[1]), [Some(0)]);

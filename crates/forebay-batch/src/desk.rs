@@ -147,6 +147,11 @@ where
             && lot.items.is_some()
         {
             // As many items as fit, if all are alike; at least one.
+            if lot.split.is_part() {
+                // Of pieces of one half, that one is good says nothing about the next.
+                self.cuts += 1;
+                lot.split.parts_of(self.cuts, SplitCause::TooLarge);
+            }
             let share = lot.len() as u128 * most as u128 / lot.charge.bytes.max(1) as u128;
             let fits = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, lot.len() - 1);
             let (first, rest) = lot.split_at(fits);
@@ -206,12 +211,12 @@ where
         match settlement {
             Settlement::All(fate) => {
                 if fate == Fate::Delivered {
-                    self.delivered(&lot);
+                    self.delivered(&lot, true);
                 }
                 self.conclude(lot, &Fates::All(fate), result);
             }
             Settlement::Partial { dropped, reason } => {
-                self.delivered(&lot);
+                self.delivered(&lot, dropped == 0);
                 self.conclude(lot, &Fates::Last { dropped, reason }, result);
             }
             Settlement::Each(fates) => self.each(lot, &fates, generation, result, now),
@@ -229,15 +234,16 @@ where
         }
     }
 
-    /// The far side took the lot: what was learned of it stands, and of two parts the other is at fault.
-    fn delivered(&mut self, lot: &Lot<T, A>) {
+    /// The far side took the lot: what was learned of it stands, and of two parts, if the `whole` of this one was good,
+    /// the other is at fault.
+    fn delivered(&mut self, lot: &Lot<T, A>, whole: bool) {
         if let Some(size) = self.sizes.get_mut(&lot.partition) {
             size.passed(lot.charge.bytes);
             if size.most().is_none() {
                 self.sizes.remove(&lot.partition);
             }
         }
-        if let Some(next) = self.parts.last_mut() {
+        if whole && let Some(next) = self.parts.last_mut() {
             next.split.other_was_good(&lot.split);
         }
     }

@@ -2,12 +2,15 @@ use crate::{
     Answer, Batch, BatchBuilder, Batching, Pack, Worker, delivery::Delivery, describe::Sorting,
     shared::Shared as Locked, state::State,
 };
-use forebay_core::{BoxError, Settle};
+#[cfg(not(loom))]
+use forebay_core::BoxError;
+use forebay_core::Settle;
 use forebay_queue::{
     Limits, Overflow,
     parts::{Admission, Intake},
 };
 use std::{fmt, sync::Arc, time::Duration};
+#[cfg(not(loom))]
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -58,6 +61,8 @@ impl<T, Se, P, An, B> BatchLayer<T, Se, P, An, B> {
     }
 }
 
+// Nobody spawns under the model checker.
+#[cfg(not(loom))]
 impl<T, S, Se, P, An, B> Layer<S> for BatchLayer<T, Se, P, An, B>
 where
     T: Send + Sync + 'static,

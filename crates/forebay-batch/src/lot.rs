@@ -16,8 +16,8 @@ pub(crate) struct OpenLot<T, A> {
     bytes: usize,
     epoch: Epoch,
     callers: Option<Callers<A>>,
-    /// Fair-share keys, of items of normal priority.
-    keys: Vec<u64>,
+    /// The fair-share key of each item, if it has one; empty where no shares are kept.
+    keys: Vec<Option<u64>>,
     /// The most important of its items.
     priority: Priority,
     /// When the worker first saw it.
@@ -33,7 +33,8 @@ pub(crate) struct Lot<T, A> {
     pub(crate) items: Option<Items<T>>,
     pub(crate) charge: Charge,
     pub(crate) callers: Option<Callers<A>>,
-    pub(crate) keys: Vec<u64>,
+    /// As in the open lot: one for each item, or none at all.
+    pub(crate) keys: Vec<Option<u64>>,
     pub(crate) partition: Partition,
     pub(crate) priority: Priority,
     /// When its first item was seen; the worker stamps it if nobody did before.
@@ -72,7 +73,7 @@ impl<T, A> OpenLot<T, A> {
     /// Notes of the last item what only some batchers have to know: its weight, and whose fair share it is.
     #[cold]
     #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
-    pub(crate) fn note(&mut self, bytes: Option<usize>, key: Option<u64>) {
+    pub(crate) fn note(&mut self, bytes: Option<usize>, key: Option<Option<u64>>) {
         self.weights.extend(bytes.map(|bytes| bytes as u32));
         self.keys.extend(key);
     }
@@ -146,7 +147,7 @@ impl<T, A> ClosedLot<T, A> {
         let (open, item) = (&mut self.open, self.items.pop_front()?);
         let bytes = open.weights.pop_front().map_or(0, |bytes| bytes as usize);
         open.bytes -= bytes;
-        let key = if open.keys.is_empty() { None } else { Some(open.keys.remove(0)) };
+        let key = if open.keys.is_empty() { None } else { open.keys.remove(0) };
         Some((item, bytes, open.epoch, key))
     }
 
@@ -187,7 +188,6 @@ impl<T, A> Lot<T, A> {
             let (left, right) = callers.split_at(at);
             (Some(left), Some(right))
         });
-        // Shares are freed when a part is settled; which part an item is in does not matter to them.
         let right_keys = keys.split_off(at.min(keys.len()));
         let left_charge = Charge { items: at as u64, bytes: left_bytes, epoch: charge.epoch };
         let right_charge =
@@ -207,7 +207,7 @@ impl<T, A> Lot<T, A> {
     }
 
     /// Keeps the items that `keep` says, and returns what the others held; `None` if the items are not to be had.
-    pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<u64>)> {
+    pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<Option<u64>>)> {
         let items = match self.items.take()?.into_vec() {
             Ok(items) => items,
             Err(shared) => {
@@ -226,8 +226,12 @@ impl<T, A> Lot<T, A> {
         let bytes = share(self.charge.bytes, left, all.max(1));
         let gone = Charge { items: (all - left) as u64, bytes: self.charge.bytes - bytes, epoch: self.charge.epoch };
         self.charge = Charge { items: left as u64, bytes, epoch: self.charge.epoch };
-        let keys = self.keys.split_off(left.min(self.keys.len()));
-        Some((gone, keys))
+        let (kept, keys) = std::mem::take(&mut self.keys)
+            .into_iter()
+            .enumerate()
+            .partition::<Vec<_>, _>(|(index, _)| keep.get(*index).copied().unwrap_or(false));
+        self.keys = kept.into_iter().map(|(_, key)| key).collect();
+        Some((gone, keys.into_iter().map(|(_, key)| key).collect()))
     }
 }
 

@@ -7,10 +7,9 @@ use crate::{
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
-    parts::{Charge, Control, Epoch, Ticket, Wakes, lock},
+    parts::{Charge, Control, Epoch, Mutex, MutexGuard, Ticket, Wakes, lock},
 };
 use std::{
-    sync::{Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -129,6 +128,12 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
+        if cfg!(forebay_planted_race) {
+            // The look and the wait are two steps, so that an item can come unseen in between.
+            let next = self.lock().state.next(now, Waker::noop());
+            self.lock().state.wait(waker);
+            return next;
+        }
         self.lock().state.next(now, waker)
     }
 
@@ -140,7 +145,7 @@ impl<T, A> Shared<T, A> {
         self.lock().state.expired(now)
     }
 
-    pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[u64]) {
+    pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
         let mut wakes = Wakes::None;
         self.lock().state.settle(settled, keys, &mut wakes);
         wakes.wake();

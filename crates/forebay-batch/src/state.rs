@@ -109,13 +109,18 @@ impl<T, A> State<T, A> {
 
     /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
     pub(crate) fn offer(&mut self, entry: Entry<T>, evicted: &mut Vec<T>) -> Result<(Place<A>, Wakes), Rejected<T>> {
-        let evictable = self.normal.iter().map(ClosedLot::bytes).sum();
+        let mut evictable = Charge::default();
+        for lot in &self.normal {
+            evictable.items += lot.len() as u64;
+            evictable.bytes += lot.bytes();
+        }
+        let mut told = Vec::new();
         let normal = &mut self.normal;
         let admitted = self.intake.admit_or_evict(entry.label.candidate, evictable, || {
             let lot = normal.front_mut()?;
             let (item, bytes, epoch, key) = lot.evict()?;
             if let Some(callers) = lot.callers() {
-                callers.remove_first(1, || BoxError::from(Evicted::new()));
+                told.extend(callers.remove_first(1, || BoxError::from(Evicted::new())));
             }
             if lot.len() == 0 {
                 normal.pop_front();
@@ -127,8 +132,12 @@ impl<T, A> State<T, A> {
             Ok((epoch, mut wakes)) => {
                 let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));
+                if !told.is_empty() {
+                    wakes.add(Wakes::Many(told));
+                }
                 Ok((place, wakes))
             }
+            // Then nothing was evicted.
             Err(reason) => Err(Rejected::new(entry.item, reason)),
         }
     }
@@ -179,7 +188,7 @@ impl<T, A> State<T, A> {
             lot.callers().add(last)
         });
         if self.evicts || key.is_some() {
-            lot.note(self.evicts.then_some(bytes), if priority == Priority::Normal { key } else { None });
+            lot.note(self.evicts.then_some(bytes), key.map(|key| (priority == Priority::Normal).then_some(key)));
         }
         let closes = lot.len() >= max_items || lot.bytes() >= max_bytes || flush;
         if closes || (close_on_high && priority == Priority::High) {
@@ -266,7 +275,7 @@ impl<T, A> State<T, A> {
     }
 
     /// CORRECTNESS: called under the same lock as the look at the batches, so that no item can come unseen in between.
-    fn wait(&mut self, waker: &Waker) {
+    pub(crate) fn wait(&mut self, waker: &Waker) {
         match &mut self.worker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -335,8 +344,8 @@ impl<T, A> State<T, A> {
     }
 
     /// Counts the fates of items that left together, and frees their slots.
-    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[u64], wakes: &mut Wakes) {
-        keys.iter().for_each(|key| self.intake.admission.free_share(*key));
+    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[Option<u64>], wakes: &mut Wakes) {
+        keys.iter().flatten().for_each(|key| self.intake.admission.free_share(*key));
         settled.iter().for_each(|(charge, fate)| self.intake.settle_charge(*charge, *fate, wakes));
     }
 

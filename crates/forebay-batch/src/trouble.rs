@@ -78,6 +78,10 @@ where
     /// A lot that was not sent yet waits behind those of its partition; it is returned if that is not in trouble.
     pub(crate) fn hold(&mut self, lot: Lot<T, A>) -> Option<Lot<T, A>> {
         let Some(trouble) = self.by_partition.get_mut(&lot.partition) else { return Some(lot) };
+        if lot.attempts > 0 {
+            // A part of what was sent as a whole.
+            self.bytes += lot.charge.bytes;
+        }
         trouble.waiting.push_back(lot);
         None
     }
@@ -93,9 +97,12 @@ where
 
     /// The lot that has waited longest among those that were sent before; to make room.
     pub(crate) fn oldest(&mut self) -> Option<Lot<T, A>> {
-        let with_lots = self.by_partition.values_mut().filter(|trouble| !trouble.waiting.is_empty());
-        let trouble = with_lots.min_by_key(|trouble| trouble.waiting.front().and_then(|lot| lot.opened))?;
-        let lot = trouble.waiting.pop_front()?;
+        let lots = self.by_partition.iter().flat_map(|(partition, trouble)| {
+            let lots = trouble.waiting.iter().enumerate().filter(|(_, lot)| lot.attempts > 0);
+            lots.map(|(place, lot)| (lot.opened, *partition, place))
+        });
+        let (_, partition, place) = lots.min_by_key(|(opened, ..)| *opened)?;
+        let lot = self.by_partition.get_mut(&partition)?.waiting.remove(place)?;
         self.forget_bytes(&lot);
         Some(lot)
     }
@@ -142,8 +149,9 @@ where
     ///
     /// What is due already is not waited for: it was looked at, and waits for something else.
     pub(crate) fn due(&self, now: Instant, max_wait: Option<Duration>) -> Option<Instant> {
-        let waits = self.by_partition.values().filter(|trouble| !trouble.waiting.is_empty());
-        waits
+        // Also where nothing waits any more: the next lots may still be in the queue.
+        self.by_partition
+            .values()
             .flat_map(|trouble| {
                 let oldest = trouble.waiting.iter().filter_map(|lot| lot.opened).min();
                 // Just after it, so that the lot is then older than the limit.

@@ -8,6 +8,7 @@ use crate::{
     trace,
 };
 use forebay_core::{BoxError, DropReason, Seen, Settle};
+use forebay_queue::parts::{Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
     fmt,
@@ -17,7 +18,6 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-use tokio::time::Sleep;
 use tower_service::Service;
 
 /// Sends the batches of a [`Batch`](crate::Batch): a future that ends when the last handle is gone and all is sent.
@@ -39,7 +39,7 @@ where
     /// Chosen, and waiting for the inner service to be ready since then.
     next: Option<(Lot<T, An::Answer>, Instant)>,
     flights: Flights<S::Future, T, An::Answer>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 type Flights<F, T, A> = FuturesUnordered<Flight<F, T, A>>;
@@ -69,7 +69,7 @@ where
         one_partition: bool,
     ) -> Self {
         let desk = Desk::new(shared, delivery, one_partition);
-        Self { inner, desk, next: None, flights: FuturesUnordered::new(), timer: None }
+        Self { inner, desk, next: None, flights: FuturesUnordered::new(), timer: Timer::default() }
     }
 
     /// Looks at everything once: what has landed, what may be sent, what is due.
@@ -176,19 +176,6 @@ where
         self.desk.let_all_go();
         Progress::Ended
     }
-
-    /// Whether `due` has come; arms the timer if not.
-    fn is_due(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> bool {
-        let Some(due) = due.map(tokio::time::Instant::from_std) else {
-            self.timer = None;
-            return false;
-        };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        timer.as_mut().poll(cx).is_ready()
-    }
 }
 
 impl<T, S, Se, P, An, B> Future for Worker<T, S, Se, P, An, B>
@@ -208,12 +195,12 @@ where
 
         let this = self.get_mut();
         for _ in 0..LOOKS {
-            let now = tokio::time::Instant::now().into_std();
-            match this.look(now, cx) {
+            match this.look(now(), cx) {
                 Progress::Made => {}
                 Progress::Ended => return Poll::Ready(()),
                 Progress::Waits(due) => {
-                    if !this.is_due(due, cx) {
+                    // Armed again where that has changed.
+                    if this.timer.poll(due, cx).is_pending() {
                         return Poll::Pending;
                     }
                 }

@@ -635,3 +635,30 @@ async fn pending_futures_are_dropped_with_the_worker() {
     batch.handle().drain(SECOND).await;
     assert_eq!((watch.running(), watch.cancelled()), (0, 1));
 }
+
+/// Looks at the batcher in the middle of being woken, as an executor may that drops a task right there.
+struct Looks(BatchHandle<u32>, AtomicUsize);
+
+impl std::task::Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        self.1.fetch_add(usize::try_from(self.0.totals().pending).unwrap(), SeqCst);
+    }
+}
+
+#[test]
+fn whoever_is_evicted_is_woken_without_the_lock() {
+    let layer = BatchLayer::builder()
+        .limits(Limits::new().items(1).soft_limit(1.0))
+        .overflow(Overflow::DropOldest)
+        .batching(Batching::new().max_items(1))
+        .build()
+        .unwrap();
+    let (mut batch, _worker) = layer.pair(service_fn(|_: Vec<u32>| ready(Ok::<_, BoxError>(0_usize))));
+    let looks = Arc::new(Looks(batch.handle(), AtomicUsize::new(0)));
+    let mut evicted = Box::pin(batch.call(1));
+    let waker = Arc::clone(&looks).into();
+    assert!(evicted.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    batch.emit(2).unwrap();
+    assert_eq!(looks.1.load(SeqCst), 1, "woken once, when the new one was in");
+    assert_eq!(batch.handle().totals().dropped.get(DropReason::Evicted), 1);
+}

@@ -245,6 +245,54 @@ async fn parked_bytes_are_bounded_and_the_oldest_go_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_evicted_does_not_hold_up_what_comes_next() {
+    let (inner, log) = far_side(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(None)) } else { Ok(()) });
+    let layer = BatchLayer::builder()
+        .batching(Batching::new().max_items(1))
+        .keep_items()
+        .settle(settle)
+        .park(backoff(), 1)
+        .build()
+        .unwrap();
+    let batch = layer.layer(inner);
+    emit(&batch, 0..1);
+    batch.handle().flush().await;
+    assert_eq!(totals(&batch.handle()).dropped.get(DropReason::Evicted), 1);
+    emit(&batch, 1..2);
+    // Nobody but the worker's own timer wakes it.
+    tokio::time::timeout(60 * SECOND, async {
+        while totals(&batch.handle()).pending > 0 {
+            tokio::time::sleep(SECOND).await
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(times(&log), [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_of_a_batch_wait_for_a_far_side_that_is_away() {
+    let (inner, log) = far_side(|n, _: &[u32]| match n {
+        1 => Err(Refusal::Bad),
+        2 => Err(Refusal::Away(None)),
+        _ => Ok(()),
+    });
+    let layer = BatchLayer::builder()
+        .batching(Batching::new().max_items(4))
+        .keep_items()
+        .split_budget(16)
+        .settle(settle)
+        .park(backoff(), 1 << 20)
+        .build()
+        .unwrap();
+    let batch = layer.layer(inner);
+    emit(&batch, 0..4);
+    batch.handle().flush().await;
+    assert_eq!((times(&log), sizes(&log)), (vec![0, 0, 1, 1], vec![4, 2, 2, 2]));
+    assert_eq!(totals(&batch.handle()).delivered, 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn r19_other_keys_go_on_at_full_rate() {
     let (inner, log) = far_side(
         |_, items: &[(&'static str, u32)]| {

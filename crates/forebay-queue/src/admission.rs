@@ -218,19 +218,20 @@ impl Admission {
     /// Whether another item of this weight would be admitted, fair shares aside.
     #[must_use]
     pub fn has_room(&self, bytes: usize, priority: Priority) -> bool {
-        let bounds = &self.bounds;
-        let held = self.ledger.pending();
-        let below = match priority {
-            Priority::High => held < bounds.items,
-            Priority::Normal => held < bounds.soft_items && self.bytes < bounds.soft_bytes,
-        };
-        below && bytes <= bounds.item_bytes && bytes <= bounds.bytes.saturating_sub(self.bytes)
+        self.would_have_room(bytes, priority, Charge::default())
     }
 
-    /// Whether an item of this weight fits into the bytes once `freed` of those held are free.
+    /// As [`has_room`](Self::has_room), once what `freed` holds is free.
     #[must_use]
-    pub fn would_fit(&self, bytes: usize, freed: usize) -> bool {
-        bytes <= self.bounds.item_bytes && bytes <= self.bounds.bytes.saturating_sub(self.bytes.saturating_sub(freed))
+    pub fn would_have_room(&self, bytes: usize, priority: Priority, freed: Charge) -> bool {
+        let bounds = &self.bounds;
+        let held = self.ledger.pending().saturating_sub(freed.items);
+        let held_bytes = self.bytes.saturating_sub(freed.bytes);
+        let below = match priority {
+            Priority::High => held < bounds.items,
+            Priority::Normal => held < bounds.soft_items && held_bytes < bounds.soft_bytes,
+        };
+        below && bytes <= bounds.item_bytes && bytes <= bounds.bytes.saturating_sub(held_bytes)
     }
 
     /// Whether an item of this weight can never enter, however empty the queue is.

@@ -1,10 +1,15 @@
-#[cfg(not(loom))]
-use crate::trace;
-use crate::{Limits, admission::Epoch, shared::Shared, wait::Ticket};
+use crate::{
+    Limits,
+    admission::Epoch,
+    clock::{self, Timer},
+    shared::Shared,
+    trace,
+    wait::Ticket,
+};
 use forebay_core::{ConfigError, Totals};
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -75,7 +80,6 @@ pub trait Control<T>: Send + Sync {
 }
 
 /// How long a drain waits, after its deadline, for work in flight to be let go.
-#[cfg(not(loom))]
 const LET_GO: Duration = Duration::from_millis(20);
 
 // === impl QueueHandle ===
@@ -160,19 +164,29 @@ impl<T> QueueHandle<T> {
     /// # Cancellation
     ///
     /// A dropped drain leaves the queue closed; what is in it goes on being worked off.
-    #[cfg(not(loom))]
     pub async fn drain(&self, deadline: Duration) -> DrainReport<T> {
         self.close();
         let mut unsent = Vec::new();
-        if tokio::time::timeout(deadline, self.flush()).await.is_err() {
+        if !self.is_flushed_within(deadline).await {
             unsent = self.control.abandon();
             // Whether or not it is let go in time, the totals say what is still pending.
-            let _late = tokio::time::timeout(LET_GO, self.flush()).await;
+            let _in_time = self.is_flushed_within(LET_GO).await;
             unsent.extend(self.control.recovered());
         }
         let totals = self.totals();
         trace::drained(&totals, unsent.len());
         DrainReport { totals, unsent }
+    }
+
+    async fn is_flushed_within(&self, wait: Duration) -> bool {
+        let (mut flush, mut timer) = (self.flush(), Timer::default());
+        // A wait that no clock can tell has no end.
+        let due = clock::now().checked_add(wait);
+        poll_fn(|cx| match Pin::new(&mut flush).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => timer.poll(due, cx).map(|()| false),
+        })
+        .await
     }
 }
 

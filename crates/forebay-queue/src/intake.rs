@@ -102,7 +102,7 @@ impl Intake {
 
     /// Lets `candidate` in, making room with `evict` where the overflow policy says so, or counts its refusal.
     ///
-    /// `evictable` is how many bytes could be freed, `evict` frees the oldest item of normal priority.
+    /// `evictable` is what could be freed in all, `evict` frees the oldest item of normal priority.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Intake {
     pub fn admit_or_evict(
         &mut self,
         candidate: Candidate,
-        evictable: usize,
+        evictable: Charge,
         mut evict: impl FnMut() -> Option<Held>,
     ) -> Result<(Epoch, Wakes), DropReason> {
         let reason = match self.admit(candidate) {
@@ -118,8 +118,10 @@ impl Intake {
             Err(reason) => reason,
         };
         let passes = matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes);
-        // Dropping what is there must not be for nothing: the item has to fit once all that may go is gone.
-        if self.overflow == Overflow::DropOldest && passes && self.admission.would_fit(candidate.bytes, evictable) {
+        let Candidate { bytes, priority, .. } = candidate;
+        // Dropping what is there must not be for nothing: there has to be room once all that may go is gone.
+        if self.overflow == Overflow::DropOldest && passes && self.admission.would_have_room(bytes, priority, evictable)
+        {
             let mut wakes = Wakes::None;
             while let Some(held) = evict() {
                 self.settle(held, Fate::Dropped(DropReason::Evicted), &mut wakes);
@@ -127,9 +129,7 @@ impl Intake {
                     return Ok((epoch, wakes));
                 }
             }
-            // Only reached when high priority and work in flight fill the queue by themselves; nobody waits in line
-            // under this policy, and a flush has to know.
-            wakes.add(Wakes::Many(self.flushes.release_all()));
+            debug_assert!(false, "less could be freed than was said");
             wakes.wake();
         }
         self.admission.refuse(reason, 1);

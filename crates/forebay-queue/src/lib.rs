@@ -45,13 +45,16 @@ pub use self::{
 
 /// The parts of a queue that are pure state, for whoever builds an intake of another shape; `forebay-batch` does.
 pub mod parts {
+    #[cfg(loom)]
+    pub use crate::clock::advance;
     pub use crate::{
         admission::{Admission, Charge, Epoch},
+        clock::{Timer, now},
         describe::{AllNormal, Describe, Description, PriorityOf},
         handle::Control,
         intake::{Candidate, Held, Intake, NotNow, Phase},
         lanes::Turn,
-        sync::lock,
+        sync::{Mutex, MutexGuard, lock},
         wait::{Ticket, WaitLine},
         wakes::Wakes,
     };

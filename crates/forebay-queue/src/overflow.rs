@@ -5,7 +5,8 @@ pub enum Overflow {
     /// Hand it back at once (the default).
     #[default]
     Refuse,
-    /// Drop the oldest items of normal priority until the new one fits; hand it back where that is not enough.
+    /// Drop the oldest items of normal priority until the new one fits; hand it back, and drop nothing, where all of them
+    /// would not be enough.
     ///
     /// What is in flight is never dropped for it.
     DropOldest,

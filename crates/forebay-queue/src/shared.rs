@@ -64,7 +64,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn now(&self) -> Option<Instant> {
-        if self.has_age_limit { clock::now() } else { None }
+        self.has_age_limit.then(clock::now)
     }
 
     /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.

@@ -99,7 +99,11 @@ impl<T> State<T> {
         evicted: &mut Vec<T>,
     ) -> Result<Wakes, Rejected<T>> {
         let candidate = self.candidate(&offer);
-        let evictable = self.intake.admission.bytes() - self.in_hand - self.high_bytes;
+        let evictable = Charge {
+            items: self.lanes.normal.len() as u64,
+            bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
+            ..Charge::default()
+        };
         let Self { intake, lanes, tracked, .. } = self;
         let admitted = intake.admit_or_evict(candidate, evictable, || {
             let Entry { item, bytes, epoch } = lanes.normal.pop()?;

@@ -3,10 +3,10 @@
 use std::sync::{PoisonError, TryLockError};
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub use std::sync::{Mutex, MutexGuard};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub use loom::sync::{Mutex, MutexGuard};
 
 /// How often the lock is looked at before the thread sleeps. A lock that is taken and given back all the time is found
 /// free by about every third look; who sleeps for it makes each thread that gives it back call the kernel.

@@ -25,7 +25,6 @@ mod on {
     }
 
     /// A drain has ended.
-    #[cfg_attr(loom, expect(dead_code, reason = "there is no drain under loom"))]
     pub(crate) fn drained(totals: &Totals, unsent: usize) {
         let Totals { offered, delivered, spooled, pending, .. } = *totals;
         let dropped = totals.dropped.total();
@@ -40,14 +39,12 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    #[cfg(not(loom))]
     use forebay_core::Totals;
 
     #[inline(always)]
     pub(crate) fn panicked() {}
 
     #[inline(always)]
-    #[cfg(not(loom))]
     pub(crate) fn drained(_: &Totals, _: usize) {}
 
     #[inline(always)]

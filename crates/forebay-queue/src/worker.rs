@@ -238,11 +238,7 @@ impl<T, Res> Hands<T, Res> {
         if let Some(attempt) = self.attempt.take() {
             locked.state.unparked(attempt == Attempt::Taken, &mut wakes);
         }
-        let parked = if locked.state.has_parked() {
-            clock::now().and_then(|now| locked.state.unpark(now, &mut wakes))
-        } else {
-            None
-        };
+        let parked = if locked.state.has_parked() { locked.state.unpark(clock::now(), &mut wakes) } else { None };
         if let Some(Parked { item, held, delays }) = parked {
             locked.state.stop_waiting(&mut self.idle);
             (self.next, self.answer, self.held) = (Some(item.request), item.answer, Some(held));
@@ -352,12 +348,12 @@ impl<T, Res> Hands<T, Res> {
         let mut delays = self.delays.take();
         // Code of the user, as is the iterator.
         let wait = isolate(|| Poll::Ready(Ok(delays.get_or_insert_with(|| parking.delays()).next())));
-        let (Poll::Ready(Ok(Some(wait))), Some(delays), Some(now)) = (wait, delays, clock::now()) else { return false };
+        let (Poll::Ready(Ok(Some(wait))), Some(delays)) = (wait, delays) else { return false };
         // One that was never called is still here itself.
         let (Some(request), Some(held)) = (self.kept.take().or_else(|| self.next.take()), self.held.take()) else {
             return false;
         };
-        let due = now + wait.max(hint.unwrap_or_default());
+        let due = clock::now() + wait.max(hint.unwrap_or_default());
         let parked = Parked { item: Job { request, answer: self.answer.take() }, held, delays };
         let (mut evicted, mut wakes) = (Vec::new(), Wakes::None);
         let refused = self.shared.lock().state.park(parked, due, parking.max_bytes, &mut evicted, &mut wakes);

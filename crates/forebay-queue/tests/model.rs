@@ -80,12 +80,15 @@ impl Model {
 
     fn offer(&mut self, item: Item, caps: Caps, overflow: Overflow) -> Result<(), DropReason> {
         self.offered += 1;
-        let in_the_way: usize = self.high.iter().chain(&self.in_hand).map(|held| held.bytes).sum();
-        let mut refusal = self.refusal(&item, caps);
-        let first = refusal;
+        let first = self.refusal(&item, caps);
+        // Nothing is dropped in vain.
+        let normal = std::mem::take(&mut self.normal);
+        let in_vain = self.refusal(&item, caps).is_some();
+        self.normal = normal;
+        let mut refusal = first;
         while let Some(DropReason::SoftLimit | DropReason::Full | DropReason::Bytes) = refusal
             && overflow == Overflow::DropOldest
-            && in_the_way + item.bytes <= caps.bytes
+            && !in_vain
             && self.normal.pop_front().is_some()
         {
             self.dropped.push(DropReason::Evicted);

@@ -359,6 +359,24 @@ async fn drop_oldest_drops_nothing_for_an_item_that_would_not_fit_anyway() {
 }
 
 #[tokio::test]
+async fn drop_oldest_drops_nothing_where_there_would_be_too_many_items_all_the_same() {
+    let layer = QueueLayer::builder()
+        .limits(Limits::new().items(10))
+        .overflow(Overflow::DropOldest)
+        .priority(|item: &Priority| *item)
+        .build()
+        .unwrap();
+    let (queue, _idle) = layer.pair(Probe::<_, ()>::hanging());
+    queue.offer(Priority::Normal).unwrap();
+    (0..9).for_each(|_| queue.offer(Priority::High).unwrap());
+    // Without the one of normal priority it would still be above the soft limit.
+    assert_eq!(queue.offer(Priority::Normal).unwrap_err().reason, DropReason::Full);
+    assert_eq!(queue.handle().totals().dropped.get(DropReason::Evicted), 0);
+    queue.offer(Priority::High).unwrap();
+    assert_eq!(queue.handle().totals().dropped.get(DropReason::Evicted), 1);
+}
+
+#[tokio::test]
 async fn q17_a_ready_service_stays_ready_when_others_fill_the_queue() {
     let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
     let mut first = rig.queue.clone();

@@ -1,0 +1,234 @@
+//! Whoever waits hears of what it waits for, and of the end.
+
+use super::{Heard, SECOND, limits, model, poll_once};
+use forebay_core::{DropReason, Fate};
+use forebay_queue::{Channel, Overflow, QueueHandle, Sender, Slot, parts::advance};
+use loom::{future::block_on, thread};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// A receiver looks once, beside `meanwhile`; if it found nothing it has to be woken.
+///
+/// The verdict is spoken when all ends are gone: they take locks, which a thread that panics under the model cannot.
+fn hears(meanwhile: impl Fn(Sender<u32>) -> Option<Sender<u32>> + Send + Sync + Copy + 'static) {
+    model(move || {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let heard = Arc::new(Heard::default());
+        let waker = Arc::clone(&heard);
+        let looks = thread::spawn(move || {
+            let polled = receiver.poll_recv(&mut Context::from_waker(&waker.into()));
+            (polled.is_ready(), receiver)
+        });
+        let sender = meanwhile(sender);
+        let (found, receiver) = looks.join().unwrap();
+        let heard = heard.of_it();
+        drop((sender, receiver));
+        assert!(found || heard, "it sleeps for ever");
+    });
+}
+
+#[test]
+#[cfg_attr(forebay_planted_race, should_panic(expected = "it sleeps for ever"))]
+fn whoever_found_nothing_is_woken_for_an_item() {
+    hears(|sender| {
+        sender.try_send(1).unwrap();
+        Some(sender)
+    });
+}
+
+#[test]
+fn whoever_found_nothing_is_woken_for_the_end() {
+    hears(|sender| {
+        drop(sender);
+        None
+    });
+}
+
+#[test]
+#[cfg(not(forebay_planted_race))]
+fn whoever_waits_for_an_item_hears_of_it() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let receives = thread::spawn(move || {
+            let received = block_on(receiver.recv()).unwrap();
+            assert_eq!(*received, 1);
+        });
+        sender.try_send(1).unwrap();
+        receives.join().unwrap();
+        drop(sender);
+    });
+}
+
+#[test]
+#[cfg(not(forebay_planted_race))]
+fn whoever_waits_for_an_item_hears_of_the_end() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build::<u32>().unwrap();
+        let receives = thread::spawn(move || assert!(block_on(receiver.recv()).is_none()));
+        drop(sender);
+        receives.join().unwrap();
+    });
+}
+
+/// Of two receivers the one that was woken goes away instead: the other takes the item.
+#[test]
+#[cfg(not(forebay_planted_race))]
+fn a_receive_that_is_cancelled_passes_its_turn_on() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let mut fickle = receiver.clone();
+        let goes = thread::spawn(move || {
+            // Registers, and is dropped, whether or not it was woken meanwhile.
+            let taken = matches!(poll_once(fickle.recv()), Poll::Ready(Some(_)));
+            (taken, fickle)
+        });
+        let stays = thread::spawn(move || block_on(receiver.recv()).is_some());
+        sender.try_send(1).unwrap();
+        let (taken, fickle) = goes.join().unwrap();
+        if taken {
+            drop(sender);
+        }
+        assert_ne!(stays.join().unwrap(), taken);
+        drop(fickle);
+    });
+}
+
+/// A full queue, and one who waits for room, beside each thing that makes room or ends the wait.
+fn waits_for_room(meanwhile: impl Fn(&QueueHandle<u32>, Slot<u32>) + Send + Sync + Copy + 'static, enters: bool) {
+    model(move || {
+        let (sender, mut receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+        let handle = sender.handle();
+        sender.try_send(1).unwrap();
+        let (_, slot) = receiver.try_recv().unwrap().into_parts();
+        let waits = thread::spawn(move || {
+            let sent = block_on(sender.send(2));
+            assert_eq!(sent.map_err(|refused| refused.reason), if enters { Ok(()) } else { Err(DropReason::Shutdown) });
+        });
+        meanwhile(&handle, slot);
+        waits.join().unwrap();
+        assert!(handle.totals().balance());
+        assert_eq!(receiver.try_recv().is_some(), enters);
+    });
+}
+
+#[test]
+fn a_settled_item_lets_the_next_in() {
+    waits_for_room(|_, slot| slot.settle(Fate::Delivered), true);
+}
+
+#[test]
+fn raised_limits_let_the_next_in() {
+    waits_for_room(
+        |handle, slot| {
+            handle.set_limits(limits(2)).unwrap();
+            drop(slot);
+        },
+        true,
+    );
+}
+
+#[test]
+fn close_sends_whoever_waits_away() {
+    waits_for_room(
+        |handle, slot| {
+            handle.close();
+            // Freed only after the end.
+            drop(slot);
+        },
+        false,
+    );
+}
+
+#[test]
+fn a_flush_ends_with_the_last_item_before_it() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let handle = sender.handle();
+        sender.try_send(1).unwrap();
+        let flush = handle.flush();
+        let settles = thread::spawn(move || receiver.try_recv().unwrap().settle(Fate::Delivered));
+        sender.try_send(2).ok();
+        block_on(flush);
+        assert_eq!(handle.totals().delivered, 1);
+        settles.join().unwrap();
+    });
+}
+
+/// A drain whose deadline does not come waits for the last item, and finds nothing left over.
+#[test]
+fn a_drain_ends_with_the_last_item() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let handle = sender.handle();
+        sender.try_send(1).unwrap();
+        let settles = thread::spawn(move || receiver.try_recv().unwrap().settle(Fate::Delivered));
+        let report = block_on(handle.drain(SECOND));
+        assert_eq!((report.totals.delivered, report.unsent.len()), (1, 0));
+        settles.join().unwrap();
+    });
+}
+
+/// The deadline comes beside the last item: it was delivered, or is handed back, and never both.
+#[test]
+fn a_drain_whose_deadline_comes_hands_back_what_nobody_took() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let handle = sender.handle();
+        sender.try_send(1).unwrap();
+        let settles = thread::spawn(move || {
+            let received = receiver.try_recv();
+            let taken = received.is_some();
+            received.into_iter().for_each(|received| received.settle(Fate::Delivered));
+            (taken, receiver)
+        });
+        let mut drain = Box::pin(handle.drain(SECOND));
+        let mut report = poll_once(drain.as_mut());
+        // The deadline, and the time in which work is let go.
+        for wait in [SECOND, Duration::from_millis(20)] {
+            if report.is_pending() {
+                advance(wait);
+                report = poll_once(drain.as_mut());
+            }
+        }
+        drop(drain);
+        let (taken, receiver) = settles.join().unwrap();
+        let Poll::Ready(report) = report else { panic!("its time is over") };
+        assert_eq!(report.unsent, if taken { vec![] } else { vec![1] });
+        assert_eq!(handle.totals().delivered, u64::from(taken));
+        assert!(handle.totals().balance());
+        assert_eq!((handle.totals().pending, handle.bytes()), (0, 0));
+        drop((sender, receiver));
+    });
+}
+
+/// A drain that is over its deadline ends what others wait for.
+#[test]
+#[cfg(not(forebay_planted_race))]
+fn whoever_waits_hears_of_a_drain() {
+    model(|| {
+        let (sender, mut receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+        let handle = sender.handle();
+        let receives = thread::spawn(move || block_on(receiver.recv()).map(|received| *received));
+        let report = block_on(handle.drain(Duration::ZERO));
+        assert_eq!(receives.join().unwrap(), None);
+        assert_eq!(sender.try_send(1).unwrap_err().reason, DropReason::Shutdown);
+        assert!(report.unsent.is_empty());
+    });
+    model(|| {
+        let (sender, receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+        let handle = sender.handle();
+        sender.try_send(1).unwrap();
+        let flush = handle.flush();
+        let sends = thread::spawn(move || block_on(sender.send(2)).unwrap_err());
+        let report = block_on(handle.drain(Duration::ZERO));
+        assert_eq!(report.unsent, [1]);
+        block_on(flush);
+        let refused = sends.join().unwrap();
+        assert_eq!((refused.item, refused.reason), (2, DropReason::Shutdown));
+        assert_eq!((handle.totals().pending, handle.bytes()), (0, 0));
+        drop(receiver);
+    });
+}
