@@ -5,7 +5,8 @@ use crate::{
     flight::{Landed, isolate},
     lot::{Lot, Partition},
     shared::{Shared, let_go},
-    split::{SizeLimit, Verdict},
+    sizes::Sizes,
+    split::Verdict,
     state::Next,
     trace,
     trouble::Troubles,
@@ -13,7 +14,6 @@ use crate::{
 use forebay_core::{BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause};
 use forebay_queue::{Evicted, Expired, Panicked};
 use std::{
-    collections::HashMap,
     sync::Arc,
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -32,7 +32,7 @@ pub(crate) struct Desk<T, Se, P, An, B: IntoIterator, A> {
     part_under_way: bool,
     troubles: Troubles<T, A, B>,
     /// What was learned of how large a request may be; only of partitions where one was too large.
-    sizes: HashMap<Partition, SizeLimit>,
+    sizes: Sizes,
     cuts: u64,
 }
 
@@ -63,7 +63,7 @@ where
             parts: Vec::new(),
             part_under_way: false,
             troubles: Troubles::new(),
-            sizes: HashMap::new(),
+            sizes: Sizes::default(),
             cuts: 0,
         }
     }
@@ -141,7 +141,7 @@ where
             self.cut::<Res>(lot, SplitCause::BadItem, DropReason::Rejected, Err(BoxError::from(AtFault)));
             return None;
         }
-        if let Some(most) = self.sizes.get(&lot.partition).and_then(SizeLimit::most)
+        if let Some(most) = self.sizes.most(lot.partition)
             && lot.charge.bytes > most
             && lot.len() > 1
             && lot.items.is_some()
@@ -237,12 +237,7 @@ where
     /// The far side took the lot: what was learned of it stands, and of two parts, if the `whole` of this one was good,
     /// the other is at fault.
     fn delivered(&mut self, lot: &Lot<T, A>, whole: bool) {
-        if let Some(size) = self.sizes.get_mut(&lot.partition) {
-            size.passed(lot.charge.bytes);
-            if size.most().is_none() {
-                self.sizes.remove(&lot.partition);
-            }
-        }
+        self.sizes.passed(lot.partition, lot.charge.bytes);
         if whole && let Some(next) = self.parts.last_mut() {
             next.split.other_was_good(&lot.split);
         }
@@ -323,8 +318,8 @@ where
     where
         An: Answer<Res, Answer = A>,
     {
-        if self.delivery.split_budget >= 2 && !lot.split.is_at_fault() {
-            self.sizes.entry(lot.partition).or_default().refused(lot.charge.bytes, cause);
+        if cause == SplitCause::TooLarge && self.delivery.split_budget >= 2 && !lot.split.is_at_fault() {
+            self.sizes.refused(lot.partition, lot.charge.bytes);
         }
         let verdict = match (self.delivery.split_budget, &lot.items) {
             (2.., Some(_)) => lot.split.judge(lot.len(), self.delivery.split_budget),

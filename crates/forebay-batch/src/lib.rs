@@ -21,6 +21,7 @@ mod pack;
 mod recovery;
 mod service;
 mod shared;
+mod sizes;
 mod split;
 mod state;
 mod trace;

@@ -59,6 +59,11 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
         }
     }
 
+    /// Whether nothing is under way, and nothing has to be waited for.
+    pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
+        self.under_way == 0 && self.may_send(now)
+    }
+
     /// When the wait ends, while it lasts.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.phase {

@@ -75,41 +75,6 @@ impl Split {
     }
 }
 
-/// What was learned of how large a request the far side takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SizeLimit {
-    /// The smallest that was too large, in bytes as the batch weighs them.
-    too_large: Option<usize>,
-    /// The largest that passed since.
-    passed: usize,
-}
-
-// === impl SizeLimit ===
-
-impl SizeLimit {
-    /// A request of `bytes` was refused.
-    pub(crate) fn refused(&mut self, bytes: usize, cause: SplitCause) {
-        if cause == SplitCause::TooLarge && self.too_large.is_none_or(|known| bytes < known) {
-            self.too_large = Some(bytes);
-            self.passed = self.passed.min(bytes / 2);
-        }
-    }
-
-    /// A request of `bytes` passed.
-    pub(crate) fn passed(&mut self, bytes: usize) {
-        match self.too_large {
-            Some(limit) if bytes < limit => self.passed = self.passed.max(bytes),
-            Some(_) => *self = Self::default(),
-            None => {}
-        }
-    }
-
-    /// How many bytes a request should have at most: what is known to pass, else half of what did not.
-    pub(crate) fn most(&self) -> Option<usize> {
-        self.too_large.map(|limit| self.passed.max(limit / 2).max(1))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,21 +108,5 @@ mod tests {
         let mut whole = Split::default();
         whole.other_was_good(&Split::default());
         assert!(!whole.is_at_fault());
-    }
-
-    #[test]
-    fn a_size_limit_is_learned_and_refined() {
-        let mut limit = SizeLimit::default();
-        assert_eq!(limit.most(), None);
-        limit.refused(1000, SplitCause::BadItem);
-        assert_eq!(limit.most(), None, "a bad item says nothing about size");
-        limit.refused(1000, SplitCause::TooLarge);
-        assert_eq!(limit.most(), Some(500));
-        limit.passed(700);
-        assert_eq!(limit.most(), Some(700));
-        limit.refused(600, SplitCause::TooLarge);
-        assert_eq!(limit.most(), Some(300));
-        limit.passed(600);
-        assert_eq!(limit.most(), None, "what was too large has passed: the far side has changed");
     }
 }

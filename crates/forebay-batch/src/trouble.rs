@@ -7,12 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How many partitions may be remembered that nothing waits for, and whose wait is over. One that is forgotten is sent to at
+/// full rate again; there are so many only where keys come and go.
+const REMEMBERED: usize = 1024;
+
 /// The partitions whose far side has failed, and the lots that wait for them. Pure state.
 ///
 /// Lots of all other partitions do not come by here.
 #[derive(Debug)]
 pub(crate) struct Troubles<T, A, B: IntoIterator> {
     by_partition: HashMap<Partition, Trouble<T, A, B::IntoIter>>,
+    /// When there are so many, those that are of no use are looked for.
+    crowded: usize,
     /// Bytes of the lots that were sent at least once.
     pub(crate) bytes: usize,
 }
@@ -30,7 +36,7 @@ where
     B: IntoIterator<Item = Duration> + Clone,
 {
     pub(crate) fn new() -> Self {
-        Self { by_partition: HashMap::new(), bytes: 0 }
+        Self { by_partition: HashMap::new(), crowded: REMEMBERED, bytes: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -66,6 +72,7 @@ where
             }
         } else {
             let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, hint) else { return Some(lot) };
+            self.make_room(now);
             self.by_partition.insert(partition, Trouble { recovery, waiting: VecDeque::new() });
         }
         self.bytes += lot.charge.bytes;
@@ -73,6 +80,15 @@ where
             trouble.waiting.push_front(lot);
         }
         None
+    }
+
+    /// Forgets what is of no use, where there is much: keys that failed once and never came again.
+    fn make_room(&mut self, now: Instant) {
+        if self.by_partition.len() >= self.crowded {
+            self.by_partition.retain(|_, trouble| !trouble.waiting.is_empty() || !trouble.recovery.is_at_rest(now));
+            // What is left is bounded by the items that wait and by the backoff. It is not gone through for each of them.
+            self.crowded = REMEMBERED.max(2 * self.by_partition.len());
+        }
     }
 
     /// A lot that was not sent yet waits behind those of its partition; it is returned if that is not in trouble.
@@ -171,5 +187,45 @@ where
     /// Whether any lot waits.
     pub(crate) fn has_waiting(&self) -> bool {
         self.by_partition.values().any(|trouble| !trouble.waiting.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lot::OpenLot;
+    use forebay_queue::parts::Epoch;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn lot(partition: u128, opened: Instant) -> Lot<u8, ()> {
+        let mut open = OpenLot::new(1, Epoch::default(), 0);
+        open.push(1, 1, forebay_core::Priority::Normal);
+        open.opened(opened);
+        let mut lot = open.close(Partition(partition)).into_lot();
+        lot.attempts = 1;
+        lot
+    }
+
+    #[test]
+    fn a_key_that_failed_once_and_never_came_again_is_forgotten() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
+        let start = Instant::now();
+        let mut troubles: Troubles<_, _, [Duration; 2]> = Troubles::new();
+        for number in 0..10_000 {
+            let now = start + S * number;
+            assert!(troubles.park(lot(number.into(), now), 0, now, None, &[S, S]).is_none());
+            // It outlives its limit long before it could be sent again.
+            assert_eq!(troubles.expired(now + S / 2).len(), 1);
+            assert!(troubles.by_partition.len() <= 2 * REMEMBERED, "{number}");
+        }
+        assert_eq!(troubles.bytes, 0);
+        // What waits, or may not be sent to yet, is kept.
+        let now = start + S * 20_000;
+        assert!(troubles.park(lot(20_000, now), 0, now, None, &[S, S]).is_none());
+        troubles.crowded = 0;
+        troubles.make_room(now);
+        assert_eq!(troubles.by_partition.len(), 1);
+        assert!(troubles.holds(Partition(20_000), now));
     }
 }
