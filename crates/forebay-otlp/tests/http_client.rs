@@ -21,8 +21,9 @@ use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracerProvider};
 use std::{
     iter,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 use tower::{Layer, util::MapRequestLayer};
 
 fn http() -> Client<HttpConnector, Full<Bytes>> {
