@@ -1,7 +1,7 @@
 //! `forebay-breaker` without keys: closed, shared, with a window over a time, and open.
 
 use super::{
-    calls::{Bare, TURNS, answered, many, one, refused, rejected},
+    calls::{Bare, Laborious, TURNS, answered, many, one, refused, rejected},
     inner::{current_thread, two_workers},
     rivals::{
         ByHand, Counts, OwnArc, Reads, ReadsClock, Resilient, Wrapped, failsafe_consecutive, failsafe_default,
@@ -26,12 +26,14 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_resilience_circuitbreaker::SlidingWindowType;
 
 const RECLOSER: &str = "recloser 1.4";
+const FAILSAFE: &str = "failsafe 1.3, default";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The tables of this area.
 pub(super) fn tables(session: &mut Session<'_>) {
     let (alone, workers) = (current_thread(), two_workers());
     session.run(closed(&alone));
+    session.run(closed_before_work(&alone));
     session.run(shared(&workers));
     session.run(timed(&alone));
     session.run(window_fills(&alone));
@@ -59,7 +61,8 @@ fn of_30_seconds() -> Trip {
 }
 
 fn closed(runtime: &Runtime) -> Table<'_> {
-    // 1.35 of an inner service of 10.3 ns; here it is one of 3, and the reference by hand already 1.4 of that.
+    // 1.35 of an inner service of 10.3 ns; here it is one of 3, and the reference by hand already 1.6 of that. The next
+    // table has one of 10.
     let bounds = [Bound::of(RECLOSER, 0.75), Bound::added(3.6), Bound::of_floor(1.35), Bound::allocations(0.0)];
     Table::new("breaker", "closed, success, one task")
         .floor("inner service by itself", one(runtime, Bare, identity))
@@ -81,6 +84,24 @@ fn closed(runtime: &Runtime) -> Table<'_> {
             &[],
             one(runtime, ours!(consecutive().or(Trip::ratio(0.5).over_calls(100))), identity),
         )
+}
+
+/// What the ratios of the other tables would be with an inner service that does something.
+fn closed_before_work(runtime: &Runtime) -> Table<'_> {
+    let bounds = [Bound::of_floor(1.35), Bound::added(3.6), Bound::of(RECLOSER, 0.75)];
+    // What is added tells nothing here: a processor reads its clock when all that it had begun is done, and so waits for
+    // work that it would have done later.
+    let timed = [Bound::of_floor(3.6), Bound::of(FAILSAFE, 0.45)];
+    Table::new("breaker", "closed, success, one task, an inner service that costs 10 ns")
+        .floor("inner service by itself", one(runtime, Bare, Laborious))
+        .reference("one load before the call and one after it", one(runtime, ByHand::<Reads>::new(), Laborious))
+        .reference("one load, one clock read, one fetch_add", one(runtime, ByHand::<ReadsClock>::new(), Laborious))
+        .rival(RECLOSER, one(runtime, Wrapped(recloser()), Laborious))
+        .rival("failsafe 1.3, 5 in a row", one(runtime, Wrapped(failsafe_consecutive()), Laborious))
+        .rival(FAILSAFE, one(runtime, Wrapped(failsafe_default()), Laborious))
+        .forebay("BreakerLayer, 5 in a row", &bounds, one(runtime, ours!(consecutive()), Laborious))
+        .forebay("BreakerLayer, ratio of 100 calls", &bounds, one(runtime, ours!(of_100_calls()), Laborious))
+        .forebay("BreakerLayer, ratio over 30 s", &timed, one(runtime, ours!(of_30_seconds()), Laborious))
 }
 
 fn shared(runtime: &Runtime) -> Table<'_> {

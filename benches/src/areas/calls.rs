@@ -48,6 +48,15 @@ pub(super) struct Keyed {
     pub(super) number: u64,
 }
 
+/// A request that [`Bare`] computes an answer to: so many multiplications, each of which waits for the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Laborious(pub(super) u64);
+
+/// Makes of [`Bare`]'s 3 ns the 10 ns of an inner service that does something. A step takes six cycles of a processor,
+/// which works on as many requests at a time as it can look ahead: some three of them. So what a layer adds takes room from
+/// the work, and does not hide behind it, as it would if each request waited for the answer to the one before.
+const STEPS: u32 = 13;
+
 /// Calls by one task on the thread that asks.
 pub(super) fn one<'a, S, R>(
     runtime: &'a Runtime,
@@ -177,6 +186,15 @@ impl Number for u64 {
     #[inline]
     fn number(&self) -> u64 {
         *self
+    }
+}
+
+impl Number for Laborious {
+    #[inline]
+    fn number(&self) -> u64 {
+        // The shift keeps a compiler from putting all steps together into one.
+        let step = |n: u64, _| (n ^ n >> 32).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (0..STEPS).fold(self.0, step)
     }
 }
 

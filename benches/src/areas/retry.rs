@@ -1,7 +1,7 @@
 //! `forebay-retry` where the first attempt succeeds.
 
 use super::{
-    calls::{Answer, Bare, Number, one},
+    calls::{Answer, Bare, Laborious, Number, one},
     inner::current_thread,
 };
 use crate::{
@@ -44,6 +44,9 @@ pub(super) fn tables(session: &mut Session<'_>) {
         Bound::allocations(0.0),
     ];
     session.run(first_time(&runtime, "first attempt succeeds, request = u64", identity, &bounds));
+    // As the ratios are meant: to an inner service that does something.
+    let busy = "first attempt succeeds, request = u64, an inner service that costs 10 ns";
+    session.run(first_time(&runtime, busy, Laborious, &bounds));
     let bounds = [Bound::of_floor(1.3), Bound::of(BACKON, 0.9), Bound::of(TOWER, 0.55), Bound::allocations(0.0)];
     let body = Bytes::from(vec![7_u8; BODY]);
     let bytes = move |_: u64| body.clone();

@@ -108,6 +108,10 @@ pub(crate) fn compile(settings: &Settings) -> Result<Policy, ConfigError> {
         timed: cells > 0 || slow,
         stopwatch: slow,
         cells,
+        only: match *rules {
+            [Rule { bad: Bad::Failed, window: Window::Time(window), .. }] => Some(window),
+            _ => None,
+        },
         rules,
         open: open_time(&settings.open_for)?,
         close_after: settings.close_after,

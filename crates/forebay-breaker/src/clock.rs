@@ -14,9 +14,19 @@ impl Clock {
 
     #[inline]
     pub(crate) fn now(self) -> u64 {
-        let elapsed = Instant::now().saturating_duration_since(self.0);
+        self.micros_at(Instant::now())
+    }
+
+    #[inline]
+    pub(crate) fn micros_at(self, instant: Instant) -> u64 {
+        let elapsed = instant.saturating_duration_since(self.0);
         // Wraps after 580,000 years of uptime.
         elapsed.as_secs().wrapping_mul(1_000_000).wrapping_add(elapsed.subsec_micros().into())
+    }
+
+    /// The instant after so many microseconds; `None` if it cannot be told.
+    pub(crate) fn at(self, micros: u64) -> Option<Instant> {
+        self.0.checked_add(Duration::from_micros(micros))
     }
 }
 

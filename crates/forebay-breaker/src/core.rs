@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, micros},
     directory::{Directory, Place, Writer},
     policy::{Policy, Window},
+    recent::{Id, Recent},
     slot::{Admission, Around, Ether, Gauge, Moved, Slot},
     state::{Change, Done, Mark, Pass, Ticket, Told, Verdict},
     stripe, trace,
@@ -29,6 +30,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// The shared state of a breaker with keys of type `K`.
 pub(crate) struct Core<K> {
@@ -44,6 +46,7 @@ pub(crate) struct Core<K> {
     /// The key of a breaker without keys.
     pub(crate) only_key: Option<K>,
     pub(crate) clock: Clock,
+    id: Id,
     pub(crate) busy: Busy,
 }
 
@@ -80,7 +83,8 @@ pub(crate) struct Moment<'a> {
 pub(crate) struct Admitted {
     /// The word that admitted it.
     word: Word,
-    /// The index of its slot; in the upper half which probe it is, 0 for none.
+    /// The index of its slot, its bits inverted; in the upper half which probe it is, 0 for none. So all of it is 0 for
+    /// an ordinary call of a breaker without keys.
     place: u64,
     /// When it began, where the policy asks; else 0.
     started: u64,
@@ -124,9 +128,19 @@ impl<K> Core<K> {
     }
 
     /// Whether a call on the single slot would be refused now, whatever else happens until it comes.
-    #[cold]
+    #[inline(always)]
     pub(crate) fn refuses(&self) -> Option<Refusal> {
         let word = self.single.slot.word();
+        if word.is_plainly_open() {
+            let wait = word.until().saturating_sub(self.clock.now());
+            return (wait > 0).then(|| Refusal::new(State::Open, Mode::Normal, wait));
+        }
+        self.refuses_by(word)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuses_by(&self, word: Word) -> Option<Refusal> {
         match word.peek(|| self.clock.now(), &self.policy) {
             Peek::Refuse(wait) if word.mode() != Mode::ObserveOnly => {
                 Some(Refusal::new(word.mode().shows(word.state()), word.mode(), wait))
@@ -162,13 +176,13 @@ impl<K> Core<K> {
     #[inline(always)]
     fn admitted(&self, index: u32, word: Word) -> Admitted {
         // Only where the word is not pristine may the policy ask for a stopwatch.
-        let started = if word.is_pristine() { 0 } else { self.started() };
-        Admitted { word, place: index.into(), started }
+        let started = if word.is_pristine() || !self.policy.stopwatch { 0 } else { self.started() };
+        Admitted { word, place: (!index).into(), started }
     }
 
-    #[cold]
+    #[inline(never)]
     fn started(&self) -> u64 {
-        if self.policy.stopwatch { self.clock.now() } else { 0 }
+        self.clock.now()
     }
 
     fn conclude(
@@ -194,17 +208,27 @@ impl<K> Core<K> {
     }
 
     /// The error of a call that is refused.
-    #[cold]
+    #[inline]
     pub(crate) fn reject(&self, refusal: Refusal, label: impl FnOnce() -> KeyLabel) -> Box<CircuitOpen> {
-        if self.observer.is_none() {
-            // In its place, not moved there: it is seven times the width of a register.
-            let room = Box::<CircuitOpen>::new_uninit();
-            let error = Box::write(room, CircuitOpen::new(label(), refusal));
-            return error;
+        if self.observer.is_some() {
+            return self.reject_observed(refusal, label());
         }
-        let label = label();
+        // In its place, not moved there: it is seven times the width of a register.
+        let room = Box::<CircuitOpen>::new_uninit();
+        Box::write(room, CircuitOpen::new(label(), refusal))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reject_observed(&self, refusal: Refusal, label: KeyLabel) -> Box<CircuitOpen> {
         self.tell_rejected(refusal, || label.clone());
         Box::new(CircuitOpen::new(label, refusal))
+    }
+
+    /// The error of a call that is refused by a breaker without keys.
+    #[inline(never)]
+    pub(crate) fn reject_unkeyed(&self, refusal: Refusal) -> Box<CircuitOpen> {
+        self.reject(refusal, || self.name.clone())
     }
 
     /// Takes in the result of a call. `now` is given where the clock was read already.
@@ -220,10 +244,15 @@ impl<K> Core<K> {
     /// Takes in the success of a call: in most cases there is nothing to do, or only something to record.
     #[inline(always)]
     pub(crate) fn settle_success(&self, admitted: &Admitted) {
-        if admitted.place == u64::from(SINGLE) {
+        if admitted.place == 0 {
             let word = self.single.slot.word();
-            if word == admitted.word && word.is_pristine() {
+            // CORRECTNESS: whatever generation let the call through. In the one that stands nothing is counted, and a
+            // success of an earlier one is late.
+            if word.is_plainly_pristine() {
                 return;
+            }
+            if word == admitted.word && word.is_plainly_timed() {
+                return self.record_success(admitted, &self.single.lines);
             }
         }
         self.settle_success_of(admitted);
@@ -247,19 +276,40 @@ impl<K> Core<K> {
     }
 
     /// The success of an ordinary call that concerns no one but windows over a time, unless it was slow.
+    #[inline(never)]
     fn record_success(&self, admitted: &Admitted, lines: &[Line]) {
-        let (now, generation) = (self.clock.now(), admitted.word.generation());
+        let now = Instant::now();
+        match Recent::spot_of(self.id, now) {
+            Some(spot) => {
+                Counters { lines, layout: self.layout }.record_good(spot, admitted.word.generation());
+            }
+            None => self.record_success_at(now, admitted, lines),
+        }
+    }
+
+    #[inline(never)]
+    fn record_success_at(&self, now: Instant, admitted: &Admitted, lines: &[Line]) {
+        let counters = Counters { lines, layout: self.layout };
+        let stripe = counters.stripe(stripe::of_this_thread());
+        let (now, generation) = (self.clock.micros_at(now), admitted.word.generation());
         if self.policy.stopwatch {
             let took = Some(now.saturating_sub(admitted.started));
             if self.policy.is_bad(&Done { mark: Mark::Success, took, hint: None }) {
                 return self.settle(admitted, Mark::Success, None, Some(now));
             }
         }
-        let counters = Counters { lines, layout: self.layout };
-        let stripe = counters.stripe(stripe::of_this_thread());
         for rule in &self.policy.rules {
             if let Window::Time(window) = &rule.window {
                 counters.record(window, stripe, generation, now, false);
+            }
+        }
+        if let Some(window) = &self.policy.only {
+            let epoch = now / window.width;
+            let (since, until) = (epoch.checked_mul(window.width), (epoch + 1).checked_mul(window.width));
+            if let (Some(since), Some(until)) = (since, until)
+                && let (Some(since), Some(until)) = (self.clock.at(since), self.clock.at(until))
+            {
+                Recent::remember(self.id, since, until, counters.spot(window, stripe, epoch));
             }
         }
     }
@@ -341,6 +391,7 @@ impl<K: Hash + Eq> Core<K> {
             label,
             only_key,
             clock: Clock::start(),
+            id: Id::next(),
             busy: Busy { draws: AtomicU64::new(seed), ..Busy::default() },
         };
         let Lone { slot, lines } = &core.single;
@@ -446,12 +497,12 @@ impl<K> fmt::Debug for Core<K> {
 
 impl Admitted {
     /// It goes, and nobody wants to know how it ended.
-    const BYPASS: Self = Self { word: Word(0), place: NOWHERE as u64, started: 0 };
+    const BYPASS: Self = Self { word: Word(0), place: !NOWHERE as u64, started: 0 };
 
     fn new(index: u32, Ticket { word, pass }: Ticket, started: u64) -> Self {
         match pass {
-            Pass::Ordinary => Self { word, place: index.into(), started },
-            Pass::Probe(probe) => Self { word, place: u64::from(probe) << 32 | u64::from(index), started },
+            Pass::Ordinary => Self { word, place: (!index).into(), started },
+            Pass::Probe(probe) => Self { word, place: u64::from(probe) << 32 | u64::from(!index), started },
             Pass::Bypass => Self::BYPASS,
         }
     }
@@ -460,7 +511,7 @@ impl Admitted {
     fn index(&self) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
         {
-            self.place as u32
+            !(self.place as u32)
         }
     }
 

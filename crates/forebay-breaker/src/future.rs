@@ -57,9 +57,18 @@ enum Stage {
     /// Never polled: nothing can be said about the far side.
     Fresh,
     Pending,
-    /// In the hands of the inner future or the classifier; found in a drop, one of them has panicked.
-    Polling,
+    /// The inner future or the classifier has panicked.
+    Panicked,
     Settled,
+}
+
+/// A call in the hands of the inner future or the classifier. Dropped before that is over, one of them has panicked.
+///
+/// It stands on the stack, and what becomes of it is known where it is written: a call that succeeds at once writes none
+/// of it.
+struct Polling<'a, K, C> {
+    call: &'a mut Call<K, C>,
+    over: bool,
 }
 
 // === impl ResponseFuture ===
@@ -87,13 +96,17 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Running { future, call } => {
-                call.stage = Stage::Polling;
+                let polling = Polling { call, over: false };
                 let Poll::Ready(result) = future.poll(cx) else {
-                    call.stage = Stage::Pending;
+                    polling.pending();
                     return Poll::Pending;
                 };
-                call.settle(&result);
-                Poll::Ready(result.map_err(boxed))
+                // Taken apart here: a response that no error can take the place of need not be laid into memory for a
+                // classifier that looks into errors.
+                Poll::Ready(match result {
+                    Ok(response) => polling.settle(Ok(response)),
+                    Err(error) => polling.settle_error(error),
+                })
             }
             StateProj::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Err(error)),
@@ -122,26 +135,58 @@ pub(crate) fn boxed(error: impl Into<BoxError>) -> BoxError {
     error.into()
 }
 
+// === impl Polling ===
+
+impl<K, C> Polling<'_, K, C> {
+    #[inline(always)]
+    fn pending(mut self) {
+        self.over = true;
+        self.call.stage = Stage::Pending;
+    }
+
+    #[inline(always)]
+    fn settle<Res, Err>(mut self, result: Result<Res, Err>) -> Result<Res, BoxError>
+    where
+        C: Classify<Res, Err>,
+        Err: Into<BoxError>,
+    {
+        let call = &mut *self.call;
+        let outcome = call.local.classify.classify(&result);
+        self.over = true;
+        call.stage = Stage::Settled;
+        let core = &call.local.core;
+        match outcome {
+            Outcome::Success => core.settle_success(&call.admitted),
+            Outcome::Retryable { after } => core.settle(&call.admitted, Mark::Failure, after.map(micros), None),
+            Outcome::Terminal => core.settle(&call.admitted, Mark::Failure, None, None),
+            Outcome::Ignored => core.settle(&call.admitted, Mark::Ignored, None, None),
+        }
+        result.map_err(boxed)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_error<Res, Err>(self, error: Err) -> Result<Res, BoxError>
+    where
+        C: Classify<Res, Err>,
+        Err: Into<BoxError>,
+    {
+        self.settle(Err(error))
+    }
+}
+
+impl<K, C> Drop for Polling<'_, K, C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.over {
+            self.call.stage = Stage::Panicked;
+        }
+    }
+}
+
 // === impl Call ===
 
 impl<K, C> Call<K, C> {
-    #[inline(always)]
-    fn settle<Res, Err>(&mut self, result: &Result<Res, Err>)
-    where
-        C: Classify<Res, Err>,
-    {
-        let outcome = self.local.classify.classify(result);
-        self.stage = Stage::Settled;
-        let core = &self.local.core;
-        let (mark, hint) = match outcome {
-            Outcome::Success => return core.settle_success(&self.admitted),
-            Outcome::Retryable { after } => (Mark::Failure, after.map(micros)),
-            Outcome::Terminal => (Mark::Failure, None),
-            Outcome::Ignored => (Mark::Ignored, None),
-        };
-        core.settle(&self.admitted, mark, hint, None);
-    }
-
     /// Settles a call that was dropped before its end.
     #[cold]
     #[inline(never)]
@@ -152,7 +197,7 @@ impl<K, C> Call<K, C> {
             Stage::Settled => return,
             Stage::Fresh => Mark::Ignored,
             Stage::Pending => core.policy.cancelled,
-            Stage::Polling => Mark::Failure,
+            Stage::Panicked => Mark::Failure,
         };
         core.settle(&self.admitted, mark, None, None);
     }

@@ -5,7 +5,6 @@ use std::{fmt, ops::Deref, sync::Arc};
 /// Texts of up to 48 bytes, which hold most authorities, are kept in place: making and cloning one allocates nothing.
 // Whole words throughout: a rejected call copies it, and a processor waits where it has to put together one load from
 // several stores.
-#[derive(Clone)]
 pub struct KeyLabel {
     /// The text itself where it is short.
     bytes: [u8; SHORT],
@@ -39,6 +38,15 @@ impl KeyLabel {
             None => self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default(),
             Some(text) => text,
         }
+    }
+}
+
+impl Clone for KeyLabel {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        // First what may have to be counted: the bytes are then copied once, to where they are to stay.
+        let long = self.long.clone();
+        Self { bytes: self.bytes, len: self.len, long }
     }
 }
 

@@ -16,6 +16,7 @@ mod label;
 mod layer;
 mod open_for;
 mod policy;
+mod recent;
 mod ring;
 mod service;
 mod slot;

@@ -80,7 +80,8 @@ where
         }
         match self.inner.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
-                if !F::KEYED {
+                // Looked at first: a call that goes through is not to write what stands there already.
+                if !F::KEYED && self.refused.is_some() {
                     self.refused = None;
                 }
                 Poll::Ready(Ok(()))
@@ -98,7 +99,7 @@ where
         let core = &*self.core;
         if let Some(refusal) = self.refused {
             self.refused = None;
-            return ResponseFuture::refused(core.reject(refusal, || core.name.clone()));
+            return ResponseFuture::refused(core.reject_unkeyed(refusal));
         }
         let waved =
             if F::KEYED { core.wave_through_for(self.keys.key_of(&request)) } else { core.wave_through().ok_or(None) };

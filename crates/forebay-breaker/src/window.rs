@@ -34,6 +34,14 @@ pub(crate) struct Layout {
     stripes: usize,
 }
 
+/// Where one stretch of time is counted on one stripe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    line: usize,
+    cell: usize,
+    epoch: u32,
+}
+
 /// One stretch of time in one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tag {
@@ -56,9 +64,24 @@ impl Counters<'_> {
         let epoch = self.epoch(window, stripe, now);
         let (tag, cell) = (Tag::new(generation, epoch), window.cell(epoch));
         // The call is counted before the failure: whoever sums up never sees more bad results than calls.
-        self.bump(stripe, cell, tag);
+        self.cell(stripe, cell).into_iter().for_each(|calls| bump(calls, tag));
         if bad {
-            self.bump(stripe, cell + 1, tag);
+            self.cell(stripe, cell + 1).into_iter().for_each(|bad| bump(bad, tag));
+        }
+    }
+
+    /// Where results of `epoch` are counted on this stripe.
+    pub(crate) fn spot(&self, window: &TimeWindow, stripe: usize, epoch: u64) -> Spot {
+        let cell = window.cell(epoch);
+        let line = stripe * self.layout.per_stripe + cell / PER_LINE;
+        Spot { line, cell: cell % PER_LINE, epoch: Tag::new(0, epoch).epoch }
+    }
+
+    /// Records one good result of `generation` there.
+    #[inline(always)]
+    pub(crate) fn record_good(&self, spot: Spot, generation: u32) {
+        if let Some(cell) = self.lines.get(spot.line).and_then(|line| line.0.get(spot.cell)) {
+            bump(cell, Tag::new(generation, spot.epoch.into()));
         }
     }
 
@@ -110,35 +133,34 @@ impl Counters<'_> {
         let value = cell.load(Ordering::Relaxed);
         if Tag::of(value).is_within(current, buckets) { value & COUNT } else { 0 }
     }
+}
 
-    #[inline(always)]
-    fn bump(&self, stripe: usize, cell: usize, tag: Tag) {
-        let Some(cell) = self.cell(stripe, cell) else { return };
-        let mut value = cell.load(Ordering::Relaxed);
-        loop {
-            let found = Tag::of(value);
-            let next = if found == tag {
-                // Full is full: the tag above must not be touched.
-                if value & COUNT == COUNT {
-                    return;
-                }
-                value + 1
-            } else if found.is_after(tag) && value & COUNT != 0 {
-                // CORRECTNESS: this thread was held up while the ring went on. Its result is older than the window;
-                // starting the bucket again would throw away what it holds now.
-                return;
-            } else {
-                tag.with_one()
-            };
-            if cfg!(forebay_planted_race) {
-                cell.store(next, Ordering::Relaxed);
+/// One more of what `tag` says.
+#[inline(always)]
+fn bump(cell: &AtomicU64, tag: Tag) {
+    let mut value = cell.load(Ordering::Relaxed);
+    loop {
+        let next = if value & !COUNT == tag.bits() {
+            // Full is full: the tag above must not be touched.
+            if value & COUNT == COUNT {
                 return;
             }
-            // CORRECTNESS: an exchange, for the bucket may be started again by somebody else between load and store.
-            match cell.compare_exchange_weak(value, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(changed) => value = changed,
-            }
+            value + 1
+        } else if Tag::of(value).is_after(tag) && value & COUNT != 0 {
+            // CORRECTNESS: this thread was held up while the ring went on. Its result is older than the window;
+            // starting the bucket again would throw away what it holds now.
+            return;
+        } else {
+            tag.bits() + 1
+        };
+        if cfg!(forebay_planted_race) {
+            cell.store(next, Ordering::Relaxed);
+            return;
+        }
+        // CORRECTNESS: an exchange, for the bucket may be started again by somebody else between load and store.
+        match cell.compare_exchange_weak(value, next, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(changed) => value = changed,
         }
     }
 }
@@ -160,8 +182,9 @@ impl Tag {
         }
     }
 
-    const fn with_one(self) -> u64 {
-        (self.generation as u64) << (COUNT_BITS + EPOCH_BITS) | (self.epoch as u64) << COUNT_BITS | 1
+    /// As it stands above a count.
+    const fn bits(self) -> u64 {
+        (self.generation as u64) << (COUNT_BITS + EPOCH_BITS) | (self.epoch as u64) << COUNT_BITS
     }
 
     /// How far `self` is ahead of `other`, both counted round and round.

@@ -129,6 +129,25 @@ impl Word {
         self.payload() == 0
     }
 
+    /// Closed in normal mode with nothing counted, and nobody changes it: no success changes anything.
+    #[inline(always)]
+    pub(crate) const fn is_plainly_pristine(self) -> bool {
+        self.0 & !(GENERATION << PAYLOAD_BITS) == 0
+    }
+
+    /// Closed in normal mode with nothing counted in the word, and nobody changes it: a success concerns windows over a
+    /// time alone.
+    #[inline(always)]
+    pub(crate) const fn is_plainly_timed(self) -> bool {
+        self.0 & !(GENERATION << PAYLOAD_BITS) == TIMED
+    }
+
+    /// Open in normal mode, and nobody changes it: until when is all that matters.
+    #[inline(always)]
+    pub(crate) const fn is_plainly_open(self) -> bool {
+        self.0 >> HELD_BIT == (State::Open as u64) << 1
+    }
+
     /// Nothing is counted in the word, and no count window waits: a success concerns windows over a time alone.
     #[inline(always)]
     pub(crate) const fn is_only_timed(self) -> bool {

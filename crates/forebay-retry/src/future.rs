@@ -120,9 +120,15 @@ where
         // The first attempt is most often the only one: it is polled without the loop of all that may follow.
         if let StateProj::Calling { future } = self.as_mut().project().state.project() {
             let Poll::Ready(result) = future.poll(cx) else { return self.begun() };
-            if let Break(result) = self.as_mut().ended(result) {
-                return Poll::Ready(result);
-            }
+            // Taken apart here: a response that no error can take the place of need not be laid into memory for a
+            // classifier that looks into errors.
+            return match result {
+                Ok(response) => match self.as_mut().ended(Ok(response)) {
+                    Break(result) => Poll::Ready(result),
+                    Continue(()) => self.poll_on(cx),
+                },
+                Err(error) => self.poll_after(error, cx),
+            };
         }
         self.poll_on(cx)
     }
@@ -163,6 +169,20 @@ where
             return Break(result.map_err(boxed));
         };
         self.failed(result, after)
+    }
+
+    /// An attempt has ended with an error.
+    #[cold]
+    #[inline(never)]
+    fn poll_after(
+        mut self: Pin<&mut Self>,
+        error: S::Error,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, BoxError>> {
+        match self.as_mut().ended(Err(error)) {
+            Break(result) => Poll::Ready(result),
+            Continue(()) => self.poll_on(cx),
+        }
     }
 
     #[cold]

@@ -56,8 +56,8 @@ impl Drop for Slot {
         fn end(session: Pin<Box<Session>>) {
             drop(session);
         }
-        if let Some(session) = self.0.take() {
-            end(session);
+        if self.0.is_some() {
+            self.0.take().into_iter().for_each(end);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::far::*;
 use forebay_breaker::{BreakerEvent, BreakerLayer, OpenFor, Reason, State, Trip};
+use tokio::{runtime::Builder, time::Instant};
 use tower::Layer;
 
 #[tokio::test(start_paused = true)]
@@ -99,6 +100,59 @@ async fn b19_a_window_with_a_million_calls_is_as_exact_as_one_with_ten() {
     assert_eq!(layer.handle().state(&()), State::Closed);
     calls(&mut service, Fail, 1).await;
     assert_eq!(layer.handle().state(&()), State::Open);
+}
+
+/// A thread remembers in which bucket it counted last; whatever it counted meanwhile, and for whom, the next result goes
+/// into its own.
+#[tokio::test(start_paused = true)]
+async fn b14_each_success_counts_in_its_own_bucket_however_breakers_take_turns() {
+    const BUCKETS: u128 = 10;
+    let breaker = |millis| {
+        let trip = Trip::ratio(0.5).over(ms(millis)).min_calls(1_000);
+        BreakerLayer::builder().trip(trip).build().unwrap()
+    };
+    let layers = [(1_000_u64, breaker(1_000)), (30_000, breaker(30_000)), (30_000, breaker(30_000))];
+    let mut services = layers.each_ref().map(|(_, layer)| layer.layer(far()));
+    let mut counted = [const { Vec::new() }; 3];
+    let (begin, mut draw) = (Instant::now(), 7_u64);
+    let mut below = |most: u64| {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (draw >> 33) % most
+    };
+    let index = |number| usize::try_from(number).unwrap();
+    for _ in 0..2_000 {
+        // Mostly none at all, and often to the very edge of a bucket.
+        let edge = 100 - u64::try_from(begin.elapsed().as_millis() % 100).unwrap();
+        let pause = [0, 0, 0, 0, 1, edge - 1, edge, below(5_000)][index(below(8))];
+        wait(ms(pause)).await;
+        let turn = index(below(3));
+        calls(&mut services[turn], Succeed, 1).await;
+        let now = begin.elapsed().as_millis();
+        counted[turn].push(now);
+        for ((window, layer), counted) in layers.iter().zip(&counted) {
+            let width = u128::from(*window) / BUCKETS;
+            let held = counted.iter().filter(|at| now / width - *at / width < BUCKETS).count();
+            assert_eq!(layer.handle().status(&()).unwrap().windows[0].calls, held as u64, "{window} ms at {now}");
+        }
+    }
+}
+
+/// As in a program whose tests each have a clock of their own.
+#[test]
+fn b14_a_thread_whose_clock_goes_back_counts_where_its_clock_is() {
+    let trip = Trip::ratio(0.5).over(secs(30)).min_calls(1_000);
+    let layer = BreakerLayer::builder().trip(trip).build().unwrap();
+    let clock = |paused| Builder::new_current_thread().enable_time().start_paused(paused).build().unwrap();
+    let (ahead, real) = (clock(true), clock(false));
+    ahead.block_on(async {
+        wait(secs(3_603)).await;
+        calls(&mut layer.layer(far()), Succeed, 2).await;
+        assert_eq!(layer.handle().status(&()).unwrap().windows[0].calls, 2);
+    });
+    real.block_on(async {
+        calls(&mut layer.layer(far()), Succeed, 1).await;
+        assert_eq!(layer.handle().status(&()).unwrap().windows[0].calls, 1);
+    });
 }
 
 #[tokio::test(start_paused = true)]
