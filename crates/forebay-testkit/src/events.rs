@@ -2,17 +2,18 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 use tracing_core::{
-    Event, Level, Metadata, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::NoSubscriber,
 };
 
 /// A subscriber that keeps the events of the targets which begin with one text, at every level.
 ///
-/// Clones share what was heard.
+/// Clones share what was heard. Set for one thread, it also hears what other threads, which have no subscriber, came by first.
 ///
 /// ```
 /// use forebay_testkit::events::Heard;
@@ -48,12 +49,19 @@ pub struct HeardEvent {
     pub fields: Vec<(&'static str, String)>,
 }
 
+/// A second subscriber, which hears nothing, for as long as the process lives.
+///
+/// While there is just one, whoever comes by a call site first decides for all threads whether it is enabled: a test without a
+/// subscriber would switch the event off for the test that listens. With two of them each is asked.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 // === impl Heard ===
 
 impl Heard {
     /// Keeps the events whose target begins with `target`.
     #[must_use]
     pub fn of(target: &'static str) -> Self {
+        LazyLock::force(&SECOND);
         Self { target, events: Arc::default() }
     }
 
