@@ -107,6 +107,11 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         self.describe(|description| description.priority(priority))
     }
 
+    /// As [`priority`](Self::priority), for a type that is told by its name.
+    pub fn priority_of<P2: PriorityOf<T>>(self, priority: P2) -> BatchBuilder<T, W, P2, K, Se, P, An, B> {
+        self.describe(|description| description.priority(priority))
+    }
+
     /// Whose [fair share](Limits::fair_share) an item of normal priority is.
     pub fn fair_share_key<Key: ?Sized, K2>(self, key: K2) -> BatchBuilder<T, W, Pr, K2, Se, P, An, B>
     where

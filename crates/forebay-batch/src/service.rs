@@ -63,6 +63,26 @@ impl<T, A> Batch<T, A> {
         self.shared.offer(item, label, false).map(drop)
     }
 
+    /// As [`emit`](Self::emit), charging the item for `bytes` instead of weighing it: for whoever knows its weight already.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when there is no room for it, or the batcher is closed.
+    #[inline(always)]
+    pub fn emit_weighing(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
+        if self.sorting.is_by_weight() {
+            // As above.
+            return self.shared.offer(item, Label::weighing(bytes), false).map(drop);
+        }
+        self.emit_sorted_weighing(bytes, item)
+    }
+
+    #[inline(never)]
+    fn emit_sorted_weighing(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
+        let label = self.sorting.label(&item).bytes(bytes);
+        self.shared.offer(item, label, false).map(drop)
+    }
+
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
     ///
     /// # Errors

@@ -74,6 +74,16 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         drop(self.batch.emit(item));
     }
 
+    /// As [`emit`](Self::emit), charging the item for `bytes` instead of weighing it: for whoever knows its weight already.
+    #[inline]
+    pub fn emit_weighing(&self, bytes: usize, item: T) {
+        if !self.control.is_on() {
+            return;
+        }
+        // As above.
+        drop(self.batch.emit_weighing(bytes, item));
+    }
+
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
     #[inline]
     pub fn emit_with(&self, priority: Priority, item: T) {

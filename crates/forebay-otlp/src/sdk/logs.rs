@@ -86,6 +86,8 @@ pub struct TakenSdkLog {
 pub(super) trait LogItem: Send + Sync + 'static {
     fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self;
     fn scope(&self) -> &ScopeId;
+    /// What it weighs in the queue, in bytes.
+    fn weight(&self) -> usize;
     /// About how many bytes it takes in a request.
     fn len(&self) -> usize;
     fn write<M: Message<Kind = LogRecordMessage>>(&self, m: &mut M);
@@ -121,6 +123,10 @@ impl LogItem for TakenSdkLog {
         &self.scope
     }
 
+    fn weight(&self) -> usize {
+        self.bytes()
+    }
+
     fn len(&self) -> usize {
         self.bytes() / 2
     }
@@ -145,6 +151,11 @@ impl LogItem for SdkLog {
 
     fn scope(&self) -> &ScopeId {
         &self.scope
+    }
+
+    #[inline(always)]
+    fn weight(&self) -> usize {
+        self.bytes()
     }
 
     fn len(&self) -> usize {
@@ -242,7 +253,8 @@ build!(TakenSdkLog);
 
 impl<T: LogItem> LogProcessor for ForebayLogProcessor<T> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.background.exporter().emit(T::of(&self.scopes, record, scope));
+        let item = T::of(&self.scopes, record, scope);
+        self.background.exporter().emit_weighing(item.weight(), item);
     }
 
     /// Waits until every record that was emitted before has a fate; see [`ProcessorBuilder::flush_timeout`].
