@@ -133,6 +133,7 @@ impl<A> Drop for Expected<A> {
 // === impl Emit ===
 
 impl<'a, T, A> Emit<'a, T, A> {
+    #[inline]
     pub(crate) fn new(shared: &'a Shared<T, A>, entry: Entry<T>) -> Self {
         Self { line: InLine::new(shared, entry) }
     }
@@ -141,6 +142,7 @@ impl<'a, T, A> Emit<'a, T, A> {
 impl<T, A> Future for Emit<'_, T, A> {
     type Output = Result<(), Rejected<T>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.get_mut().line.poll(cx).map_ok(drop)
     }
@@ -158,17 +160,20 @@ impl<T, A> fmt::Debug for Emit<'_, T, A> {
 // === impl InLine ===
 
 impl<S: AsRef<Shared<T, A>>, T, A> InLine<S, T, A> {
+    #[inline]
     fn new(shared: S, entry: Entry<T>) -> Self {
         let priority = entry.label.candidate.priority;
         Self { shared, entry: Some(entry), ticket: None, priority, answer: std::marker::PhantomData }
     }
 
+    #[inline]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Place<A>, Rejected<T>>> {
         self.shared.as_ref().poll_offer(cx, &mut self.entry, &mut self.ticket)
     }
 }
 
 impl<S: AsRef<Shared<T, A>>, T, A> Drop for InLine<S, T, A> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.shared.as_ref().stop_waiting(ticket, self.priority);

@@ -81,8 +81,32 @@ impl<T, A> Shared<T, A> {
     }
 
     /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
+    #[inline]
     pub(crate) fn poll_offer(
         &self,
+        cx: &Context<'_>,
+        entry: &mut Option<Entry<T>>,
+        ticket: &mut Option<Ticket>,
+    ) -> Poll<Result<Place<A>, Rejected<T>>> {
+        let mut locked = self.lock();
+        // Where nobody waits, the entry is not moved before it has its place.
+        let epoch = match (&*entry, &*ticket) {
+            (Some(entry), None) => locked.state.admit_simply(entry.label.candidate),
+            _ => None,
+        };
+        let Some(epoch) = epoch else { return Self::poll_in_line(locked, cx, entry, ticket) };
+        let Some(Entry { item, label, asks }) = entry.take() else { return Poll::Pending };
+        let (place, waker) = locked.state.enter(item, label, epoch, asks);
+        drop(locked);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Poll::Ready(Ok(place))
+    }
+
+    #[inline(never)]
+    fn poll_in_line(
+        mut locked: MutexGuard<'_, Locked<T, A>>,
         cx: &Context<'_>,
         entry: &mut Option<Entry<T>>,
         ticket: &mut Option<Ticket>,
@@ -91,7 +115,8 @@ impl<T, A> Shared<T, A> {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
-        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), cx.waker());
+        let offered = locked.state.offer_or_wait(taken, ticket.take(), cx.waker());
+        drop(locked);
         match offered {
             Ok((place, wakes)) => {
                 wakes.wake();

@@ -105,6 +105,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// # Cancellation
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
+    #[inline]
     pub fn emit_or_wait(&self, item: T) -> EmitOrWait<'_, T> {
         let waiting = match self.control.is_on() {
             true => Waiting::InLine(self.batch.emit_or_wait(item)),
@@ -218,6 +219,7 @@ impl<T> fmt::Debug for ResponseFuture<T> {
 impl<T: Send + 'static> Future for EmitOrWait<'_, T> {
     type Output = Result<(), Rejected<T>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().waiting {
             Waiting::InLine(emit) => Pin::new(emit).poll(cx),
