@@ -31,6 +31,8 @@ pub(crate) struct State<T, A> {
     evicts: bool,
     /// The worker, when it found nothing to do.
     worker: Option<Waker>,
+    /// It may not send, and only watches how old batches grow.
+    watches: bool,
     /// Batches opened so far.
     opened: u64,
     /// How many items the last batch had: the next one is likely to have as many.
@@ -91,6 +93,7 @@ impl<T, A> State<T, A> {
             turn: Turn::default(),
             evicts: overflow == Overflow::DropOldest,
             worker: None,
+            watches: false,
             opened: 0,
             usual: 0,
             max_wait,
@@ -163,7 +166,7 @@ impl<T, A> State<T, A> {
     #[inline(always)]
     pub(crate) fn enter(&mut self, item: T, label: Label, epoch: Epoch, asks: bool) -> (Place<A>, Option<Waker>) {
         let Label { candidate: Candidate { bytes, priority, key }, partition, flush } = label;
-        let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
+        let Batching { max_items, max_bytes, max_age, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
             Some(lot) => lot.bytes().saturating_add(bytes) <= max_bytes,
             None => false,
@@ -184,7 +187,10 @@ impl<T, A> State<T, A> {
         let closes = lot.len() >= max_items || lot.bytes() >= max_bytes || flush;
         if closes || (close_on_high && priority == Priority::High) {
             self.close(partition);
-            return (place, self.worker.take());
+            // CORRECTNESS: who may not send looks again when it may. Until then a batch that is full changes nothing,
+            // unless it is dropped for its age before it would have been closed for it.
+            let waits = self.watches && self.max_wait.is_none_or(|wait| wait >= max_age);
+            return (place, if fits && waits { None } else { self.worker.take() });
         }
         // CORRECTNESS: the worker is woken for the first item of a batch, whose age it must watch, and for one that is
         // closed. In between it has nothing to do, and is left alone.
@@ -244,7 +250,7 @@ impl<T, A> State<T, A> {
                 return Next::Send(lot);
             }
         }
-        self.wait(waker);
+        self.wait(waker, false);
         if self.intake.phase() != Phase::Open {
             debug_assert_eq!(self.open.len(), 0);
             return Next::End;
@@ -261,12 +267,13 @@ impl<T, A> State<T, A> {
             return Next::Discard(reason);
         }
         let due = self.close_what_is_due(now);
-        self.wait(waker);
+        self.wait(waker, true);
         Next::Wait([due, self.expires()].into_iter().flatten().min())
     }
 
     /// CORRECTNESS: called under the same lock as the look at the batches, so that no item can come unseen in between.
-    fn wait(&mut self, waker: &Waker) {
+    fn wait(&mut self, waker: &Waker, watches: bool) {
+        self.watches = watches;
         match &mut self.worker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
