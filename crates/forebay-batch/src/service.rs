@@ -105,8 +105,7 @@ impl<T, A> Batch<T, A> {
     /// Dropped while it waits, the item goes with it, and nothing was offered.
     #[inline]
     pub fn emit_or_wait(&self, item: T) -> crate::Emit<'_, T, A> {
-        let label = self.sorting.label(&item);
-        crate::Emit::new(&self.shared, Entry { item, label, asks: false })
+        crate::Emit::new(&self.shared, &self.sorting, item)
     }
 
     /// A handle that reads and changes the batcher, and does not keep it open.

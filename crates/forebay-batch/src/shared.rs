@@ -80,33 +80,28 @@ impl<T, A> Shared<T, A> {
         Ok(place)
     }
 
-    /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
-    #[inline]
-    pub(crate) fn poll_offer(
-        &self,
-        cx: &Context<'_>,
-        entry: &mut Option<Entry<T>>,
-        ticket: &mut Option<Ticket>,
-    ) -> Poll<Result<Place<A>, Rejected<T>>> {
+    /// Takes the item in if there is room for it and nobody waits in line; leaves it where it is if not.
+    ///
+    /// Always inlined, as [`offer`](Self::offer) is.
+    #[inline(always)]
+    pub(crate) fn offer_simply(&self, item: &mut Option<T>, label: Label) -> bool {
+        if item.is_none() {
+            return false;
+        }
         let mut locked = self.lock();
-        // Where nobody waits, the entry is not moved before it has its place.
-        let epoch = match (&*entry, &*ticket) {
-            (Some(entry), None) => locked.state.admit_simply(entry.label.candidate),
-            _ => None,
-        };
-        let Some(epoch) = epoch else { return Self::poll_in_line(locked, cx, entry, ticket) };
-        let Some(Entry { item, label, asks }) = entry.take() else { return Poll::Pending };
-        let (place, waker) = locked.state.enter(item, label, epoch, asks);
+        let Some(epoch) = locked.state.admit_simply(label.candidate) else { return false };
+        let Some(item) = item.take() else { return false };
+        let (_nobody_asks, waker) = locked.state.enter(item, label, epoch, false);
         drop(locked);
         if let Some(waker) = waker {
             waker.wake();
         }
-        Poll::Ready(Ok(place))
+        true
     }
 
-    #[inline(never)]
-    fn poll_in_line(
-        mut locked: MutexGuard<'_, Locked<T, A>>,
+    /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
+    pub(crate) fn poll_offer(
+        &self,
         cx: &Context<'_>,
         entry: &mut Option<Entry<T>>,
         ticket: &mut Option<Ticket>,
@@ -115,8 +110,7 @@ impl<T, A> Shared<T, A> {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
-        let offered = locked.state.offer_or_wait(taken, ticket.take(), cx.waker());
-        drop(locked);
+        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), cx.waker());
         match offered {
             Ok((place, wakes)) => {
                 wakes.wake();
