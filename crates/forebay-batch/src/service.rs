@@ -70,15 +70,17 @@ impl<T, A> Batch<T, A> {
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline(always)]
     pub fn emit_weighing(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
-        if self.sorting.is_by_weight() {
-            // As above.
-            return self.shared.offer(item, Label::weighing(bytes), false).map(drop);
+        let mut item = Some(item);
+        if self.sorting.is_by_weight() && self.shared.offer_simply(&mut item, Label::weighing(bytes)) {
+            return Ok(());
         }
-        self.emit_sorted_weighing(bytes, item)
+        // It was not taken.
+        item.map_or(Ok(()), |item| self.emit_slowly(bytes, item))
     }
 
+    #[cold]
     #[inline(never)]
-    fn emit_sorted_weighing(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
+    fn emit_slowly(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
         let label = self.sorting.label(&item).bytes(bytes);
         self.shared.offer(item, label, false).map(drop)
     }

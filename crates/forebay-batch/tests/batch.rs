@@ -624,6 +624,51 @@ fn works_by_hand_on_no_runtime_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_batch_wakes_a_worker_that_may_send_it_or_must_watch_it() {
+    for (expires, woken) in [(None, false), (Some(60 * SECOND), false), (Some(SECOND), true)] {
+        let mut builder = BatchLayer::builder().batching(batching());
+        if let Some(age) = expires {
+            builder = builder.expire_after(age);
+        }
+        let probe = Probe::new(|_: Vec<u32>| pending::<Result<(), BoxError>>());
+        let watch = probe.watch();
+        let (batch, worker) = builder.build().unwrap().pair(probe);
+        let mut worker = task::spawn(worker);
+        assert_pending!(worker.poll());
+        emit(&batch, 0..1);
+        assert!(worker.is_woken(), "it watches the age of the batch");
+        assert_pending!(worker.poll());
+        emit(&batch, 1..4);
+        assert!(worker.is_woken(), "it may send");
+        assert_pending!(worker.poll());
+        assert_eq!(watch.running(), 1);
+
+        emit(&batch, 4..5);
+        assert!(worker.is_woken(), "it watches the age of this one, too");
+        assert_pending!(worker.poll());
+        emit(&batch, 5..8);
+        assert_eq!(worker.is_woken(), woken, "one is under way, and the full ones wait: {expires:?}");
+    }
+}
+
+#[test]
+fn an_item_weighs_what_its_caller_says() {
+    let check = |batch: &Batch<u32, ()>| {
+        batch.emit_weighing(6, 1).unwrap();
+        let refused = batch.emit_weighing(6, 2).unwrap_err();
+        assert_eq!((refused.item, refused.reason), (2, DropReason::Bytes));
+        batch.emit_weighing(3, 3).unwrap();
+        assert_eq!((totals(&batch.handle()).pending, totals(&batch.handle()).dropped.total()), (2, 1));
+    };
+    let builder = || BatchLayer::builder().limits(Limits::new().bytes(10).soft_limit(1.0));
+    let inner = || Probe::new(|_: Vec<u32>| ready(Ok::<_, BoxError>(())));
+    check(&builder().build().unwrap().pair(inner()).0);
+    check(&builder().weigh(|_: &u32| 99).build().unwrap().pair(inner()).0);
+    check(&builder().weigh(|_: &u32| 99).priority(|_: &u32| Priority::Normal).build().unwrap().pair(inner()).0);
+    check(&builder().flush_when(|item: &u32| *item == 9).build().unwrap().pair(inner()).0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pending_futures_are_dropped_with_the_worker() {
     let layer = BatchLayer::builder().batching(batching()).build().unwrap();
     let probe = Probe::new(|_: Vec<u32>| pending::<Result<(), BoxError>>());

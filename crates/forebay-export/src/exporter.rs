@@ -74,7 +74,9 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         drop(self.batch.emit(item));
     }
 
-    /// As [`emit`](Self::emit), charging the item for `bytes` instead of weighing it: for whoever knows its weight already.
+    /// As [`emit`](Self::emit), charging the item for `bytes`, whatever the item itself says.
+    ///
+    /// For whoever knows its weight: where lanes and partitions are not asked for, nobody looks at the item then.
     #[inline]
     pub fn emit_weighing(&self, bytes: usize, item: T) {
         if !self.control.is_on() {

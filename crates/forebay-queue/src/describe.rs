@@ -181,3 +181,29 @@ impl<T, F: Fn(&T) -> Priority> PriorityOf<T> for F {
         self(item)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn itself(number: &u32) -> &u32 {
+        number
+    }
+
+    #[test]
+    fn an_item_is_looked_at_for_what_was_asked_for_and_nothing_else() {
+        let of = |describe: &Describe<u32>| {
+            let Candidate { bytes, priority, key } = describe.candidate(&7);
+            (describe.is_plain(), describe.is_by_weight(), bytes, priority, key.is_some())
+        };
+        let (new, heavy) = (Description::new, |number: &u32| *number as usize * 10);
+        let lanes = |_: &u32| Priority::High;
+        assert_eq!(of(&new().describe()), (true, true, 4, Priority::Normal, false));
+        assert_eq!(of(&new().weigh(SizeOf).priority(AllNormal).describe()), (true, true, 4, Priority::Normal, false));
+        assert_eq!(of(&new().weigh(heavy).describe()), (false, true, 70, Priority::Normal, false));
+        assert_eq!(of(&new().priority(lanes).describe()), (false, false, 4, Priority::High, false));
+        assert_eq!(of(&new().weigh(heavy).priority(lanes).describe()), (false, false, 70, Priority::High, false));
+        assert_eq!(of(&new().key(itself).describe()), (false, false, 4, Priority::Normal, true));
+        assert_eq!(of(&new().key(Unkeyed).describe()), (false, false, 4, Priority::Normal, true));
+    }
+}
