@@ -142,7 +142,8 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// How old a batch may grow before it is dropped instead of sent, counted from its first item.
     ///
-    /// It is looked at before each attempt and while it is parked; what is with the inner service is left there.
+    /// It is looked at before each attempt and while it is parked; what is with the inner service is left there. A batch
+    /// that is open closes no later than that, whatever [`max_age`](Batching::max_age) says.
     pub fn expire_after(mut self, age: Duration) -> Self {
         self.expire_after = Some(age);
         self

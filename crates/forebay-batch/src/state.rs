@@ -174,7 +174,7 @@ impl<T, A> State<T, A> {
         asks: bool,
     ) -> (Place<A>, Option<Waker>) {
         let Label { candidate: Candidate { bytes, priority, key }, partition, flush } = label;
-        let Batching { max_items, max_bytes, max_age, close_on_high, .. } = self.batching;
+        let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
             Some(lot) => lot.bytes().saturating_add(bytes) <= max_bytes,
             None => false,
@@ -196,10 +196,9 @@ impl<T, A> State<T, A> {
         let closes = lot.len() >= max_items || lot.bytes() >= max_bytes || flush;
         if closes || (close_on_high && priority == Priority::High) {
             self.close(partition);
-            // CORRECTNESS: who may not send looks again when it may. Until then a batch that is full changes nothing,
-            // unless it is dropped for its age before it would have been closed for it.
-            let waits = self.watches && self.max_wait.is_none_or(|wait| wait >= max_age);
-            return (place, if fits && waits { None } else { self.worker.take() });
+            // CORRECTNESS: who may not send looks again when it may, and before this batch is too old, as it has seen it
+            // open. That it is full now changes nothing.
+            return (place, if fits && self.watches { None } else { self.worker.take() });
         }
         // CORRECTNESS: the worker is woken for the first item of a batch, whose age it must watch, and for one that is
         // closed. In between it has nothing to do, and is left alone.
@@ -310,6 +309,12 @@ impl<T, A> State<T, A> {
         fronts.filter_map(ClosedLot::opened).map(|opened| opened + wait + Duration::from_millis(1)).min()
     }
 
+    /// How long a batch stays open: not until it is too old to be sent.
+    fn max_age(&self) -> Duration {
+        let max_age = self.batching.max_age;
+        self.max_wait.map_or(max_age, |wait| wait.min(max_age))
+    }
+
     /// Closes the batches that are old enough at `now`; returns when the next will be.
     fn close_what_is_due(&mut self, now: Instant) -> Option<Instant> {
         if self.max_wait.is_some() {
@@ -322,7 +327,7 @@ impl<T, A> State<T, A> {
             self.close_all();
             return None;
         }
-        let max_age = self.batching.max_age;
+        let max_age = self.max_age();
         let mut due: Option<Instant> = None;
         let mut old = Vec::new();
         for (partition, lot) in self.open.iter_mut() {
@@ -346,7 +351,7 @@ impl<T, A> State<T, A> {
     }
 
     fn due(&mut self, now: Instant) -> Option<Instant> {
-        let max_age = self.batching.max_age;
+        let max_age = self.max_age();
         self.open.iter_mut().map(|(_, lot)| lot.opened(now) + max_age).min()
     }
 
