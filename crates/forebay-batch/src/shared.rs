@@ -54,7 +54,7 @@ impl<T, A> Shared<T, A> {
             drop(locked);
             return self.offer_at_limit(Entry { item, label, asks });
         };
-        let (place, waker) = locked.state.enter(&mut Some(item), label, epoch, asks);
+        let (place, waker) = locked.state.enter(item, label, epoch, asks);
         drop(locked);
         if let Some(waker) = waker {
             waker.wake();
@@ -90,6 +90,7 @@ impl<T, A> Shared<T, A> {
         }
         let mut locked = self.lock();
         let Some(epoch) = locked.state.admit_simply(label.candidate) else { return false };
+        let Some(item) = item.take() else { return false };
         let (_nobody_asks, waker) = locked.state.enter(item, label, epoch, false);
         drop(locked);
         if let Some(waker) = waker {

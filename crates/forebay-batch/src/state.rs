@@ -128,7 +128,7 @@ impl<T, A> State<T, A> {
         });
         match admitted {
             Ok((epoch, mut wakes)) => {
-                let (place, waker) = self.enter(&mut Some(entry.item), entry.label, epoch, entry.asks);
+                let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));
                 Ok((place, wakes))
             }
@@ -139,7 +139,7 @@ impl<T, A> State<T, A> {
     /// Takes `entry` in if there is room for it and nobody waits in line before it.
     pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>) -> Result<(Place<A>, Option<Waker>), Entry<T>> {
         match self.intake.admit_unless_wait(entry.label.candidate) {
-            Some(epoch) => Ok(self.enter(&mut Some(entry.item), entry.label, epoch, entry.asks)),
+            Some(epoch) => Ok(self.enter(entry.item, entry.label, epoch, entry.asks)),
             None => Err(entry),
         }
     }
@@ -153,7 +153,7 @@ impl<T, A> State<T, A> {
     ) -> Result<(Place<A>, Wakes), Refused<T>> {
         match self.intake.admit_or_wait(entry.label.candidate, ticket, waker) {
             Ok((epoch, mut wakes)) => {
-                let (place, waker) = self.enter(&mut Some(entry.item), entry.label, epoch, entry.asks);
+                let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));
                 Ok((place, wakes))
             }
@@ -163,16 +163,8 @@ impl<T, A> State<T, A> {
     }
 
     /// Puts an item that was admitted into its batch, and names the worker to wake.
-    ///
-    /// It takes the item out of where it is, so that one that is large is not moved from call to call.
     #[inline(always)]
-    pub(crate) fn enter(
-        &mut self,
-        item: &mut Option<T>,
-        label: Label,
-        epoch: Epoch,
-        asks: bool,
-    ) -> (Place<A>, Option<Waker>) {
+    pub(crate) fn enter(&mut self, item: T, label: Label, epoch: Epoch, asks: bool) -> (Place<A>, Option<Waker>) {
         let Label { candidate: Candidate { bytes, priority, key }, partition, flush } = label;
         let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
@@ -184,7 +176,6 @@ impl<T, A> State<T, A> {
         }
         // It is open now.
         let Some(lot) = self.open.get(partition) else { return (None, None) };
-        let Some(item) = item.take() else { return (None, None) };
         lot.push(item, bytes, priority);
         let place = asks.then(|| {
             let last = lot.len() - 1;
