@@ -107,6 +107,11 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         self.describe(|description| description.priority(priority))
     }
 
+    /// As [`priority`](Self::priority), for a type that is told by its name.
+    pub fn priority_of<P2: PriorityOf<T>>(self, priority: P2) -> BatchBuilder<T, W, P2, K, Se, P, An, B> {
+        self.describe(|description| description.priority(priority))
+    }
+
     /// Whose [fair share](Limits::fair_share) an item of normal priority is.
     pub fn fair_share_key<Key: ?Sized, K2>(self, key: K2) -> BatchBuilder<T, W, Pr, K2, Se, P, An, B>
     where
@@ -137,7 +142,8 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// How old a batch may grow before it is dropped instead of sent, counted from its first item.
     ///
-    /// It is looked at before each attempt and while it is parked; what is with the inner service is left there.
+    /// It is looked at before each attempt and while it is parked; what is with the inner service is left there. A batch
+    /// that is open closes no later than that, whatever [`max_age`](Batching::max_age) says.
     pub fn expire_after(mut self, age: Duration) -> Self {
         self.expire_after = Some(age);
         self

@@ -45,6 +45,12 @@ impl<T> Sorting<T> {
         self.sort.is_none() && self.describe.is_plain()
     }
 
+    /// Whether the label of an item tells no more than its weight.
+    #[inline]
+    pub(crate) fn is_by_weight(&self) -> bool {
+        self.sort.is_none() && self.describe.is_by_weight()
+    }
+
     /// Runs functions of the user; call it without a lock.
     #[inline]
     pub(crate) fn label(&self, item: &T) -> Label {
@@ -88,7 +94,19 @@ impl Label {
     /// Normal priority, its own size, one batch for all.
     #[inline]
     pub(crate) fn plain<T>() -> Self {
-        Self { candidate: Candidate::plain::<T>(), partition: Partition::default(), flush: false }
+        Self::weighing(size_of::<T>())
+    }
+
+    /// Normal priority, so many bytes, one batch for all.
+    #[inline]
+    pub(crate) fn weighing(bytes: usize) -> Self {
+        Self { candidate: Candidate::weighing(bytes), partition: Partition::default(), flush: false }
+    }
+
+    /// Weighing `bytes`, whatever the item itself says.
+    pub(crate) const fn bytes(mut self, bytes: usize) -> Self {
+        self.candidate.bytes = bytes;
+        self
     }
 
     /// In the lane of `priority`, whatever the item itself says.

@@ -2,6 +2,7 @@
 
 use crate::{
     callers::Replies,
+    describe::{Label, Sorting},
     shared::Shared,
     state::{Entry, Place},
 };
@@ -27,7 +28,11 @@ pub struct ResponseFuture<T, A> {
 /// The future of [`Batch::emit_or_wait`](crate::Batch::emit_or_wait).
 #[must_use = "futures do nothing unless polled"]
 pub struct Emit<'a, T, A> {
-    line: InLine<&'a Shared<T, A>, T, A>,
+    shared: &'a Shared<T, A>,
+    sorting: &'a Sorting<T>,
+    /// Not offered yet. Until it has to wait it is alone here, so that it is moved once.
+    item: Option<T>,
+    line: Option<InLine<&'a Shared<T, A>, T, A>>,
 }
 
 enum State<T, A> {
@@ -133,16 +138,37 @@ impl<A> Drop for Expected<A> {
 // === impl Emit ===
 
 impl<'a, T, A> Emit<'a, T, A> {
-    pub(crate) fn new(shared: &'a Shared<T, A>, entry: Entry<T>) -> Self {
-        Self { line: InLine::new(shared, entry) }
+    #[inline]
+    pub(crate) fn new(shared: &'a Shared<T, A>, sorting: &'a Sorting<T>, item: T) -> Self {
+        Self { shared, sorting, item: Some(item), line: None }
+    }
+
+    #[inline(never)]
+    fn poll_in_line(&mut self, cx: &Context<'_>, label: Option<Label>) -> Poll<Result<(), Rejected<T>>> {
+        if let (Some(item), Some(label)) = (self.item.take(), label) {
+            self.line = Some(InLine::new(self.shared, Entry { item, label, asks: false }));
+        }
+        let Some(line) = &mut self.line else {
+            debug_assert!(false, "polled after it was ready");
+            return Poll::Pending;
+        };
+        line.poll(cx).map_ok(drop)
     }
 }
 
 impl<T, A> Future for Emit<'_, T, A> {
     type Output = Result<(), Rejected<T>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().line.poll(cx).map_ok(drop)
+        let this = self.get_mut();
+        let label = this.item.as_ref().map(|item| this.sorting.label(item));
+        if let Some(label) = label
+            && this.shared.offer_simply(&mut this.item, label)
+        {
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_in_line(cx, label)
     }
 }
 
@@ -151,7 +177,8 @@ impl<T, A> Unpin for Emit<'_, T, A> {}
 
 impl<T, A> fmt::Debug for Emit<'_, T, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Emit").field("waits", &self.line.ticket.is_some()).finish_non_exhaustive()
+        let waits = self.line.as_ref().is_some_and(|line| line.ticket.is_some());
+        f.debug_struct("Emit").field("waits", &waits).finish_non_exhaustive()
     }
 }
 

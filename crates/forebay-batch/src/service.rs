@@ -63,6 +63,28 @@ impl<T, A> Batch<T, A> {
         self.shared.offer(item, label, false).map(drop)
     }
 
+    /// As [`emit`](Self::emit), charging the item for `bytes` instead of weighing it: for whoever knows its weight already.
+    ///
+    /// # Errors
+    ///
+    /// Hands the item back when there is no room for it, or the batcher is closed.
+    #[inline(always)]
+    pub fn emit_weighing(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
+        let mut item = Some(item);
+        if self.sorting.is_by_weight() && self.shared.offer_simply(&mut item, Label::weighing(bytes)) {
+            return Ok(());
+        }
+        // It was not taken.
+        item.map_or(Ok(()), |item| self.emit_slowly(bytes, item))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn emit_slowly(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
+        let label = self.sorting.label(&item).bytes(bytes);
+        self.shared.offer(item, label, false).map(drop)
+    }
+
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
     ///
     /// # Errors
@@ -83,9 +105,9 @@ impl<T, A> Batch<T, A> {
     /// # Cancellation
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
+    #[inline]
     pub fn emit_or_wait(&self, item: T) -> crate::Emit<'_, T, A> {
-        let label = self.sorting.label(&item);
-        crate::Emit::new(&self.shared, Entry { item, label, asks: false })
+        crate::Emit::new(&self.shared, &self.sorting, item)
     }
 
     /// A handle that reads and changes the batcher, and does not keep it open.

@@ -79,6 +79,25 @@ impl<T, A> Shared<T, A> {
         Ok(place)
     }
 
+    /// Takes the item in if there is room for it and nobody waits in line; leaves it where it is if not.
+    ///
+    /// Always inlined, as [`offer`](Self::offer) is.
+    #[inline(always)]
+    pub(crate) fn offer_simply(&self, item: &mut Option<T>, label: Label) -> bool {
+        if item.is_none() {
+            return false;
+        }
+        let mut locked = self.lock();
+        let Some(epoch) = locked.state.admit_simply(label.candidate) else { return false };
+        let Some(item) = item.take() else { return false };
+        let (_nobody_asks, waker) = locked.state.enter(item, label, epoch, false);
+        drop(locked);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
     /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
     pub(crate) fn poll_offer(
         &self,

@@ -303,6 +303,12 @@ impl<T, A> State<T, A> {
         fronts.filter_map(ClosedLot::opened).map(|opened| opened + wait + Duration::from_millis(1)).min()
     }
 
+    /// How long a batch stays open: not until it is too old to be sent.
+    fn max_age(&self) -> Duration {
+        let max_age = self.batching.max_age;
+        self.max_wait.map_or(max_age, |wait| wait.min(max_age))
+    }
+
     /// Closes the batches that are old enough at `now`; returns when the next will be.
     fn close_what_is_due(&mut self, now: Instant) -> Option<Instant> {
         if self.max_wait.is_some() {
@@ -315,7 +321,7 @@ impl<T, A> State<T, A> {
             self.close_all();
             return None;
         }
-        let max_age = self.batching.max_age;
+        let max_age = self.max_age();
         let mut due: Option<Instant> = None;
         let mut old = Vec::new();
         for (partition, lot) in self.open.iter_mut() {
@@ -339,7 +345,7 @@ impl<T, A> State<T, A> {
     }
 
     fn due(&mut self, now: Instant) -> Option<Instant> {
-        let max_age = self.batching.max_age;
+        let max_age = self.max_age();
         self.open.iter_mut().map(|(_, lot)| lot.opened(now) + max_age).min()
     }
 

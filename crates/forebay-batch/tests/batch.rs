@@ -623,6 +623,23 @@ fn works_by_hand_on_no_runtime_at_all() {
     assert_ready!(worker.poll());
 }
 
+#[test]
+fn an_item_weighs_what_its_caller_says() {
+    let check = |batch: &Batch<u32, ()>| {
+        batch.emit_weighing(6, 1).unwrap();
+        let refused = batch.emit_weighing(6, 2).unwrap_err();
+        assert_eq!((refused.item, refused.reason), (2, DropReason::Bytes));
+        batch.emit_weighing(3, 3).unwrap();
+        assert_eq!((totals(&batch.handle()).pending, totals(&batch.handle()).dropped.total()), (2, 1));
+    };
+    let builder = || BatchLayer::builder().limits(Limits::new().bytes(10).soft_limit(1.0));
+    let inner = || Probe::new(|_: Vec<u32>| ready(Ok::<_, BoxError>(())));
+    check(&builder().build().unwrap().pair(inner()).0);
+    check(&builder().weigh(|_: &u32| 99).build().unwrap().pair(inner()).0);
+    check(&builder().weigh(|_: &u32| 99).priority(|_: &u32| Priority::Normal).build().unwrap().pair(inner()).0);
+    check(&builder().flush_when(|item: &u32| *item == 9).build().unwrap().pair(inner()).0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn pending_futures_are_dropped_with_the_worker() {
     let layer = BatchLayer::builder().batching(batching()).build().unwrap();

@@ -435,13 +435,13 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         if self.max_answer == 0 {
             return Err(ConfigError::new("max_answer", 0, "1 and more"));
         }
-        let (weigh, priority, waits) = (self.weigh, self.priority, !self.give_up_after.is_zero());
+        let waits = !self.give_up_after.is_zero();
         let mut layer = BatchLayer::builder()
             .limits(self.limits)
             .overflow(self.overflow)
             .batching(self.batching)
-            .weigh(move |item: &T| weigh.weigh(item))
-            .priority(move |item: &T| priority.priority_of(item))
+            .weigh(self.weigh)
+            .priority_of(self.priority)
             .keep_items()
             .settle(SettleExport)
             .answer_fates()

@@ -75,6 +75,18 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         }
     }
 
+    /// As [`emit`](Self::emit), charging the item for `bytes`, whatever the item itself says.
+    ///
+    /// For whoever knows its weight: where lanes and partitions are not asked for, nobody looks at the item then.
+    #[inline]
+    pub fn emit_weighing(&self, bytes: usize, item: T) {
+        if !self.control.is_on() {
+            return;
+        }
+        // As above.
+        drop(self.batch.emit_weighing(bytes, item));
+    }
+
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
     #[inline]
     pub fn emit_with(&self, priority: Priority, item: T) {
@@ -106,6 +118,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// # Cancellation
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
+    #[inline]
     pub fn emit_or_wait(&self, item: T) -> EmitOrWait<'_, T> {
         let waiting = match self.control.is_on() {
             true => Waiting::InLine(self.batch.emit_or_wait(item)),
@@ -220,6 +233,7 @@ impl<T> fmt::Debug for ResponseFuture<T> {
 impl<T: Send + 'static> Future for EmitOrWait<'_, T> {
     type Output = Result<(), Rejected<T>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().waiting {
             Waiting::InLine(emit) => Pin::new(emit).poll(cx),

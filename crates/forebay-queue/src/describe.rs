@@ -1,6 +1,7 @@
 use crate::{Offer, intake::Candidate};
 use forebay_core::{KeyOf, Priority, SizeOf, Unkeyed, Weigh};
 use std::{
+    any::TypeId,
     fmt,
     hash::{BuildHasher, RandomState},
     sync::Arc,
@@ -9,9 +10,16 @@ use std::{
 /// What an intake must know of an item before it takes the lock: weight, lane, and whose fair share it is.
 ///
 /// The functions of the user are behind one virtual call, so that a handle has no type parameter for each of them.
-pub struct Describe<T>(Option<Arc<Look<T>>>);
+pub struct Describe<T>(Look<T>);
 
-type Look<T> = dyn Fn(&T) -> Candidate + Send + Sync;
+/// What an item is looked at for.
+enum Look<T> {
+    /// Nothing: every item is a [plain candidate](Candidate::plain).
+    None,
+    /// Its weight alone.
+    Weight(Arc<dyn Fn(&T) -> usize + Send + Sync>),
+    All(Arc<dyn Fn(&T) -> Candidate + Send + Sync>),
+}
 
 /// Builds a [`Describe`].
 #[derive(Clone, Debug)]
@@ -21,7 +29,6 @@ pub struct Description<W = SizeOf, P = AllNormal, K = Unkeyed> {
     key: K,
     /// Random keys: who chooses the keys cannot make them collide.
     hasher: RandomState,
-    plain: bool,
     keyed: bool,
 }
 
@@ -38,17 +45,18 @@ pub trait PriorityOf<T> {
 // === impl Describe ===
 
 impl<T> Describe<T> {
-    /// Normal priority, its own size, no key.
-    #[must_use]
-    pub const fn plain() -> Self {
-        Self(None)
-    }
-
     /// Whether every item is a [plain candidate](Candidate::plain).
     #[inline]
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Look::None)
+    }
+
+    /// Whether items differ in their weight at most: every one is of normal priority, and has no key.
+    #[inline]
+    #[must_use]
+    pub const fn is_by_weight(&self) -> bool {
+        matches!(self.0, Look::None | Look::Weight(_))
     }
 
     /// What an intake sees of `item`. Runs functions of the user; call it without a lock.
@@ -56,8 +64,9 @@ impl<T> Describe<T> {
     #[must_use]
     pub fn candidate(&self, item: &T) -> Candidate {
         match &self.0 {
-            None => Candidate::plain::<T>(),
-            Some(describe) => describe(item),
+            Look::None => Candidate::plain::<T>(),
+            Look::Weight(weigh) => Candidate::weighing(weigh(item)),
+            Look::All(look) => look(item),
         }
     }
 
@@ -71,13 +80,21 @@ impl<T> Describe<T> {
 
 impl<T> Clone for Describe<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(match &self.0 {
+            Look::None => Look::None,
+            Look::Weight(weigh) => Look::Weight(Arc::clone(weigh)),
+            Look::All(look) => Look::All(Arc::clone(look)),
+        })
     }
 }
 
 impl<T> fmt::Debug for Describe<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Describe(..)" } else { "Describe(plain)" })
+        f.write_str(match self.0 {
+            Look::None => "Describe(plain)",
+            Look::Weight(_) => "Describe(weight)",
+            Look::All(_) => "Describe(..)",
+        })
     }
 }
 
@@ -87,7 +104,7 @@ impl Description {
     /// Normal priority, its own size, no key.
     #[must_use]
     pub fn new() -> Self {
-        Self { weigh: SizeOf, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), plain: true, keyed: false }
+        Self { weigh: SizeOf, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), keyed: false }
     }
 }
 
@@ -102,21 +119,21 @@ impl<W, P, K> Description<W, P, K> {
     #[must_use]
     pub fn weigh<W2>(self, weigh: W2) -> Description<W2, P, K> {
         let Self { priority, key, hasher, keyed, .. } = self;
-        Description { weigh, priority, key, hasher, plain: false, keyed }
+        Description { weigh, priority, key, hasher, keyed }
     }
 
     /// Which lane an item takes.
     #[must_use]
     pub fn priority<P2>(self, priority: P2) -> Description<W, P2, K> {
         let Self { weigh, key, hasher, keyed, .. } = self;
-        Description { weigh, priority, key, hasher, plain: false, keyed }
+        Description { weigh, priority, key, hasher, keyed }
     }
 
     /// Whose fair share an item is.
     #[must_use]
     pub fn key<K2>(self, key: K2) -> Description<W, P, K2> {
         let Self { weigh, priority, hasher, .. } = self;
-        Description { weigh, priority, key, hasher, plain: false, keyed: true }
+        Description { weigh, priority, key, hasher, keyed: true }
     }
 
     /// Whether fair shares are to be kept.
@@ -133,15 +150,22 @@ impl<W, P, K> Description<W, P, K> {
         P: PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
-        if self.plain {
-            return Describe::plain();
+        let Self { weigh, priority, key, hasher, keyed } = self;
+        // Whoever said nothing, or the default by its name, pays for no call.
+        if !keyed && is::<P, AllNormal>() {
+            let plain = is::<W, SizeOf>();
+            return Describe(if plain { Look::None } else { Look::Weight(Arc::new(move |item| weigh.weigh(item))) });
         }
-        let Self { weigh, priority, key, hasher, keyed, .. } = self;
-        Describe(Some(Arc::new(move |item| {
+        Describe(Look::All(Arc::new(move |item| {
             let (bytes, priority) = (weigh.weigh(item), priority.priority_of(item));
             Candidate { bytes, priority, key: keyed.then(|| hasher.hash_one(key.key_of(item))) }
         })))
     }
+}
+
+/// Whether both are the same type.
+fn is<One: 'static, Other: 'static>() -> bool {
+    TypeId::of::<One>() == TypeId::of::<Other>()
 }
 
 // === impl PriorityOf ===
@@ -155,5 +179,31 @@ impl<T> PriorityOf<T> for AllNormal {
 impl<T, F: Fn(&T) -> Priority> PriorityOf<T> for F {
     fn priority_of(&self, item: &T) -> Priority {
         self(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn itself(number: &u32) -> &u32 {
+        number
+    }
+
+    #[test]
+    fn an_item_is_looked_at_for_what_was_asked_for_and_nothing_else() {
+        let of = |describe: &Describe<u32>| {
+            let Candidate { bytes, priority, key } = describe.candidate(&7);
+            (describe.is_plain(), describe.is_by_weight(), bytes, priority, key.is_some())
+        };
+        let (new, heavy) = (Description::new, |number: &u32| *number as usize * 10);
+        let lanes = |_: &u32| Priority::High;
+        assert_eq!(of(&new().describe()), (true, true, 4, Priority::Normal, false));
+        assert_eq!(of(&new().weigh(SizeOf).priority(AllNormal).describe()), (true, true, 4, Priority::Normal, false));
+        assert_eq!(of(&new().weigh(heavy).describe()), (false, true, 70, Priority::Normal, false));
+        assert_eq!(of(&new().priority(lanes).describe()), (false, false, 4, Priority::High, false));
+        assert_eq!(of(&new().weigh(heavy).priority(lanes).describe()), (false, false, 70, Priority::High, false));
+        assert_eq!(of(&new().key(itself).describe()), (false, false, 4, Priority::Normal, true));
+        assert_eq!(of(&new().key(Unkeyed).describe()), (false, false, 4, Priority::Normal, true));
     }
 }

@@ -284,7 +284,14 @@ impl Candidate {
     #[inline]
     #[must_use]
     pub const fn plain<T>() -> Self {
-        Self { bytes: size_of::<T>(), priority: Priority::Normal, key: None }
+        Self::weighing(size_of::<T>())
+    }
+
+    /// Of normal priority, weighing `bytes`, without a key.
+    #[inline]
+    #[must_use]
+    pub const fn weighing(bytes: usize) -> Self {
+        Self { bytes, priority: Priority::Normal, key: None }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{Severity, logs::LogRecordMessage, settle::Notice, wire::Message};
 use bytes::{Bytes, BytesMut};
 use forebay_core::{BoxError, ConfigError, Observe, SizeOf, Totals};
-use forebay_export::ExporterBuilder;
+use forebay_export::{Exporter, ExporterBuilder};
 use forebay_queue::parts::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
@@ -83,8 +83,9 @@ pub struct TakenSdkLog {
 }
 
 /// What a processor makes of a record.
-pub(super) trait LogItem: Send + Sync + 'static {
-    fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self;
+pub(super) trait LogItem: Send + Sync + Sized + 'static {
+    /// Makes one of `record`, and hands it over.
+    fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope);
     fn scope(&self) -> &ScopeId;
     /// About how many bytes it takes in a request.
     fn len(&self) -> usize;
@@ -110,11 +111,12 @@ impl TakenSdkLog {
 
 impl LogItem for TakenSdkLog {
     #[inline(always)]
-    fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self {
+    fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
         /// Nobody but a logger can make a record to leave behind.
         static EMPTY: LazyLock<SdkLogger> = LazyLock::new(|| SdkLoggerProvider::builder().build().logger(""));
         let scope = Pen::scope_of(scopes, record, scope);
-        Self { scope, record: mem::replace(record, EMPTY.create_log_record()) }
+        let item = Self { scope, record: mem::replace(record, EMPTY.create_log_record()) };
+        exporter.emit_weighing(item.bytes(), item);
     }
 
     fn scope(&self) -> &ScopeId {
@@ -139,8 +141,8 @@ impl LogItem for TakenSdkLog {
 
 impl LogItem for SdkLog {
     #[inline(always)]
-    fn of(scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) -> Self {
-        Pen::write(scopes, record, scope)
+    fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        Pen::write(scopes, record, scope, |item| exporter.emit_weighing(item.bytes(), item));
     }
 
     fn scope(&self) -> &ScopeId {
@@ -242,7 +244,7 @@ build!(TakenSdkLog);
 
 impl<T: LogItem> LogProcessor for ForebayLogProcessor<T> {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        self.background.exporter().emit(T::of(&self.scopes, record, scope));
+        T::emit(self.background.exporter(), &self.scopes, record, scope);
     }
 
     /// Waits until every record that was emitted before has a fate; see [`ProcessorBuilder::flush_timeout`].

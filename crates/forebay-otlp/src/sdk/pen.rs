@@ -62,18 +62,34 @@ impl Pen {
         PEN.try_with(with).ok().flatten().unwrap_or_else(|| scopes.id_of(&asked))
     }
 
-    /// Writes `record` with the pen of this thread.
+    /// Writes `record` with the pen of this thread, and gives it to `hand_over`.
+    ///
+    /// What is written is handed over from where it was made: each place that it is moved to in between is read in other
+    /// pieces than it was written in, which takes longer than the queue does.
     #[inline(always)]
-    pub(super) fn write(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
-        let with = |pen: &RefCell<Self>| pen.try_borrow_mut().ok().map(|mut pen| pen.put(scopes, record, scope));
+    pub(super) fn write(
+        scopes: &Scopes,
+        record: &SdkLogRecord,
+        scope: &InstrumentationScope,
+        hand_over: impl Fn(SdkLog),
+    ) {
+        let with = |pen: &RefCell<Self>| match pen.try_borrow_mut() {
+            Ok(mut pen) => {
+                hand_over(pen.put(scopes, record, scope));
+                true
+            }
+            Err(_) => false,
+        };
         // While a thread ends its pen may be gone before the last record comes.
-        PEN.try_with(with).ok().flatten().unwrap_or_else(|| Self::alone(scopes, record, scope))
+        if !PEN.try_with(with).unwrap_or(false) {
+            Self::alone(scopes, record, scope, &hand_over);
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn alone(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
-        Self::new().put(scopes, record, scope)
+    fn alone(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope, hand_over: &dyn Fn(SdkLog)) {
+        hand_over(Self::new().put(scopes, record, scope));
     }
 
     // Inlined, so that the item is made where it is handed over, and not moved there.
