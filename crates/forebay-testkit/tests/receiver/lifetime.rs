@@ -41,43 +41,6 @@ async fn the_port_is_kept_while_it_is_away() {
     assert_eq!(send(&receiver, ["x"]).await, StatusCode::OK);
 }
 
-/// Between its fork and its own program a new process holds a copy of every socket of this one, the listener among them.
-#[cfg(unix)]
-#[tokio::test]
-async fn processes_that_are_started_meanwhile_do_not_take_the_port() {
-    use std::{
-        process::Command,
-        sync::{
-            Arc,
-            atomic::{AtomicBool, Ordering::Relaxed},
-        },
-    };
-
-    let receiver = scripted([]).await;
-    let ended = Arc::new(AtomicBool::new(false));
-    let starting = [(); 2].map(|()| {
-        let ended = Arc::clone(&ended);
-        std::thread::spawn(move || {
-            while !ended.load(Relaxed) {
-                Command::new("true").status().unwrap();
-            }
-        })
-    });
-    let mut rounds = Ok(());
-    for _ in 0..200 {
-        rounds = match receiver.pause().await {
-            Ok(()) => receiver.resume().await,
-            failed => failed,
-        };
-        if rounds.is_err() {
-            break;
-        }
-    }
-    ended.store(true, Relaxed);
-    starting.into_iter().for_each(|thread| thread.join().unwrap());
-    rounds.unwrap();
-}
-
 #[tokio::test]
 async fn shutdown_ends_it_and_keeps_the_records() {
     let receiver = scripted([Fault::None, Fault::Slow { by: std::time::Duration::from_secs(3600) }]).await;
