@@ -83,8 +83,9 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         if !self.control.is_on() {
             return;
         }
-        // As above.
-        drop(self.batch.emit_weighing(bytes, item));
+        if let Err(refused) = self.batch.emit_weighing(bytes, item) {
+            self.refused(refused);
+        }
     }
 
     /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.

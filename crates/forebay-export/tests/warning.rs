@@ -4,7 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
-use forebay_core::{BoxError, DropReason};
+use forebay_core::{BoxError, DropReason, Priority};
 use forebay_export::{Encode, Exporter, ExporterBuilder, Skipped};
 use forebay_queue::{Limits, Overflow};
 use forebay_testkit::events::{Heard, HeardEvent};
@@ -104,6 +104,17 @@ async fn an_item_that_is_refused_at_the_door_of_an_idle_exporter_is_said() {
     advance(Duration::from_secs(60)).await;
     settle().await;
     assert_eq!(said(&heard)[1], ("1000".to_owned(), "1000 too_large".to_owned()));
+
+    // However it was handed over.
+    let ways: [fn(&Exporter<u32>); 2] =
+        [|exporter| exporter.emit_with(Priority::High, 1), |exporter| exporter.emit_weighing(3, 1)];
+    for (way, number) in ways.into_iter().zip(2..) {
+        advance(Duration::from_secs(60)).await;
+        settle().await;
+        way(&exporter);
+        settle().await;
+        assert_eq!(said(&heard)[number..], [("1".to_owned(), "1 too_large".to_owned())]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
