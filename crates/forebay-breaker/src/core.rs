@@ -16,12 +16,12 @@ use crate::{
     window::{Counters, Layout, Line},
     word::{Peek, Word},
 };
-use forebay_core::Observe;
+use forebay_core::{Observe, chance};
 use std::{
     borrow::Borrow,
     cell::Cell,
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::Hash,
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -380,7 +380,7 @@ impl<K: Hash + Eq> Core<K> {
         let layout = Layout::new(policy.cells, settings.stripes(policy.cells));
         let lines = layout.lines();
         let Settings { keyed, name, max_keys, idle, mode, seed, .. } = settings;
-        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+        let seed = seed.unwrap_or_else(chance::entropy);
         let core = Self {
             policy,
             layout,
@@ -570,11 +570,7 @@ impl Ether for Moment<'_> {
     }
 
     fn draw(&self) -> u64 {
-        // SplitMix64: a counter, well stirred (Steele, Lea, Flood 2014).
-        let mut draw = self.draws.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        draw = (draw ^ (draw >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        draw = (draw ^ (draw >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        draw ^ (draw >> 31)
+        chance::mix(self.draws.fetch_add(chance::GAMMA, Ordering::Relaxed))
     }
 
     #[inline]

@@ -8,7 +8,6 @@ mod filter;
 mod guard;
 mod remote;
 mod reporter;
-mod rng;
 mod schedule;
 mod scope;
 mod series;

@@ -1,7 +1,9 @@
 //! When to gather next. Pure: no clock, no timer.
 
-use crate::rng::SplitMix64;
-use forebay_core::ConfigError;
+use forebay_core::{
+    ConfigError,
+    chance::{SplitMix64, entropy},
+};
 use std::{ops::Range, time::Duration};
 
 /// The instants at which something happens every so often, the first one spread.
@@ -47,13 +49,13 @@ impl Schedule {
     /// If `interval` is 0, or longer than [`MAX`](Self::MAX).
     pub fn new(interval: Duration) -> Result<Self, ConfigError> {
         check(interval)?;
-        Ok(Self { interval, spread: Self::SPREAD, rng: SplitMix64::new(None), next: Duration::ZERO })
+        Ok(Self { interval, spread: Self::SPREAD, rng: SplitMix64::new(entropy()), next: Duration::ZERO })
     }
 
     /// Draws from this seed instead of one of its own.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.rng = SplitMix64::new(Some(seed));
+        self.rng = SplitMix64::new(seed);
         self
     }
 

@@ -1,7 +1,7 @@
 //! Retry for HTTP: requests with a body that clones, and marks in headers and extensions.
 
-use crate::{Attempt, Deadline, GaveUp, Keyed, Policy, RetryLayer, Throttle, backoff::entropy};
-use forebay_core::{KeyOf, http::Classifier};
+use crate::{Attempt, Deadline, GaveUp, Keyed, Policy, RetryLayer, Throttle};
+use forebay_core::{KeyOf, chance::entropy, http::Classifier};
 use http::{HeaderName, HeaderValue, Request, Response};
 
 /// How an `http::Request` is sent again.

@@ -1,10 +1,9 @@
 use crate::{
     Backoff, Budget, Cloned, Keyed, Narrowing, Priced, Retry, Throttle,
-    backoff::entropy,
     limits::Limits,
     rules::{Rules, Streams},
 };
-use forebay_core::Unkeyed;
+use forebay_core::{Unkeyed, chance::entropy};
 use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
 

@@ -2,8 +2,10 @@ use super::{
     Configured, FetchError, FetchedConfig, RemoteConfig, RemoteStatus, RemoteWorker,
     worker::{Fetch, Plan},
 };
-use crate::rng::SplitMix64;
-use forebay_core::ConfigError;
+use forebay_core::{
+    ConfigError,
+    chance::{SplitMix64, entropy},
+};
 use std::{fmt, future::Future, ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -109,7 +111,7 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteConfigBuilder<V> {
         }
         let (sender, receiver) =
             watch::channel(Configured { value: None, status: RemoteStatus::Starting, successes: 0, failures: 0 });
-        let plan = Plan { interval, range, jitter, rng: SplitMix64::new(seed) };
+        let plan = Plan { interval, range, jitter, rng: SplitMix64::new(seed.unwrap_or_else(entropy)) };
         Ok((RemoteConfig::new(receiver), RemoteWorker { fetch, validate, plan, timeout, sender }))
     }
 }

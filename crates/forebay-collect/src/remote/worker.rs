@@ -1,5 +1,6 @@
 use super::{Configured, FetchError, FetchedConfig, RemoteStatus, builder::Validate};
-use crate::{guard::text_of, rng::SplitMix64};
+use crate::guard::text_of;
+use forebay_core::chance::SplitMix64;
 use futures_util::{FutureExt, future::select};
 use std::{
     fmt,

@@ -8,12 +8,11 @@ use crate::{
     wire::{TelemetryRequest, TelemetryResponse},
 };
 use forebay_breaker::BreakerLayer;
-use forebay_core::{Advice, BoxError, Boxed, ConfigError, Observe, Outcome, Seen, Verdict};
+use forebay_core::{Advice, BoxError, Boxed, ConfigError, Observe, Outcome, Seen, Verdict, chance::entropy};
 use forebay_otlp::{Metric, unix_nanos};
 use forebay_retry::{Backoff, RetryLayer};
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
     num::NonZeroUsize,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -188,7 +187,7 @@ impl ClientBuilder {
 
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|error| ConfigError::new("build", error, "a call on a tokio runtime"))?;
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+        let seed = self.seed.unwrap_or_else(entropy);
         let book = Book::new(wall_clock(), self.max_series.get());
         let driver = Driver::new(
             service,

@@ -2,11 +2,10 @@
 
 mod answer;
 mod interval;
-mod random;
 
 pub use self::answer::{Change, Failure, Stopped};
 
-use self::{interval::Interval, random::Random};
+use self::interval::Interval;
 use crate::{
     codec::{Codec, Codecs},
     selector::Selector,
@@ -16,6 +15,7 @@ use crate::{
         PushTelemetryResponse,
     },
 };
+use forebay_core::chance::SplitMix64;
 use forebay_retry::{Backoff, Delays};
 use std::{sync::Arc, time::Duration};
 
@@ -68,7 +68,7 @@ pub struct Session {
     due: Duration,
     /// For as long as no broker has said an interval.
     backoff: Delays,
-    random: Random,
+    random: SplitMix64,
 }
 
 /// What a broker has asked for.
@@ -145,7 +145,7 @@ impl Session {
             learned_limit: None,
             due: Duration::ZERO,
             backoff: backoff.delays(0),
-            random: Random::new(seed),
+            random: SplitMix64::new(seed),
         }
     }
 

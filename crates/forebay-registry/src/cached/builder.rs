@@ -1,12 +1,6 @@
 use super::{Cached, Fetched, Fetcher, state::Policy};
-use forebay_core::{BoxError, ConfigError};
-use std::{
-    fmt,
-    future::Future,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use forebay_core::{BoxError, ConfigError, chance::entropy};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// Builds a [`Cached`]; from [`Cached::builder`].
 ///
@@ -137,7 +131,7 @@ impl<V: Clone + Send + Sync + 'static> CachedBuilder<V> {
                 return Err(ConfigError::new(knob, format_args!("{value:?}"), "at most 30 days"));
             }
         }
-        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+        let seed = seed.unwrap_or_else(entropy);
         Ok(Cached::new(fetch, policy, fetch_timeout, seed))
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     flight::{Flight, Seat, Work},
     sync::{Mutex, Published},
 };
-use forebay_core::BoxError;
+use forebay_core::{BoxError, chance::SplitMix64};
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -92,8 +92,7 @@ struct State<V> {
     fetching: Option<Fetching<V>>,
     /// Grows with each fetch.
     number: u64,
-    /// The state of SplitMix64.
-    chance: u64,
+    chance: SplitMix64,
 }
 
 struct Fetching<V> {
@@ -128,7 +127,7 @@ impl<V: Clone + Send + Sync + 'static> Cached<V> {
     }
 
     fn new(fetch: Fetcher<V>, policy: Policy, fetch_timeout: Duration, seed: u64) -> Self {
-        let state = State { shelf: Shelf::default(), fetching: None, number: 0, chance: seed };
+        let state = State { shelf: Shelf::default(), fetching: None, number: 0, chance: SplitMix64::new(seed) };
         let (shown, state) = (Published::new(None), Mutex::new(state));
         Self { inner: Arc::new(Inner { shown, state, fetch, fetch_timeout, policy, edge: Edge::unbound() }) }
     }
@@ -193,7 +192,7 @@ impl<V: Clone + Send + Sync + 'static> Cached<V> {
         let Fetched { value, ttl } = fetched;
         let (fetching, shown) = {
             let mut state = self.inner.state.lock();
-            let draw = state.draw();
+            let draw = state.chance.unit();
             let kept = state.shelf.stored(value, ttl, now(), &self.inner.policy, draw).clone();
             (state.fetching.take(), self.inner.shown.replace(Some(kept)))
         };
@@ -263,7 +262,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
         let now = now();
         let (read, old) = {
             let mut state = self.state.lock();
-            let draw = state.draw();
+            let draw = state.chance.unit();
             let counts = state.fetching.as_ref().is_some_and(|fetching| fetching.number == number);
             let flight = if counts { state.fetching.take() } else { None };
             match end {
@@ -326,23 +325,6 @@ impl<V: Clone + Send + Sync + 'static> Drop for Wait<V> {
             flight.leave(&mut self.seat);
             self.inner.leave(number);
         }
-    }
-}
-
-// === impl State ===
-
-impl<V> State<V> {
-    /// From 0 to 1. SplitMix64: the spread of a fleet needs no better one.
-    fn draw(&mut self) -> f64 {
-        self.chance = self.chance.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.chance;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^= bits >> 31;
-        // 53 bits are what an `f64` holds without rounding.
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-        let unit = (bits >> 11) as f64 / (1_u64 << 53) as f64;
-        unit
     }
 }
 

@@ -1,4 +1,5 @@
-use super::{Backoff, Jitter, Kind, SplitMix64, nanos, scale};
+use super::{Backoff, Jitter, Kind, nanos, scale};
+use forebay_core::chance::SplitMix64;
 use std::time::Duration;
 
 /// The delays of one request: an endless iterator.

@@ -2,11 +2,10 @@
 
 mod delays;
 mod jitter;
-mod rng;
 
-pub(crate) use self::rng::{SplitMix64, entropy};
 pub use self::{delays::Delays, jitter::Jitter};
 
+use forebay_core::chance::{SplitMix64, entropy};
 use std::time::Duration;
 
 /// How long to wait before each next attempt.
@@ -138,7 +137,7 @@ impl Backoff {
     }
 
     pub(crate) fn delays_from(&self, seed: u64, stream: u64) -> Delays {
-        Delays::new(self, SplitMix64::new(seed, stream))
+        Delays::new(self, SplitMix64::stream(seed, stream))
     }
 
     pub(crate) fn fixed_seed(&self) -> Option<u64> {

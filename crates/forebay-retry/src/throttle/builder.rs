@@ -2,8 +2,8 @@ use super::{
     Throttle,
     state::{Gates, Terms},
 };
-use crate::backoff::entropy;
 use forebay_core::ConfigError;
+use forebay_core::chance::entropy;
 use std::{num::NonZeroUsize, time::Duration};
 
 /// Sets the terms of a [`Throttle`].

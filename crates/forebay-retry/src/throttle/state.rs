@@ -1,6 +1,6 @@
 //! Which keys are held back, and until when. No clock, no lock.
 
-use crate::backoff::SplitMix64;
+use forebay_core::chance::SplitMix64;
 use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ struct Gate {
 
 impl Gates {
     pub(super) fn new(terms: Terms, seed: u64) -> Self {
-        Self { terms, gates: HashMap::new(), first_opens: None, rng: SplitMix64::new(seed, 0) }
+        Self { terms, gates: HashMap::new(), first_opens: None, rng: SplitMix64::stream(seed, 0) }
     }
 
     /// The far side asked not to be called for `wait`.

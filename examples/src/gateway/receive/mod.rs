@@ -4,7 +4,7 @@ mod body;
 mod grpc;
 mod http;
 mod routes;
-mod status;
+pub(super) mod status;
 
 pub(super) use self::routes::router;
 

@@ -21,18 +21,18 @@ struct Status {
 
 /// What all three `Export*ServiceResponse` look like on the wire.
 #[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
+pub(in crate::gateway) struct ExportResponse {
     #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
+    pub(in crate::gateway) partial_success: Option<PartialSuccess>,
 }
 
 /// What all three `Export*PartialSuccess` look like on the wire.
 #[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
+pub(in crate::gateway) struct PartialSuccess {
     #[prost(int64, tag = "1")]
-    rejected: i64,
+    pub(in crate::gateway) rejected: i64,
     #[prost(string, tag = "2")]
-    message: String,
+    pub(in crate::gateway) message: String,
 }
 
 /// An `Export*ServiceResponse` in protobuf; without a rejection it is empty.

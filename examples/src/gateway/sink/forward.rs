@@ -1,7 +1,10 @@
 //! Another OTLP endpoint as the sink, through an exporter per signal.
 
 use super::Sink;
-use crate::{client::http_client, gateway::batch::Batch};
+use crate::{
+    client::http_client,
+    gateway::{batch::Batch, receive::status::ExportResponse},
+};
 use bytes::BytesMut;
 use forebay::{
     batch::Batching,
@@ -35,22 +38,6 @@ pub struct ForwardError(Verdict);
 #[derive(Debug)]
 struct Together {
     rejected: Arc<AtomicU64>,
-}
-
-/// What all three `Export*ServiceResponse` look like.
-#[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
-
-/// What all three `Export*PartialSuccess` look like.
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected: i64,
-    #[prost(string, tag = "2")]
-    message: String,
 }
 
 /// A sink that forwards to the OTLP/HTTP receiver at `base`, below which the paths of the signals lie; it takes what
