@@ -11,8 +11,10 @@ mod key;
 mod ledger;
 mod observe;
 mod outcome;
+pub mod panic;
 mod priority;
 mod settle;
+pub mod time;
 mod verdict;
 mod weigh;
 
