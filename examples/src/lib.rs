@@ -8,4 +8,5 @@ pub mod kafka;
 pub mod reporter;
 pub mod server;
 pub mod ship;
+pub mod stop;
 pub mod usage;

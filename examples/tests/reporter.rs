@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use forebay_collect::Recorder;
-use forebay_examples::reporter::{Options, Summary, Task, parse, run};
+use forebay_examples::{
+    reporter::{Options, Summary, Task, parse, run},
+    stop::Interrupts,
+};
 use forebay_testkit::receiver::Receiver;
 use http::Response;
 use serde_json::{Value, json};
@@ -15,7 +18,6 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
 };
-use tokio::sync::Notify;
 
 fn process(arguments: &[&str]) -> (i32, Value, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_reporter")).args(arguments).arg("--report=json").output().unwrap();
@@ -40,7 +42,7 @@ async fn here(arguments: &[&str]) -> (Summary, Vec<String>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&told);
     let tell = move |text| into.lock().unwrap().push(text);
-    let summary = run(options(arguments), Recorder::new(), &Notify::new(), tell).await.unwrap();
+    let summary = run(options(arguments), Recorder::new(), &Interrupts::by_hand().1, tell).await.unwrap();
     let told = told.lock().unwrap().clone();
     (summary, told)
 }

@@ -1,6 +1,6 @@
 //! The shipper as its user runs it: a process, its exit status, and what it prints.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use forebay_testkit::receiver::{Faults, Keep, Receiver};
 use serde_json::Value;
@@ -194,8 +194,127 @@ async fn ctrl_c_ships_what_was_read() {
 
 #[cfg(unix)]
 fn interrupt(child: &Child) {
-    let status = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    signal(child, "-INT");
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").arg(name).arg(child.id().to_string()).status().unwrap();
     assert!(status.success());
+}
+
+/// What the child said and how it ended; killed, with a failed assertion, where it does not end by itself.
+async fn outcome(mut child: Child) -> (i32, Value, String) {
+    let id = child.id();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let waited = tokio::task::spawn_blocking(move || {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        std::io::copy(&mut out, &mut stdout).unwrap();
+        std::io::copy(&mut err, &mut stderr).unwrap();
+        ended(&Output { status: child.wait().unwrap(), stdout, stderr })
+    });
+    tokio::time::timeout(Duration::from_secs(20), waited)
+        .await
+        .unwrap_or_else(|_| {
+            assert!(Command::new("kill").arg("-KILL").arg(id.to_string()).status().unwrap().success());
+            panic!("it did not end")
+        })
+        .unwrap()
+}
+
+/// Ends when the child has taken the signals over: before, they would end it as any process.
+#[cfg(target_os = "linux")]
+async fn listens(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        // SIGINT is 2, SIGTERM 15.
+        let both = (1 << 1) | (1 << 14);
+        if u64::from_str_radix(caught, 16).unwrap() & both == both {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f24_a_pipe_that_nobody_writes_to_can_be_interrupted() {
+    let fifo = Temp(std::env::temp_dir().join(format!("forebay-ship-{}-fifo", std::process::id())));
+    assert!(Command::new("mkfifo").arg(&fifo.0).status().unwrap().success());
+    let before = Temp::new("before", b"one\ntwo\n");
+    for name in ["-INT", "-TERM"] {
+        let receiver = Receiver::builder().faults(Faults::none()).start().await.unwrap();
+        let arguments = [before.path(), fifo.path(), "--report=json", "--endpoint", &receiver.endpoint()];
+        let child = ship(&arguments).spawn().unwrap();
+        receiver.until(|totals| totals.accepted == 2).await;
+        listens(&child).await;
+        signal(&child, name);
+        let (code, report, stderr) = outcome(child).await;
+        assert_eq!((code, &report["delivered"]), (0, &2.into()), "{name}: {report} {stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f24_what_cannot_be_read_again_is_not_audited() {
+    let fifo = Temp(std::env::temp_dir().join(format!("forebay-ship-{}-written", std::process::id())));
+    assert!(Command::new("mkfifo").arg(&fifo.0).status().unwrap().success());
+    let child = ship(&[fifo.path(), "--report=json", "--faults", "none"]).spawn().unwrap();
+    std::fs::write(&fifo.0, b"one\ntwo\n").unwrap();
+    let (code, report, stderr) = outcome(child).await;
+    assert_eq!((code, &report["delivered"], stderr.as_str()), (0, &2.into(), ""), "{report}");
+
+    // A device that never ends, and has no line break.
+    let child = ship(&["/dev/zero", "--report=json", "--faults", "none"]).spawn().unwrap();
+    listens(&child).await;
+    signal(&child, "-TERM");
+    let (code, report, stderr) = outcome(child).await;
+    assert_eq!((code, &report["offered"], stderr.as_str()), (0, &0.into(), ""), "{report}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f24_the_second_signal_ends_at_once_and_still_reports() {
+    let receiver =
+        Receiver::builder().faults(Faults::parse("blackhole-unprocessed:100").unwrap()).start().await.unwrap();
+    let arguments = ["-", "--report=json", "--give-up-after=1h", "--endpoint", &receiver.endpoint()];
+    let mut child = ship(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one\ntwo\n").unwrap();
+    receiver.until(|totals| totals.requests > 0).await;
+    listens(&child).await;
+    signal(&child, "-TERM");
+    signal(&child, "-INT");
+    let (code, report, stderr) = outcome(child).await;
+    assert_eq!(
+        (code, &report["offered"], &report["dropped"]["shutdown"]),
+        (1, &2.into(), &2.into()),
+        "{report} {stderr}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn f24_a_report_that_cannot_be_written_is_no_success() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["--faults", "none"][..], &["--faults", "none", "--report=json"], &["--help"]] {
+        let output = ship(arguments).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("cannot write the report"), "{stderr}");
+    }
+    let output = ship(&["--faults=reset:100", "--give-up-after=1s"]).stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "lost lines are the worse news");
+}
+
+#[test]
+fn f24_the_audit_is_of_what_was_read() {
+    let marked = Temp::new("marked", b"\xef\xbb\xbfone\ntwo\n");
+    let (code, report, stderr) = run(&[marked.path(), "--faults", "none"]);
+    assert_eq!((code, &report["delivered"]), (0, &2.into()), "{report}");
+    assert!(stderr.contains("2 of 2 lines arrived, each exactly once"), "{stderr}");
 }
 
 #[test]

@@ -4,13 +4,10 @@ use forebay_collect::Recorder;
 use forebay_examples::{
     reporter::{HELP, Options, Summary, Task, measure, parse, run},
     ship::Format,
+    stop::{self, Interrupts},
 };
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    sync::Arc,
-};
-use tokio::{runtime::Runtime, sync::Notify};
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
 
 const LOST: u8 = 1;
 const WRONG: u8 = 2;
@@ -34,18 +31,14 @@ fn main() -> ExitCode {
 
 async fn report(options: Options, recorder: Recorder) -> ExitCode {
     let format = options.format;
-    let interrupt = Arc::new(Notify::new());
-    let pressed = Arc::clone(&interrupt);
-    tokio::spawn(async move {
-        // Where the signal cannot be had, Ctrl-C ends the process as usual.
-        while tokio::signal::ctrl_c().await.is_ok() {
-            pressed.notify_one();
-        }
-    });
+    let interrupts = match Interrupts::listen() {
+        Ok(interrupts) => interrupts,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}"), WRONG),
+    };
     let tell = |text: String| {
         complain(&text, 0);
     };
-    match run(options, recorder, &interrupt, tell).await {
+    match run(options, recorder, &interrupts, tell).await {
         Ok(summary) => end(&summary, format),
         Err(error) => complain(&error.to_string(), WRONG),
     }
@@ -59,14 +52,15 @@ fn end(summary: &Summary, format: Format) -> ExitCode {
     }
 }
 
+/// Prints `text`; the status is `code`, or tells that nothing could be printed.
 fn print(text: &str, code: u8) -> ExitCode {
-    // Whoever closes the pipe does not want to read it.
-    drop(io::stdout().write_all(text.as_bytes()));
-    code.into()
+    match stop::print(text) {
+        Ok(()) => code.into(),
+        Err(error) => complain(&format!("cannot write the report: {error}"), if code == 0 { WRONG } else { code }),
+    }
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {
-    // There is nobody left to tell.
-    drop(writeln!(io::stderr(), "reporter: {text}"));
+    stop::complain("reporter", text);
     code.into()
 }

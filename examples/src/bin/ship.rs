@@ -1,12 +1,11 @@
 //! A small log shipper; see `--help`.
 
-use forebay_examples::ship::{Ended, Format, HELP, Summary, parse, run};
-use std::{
-    io::{self, Write},
-    process::exit,
-    sync::Arc,
+use forebay_examples::{
+    ship::{Ended, Format, HELP, Summary, parse, run},
+    stop::{self, Interrupts},
 };
-use tokio::{runtime::Runtime, sync::Notify};
+use std::process::exit;
+use tokio::runtime::Runtime;
 
 const LOST: i32 = 1;
 const WRONG: i32 = 2;
@@ -28,23 +27,20 @@ fn ship() -> i32 {
     };
     let format = options.format;
     let ended = runtime.block_on(async {
-        let interrupt = Arc::new(Notify::new());
-        let pressed = Arc::clone(&interrupt);
-        tokio::spawn(async move {
-            // Where the signal cannot be had, Ctrl-C ends the process as usual.
-            while tokio::signal::ctrl_c().await.is_ok() {
-                pressed.notify_one();
-            }
-        });
-        run(options, &interrupt).await
+        let interrupts = match Interrupts::listen() {
+            Ok(interrupts) => interrupts,
+            Err(error) => return Err(complain(&format!("cannot listen for signals: {error}"), WRONG)),
+        };
+        Ok(run(options, &interrupts).await)
     });
     let code = match ended {
-        Ok(summary) => report(&summary, format),
-        Err(Ended::Input { name, error, summary: Some(summary) }) => {
+        Err(code) => code,
+        Ok(Ok(summary)) => report(&summary, format),
+        Ok(Err(Ended::Input { name, error, summary: Some(summary) })) => {
             report(&summary, format);
             complain(&Ended::Input { name, error, summary: None }.to_string(), WRONG)
         }
-        Err(error) => complain(&error.to_string(), WRONG),
+        Ok(Err(error)) => complain(&error.to_string(), WRONG),
     };
     runtime.shutdown_background();
     code
@@ -70,14 +66,15 @@ fn report(summary: &Summary, format: Format) -> i32 {
     }
 }
 
+/// Prints `text`; the status is `code`, or tells that nothing could be printed.
 fn print(text: &str, code: i32) -> i32 {
-    // Whoever closes the pipe does not want to read it.
-    drop(io::stdout().write_all(text.as_bytes()));
-    code
+    match stop::print(text) {
+        Ok(()) => code,
+        Err(error) => complain(&format!("cannot write the report: {error}"), if code == 0 { WRONG } else { code }),
+    }
 }
 
 fn complain(text: &str, code: i32) -> i32 {
-    // There is nobody left to tell.
-    drop(writeln!(io::stderr(), "ship: {text}"));
+    stop::complain("ship", text);
     code
 }

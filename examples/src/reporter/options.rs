@@ -24,14 +24,15 @@ Options:
   --buffer-age D          how old a value may grow before it is dropped as expired (default 15min)
   --buffer-bytes N        how much may wait; the oldest go first (default 16777216)
   --allow-private         let the configuration name an endpoint on this machine or a private network
-  --for D                 run so long, then report and end (default: until Ctrl-C)
+  --for D                 run so long, then report and end (default: until Ctrl-C or SIGTERM)
   --faults SPEC           faults of the built-in receiver: none (default) | default | \"503:10,reset:1\" (percent)
   --seed N                makes faults and jitter repeatable (default 0)
   --report text|json      how it reports in the end (default text)
   --measure-buffer        print what the buffer costs, and end
   --help                  this text
 
-Exit status: 0 when every value that was gathered was delivered, 1 when some were lost, 2 when the arguments are wrong.
+Exit status: 0 when every value that was gathered was delivered, 1 when some were lost, 2 when the arguments are wrong
+or the report cannot be written.
 ";
 
 /// What to do.

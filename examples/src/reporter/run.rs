@@ -1,5 +1,8 @@
 use super::{Options, Settings, Summary, far_side::FarSide, own, sink::Sink};
-use crate::client::{HttpClient, http_client};
+use crate::{
+    client::{HttpClient, http_client},
+    stop::Interrupts,
+};
 use bytes::Bytes;
 use forebay::{
     core::{BoxError, ConfigError},
@@ -12,7 +15,7 @@ use forebay_collect::{
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use std::{fmt, io, sync::Arc, time::Duration};
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
 /// Why nothing was reported, or not all; one line, for the user.
@@ -32,7 +35,7 @@ const MAX_CONFIG: usize = 64 << 10;
 /// How long the end may take: the last gathering, and what still waits.
 const GOODBYE: Duration = Duration::from_secs(10);
 
-/// Reports for as long as `options` say, or until `interrupt`; then makes a last report, and waits for what is under way.
+/// Reports for as long as `options` say, or until it is interrupted; then makes a last report, and waits for what is under way.
 ///
 /// `recorder` is the one that `metrics` counts into. What goes wrong on the way, and is put right, is told to `tell`.
 ///
@@ -42,7 +45,7 @@ const GOODBYE: Duration = Duration::from_secs(10);
 pub async fn run(
     options: Options,
     recorder: Recorder,
-    interrupt: &Notify,
+    interrupts: &Interrupts,
     tell: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Summary, RunError> {
     let start = Instant::now();
@@ -78,7 +81,7 @@ pub async fn run(
     };
     tokio::select! {
         () = end => {}
-        () = interrupt.notified() => {}
+        () = interrupts.reached(1) => {}
     }
     // In order: a last gathering, then everything that waits, then whoever only helped.
     let gathered = reporter.shutdown(GOODBYE).await;

@@ -1,7 +1,12 @@
-use super::{Lines, options::Input};
+use super::{Lines, input::Source};
 use forebay::otlp::{Protocol, Signal};
 use forebay_testkit::receiver::{Audit, Faults, Keep, Receiver};
-use std::{fs::File, io, path::PathBuf};
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{self, Read, Seek},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// The receiver that is started where no endpoint is given.
 #[derive(Debug)]
@@ -26,20 +31,32 @@ impl FarSide {
         }
     }
 
-    /// Ends it, and holds its books against `inputs`; `None` where these cannot be read again.
-    pub(super) async fn audit(self, inputs: &[Input]) -> Option<Audit> {
+    /// Ends it, and holds its books against what was read; `None` where an input cannot be read again.
+    pub(super) async fn audit(self, inputs: &[Source], read: &[AtomicU64]) -> Option<Audit> {
         self.receiver.shutdown().await;
         let files = inputs.iter().map(|input| match input {
-            Input::Standard => None,
-            Input::File(path) => Some(path.clone()),
+            Source::File { file, .. } => Some(file),
+            Source::Stream { .. } => None,
         });
-        let files: Vec<PathBuf> = files.collect::<Option<_>>()?;
-        // A file that has gone since is as good as one that cannot be read again.
-        let readers: Vec<_> = files.into_iter().map(File::open).collect::<io::Result<_>>().ok()?;
-        let bodies = readers.into_iter().flat_map(|file| {
-            let mut lines = Lines::new(io::BufReader::new(file));
-            std::iter::from_fn(move || lines.next_line().ok().flatten()).map(|line| line.body)
-        });
-        Some(self.receiver.audit(bodies))
+        let files: Vec<&File> = files.collect::<Option<_>>()?;
+        let failed = Cell::new(false);
+        let bodies = files.into_iter().zip(read).flat_map(|(file, read)| again(file, read.load(Relaxed), &failed));
+        let audit = self.receiver.audit(bodies);
+        (!failed.get()).then_some(audit)
     }
+}
+
+/// The lines of the first `read` bytes of `file`, once more.
+///
+/// No byte after them: the file may have grown since, and reading may have ended early.
+fn again<'a>(mut file: &'a File, read: u64, failed: &'a Cell<bool>) -> impl Iterator<Item = Vec<u8>> + 'a {
+    failed.set(failed.get() || file.rewind().is_err());
+    let mut lines = Lines::new(io::BufReader::new(file.take(read)));
+    std::iter::from_fn(move || match lines.next_line() {
+        Ok(line) => line.map(|line| line.body),
+        Err(_unreadable) => {
+            failed.set(true);
+            None
+        }
+    })
 }

@@ -31,8 +31,9 @@ Options:
 Environment: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT, and the same with _PROTOCOL, _HEADERS,
 _COMPRESSION, _INSECURE and _TIMEOUT, as the OpenTelemetry specification says. An option goes before a variable.
 
-Exit status: 0 when every line was delivered, 1 when lines were lost, 2 when the arguments are wrong or a file cannot
-be read. Ctrl-C stops reading, ships what was read, and reports.
+Exit status: 0 when every line was delivered, 1 when lines were lost, 2 when the arguments are wrong, a file cannot be
+read, or the report cannot be written. Ctrl-C and SIGTERM stop the reading, ship what was read, and report; the second
+time at once.
 ";
 
 /// What to ship, where to, and how.

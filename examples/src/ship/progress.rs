@@ -1,7 +1,7 @@
-use super::{Format, options::Input};
+use super::{Format, input::Source};
 use forebay::core::Totals;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 /// A live bar on a terminal; nothing elsewhere.
 #[derive(Clone, Debug)]
@@ -10,14 +10,8 @@ pub(super) struct Progress(ProgressBar);
 // === impl Progress ===
 
 impl Progress {
-    pub(super) fn new(format: Format, inputs: &[Input]) -> Self {
-        let length: Option<u64> = inputs
-            .iter()
-            .map(|input| match input {
-                Input::Standard => None,
-                Input::File(path) => fs::metadata(path).ok().map(|meta| meta.len()),
-            })
-            .sum();
+    pub(super) fn new(format: Format, inputs: &[Source]) -> Self {
+        let length: Option<u64> = inputs.iter().map(Source::len).sum();
         let bar = match (format, length) {
             (Format::Json, _) => return Self(ProgressBar::hidden()),
             (Format::Text, Some(length)) => ProgressBar::new(length),

@@ -1,5 +1,10 @@
-use super::{Line, Lines, MAX_LINE, Options, Summary, far_side::FarSide, options::Input, progress::Progress};
-use crate::client::{grpc_client, http_client};
+use super::{
+    Line, Lines, MAX_LINE, Options, Summary, far_side::FarSide, input::Source, options::Input, progress::Progress,
+};
+use crate::{
+    client::{grpc_client, http_client},
+    stop::Interrupts,
+};
 use forebay::{
     batch::Batching,
     breaker::OpenFor,
@@ -10,9 +15,7 @@ use forebay::{
     retry::Backoff,
 };
 use std::{
-    fmt,
-    fs::File,
-    io::{self, BufRead},
+    fmt, io,
     path::PathBuf,
     sync::{
         Arc,
@@ -20,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::Notify, time::Instant};
+use tokio::{runtime::Handle, time::Instant};
 
 /// Why nothing was shipped, or not all of it was read; one line, for the user.
 #[derive(Debug)]
@@ -43,11 +46,12 @@ pub enum Ended {
 /// How long one attempt may take, if nobody says otherwise: the OpenTelemetry specification's default.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-/// What the reader and the rest tell each other.
-#[derive(Debug, Default)]
+/// What the thread that reads and the rest of the run share.
+#[derive(Debug)]
 struct Shared {
-    /// Bytes read so far.
-    bytes: AtomicU64,
+    inputs: Vec<Source>,
+    /// Bytes read so far of each input.
+    read: Vec<AtomicU64>,
     /// Nothing more is to be read.
     stop: AtomicBool,
 }
@@ -57,15 +61,18 @@ type ReadError = (String, io::Error);
 
 /// Ships what `options` say, and says what became of it.
 ///
-/// The first `interrupt` ends the reading and ships what was read; the second ends that too.
+/// The first of `interrupts` ends the reading and ships what was read; the second ends that too.
 ///
 /// # Errors
 ///
 /// When the exporter or the receiver cannot be started, or an input cannot be read.
-pub async fn run(options: Options, interrupt: &Notify) -> Result<Summary, Ended> {
+pub async fn run(options: Options, interrupts: &Interrupts) -> Result<Summary, Ended> {
     let inputs = if options.inputs.is_empty() { vec![Input::File(bundled())] } else { options.inputs.clone() };
     // All files are opened before anything is sent: a wrong name at the end must not be found after an hour.
-    let readers = inputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let inputs = inputs.iter().map(Source::of).collect::<Result<Vec<_>, _>>()?;
+    let read = inputs.iter().map(|_| AtomicU64::new(0)).collect();
+    let shared = Arc::new(Shared { inputs, read, stop: AtomicBool::new(false) });
+    let may_block = shared.inputs.iter().any(Source::may_block);
     let far_side = match options.endpoint {
         Some(_) => None,
         None => Some(FarSide::start(options.faults.clone(), options.seed).await.map_err(Ended::Receiver)?),
@@ -77,11 +84,11 @@ pub async fn run(options: Options, interrupt: &Notify) -> Result<Summary, Ended>
         .unwrap_or_default();
     let exporter = exporter(&options, &endpoint).map_err(Ended::Config)?;
 
-    let progress = Progress::new(options.format, &inputs);
-    let (shared, start) = (Arc::<Shared>::default(), Instant::now());
+    let progress = Progress::new(options.format, &shared.inputs);
+    let start = Instant::now();
     let mut reading = {
         let (shared, exporter, handle) = (Arc::clone(&shared), exporter.clone(), Handle::current());
-        tokio::task::spawn_blocking(move || read_all(readers, &exporter, &shared, &handle))
+        tokio::task::spawn_blocking(move || read_all(&exporter, &shared, &handle))
     };
     let mut read = None;
     let shipping = async {
@@ -90,27 +97,27 @@ pub async fn run(options: Options, interrupt: &Notify) -> Result<Summary, Ended>
     };
     tokio::select! {
         () = shipping => {}
-        () = interrupt.notified() => {
+        () = interrupts.reached(1) => {
             shared.stop.store(true, Relaxed);
             tokio::select! {
                 _report = exporter.shutdown(options.give_up_after) => {}
-                () = interrupt.notified() => {}
+                () = interrupts.reached(2) => {}
             }
         }
         () = hopeless(&exporter, &shared, &progress, options.give_up_after) => {
-            // Whoever types the lines is not read any more; a file is, so that each of its lines has its fate.
-            shared.stop.store(inputs.contains(&Input::Standard), Relaxed);
+            // A pipe or a terminal is not read any further; a file is, so that each of its lines has its fate.
+            shared.stop.store(may_block, Relaxed);
         }
     }
     let closed = exporter.shutdown(Duration::ZERO).await;
-    // A reader that waits for a terminal cannot be stopped; it is left behind.
-    if read.is_none() && !shared.stop.load(Relaxed) {
+    // A thread that waits for a terminal or a pipe cannot be stopped; it is left behind.
+    if read.is_none() && !may_block {
         read = Some(reading.await);
     }
     progress.end();
     let elapsed = start.elapsed();
     let audit = match far_side {
-        Some(far_side) => far_side.audit(&inputs).await,
+        Some(far_side) => far_side.audit(&shared.inputs, &shared.read).await,
         None => None,
     };
     let summary = Summary { totals: exporter.totals(), counters: closed.counters, elapsed, audit };
@@ -155,25 +162,19 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
     builder.build()
 }
 
-fn read_all(
-    readers: Vec<(String, Box<dyn BufRead + Send>)>,
-    exporter: &Exporter<Line>,
-    shared: &Shared,
-    runtime: &Handle,
-) -> Result<(), ReadError> {
-    let mut before = 0;
-    for (name, reader) in readers {
-        let mut lines = Lines::new(reader);
+fn read_all(exporter: &Exporter<Line>, shared: &Shared, runtime: &Handle) -> Result<(), ReadError> {
+    for (input, read) in shared.inputs.iter().zip(&shared.read) {
+        let failed = |error| (input.name().to_owned(), error);
+        let mut lines = Lines::new(input.reader().map_err(failed)?);
         loop {
             if shared.stop.load(Relaxed) {
                 return Ok(());
             }
-            let Some(line) = lines.next_line().map_err(|error| (name.clone(), error))? else { break };
-            shared.bytes.store(before + lines.bytes(), Relaxed);
+            let Some(line) = lines.next_line().map_err(failed)? else { break };
+            read.store(lines.bytes(), Relaxed);
             // A line that is refused is in the ledger, with the reason.
             drop(runtime.block_on(exporter.emit_or_wait(line)));
         }
-        before += lines.bytes();
     }
     Ok(())
 }
@@ -187,28 +188,11 @@ async fn hopeless(exporter: &Exporter<Line>, shared: &Shared, progress: &Progres
     loop {
         ticks.tick().await;
         let totals = exporter.totals();
-        progress.show(shared.bytes.load(Relaxed), &totals);
+        progress.show(shared.read.iter().map(|read| read.load(Relaxed)).sum(), &totals);
         if totals.delivered != delivered || totals.pending == 0 {
             (delivered, since) = (totals.delivered, Instant::now());
-        } else if since.elapsed() >= patience + patience / 2 {
+        } else if since.elapsed() >= patience.saturating_add(patience / 2) {
             return;
-        }
-    }
-}
-
-fn open(input: &Input) -> Result<(String, Box<dyn BufRead + Send>), Ended> {
-    match input {
-        Input::Standard => Ok(("standard input".to_owned(), Box::new(io::BufReader::new(io::stdin())))),
-        Input::File(path) => {
-            let name = path.display().to_string();
-            let checked = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
-                true => Err(io::ErrorKind::IsADirectory.into()),
-                false => Ok(file),
-            });
-            match checked {
-                Ok(file) => Ok((name, Box::new(io::BufReader::with_capacity(256 << 10, file)))),
-                Err(error) => Err(Ended::Input { name, error, summary: None }),
-            }
         }
     }
 }

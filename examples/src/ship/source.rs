@@ -1,17 +1,23 @@
 use super::{Line, is_urgent};
 use std::{
     io::{self, BufRead},
+    mem,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The longest line that is kept. A longer one is passed over, counted as too large, and never in memory as a whole.
 pub const MAX_LINE: usize = 32 << 20;
 
+/// The mark that some editors put before the first line of a file in UTF-8. It belongs to the file, not to the line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The lines of a log. A last line without line break is a line; an empty line is one too.
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,
     read: u64,
+    /// No line was returned so far.
+    at_start: bool,
 }
 
 // === impl Lines ===
@@ -19,7 +25,7 @@ pub struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// The lines that `reader` has.
     pub fn new(reader: R) -> Self {
-        Self { reader, read: 0 }
+        Self { reader, read: 0, at_start: true }
     }
 
     /// Bytes read so far.
@@ -35,13 +41,16 @@ impl<R: BufRead> Lines<R> {
     /// What the reader says.
     pub fn next_line(&mut self) -> io::Result<Option<Line>> {
         let (mut body, mut length, mut any) = (Vec::new(), 0_usize, false);
+        let at_start = mem::replace(&mut self.at_start, false);
         loop {
             let buffer = match self.reader.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 buffer => buffer?,
             };
             if buffer.is_empty() {
-                return Ok(any.then(|| line(body, length)));
+                // A file with nothing but the mark is an empty one.
+                any &= !(at_start && body == BYTE_ORDER_MARK);
+                return Ok(any.then(|| line(body, length, at_start)));
             }
             any = true;
             let end = memchr::memchr(b'\n', buffer);
@@ -57,13 +66,17 @@ impl<R: BufRead> Lines<R> {
             self.reader.consume(used);
             self.read += used as u64;
             if end.is_some() {
-                return Ok(Some(line(body, length)));
+                return Ok(Some(line(body, length, at_start)));
             }
         }
     }
 }
 
-fn line(mut body: Vec<u8>, mut length: usize) -> Line {
+fn line(mut body: Vec<u8>, mut length: usize, at_start: bool) -> Line {
+    if at_start && body.starts_with(BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
+        length -= BYTE_ORDER_MARK.len();
+    }
     if body.last() == Some(&b'\r') {
         body.pop();
         length -= 1;
@@ -98,6 +111,18 @@ mod tests {
         assert_eq!(lines(b"\n\nx\n"), [&b""[..], b"", b"x"]);
         assert_eq!(lines(b"dos\r\n\r\n"), [&b"dos"[..], b""]);
         assert_eq!(lines(b"\xff\xfe\nab\0c"), [&b"\xff\xfe"[..], b"ab\0c"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(
+            lines(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n"),
+            [&b"one"[..], b"\xef\xbb\xbftwo"],
+            "only at the start"
+        );
+        assert_eq!(lines(b"\xef\xbb\xbf"), Vec::<Vec<u8>>::new());
+        assert_eq!(lines(b"\xef\xbb\xbf\n\xef\xbb\xbf"), [&b""[..], b"\xef\xbb\xbf"]);
+        assert_eq!(lines(b"\xef\xbb"), [b"\xef\xbb"]);
     }
 
     #[test]
