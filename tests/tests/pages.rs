@@ -1,0 +1,114 @@
+//! What a page says that a test shows, a test shows: each test that SECURITY.md and docs/systems.md name exists.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The names of all test functions of the workspace.
+fn tests() -> BTreeSet<String> {
+    let (mut folders, mut names) = (vec![root()], BTreeSet::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                tests_in(&fs::read_to_string(path).unwrap(), &mut names);
+            }
+        }
+    }
+    names
+}
+
+/// A test is a function below an attribute that ends in `test`, with or without arguments, other attributes between them.
+fn tests_in(source: &str, names: &mut BTreeSet<String>) {
+    let mut is_test = false;
+    for line in source.lines().map(str::trim) {
+        let name = line.trim_start_matches("async ").strip_prefix("fn ");
+        if let Some(attribute) = line.strip_prefix("#[") {
+            let path = attribute.split(['(', ']']).next().unwrap_or_default();
+            is_test |= path == "test" || path.ends_with("::test");
+        } else if let (Some(name), true) = (name, is_test) {
+            names.insert(name.split(['(', '<']).next().unwrap_or_default().to_owned());
+            is_test = false;
+        } else if !line.starts_with("//") && !line.starts_with([')', '"']) && line.ends_with(['}', ';']) {
+            is_test = false;
+        }
+    }
+}
+
+/// The words between backticks in the last column of each table whose header ends in `header`.
+fn shown(page: &str, header: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut words = Vec::new();
+    for line in page.lines() {
+        let Some(row) = line.trim().strip_prefix('|').and_then(|row| row.strip_suffix('|')) else {
+            inside = false;
+            continue;
+        };
+        let last = row.rsplit('|').next().unwrap_or_default().trim();
+        inside |= last == header;
+        if inside {
+            words.extend(last.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// Whether `word` names a test: by its name, by its first part and `*` or `…`, or by the id that its name carries.
+fn is_shown(word: &str, tests: &BTreeSet<String>) -> bool {
+    match word.strip_suffix('*').or_else(|| word.strip_suffix('…')) {
+        Some(part) => tests.iter().any(|test| test.starts_with(part) || test.contains(&format!("_{part}"))),
+        None => {
+            let is_id = word.len() == 3 && word[1..].bytes().all(|byte| byte.is_ascii_digit());
+            tests.contains(word) || (is_id && tests.iter().any(|test| test.split('_').any(|part| part == word)))
+        }
+    }
+}
+
+#[test]
+fn f26_every_test_that_security_names_exists() {
+    let (tests, page) = (tests(), fs::read_to_string(root().join("SECURITY.md")).unwrap());
+    let words = shown(&page, "shown by");
+    let unknown: Vec<_> = words.iter().filter(|word| !is_shown(word, &tests)).collect();
+    assert!(words.len() >= 9 && unknown.is_empty(), "no such test: {unknown:?}");
+    // Each row names one.
+    let rows =
+        page.lines().filter(|line| line.starts_with('|') && !line.starts_with("| --") && !line.contains("shown by"));
+    let bare: Vec<_> = rows.filter(|row| !row.rsplit('|').nth(1).is_some_and(|last| last.contains('`'))).collect();
+    assert!(bare.is_empty(), "no test is named: {bare:?}");
+}
+
+#[test]
+fn f26_every_test_that_the_systems_page_names_exists() {
+    let (tests, page) = (tests(), fs::read_to_string(root().join("docs/systems.md")).unwrap());
+    // Beside tests the column names crates, files and types.
+    let is_name = |word: &&String| {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let part = word.trim_end_matches(['*', '…']);
+        let is_id = part.len() == 3 && part[1..].bytes().all(|byte| byte.is_ascii_digit());
+        part.bytes().all(known) && (part.contains('_') || is_id)
+    };
+    let words = shown(&page, "proved by");
+    let names: Vec<_> = words.iter().filter(is_name).collect();
+    let unknown: Vec<_> = names.iter().filter(|word| !is_shown(word, &tests)).collect();
+    assert!(names.len() > 100 && unknown.is_empty(), "{} named; no such test: {unknown:?}", names.len());
+}
+
+#[test]
+fn a_test_is_told_from_a_function() {
+    let mut names = BTreeSet::new();
+    let source = "#[test]\nfn one() {}\nfn two() {}\n#[tokio::test(start_paused = true)]\n#[expect(x)]\nasync fn three() {\n}\n\
+                  #[test]\n#[cfg(unix)]\n// A comment.\nfn four() {}\n#[derive(Debug)]\nfn five() {}";
+    tests_in(source, &mut names);
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["four", "one", "three"]);
+}
