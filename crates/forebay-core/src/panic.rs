@@ -84,7 +84,10 @@ impl Panic {
             Cow::Borrowed("a payload that is no text")
         };
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // A payload whose `Drop` panics with such a payload could go on for ever: the second one is leaked.
+            #[expect(
+                clippy::mem_forget,
+                reason = "a payload whose `Drop` panics with such a payload could go on for ever"
+            )]
             mem::forget(second);
         }
         Self { message }
