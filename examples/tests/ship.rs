@@ -145,9 +145,12 @@ fn wrong_arguments_are_one_line_and_status_2() {
         assert_eq!((stderr.lines().count(), output.stdout.len()), (1, 0), "{arguments:?}: {stderr}");
         assert!(stderr.starts_with("ship: "), "{stderr}");
     }
-    let output = ship(&[]).env("OTEL_EXPORTER_OTLP_COMPRESSION", "zip").output().unwrap();
+    let output = ship(&[]).env("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("OTEL_EXPORTER_OTLP_COMPRESSION"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let wrong = ship(&["--faults", "none"]).env("OTEL_EXPORTER_OTLP_COMPRESSION", "zip").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(0), "a knob that cannot be used is ignored");
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("OTEL_EXPORTER_OTLP_COMPRESSION"));
     assert_eq!(ship(&["--help"]).output().unwrap().status.code(), Some(0));
 }
 

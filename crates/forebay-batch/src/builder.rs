@@ -28,6 +28,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// | [`pack`](Self::pack) | [`ByValue`]: the inner service takes `Vec<T>` | |
 /// | [`answer`](Self::answer) | [`Shared`]: a clone of the response for each | |
 /// | [`park`](Self::park) | off | |
+/// | [`max_hint`](Self::max_hint) | 60 s | zero and more |
 /// | [`split_budget`](Self::split_budget) | 0: never split | |
 /// | [`ready_timeout`](Self::ready_timeout) | 30 s | above zero |
 #[must_use = "a builder does nothing until it is built"]
@@ -63,6 +64,7 @@ impl<T> BatchBuilder<T> {
             park: None,
             split_budget: 0,
             ready_timeout: Duration::from_secs(30),
+            max_hint: Duration::from_secs(60),
         };
         Self {
             limits: Limits::new(),
@@ -167,25 +169,27 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// Turns the result of the inner service into the fates of the items.
     pub fn settle<Se2>(self, settle: Se2) -> BatchBuilder<T, W, Pr, K, Se2, P, An, B> {
-        self.deliver(|Delivery { pack, answer, park, split_budget, ready_timeout, .. }| Delivery {
+        self.deliver(|Delivery { pack, answer, park, split_budget, ready_timeout, max_hint, .. }| Delivery {
             settle,
             pack,
             answer,
             park,
             split_budget,
             ready_timeout,
+            max_hint,
         })
     }
 
     /// Makes the request of the inner service from the items.
     pub fn pack<P2: Pack<T>>(self, pack: P2) -> BatchBuilder<T, W, Pr, K, Se, P2, An, B> {
-        self.deliver(|Delivery { settle, answer, park, split_budget, ready_timeout, .. }| Delivery {
+        self.deliver(|Delivery { settle, answer, park, split_budget, ready_timeout, max_hint, .. }| Delivery {
             settle,
             pack,
             answer,
             park,
             split_budget,
             ready_timeout,
+            max_hint,
         })
     }
 
@@ -196,13 +200,14 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// What a caller hears of its batch.
     pub fn answer<An2>(self, answer: An2) -> BatchBuilder<T, W, Pr, K, Se, P, An2, B> {
-        self.deliver(|Delivery { settle, pack, park, split_budget, ready_timeout, .. }| Delivery {
+        self.deliver(|Delivery { settle, pack, park, split_budget, ready_timeout, max_hint, .. }| Delivery {
             settle,
             pack,
             answer,
             park,
             split_budget,
             ready_timeout,
+            max_hint,
         })
     }
 
@@ -218,22 +223,32 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// Lets a batch that came back retryable wait for another attempt; needs [`keep_items`](Self::keep_items).
     ///
-    /// It waits beside the others without being in flight, first for as long as `backoff` says (or longer, if the far side
-    /// asked for it), until `backoff` ends or the batch [expires](Self::expire_after). Meanwhile nothing else is sent to
+    /// It waits beside the others without being in flight, first for as long as `backoff` says (or longer, if the server asked
+    /// for it, at most for [`max_hint`](Self::max_hint)), until `backoff` ends or the batch [expires](Self::expire_after). Meanwhile nothing else is sent to
     /// the same partition; the others go on at full rate. When the wait is over one batch goes as a probe; when it is
     /// taken, two, then four. At most `max_bytes` wait; beyond that the oldest batch is dropped as evicted.
     pub fn park<B2>(self, backoff: B2, max_bytes: usize) -> BatchBuilder<T, W, Pr, K, Se, P, An, B2>
     where
         B2: IntoIterator<Item = Duration> + Clone,
     {
-        self.deliver(|Delivery { settle, pack, answer, split_budget, ready_timeout, .. }| Delivery {
+        self.deliver(|Delivery { settle, pack, answer, split_budget, ready_timeout, max_hint, .. }| Delivery {
             settle,
             pack,
             answer,
             park: Some(Parking { backoff, max_bytes }),
             split_budget,
             ready_timeout,
+            max_hint,
         })
+    }
+
+    /// The longest that a server's hint (`Retry-After`) may hold a partition; a longer one counts as this long.
+    ///
+    /// However long the hint, nothing is held beyond the end of the batch that it was the response to: when that has
+    /// [expired](Self::expire_after), the next batch goes as the probe. Zero ignores hints.
+    pub fn max_hint(mut self, most: Duration) -> Self {
+        self.delivery.max_hint = most;
+        self
     }
 
     /// Takes [`park`](Self::park) back: what came back retryable is dropped.

@@ -11,6 +11,8 @@ pub(crate) struct Delivery<Se, P, An, B> {
     /// How many requests may be spent on a batch that has to be cut; below 2 it is never cut.
     pub(crate) split_budget: u32,
     pub(crate) ready_timeout: Duration,
+    /// The longest that a server's hint may hold a partition.
+    pub(crate) max_hint: Duration,
 }
 
 /// Where a batch waits that came back retryable.

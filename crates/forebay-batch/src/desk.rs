@@ -4,6 +4,7 @@ use crate::{
     fates::Fates,
     flight::{Landed, isolate},
     lot::{Lot, Partition},
+    recovery::Hold,
     shared::{Shared, let_go},
     sizes::Sizes,
     split::Verdict,
@@ -11,7 +12,7 @@ use crate::{
     trace,
     trouble::Troubles,
 };
-use forebay_core::{BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause};
+use forebay_core::{BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause, time::saturating_add};
 use forebay_queue::{Evicted, Expired, Panicked};
 use std::{
     sync::Arc,
@@ -256,8 +257,14 @@ where
         An: Answer<Res, Answer = A>,
     {
         let (items, attempts) = (lot.len(), lot.attempts);
+        let max_wait = self.shared.max_wait();
+        let hint = hint.map(|hint| hint.min(self.delivery.max_hint).min(max_wait.unwrap_or(Duration::MAX)));
+        // Just after it has outlived its limit, so that it is not the probe itself.
+        let limit = max_wait.map(|wait| wait.saturating_add(Duration::from_millis(1)));
+        let ends = lot.opened.zip(limit).map(|(opened, limit)| saturating_add(opened, limit));
+        let hold = Hold { hint, ends };
         let given_up = match &self.delivery.park {
-            Some(park) if lot.items.is_some() => self.troubles.park(lot, generation, now, hint, &park.backoff),
+            Some(park) if lot.items.is_some() => self.troubles.park(lot, generation, now, hold, &park.backoff),
             _ => Some(lot),
         };
         match given_up {

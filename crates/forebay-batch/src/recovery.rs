@@ -1,3 +1,4 @@
+use forebay_core::time::saturating_add;
 use std::time::{Duration, Instant};
 
 /// How a far side that has failed is approached again. Pure state; one per partition that is in trouble.
@@ -13,6 +14,17 @@ pub(crate) struct Recovery<B> {
     pub(crate) generation: u64,
     /// Sent in this generation and not answered.
     under_way: usize,
+    /// When the wait of the backoff itself ends, without the hint of a server.
+    own_wait_ends: Instant,
+}
+
+/// Why a partition is held, and for how long at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    /// How long the server asked its clients to wait; capped already.
+    pub(crate) hint: Option<Duration>,
+    /// When the batch ends that failed: the hint holds nothing any longer.
+    pub(crate) ends: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +49,20 @@ pub(crate) enum Step {
 // === impl Recovery ===
 
 impl<B: Iterator<Item = Duration>> Recovery<B> {
-    /// The far side has failed for the first time, and asked not to be called for `hint`.
+    /// The server has failed for the first time.
     ///
     /// `None` if the backoff allows no attempt at all.
-    pub(crate) fn begin(mut backoff: B, now: Instant, hint: Option<Duration>) -> Option<Self> {
-        let wait = wait(&mut backoff, hint)?;
-        let phase = Phase::Away { until: later(now, wait) };
-        Some(Self { backoff, phase, generation: 1, under_way: 0 })
+    pub(crate) fn begin(mut backoff: B, now: Instant, hold: Hold) -> Option<Self> {
+        let own_wait_ends = saturating_add(now, backoff.next()?);
+        let phase = Phase::Away { until: hold.until(now, own_wait_ends) };
+        Some(Self { backoff, phase, generation: 1, under_way: 0, own_wait_ends })
+    }
+
+    /// The batches are gone whose responses had a hint: nothing is held by it any longer, and the backoff alone is left.
+    pub(crate) fn end_hint(&mut self) {
+        if let Phase::Away { until } = &mut self.phase {
+            *until = (*until).min(self.own_wait_ends);
+        }
     }
 
     /// The trouble is over, though some still wait: the next one begins with a fresh backoff.
@@ -79,20 +98,21 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     }
 
     /// One of `generation` was not taken, and may be sent again.
-    pub(crate) fn failed(&mut self, generation: u64, now: Instant, hint: Option<Duration>) -> Step {
+    pub(crate) fn failed(&mut self, generation: u64, now: Instant, hold: Hold) -> Step {
         if generation != self.generation {
             // It was sent before the trouble was known. A longer hint still counts.
-            if let (Phase::Away { until }, Some(hint)) = (&mut self.phase, hint) {
-                *until = (*until).max(later(now, hint));
+            if let (Phase::Away { until }, Some(_)) = (&mut self.phase, hold.hint) {
+                *until = hold.until(now, *until);
             }
             return Step::Recovering;
         }
-        let Some(wait) = wait(&mut self.backoff, hint) else {
+        let Some(wait) = self.backoff.next() else {
             return Step::GivenUp;
         };
         self.generation += 1;
         self.under_way = 0;
-        self.phase = Phase::Away { until: later(now, wait) };
+        self.own_wait_ends = saturating_add(now, wait);
+        self.phase = Phase::Away { until: hold.until(now, self.own_wait_ends) };
         Step::Recovering
     }
 
@@ -111,15 +131,15 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     }
 }
 
-fn wait(backoff: &mut impl Iterator<Item = Duration>, hint: Option<Duration>) -> Option<Duration> {
-    let wait = backoff.next()?;
-    Some(hint.map_or(wait, |hint| hint.max(wait)))
-}
+// === impl Hold ===
 
-/// Far enough in the future to be never, where `wait` is absurd.
-fn later(now: Instant, wait: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-    now + wait.min(NEVER)
+impl Hold {
+    /// Until when nothing is sent, at least until `other`: the hint is not undercut while its batch lives.
+    fn until(&self, now: Instant, other: Instant) -> Instant {
+        let Some(hint) = self.hint else { return other };
+        let until = saturating_add(now, hint);
+        other.max(self.ends.map_or(until, |ends| until.min(ends)))
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +147,12 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
+
+    const NONE: Hold = Hold { hint: None, ends: None };
+
+    fn hint(wait: Duration) -> Hold {
+        Hold { hint: Some(wait), ends: None }
+    }
 
     #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
     fn start() -> Instant {
@@ -136,7 +162,7 @@ mod tests {
     #[test]
     fn one_probe_then_a_ramp() {
         let now = start();
-        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, None).unwrap();
+        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, NONE).unwrap();
         assert!(!recovery.may_send(now));
         assert_eq!(recovery.due(), Some(now + S));
         let now = now + S;
@@ -153,29 +179,50 @@ mod tests {
     #[test]
     fn a_probe_that_fails_waits_longer_and_late_results_move_nothing() {
         let now = start();
-        let mut recovery = Recovery::begin([S, 2 * S, 4 * S].into_iter(), now, None).unwrap();
+        let mut recovery = Recovery::begin([S, 2 * S, 4 * S].into_iter(), now, NONE).unwrap();
         assert_eq!(recovery.answered(0, 1), Step::Recovering, "sent before the trouble");
         assert!(!recovery.may_send(now));
         let first = recovery.sent();
-        assert_eq!(recovery.failed(first, now + S, None), Step::Recovering);
+        assert_eq!(recovery.failed(first, now + S, NONE), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 3 * S));
-        assert_eq!(recovery.failed(first, now + S, None), Step::Recovering);
+        assert_eq!(recovery.failed(first, now + S, NONE), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 3 * S), "the same news twice");
-        assert_eq!(recovery.failed(0, now + S, Some(9 * S)), Step::Recovering);
+        assert_eq!(recovery.failed(0, now + S, hint(9 * S)), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 10 * S), "but a hint is a hint");
         let second = recovery.sent();
-        assert_eq!(recovery.failed(second, now, None), Step::Recovering);
+        assert_eq!(recovery.failed(second, now, NONE), Step::Recovering);
         let third = recovery.sent();
-        assert_eq!(recovery.failed(third, now, None), Step::GivenUp);
+        assert_eq!(recovery.failed(third, now, NONE), Step::GivenUp);
     }
 
     #[test]
     fn a_hint_is_never_undercut_and_an_absurd_one_is_never() {
         let now = start();
-        let recovery = Recovery::begin([S].into_iter(), now, Some(30 * S)).unwrap();
+        let recovery = Recovery::begin([S].into_iter(), now, hint(30 * S)).unwrap();
         assert_eq!(recovery.due(), Some(now + 30 * S));
-        let recovery = Recovery::begin([S].into_iter(), now, Some(Duration::MAX)).unwrap();
+        let recovery = Recovery::begin([S].into_iter(), now, hint(Duration::MAX)).unwrap();
         assert!(!recovery.may_send(now + 3600 * S));
-        assert!(Recovery::begin(std::iter::empty(), now, None).is_none());
+        assert!(Recovery::begin(std::iter::empty(), now, NONE).is_none());
+    }
+
+    #[test]
+    fn f01_a_hold_ends_with_the_batch_that_caused_it() {
+        let now = start();
+        let ends = Some(now + 20 * S);
+        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, Hold { hint: Some(60 * S), ends }).unwrap();
+        assert_eq!(recovery.due(), ends);
+        assert!(!recovery.may_send(now + 19 * S) && recovery.may_send(now + 20 * S));
+        assert_eq!(
+            recovery.failed(0, now + 5 * S, Hold { hint: Some(60 * S), ends: Some(now + 30 * S) }),
+            Step::Recovering
+        );
+        assert_eq!(recovery.due(), Some(now + 30 * S), "that of a later batch lasts longer");
+        recovery.end_hint();
+        assert_eq!(recovery.due(), Some(now + S), "the backoff itself still counts");
+        assert!(recovery.may_send(now + 5 * S), "all of them are gone");
+        let probe = recovery.sent();
+        assert!(!recovery.may_send(now + 5 * S), "one probe at a time");
+        assert_eq!(recovery.failed(probe, now + 6 * S, NONE), Step::Recovering);
+        assert_eq!(recovery.due(), Some(now + 8 * S));
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     lot::{ClosedLot, Lot, OpenLot, Partition},
     open::Open,
 };
-use forebay_core::{BoxError, DropReason, Fate, Priority};
+use forebay_core::{BoxError, DropReason, Fate, Priority, time::saturating_add};
 use forebay_queue::{
     Evicted, Overflow, Rejected,
     parts::{Candidate, Charge, Epoch, Held, Intake, NotNow, Phase, Ticket, Turn, Wakes},
@@ -288,7 +288,7 @@ impl<T, A> State<T, A> {
         let mut expired = Vec::new();
         for lots in [&mut self.high, &mut self.normal] {
             // They were closed in the order in which they are sent, and the first is the oldest, or nearly so.
-            while lots.front().and_then(ClosedLot::opened).is_some_and(|opened| opened + wait < now) {
+            while lots.front().and_then(ClosedLot::opened).is_some_and(|opened| saturating_add(opened, wait) < now) {
                 expired.extend(lots.pop_front().map(ClosedLot::into_lot));
             }
         }
@@ -300,7 +300,10 @@ impl<T, A> State<T, A> {
         let wait = self.max_wait?;
         let fronts = [self.high.front(), self.normal.front()].into_iter().flatten();
         // Just after it, so that it is then older than the limit.
-        fronts.filter_map(ClosedLot::opened).map(|opened| opened + wait + Duration::from_millis(1)).min()
+        fronts
+            .filter_map(ClosedLot::opened)
+            .map(|opened| saturating_add(opened, wait.saturating_add(Duration::from_millis(1))))
+            .min()
     }
 
     /// How long a batch stays open: not until it is too old to be sent.
@@ -325,7 +328,7 @@ impl<T, A> State<T, A> {
         let mut due: Option<Instant> = None;
         let mut old = Vec::new();
         for (partition, lot) in self.open.iter_mut() {
-            let closes = lot.opened(now) + max_age;
+            let closes = saturating_add(lot.opened(now), max_age);
             if closes <= now {
                 old.push((lot.number, partition));
             } else {
@@ -346,7 +349,7 @@ impl<T, A> State<T, A> {
 
     fn due(&mut self, now: Instant) -> Option<Instant> {
         let max_age = self.max_age();
-        self.open.iter_mut().map(|(_, lot)| lot.opened(now) + max_age).min()
+        self.open.iter_mut().map(|(_, lot)| saturating_add(lot.opened(now), max_age)).min()
     }
 
     /// Counts the fates of items that left together, and frees their slots.

@@ -1,7 +1,8 @@
 use crate::{
     lot::{Lot, Partition},
-    recovery::{Recovery, Step},
+    recovery::{Hold, Recovery, Step},
 };
+use forebay_core::time::saturating_add;
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
@@ -56,22 +57,24 @@ where
         lot: Lot<T, A>,
         generation: u64,
         now: Instant,
-        hint: Option<Duration>,
+        hold: Hold,
         backoff: &B,
     ) -> Option<Lot<T, A>> {
         let partition = lot.partition;
         if let Some(trouble) = self.by_partition.get_mut(&partition) {
-            if trouble.recovery.failed(generation, now, hint) == Step::GivenUp {
-                // What else waits is tried afresh, once: it may be sent at once, and begins a backoff of its own.
+            if trouble.recovery.failed(generation, now, hold) == Step::GivenUp {
+                // What else waits is tried afresh, once: it may be sent at once, and begins a backoff of its own. The hint is
+                // that of a batch that is given up, and holds nothing else.
+                let unhinted = Hold { hint: None, ends: None };
                 if trouble.waiting.is_empty() {
                     self.by_partition.remove(&partition);
-                } else if let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, hint) {
+                } else if let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, unhinted) {
                     trouble.recovery = recovery;
                 }
                 return Some(lot);
             }
         } else {
-            let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, hint) else { return Some(lot) };
+            let Some(recovery) = Recovery::begin(backoff.clone().into_iter(), now, hold) else { return Some(lot) };
             self.make_room(now);
             self.by_partition.insert(partition, Trouble { recovery, waiting: VecDeque::new() });
         }
@@ -118,7 +121,9 @@ where
             lots.map(|(place, lot)| (lot.opened, *partition, place))
         });
         let (_, partition, place) = lots.min_by_key(|(opened, ..)| *opened)?;
-        let lot = self.by_partition.get_mut(&partition)?.waiting.remove(place)?;
+        let trouble = self.by_partition.get_mut(&partition)?;
+        let lot = trouble.waiting.remove(place)?;
+        trouble.end_hint_if_unfounded();
         self.forget_bytes(&lot);
         Some(lot)
     }
@@ -132,6 +137,9 @@ where
             let (gone, left): (VecDeque<_>, VecDeque<_>) =
                 waiting.into_iter().partition(|lot| lot.opened.is_some_and(|opened| opened < limit));
             trouble.waiting = left;
+            if !gone.is_empty() {
+                trouble.end_hint_if_unfounded();
+            }
             expired.extend(gone);
         }
         expired.iter().for_each(|lot| self.forget_bytes(lot));
@@ -171,7 +179,9 @@ where
             .flat_map(|trouble| {
                 let oldest = trouble.waiting.iter().filter_map(|lot| lot.opened).min();
                 // Just after it, so that the lot is then older than the limit.
-                let expires = oldest.zip(max_wait).map(|(opened, wait)| opened + wait + Duration::from_millis(1));
+                let expires = oldest
+                    .zip(max_wait)
+                    .map(|(opened, wait)| saturating_add(opened, wait.saturating_add(Duration::from_millis(1))));
                 [trouble.recovery.due(), expires].into_iter().flatten()
             })
             .filter(|due| *due > now)
@@ -187,6 +197,17 @@ where
     /// Whether any lot waits.
     pub(crate) fn has_waiting(&self) -> bool {
         self.by_partition.values().any(|trouble| !trouble.waiting.is_empty())
+    }
+}
+
+// === impl Trouble ===
+
+impl<T, A, I: Iterator<Item = Duration>> Trouble<T, A, I> {
+    /// Of the batches that were sent and failed none waits any more: there is nothing left to hold the others for.
+    fn end_hint_if_unfounded(&mut self) {
+        if self.waiting.iter().all(|lot| lot.attempts == 0) {
+            self.recovery.end_hint();
+        }
     }
 }
 
@@ -214,7 +235,7 @@ mod tests {
         let mut troubles: Troubles<_, _, [Duration; 2]> = Troubles::new();
         for number in 0..10_000 {
             let now = start + S * number;
-            assert!(troubles.park(lot(number.into(), now), 0, now, None, &[S, S]).is_none());
+            assert!(troubles.park(lot(number.into(), now), 0, now, Hold { hint: None, ends: None }, &[S, S]).is_none());
             // It outlives its limit long before it could be sent again.
             assert_eq!(troubles.expired(now + S / 2).len(), 1);
             assert!(troubles.by_partition.len() <= 2 * REMEMBERED, "{number}");
@@ -222,7 +243,7 @@ mod tests {
         assert_eq!(troubles.bytes, 0);
         // What waits, or may not be sent to yet, is kept.
         let now = start + S * 20_000;
-        assert!(troubles.park(lot(20_000, now), 0, now, None, &[S, S]).is_none());
+        assert!(troubles.park(lot(20_000, now), 0, now, Hold { hint: None, ends: None }, &[S, S]).is_none());
         troubles.crowded = 0;
         troubles.make_room(now);
         assert_eq!(troubles.by_partition.len(), 1);

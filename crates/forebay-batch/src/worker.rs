@@ -7,7 +7,7 @@ use crate::{
     shared::Shared,
     trace,
 };
-use forebay_core::{BoxError, DropReason, Seen, Settle};
+use forebay_core::{BoxError, DropReason, Seen, Settle, time::saturating_add};
 use forebay_queue::parts::{Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
@@ -108,7 +108,7 @@ where
         S::Error: Into<BoxError>,
         Se: Settle<S::Response>,
     {
-        let patience = since + self.desk.delivery.ready_timeout;
+        let patience = saturating_add(since, self.desk.delivery.ready_timeout);
         let failed = match isolate(|| self.inner.poll_ready(cx).map(|ready| Ok(ready.map_err(Into::into)))) {
             Poll::Ready(Ok(Ok(()))) => return self.call(lot, now),
             Poll::Ready(Ok(Err(error))) => Ok(error),

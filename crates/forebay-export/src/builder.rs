@@ -82,6 +82,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`breaker`](Self::breaker) | 5 failures in a row, 60 s, 2 successes: see [`BreakerLayer::driver`] | |
 /// | [`give_up_after`](Self::give_up_after) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`patience`](Self::patience) | 1 s doubling to 30 s, equal jitter | |
+/// | [`max_hint`](Self::max_hint) | 60 s | zero and more |
 /// | [`split_budget`](Self::split_budget) | 64 requests | 0 and more |
 /// | [`max_answer`](Self::max_answer) | 4 MiB ([OTLP limits]) | 1 and more |
 /// | [`on_failure`](Self::on_failure) | the last failure is in the [`Report`](crate::Report) | |
@@ -117,6 +118,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
     counting: Arc<Counting>,
     give_up_after: Duration,
     patience: Backoff,
+    max_hint: Duration,
     split_budget: u32,
     max_answer: usize,
     on_failure: Option<Box<OnFailure>>,
@@ -165,6 +167,7 @@ impl<T> ExporterBuilder<T> {
             counting,
             give_up_after: Duration::from_secs(300),
             patience: Backoff::exponential(Duration::from_secs(1)).cap(Duration::from_secs(30)).jitter(Jitter::Equal),
+            max_hint: Duration::from_secs(60),
             split_budget: 64,
             max_answer: 4 << 20,
             on_failure: None,
@@ -375,6 +378,15 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
+    /// The longest that a server's hint (`Retry-After`, gRPC's `RetryInfo`) is obeyed; a longer one counts as this long, and none
+    /// is longer than [`give_up_after`](Self::give_up_after).
+    ///
+    /// A server that asks for a day is asked again after a minute, with one batch: a server that is well again is found.
+    pub fn max_hint(mut self, most: Duration) -> Self {
+        self.max_hint = most;
+        self
+    }
+
     /// How many requests may be spent on a batch that is refused for what is in it (400, 413), to deliver the rest; below 2
     /// the whole batch is dropped.
     pub fn split_budget(mut self, requests: u32) -> Self {
@@ -447,7 +459,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             .answer_fates()
             .split_budget(self.split_budget)
             // What waits keeps its slots: the limits of the queue bound it.
-            .park(Patience::new(self.patience), usize::MAX);
+            .park(Patience::new(self.patience), usize::MAX)
+            .max_hint(self.max_hint);
         if let Some(flush) = self.flush_when {
             layer = layer.flush_when(flush);
         }
@@ -532,6 +545,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             counting: self.counting,
             give_up_after: self.give_up_after,
             patience: self.patience,
+            max_hint: self.max_hint,
             split_budget: self.split_budget,
             max_answer: self.max_answer,
             on_failure: self.on_failure,

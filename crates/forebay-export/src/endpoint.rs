@@ -32,8 +32,41 @@ impl Endpoint {
         self.0.scheme() == Some(&Scheme::HTTP) && !self.is_loopback()
     }
 
+    /// The URL with `path` behind its own, as the base URL of several signals is extended; its query stays.
+    ///
+    /// ```
+    /// use forebay_export::Endpoint;
+    ///
+    /// let base: Endpoint = "http://collector.example:4318/otlp?token=abc".parse().unwrap();
+    /// let logs = base.extended("/v1/logs").unwrap();
+    /// assert_eq!(logs.uri(), "http://collector.example:4318/otlp/v1/logs?token=abc");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When `path` cannot stand in a URL.
+    pub fn extended(&self, path: &str) -> Result<Self, ConfigError> {
+        let wrong = |_why| ConfigError::new("endpoint", self, "a URL that the path of a signal can be put behind");
+        let path = format!("{}/{}", self.0.path().trim_end_matches('/'), path.trim_start_matches('/'));
+        let path_and_query = match self.0.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        };
+        let mut parts = self.0.clone().into_parts();
+        parts.path_and_query = Some(path_and_query.parse().map_err(wrong)?);
+        let allowed = "a URL that the path of a signal can be put behind";
+        Ok(Self(Uri::from_parts(parts).map_err(|_why| ConfigError::new("endpoint", self, allowed))?))
+    }
+
     /// The URL with `method` behind its path, where that does not end in it already.
     pub(crate) fn with_method(&self, method: &str) -> Result<Uri, ConfigError> {
+        if self.0.query().is_some() {
+            return Err(ConfigError::new(
+                "endpoint",
+                self,
+                "a URL without a query: gRPC knows a method by its path alone",
+            ));
+        }
         let base = self.0.path().trim_end_matches('/');
         let path = if base.ends_with(method) { base.to_owned() } else { format!("{base}{method}") };
         let mut parts = self.0.clone().into_parts();
@@ -63,6 +96,9 @@ impl std::str::FromStr for Endpoint {
         // A URL has nothing else (RFC 3986), though a parser may let it pass; shown in a log, it would be obeyed there.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Self::refuse(text, "a URL of visible ASCII, with all else percent-encoded"));
+        }
+        if text.contains('#') {
+            return Err(Self::refuse(text, "a URL without a fragment (`#`): it is never sent to a server"));
         }
         let uri: Uri = text
             .parse()

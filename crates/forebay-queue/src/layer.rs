@@ -35,6 +35,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`fair_share_key`](Self::fair_share_key) | none |
 /// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
 /// | [`park`](Self::park) | off |
+/// | [`max_hint`](Self::max_hint) | 60 s |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T, W = SizeOf, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
@@ -182,8 +183,8 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
 
     /// Lets an item that came back retryable wait for another attempt; a clone of each request is kept for it.
     ///
-    /// It waits aside, with its slot and without a worker, for as long as `backoff` says (or longer, if the far side asked
-    /// for it), until `backoff` ends: then its result is final. Meanwhile the workers go on with the other items. When the
+    /// It waits aside, with its slot and without a worker, for as long as `backoff` says (or longer, if the server asked for
+    /// it, at most for [`max_hint`](Self::max_hint)), until `backoff` ends: then its result is final. Meanwhile the workers go on with the other items. When the
     /// wait is over one item goes as a probe; when it is taken, two, then four. At most `max_bytes` wait; beyond that the
     /// oldest is dropped as evicted.
     pub fn park<B>(mut self, backoff: B, max_bytes: usize) -> Self
@@ -192,6 +193,13 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
         self.parking = Some(Parking::new(backoff, max_bytes));
+        self
+    }
+
+    /// The longest that a server's hint (`Retry-After`) may let a [parked](Self::park) item wait; a longer one counts as this
+    /// long, and none is longer than [`max_age`](Self::max_age). Zero ignores hints.
+    pub fn max_hint(mut self, most: Duration) -> Self {
+        self.setup.max_hint = Some(most);
         self
     }
 
@@ -206,7 +214,10 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         P: PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
-        let Self { mut setup, workers, description, settle, parking, .. } = self;
+        let Self { mut setup, workers, description, settle, mut parking, .. } = self;
+        if let (Some(parking), Some(most)) = (&mut parking, setup.max_hint) {
+            parking.max_hint = most;
+        }
         setup.limits.validate()?;
         setup.fair_shares = description.is_keyed();
         Ok(QueueLayer { setup, workers, describe: description.describe(), settle, parking })

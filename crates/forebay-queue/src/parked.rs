@@ -12,7 +12,12 @@ pub(crate) struct Parking<T> {
     keep: fn(&T) -> T,
     backoff: Arc<dyn Fn() -> Delays + Send + Sync>,
     pub(crate) max_bytes: usize,
+    /// The longest that a server's hint may let an item wait.
+    pub(crate) max_hint: Duration,
 }
+
+/// How long a server's hint is obeyed at most, if nothing else is asked for.
+pub(crate) const MAX_HINT: Duration = Duration::from_secs(60);
 
 /// How long to wait before each further attempt.
 pub(crate) type Delays = Box<dyn Iterator<Item = Duration> + Send>;
@@ -47,7 +52,12 @@ impl<T> Parking<T> {
         T: Clone,
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
-        Self { keep: T::clone, backoff: Arc::new(move || Box::new(backoff.clone().into_iter())), max_bytes }
+        Self {
+            keep: T::clone,
+            backoff: Arc::new(move || Box::new(backoff.clone().into_iter())),
+            max_bytes,
+            max_hint: MAX_HINT,
+        }
     }
 
     /// A request like this one. Runs code of the user; call it without a lock.
@@ -63,7 +73,8 @@ impl<T> Parking<T> {
 
 impl<T> Clone for Parking<T> {
     fn clone(&self) -> Self {
-        Self { keep: self.keep, backoff: Arc::clone(&self.backoff), max_bytes: self.max_bytes }
+        let Self { keep, backoff, max_bytes, max_hint } = self;
+        Self { keep: *keep, backoff: Arc::clone(backoff), max_bytes: *max_bytes, max_hint: *max_hint }
     }
 }
 

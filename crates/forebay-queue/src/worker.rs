@@ -11,7 +11,7 @@ use crate::{
     wait::Ticket,
     wakes::Wakes,
 };
-use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, SettleByVerdict, Settlement};
+use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, SettleByVerdict, Settlement, time::saturating_add};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -353,10 +353,14 @@ impl<T, Res> Hands<T, Res> {
         let (Some(request), Some(held)) = (self.kept.take().or_else(|| self.next.take()), self.held.take()) else {
             return false;
         };
-        let due = clock::now() + wait.max(hint.unwrap_or_default());
+        let (now, hint) = (clock::now(), hint.unwrap_or_default().min(parking.max_hint));
         let parked = Parked { item: Job { request, answer: self.answer.take() }, held, delays };
         let (mut evicted, mut wakes) = (Vec::new(), Wakes::None);
-        let refused = self.shared.lock().state.park(parked, due, parking.max_bytes, &mut evicted, &mut wakes);
+        let mut locked = self.shared.lock();
+        let hint = locked.state.max_age.map_or(hint, |most| hint.min(most));
+        let due = saturating_add(now, wait.max(hint));
+        let refused = locked.state.park(parked, due, parking.max_bytes, &mut evicted, &mut wakes);
+        drop(locked);
         wakes.wake();
         evicted.into_iter().for_each(|job| drop(self.shared.discard(job, DropReason::Evicted)));
         let Err(Parked { item, held, .. }) = refused else { return true };

@@ -21,6 +21,9 @@ fn ship() -> i32 {
         Ok(None) => return print(HELP, 0),
         Err(error) => return complain(&error.to_string(), WRONG),
     };
+    for warning in &options.warnings {
+        complain(&format!("ignored: {warning}"), 0);
+    }
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), WRONG),

@@ -1,6 +1,7 @@
 use super::Format;
 use crate::usage::{UsageError, text};
 use forebay::{
+    core::ConfigError,
     export::{Compression, Endpoint},
     otlp::{Environment, Protocol, Signal},
 };
@@ -29,7 +30,8 @@ Options:
   --help                  this text
 
 Environment: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT, and the same with _PROTOCOL, _HEADERS,
-_COMPRESSION, _INSECURE and _TIMEOUT, as the OpenTelemetry specification says. An option goes before a variable.
+_COMPRESSION, _INSECURE and _TIMEOUT, as the OpenTelemetry specification says: a value that cannot be used is ignored with a
+warning, an endpoint is an error. An option goes before a variable.
 
 Exit status: 0 when every line was delivered, 1 when lines were lost, 2 when the arguments are wrong, a file cannot be
 read, or the report cannot be written. Ctrl-C and SIGTERM stop the reading, ship what was read, and report; the second
@@ -59,6 +61,8 @@ pub struct Options {
     pub give_up_after: Duration,
     /// How the result is reported.
     pub format: Format,
+    /// What of the environment could not be used, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Something to read lines from.
@@ -91,6 +95,7 @@ pub fn parse(
         seed: 0,
         give_up_after: Duration::from_secs(30),
         format: Format::Text,
+        warnings: Vec::new(),
     };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
@@ -149,11 +154,12 @@ pub fn parse(
     options.protocol = environment.protocol.unwrap_or_default();
     options.endpoint = match endpoint {
         Some(url) if options.protocol == Protocol::Grpc => Some(url),
-        Some(url) => Some(with_path(&url)),
+        Some(url) => Some(with_path(&url)?),
         None => environment.endpoint,
     };
     options.compression = compression.or(environment.compression).unwrap_or_default();
     (options.headers, options.timeout) = (environment.headers, environment.timeout);
+    options.warnings = environment.warnings.iter().map(ToString::to_string).collect();
     if let Some(endpoint) = &options.endpoint {
         endpoint.parse::<Endpoint>()?;
     }
@@ -161,13 +167,12 @@ pub fn parse(
 }
 
 /// A URL without a path is taken for the base of a receiver.
-fn with_path(url: &str) -> String {
-    match url.parse::<http::Uri>() {
-        Ok(uri) if uri.scheme().is_some() && uri.query().is_none() && matches!(uri.path(), "" | "/") => {
-            format!("{}{}", url.trim_end_matches('/'), Signal::Logs.path())
-        }
+fn with_path(url: &str) -> Result<String, ConfigError> {
+    let endpoint: Endpoint = url.parse()?;
+    Ok(match endpoint.uri().path() {
+        "" | "/" => endpoint.extended(Signal::Logs.path())?.uri().to_string(),
         _ => url.to_owned(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -217,13 +222,17 @@ mod tests {
         let grpc = parse(["--protocol".into(), "grpc".into()], variables).unwrap().unwrap();
         assert_eq!((grpc.protocol, grpc.endpoint.as_deref()), (Protocol::Grpc, Some("http://env:4318")));
         let wrong = parse([], |name| (name == "OTEL_EXPORTER_OTLP_TIMEOUT").then(|| "soon".to_owned()));
-        assert!(wrong.unwrap_err().to_string().contains("OTEL_EXPORTER_OTLP_TIMEOUT"));
+        assert!(wrong.unwrap().unwrap().warnings[0].contains("OTEL_EXPORTER_OTLP_TIMEOUT"));
+        let wrong = parse([], |name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "soon".to_owned()));
+        assert!(wrong.unwrap_err().to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"));
     }
 
     #[test]
     fn a_path_is_only_added_where_there_is_none() {
+        let with_path = |url| with_path(url).unwrap();
         assert_eq!(with_path("http://h:1"), "http://h:1/v1/logs");
         assert_eq!(with_path("http://h:1/"), "http://h:1/v1/logs");
+        assert_eq!(with_path("http://h:1/?token=a"), "http://h:1/v1/logs?token=a");
         assert_eq!(with_path("http://h:1/own/logs"), "http://h:1/own/logs");
         assert!(of(&["--help"]).unwrap().is_none());
     }

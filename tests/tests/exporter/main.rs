@@ -5,6 +5,7 @@
 mod auth;
 mod control;
 mod delivery;
+mod hints;
 mod host;
 mod limits;
 mod shutdown;

@@ -1,8 +1,8 @@
 //! What could not be sent becomes part of what is sent next: pure, without a clock.
 
+use super::exponential;
 use crate::{
-    Buckets, ExponentialHistogramPoint, HistogramPoint, KeyValue, Metric, MetricData, Number, NumberPoint, Scope,
-    Temporality,
+    ExponentialHistogramPoint, HistogramPoint, KeyValue, Metric, MetricData, Number, NumberPoint, Scope, Temporality,
 };
 use std::{collections::HashMap, sync::Arc};
 
@@ -172,7 +172,7 @@ fn add_numbers(old: NumberPoint, mut new: NumberPoint) -> Result<NumberPoint, Ap
     let Some(sum) = sum else { return Err(Box::new((old, new))) };
     new.value = Some(sum);
     new.start_time_unix_nano = old.start_time_unix_nano.min(new.start_time_unix_nano);
-    new.exemplars.splice(0..0, old.exemplars);
+    add_exemplars(old.exemplars, &mut new.exemplars);
     Ok(new)
 }
 
@@ -180,13 +180,13 @@ fn add_histograms(old: HistogramPoint, mut new: HistogramPoint) -> Result<Histog
     if old.explicit_bounds != new.explicit_bounds || old.bucket_counts.len() != new.bucket_counts.len() {
         return Err(Box::new((old, new)));
     }
-    new.bucket_counts.iter_mut().zip(&old.bucket_counts).for_each(|(new, old)| *new += old);
-    new.count += old.count;
+    new.bucket_counts.iter_mut().zip(&old.bucket_counts).for_each(|(new, old)| *new = new.saturating_add(*old));
+    new.count = new.count.saturating_add(old.count);
     new.sum = old.sum.zip(new.sum).map(|(one, two)| one + two);
     new.min = extreme(old.min, new.min, f64::min);
     new.max = extreme(old.max, new.max, f64::max);
     new.start_time_unix_nano = old.start_time_unix_nano.min(new.start_time_unix_nano);
-    new.exemplars.splice(0..0, old.exemplars);
+    add_exemplars(old.exemplars, &mut new.exemplars);
     Ok(new)
 }
 
@@ -197,24 +197,25 @@ fn add_exponential(
     if old.zero_threshold.to_bits() != new.zero_threshold.to_bits() {
         return Err(Box::new((old, new)));
     }
-    let scale = old.scale.min(new.scale);
-    let both = |one: Option<Buckets>, two: Option<Buckets>| {
-        let coarse = |buckets: Option<Buckets>, from: i32| buckets.map(|buckets| coarser(&buckets, from - scale));
-        match (coarse(one, old.scale), coarse(two, new.scale)) {
-            (Some(one), Some(two)) => Some(add_buckets(one, two)),
-            (one, two) => one.or(two),
-        }
-    };
-    let (positive, negative) = (both(old.positive, new.positive), both(old.negative, new.negative));
-    (new.positive, new.negative, new.scale) = (positive, negative, scale);
-    new.count += old.count;
-    new.zero_count += old.zero_count;
+    let Some(sum) = exponential::sum(&old, &new) else { return Err(Box::new((old, new))) };
+    (new.scale, new.positive, new.negative) = (sum.scale, sum.positive, sum.negative);
+    new.count = new.count.saturating_add(old.count);
+    new.zero_count = new.zero_count.saturating_add(old.zero_count);
     new.sum = old.sum.zip(new.sum).map(|(one, two)| one + two);
     new.min = extreme(old.min, new.min, f64::min);
     new.max = extreme(old.max, new.max, f64::max);
     new.start_time_unix_nano = old.start_time_unix_nano.min(new.start_time_unix_nano);
-    new.exemplars.splice(0..0, old.exemplars);
+    add_exemplars(old.exemplars, &mut new.exemplars);
     Ok(new)
+}
+
+/// Puts the newest of `old` before those of `new`: as many as fit, so that a point does not grow with each failed export.
+fn add_exemplars<E>(mut old: Vec<E>, new: &mut Vec<E>) {
+    /// What the SDK's reservoirs keep of a point as a rule.
+    const USUAL: usize = 20;
+    let room = USUAL.max(old.len()).saturating_sub(new.len());
+    old.drain(..old.len().saturating_sub(room));
+    new.splice(0..0, old);
 }
 
 fn extreme(one: Option<f64>, two: Option<f64>, of: fn(f64, f64) -> f64) -> Option<f64> {
@@ -222,42 +223,6 @@ fn extreme(one: Option<f64>, two: Option<f64>, of: fn(f64, f64) -> f64) -> Optio
         (Some(one), Some(two)) => Some(of(one, two)),
         (one, two) => one.or(two),
     }
-}
-
-/// The same counts in buckets that are 2^`steps` times as many old ones wide: each step of the scale puts two into one.
-fn coarser(buckets: &Buckets, steps: i32) -> Buckets {
-    // Beyond 31 steps every index is 0 or -1.
-    let shift = steps.clamp(0, 31);
-    let mut coarse = Buckets { offset: buckets.offset >> shift, counts: Vec::new() };
-    for (index, count) in (buckets.offset..).zip(&buckets.counts) {
-        let place = usize::try_from((index >> shift) - coarse.offset).unwrap_or_default();
-        if coarse.counts.len() <= place {
-            coarse.counts.resize(place + 1, 0);
-        }
-        if let Some(slot) = coarse.counts.get_mut(place) {
-            *slot += count;
-        }
-    }
-    coarse
-}
-
-fn add_buckets(one: Buckets, two: Buckets) -> Buckets {
-    if one.counts.is_empty() {
-        return two;
-    }
-    if two.counts.is_empty() {
-        return one;
-    }
-    let offset = one.offset.min(two.offset);
-    let mut sum = Buckets { offset, counts: Vec::new() };
-    for part in [one, two] {
-        let start = usize::try_from(part.offset - offset).unwrap_or_default();
-        if sum.counts.len() < start + part.counts.len() {
-            sum.counts.resize(start + part.counts.len(), 0);
-        }
-        sum.counts.iter_mut().skip(start).zip(&part.counts).for_each(|(slot, count)| *slot += count);
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -312,18 +277,6 @@ mod tests {
             }
             prop_assert_eq!(found.map(Option::unwrap_or_default), expected);
         }
-
-        /// A coarser histogram counts the same values, each in the bucket that its own index leads to.
-        #[test]
-        fn coarser_buckets_count_the_same(offset in -300_i32..300, counts in vec(0_u64..9, 0..60), steps in 0_i32..12) {
-            let coarse = coarser(&Buckets { offset, counts: counts.clone() }, steps);
-            let mut expected = std::collections::BTreeMap::new();
-            for (index, count) in (offset..).zip(&counts) {
-                *expected.entry(index.div_euclid(1 << steps)).or_insert(0) += count;
-            }
-            let found: std::collections::BTreeMap<_, _> = (coarse.offset..).zip(coarse.counts).collect();
-            prop_assert_eq!(found, expected);
-        }
     }
 
     #[test]
@@ -354,6 +307,18 @@ mod tests {
         assert_eq!(numbers(&merged).iter().map(|point| point.value).collect::<Vec<_>>(), [Some(Number::Int(15))]);
         let merged = merge(merged, sum(4, 5, 2));
         assert_eq!(numbers(&merged).len(), 2, "counted anew, so the count before is not in it");
+    }
+
+    #[test]
+    fn f03_exemplars_do_not_grow_with_each_failed_export() {
+        let mut unsent = Vec::new();
+        for round in 0..100 {
+            let mut fresh = vec![(round, 0), (round, 1), (round, 2)];
+            add_exemplars(std::mem::take(&mut unsent), &mut fresh);
+            unsent = fresh;
+        }
+        assert_eq!(unsent.len(), 20);
+        assert_eq!((unsent[0], unsent[19]), ((93, 1), (99, 2)), "the newest are kept, in their order");
     }
 
     #[test]

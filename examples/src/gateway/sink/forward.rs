@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use forebay::{
     batch::Batching,
     core::{Advice, BoxError, ConfigError, DropReason, Fate, Seen, Settlement, Verdict},
-    export::{Encode, Exporter, Skipped},
+    export::{Encode, Endpoint, Exporter, Skipped},
     otlp::Signal,
 };
 use http::{HeaderValue, response::Parts};
@@ -50,9 +50,10 @@ struct Together {
 /// When the URL is not one.
 pub fn forward(base: &str, workers: NonZeroUsize, patience: Duration) -> Result<(Sink, Arc<AtomicU64>), ConfigError> {
     let rejected = Arc::<AtomicU64>::default();
+    let base: Endpoint = base.parse()?;
     let exporter = |signal: Signal| {
         Exporter::builder()
-            .endpoint(&format!("{}{}", base.trim_end_matches('/'), signal.path()))
+            .endpoint(&base.extended(signal.path())?.uri().to_string())
             .encoder(Together { rejected: Arc::clone(&rejected) })
             .client(http_client())
             .weigh(Batch::weight)

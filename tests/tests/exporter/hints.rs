@@ -1,0 +1,124 @@
+//! How long a server can keep an exporter from sending by what it asks for.
+
+use crate::support::{answer, balanced, call, far_side, record, requests};
+use forebay::{
+    core::BoxError,
+    export::Exporter,
+    otlp::{LogsEncoder, Protocol},
+};
+use http::Response;
+use std::time::Duration;
+
+const HOURS: Duration = Duration::from_secs(6 * 60 * 60);
+const EVERY: Duration = Duration::from_secs(20);
+
+/// A server that refuses once, and is well ever after: all that is said in six hours arrives, and it is found to be well after
+/// the cap at the latest.
+async fn is_found_again(protocol: Protocol, refusal: fn() -> Response<crate::support::Body>, within: Duration) {
+    let (client, log) = far_side(move |number| -> Result<_, BoxError> {
+        Ok(match (number, protocol) {
+            (1, _) => refusal(),
+            (_, Protocol::Grpc) => call(b"\0\0\0\0\0", &[("grpc-status", "0")]),
+            _ => answer(200, &[], b""),
+        })
+    });
+    // Default settings.
+    let exporter = Exporter::builder()
+        .endpoint("http://far.example/")
+        .encoder(LogsEncoder::builder().protocol(protocol).build().unwrap())
+        .client(client)
+        .build()
+        .unwrap();
+    let records = HOURS.as_secs() / EVERY.as_secs();
+    for number in 0..records {
+        exporter.emit(record(number.to_string()));
+        tokio::time::sleep(EVERY).await;
+    }
+    exporter.flush().await;
+    let totals = balanced(exporter.totals());
+    assert_eq!((totals.offered, totals.delivered), (records, records), "{totals}");
+    assert!(requests(&log) > 1000);
+    let waited = {
+        let log = log.lock().unwrap();
+        log[1].0 - log[0].0
+    };
+    assert!(waited <= within, "{waited:?}");
+}
+
+const MINUTE: Duration = Duration::from_secs(61);
+
+#[tokio::test(start_paused = true)]
+async fn f01_a_server_that_asks_for_a_day_is_asked_again_after_a_minute() {
+    let refusal = || answer(503, &[("retry-after", "86400")], b"");
+    is_found_again(Protocol::HttpProtobuf, refusal, MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f01_so_is_one_that_asks_for_an_hour_or_for_ten_minutes() {
+    let hour = || answer(503, &[("retry-after", "3600")], b"");
+    is_found_again(Protocol::HttpProtobuf, hour, MINUTE).await;
+    let ten_minutes = || answer(429, &[("retry-after", "600")], b"");
+    is_found_again(Protocol::HttpJson, ten_minutes, MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f01_f02_so_is_one_whose_number_or_date_no_clock_can_count() {
+    let number = || answer(503, &[("retry-after", "99999999999999999999999")], b"");
+    is_found_again(Protocol::HttpProtobuf, number, MINUTE).await;
+    let date = || answer(503, &[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], b"");
+    is_found_again(Protocol::HttpProtobuf, date, MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f01_so_is_one_that_asks_by_retry_info() {
+    // google.rpc.Status { code: 14, details: [RetryInfo { retry_delay: 86,400 s }] }
+    const DAY: &str = "CA4aMgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIGCgQIgKMF";
+    let refusal = || call(b"", &[("grpc-status", "14"), ("grpc-status-details-bin", DAY)]);
+    is_found_again(Protocol::Grpc, refusal, MINUTE).await;
+}
+
+/// A hint below the cap is obeyed to the end.
+#[tokio::test(start_paused = true)]
+async fn f01_a_hint_below_the_cap_is_not_undercut() {
+    let (client, log) = far_side(|number| -> Result<_, BoxError> {
+        Ok(if number == 1 { answer(503, &[("retry-after", "45")], b"") } else { answer(200, &[], b"") })
+    });
+    let exporter = Exporter::builder()
+        .endpoint("http://far.example/")
+        .encoder(LogsEncoder::builder().build().unwrap())
+        .client(client)
+        .build()
+        .unwrap();
+    exporter.emit(record("one"));
+    exporter.flush().await;
+    let log = log.lock().unwrap();
+    assert!(log[1].0 - log[0].0 >= Duration::from_secs(45));
+}
+
+/// However high the cap, nothing is held beyond the end of the batch that was refused.
+#[tokio::test(start_paused = true)]
+async fn f01_the_hold_ends_with_the_batch_that_caused_it() {
+    let (client, log) = far_side(|number| -> Result<_, BoxError> {
+        Ok(if number == 1 { answer(503, &[("retry-after", "86400")], b"") } else { answer(200, &[], b"") })
+    });
+    let exporter = Exporter::builder()
+        .endpoint("http://far.example/")
+        .encoder(LogsEncoder::builder().build().unwrap())
+        .client(client)
+        .max_hint(Duration::MAX)
+        .give_up_after(Duration::from_secs(100))
+        .build()
+        .unwrap();
+    for number in 0..30 {
+        exporter.emit(record(number.to_string()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    exporter.flush().await;
+    let totals = balanced(exporter.totals());
+    assert!(totals.delivered >= 29, "{totals}");
+    let waited = {
+        let log = log.lock().unwrap();
+        log[1].0 - log[0].0
+    };
+    assert!(waited <= Duration::from_secs(101), "{waited:?}");
+}
