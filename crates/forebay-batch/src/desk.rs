@@ -257,10 +257,9 @@ where
         An: Answer<Res, Answer = A>,
     {
         let (items, attempts) = (lot.len(), lot.attempts);
-        let max_wait = self.shared.max_wait();
-        let hint = hint.map(|hint| hint.min(self.delivery.max_hint).min(max_wait.unwrap_or(Duration::MAX)));
         // Just after it has outlived its limit, so that it is not the probe itself.
-        let limit = max_wait.map(|wait| wait.saturating_add(Duration::from_millis(1)));
+        let limit = self.shared.max_wait().map(|wait| wait.saturating_add(Duration::from_millis(1)));
+        let hint = hint.map(|hint| hint.min(self.delivery.max_hint).min(limit.unwrap_or(Duration::MAX)));
         let ends = lot.opened.zip(limit).map(|(opened, limit)| saturating_add(opened, limit));
         let hold = Hold { hint, ends };
         let given_up = match &self.delivery.park {

@@ -91,13 +91,21 @@ async fn r12_the_servers_wait_is_kept_through_the_whole_stack() {
         assert!(gap(&log, at) >= Duration::from_secs(7), "{:?}", gap(&log, at));
     }
 
-    // Far beyond what a retry waits for in place: the batch waits beside the queue, and is sent once.
-    let (client, log) = far_side(move |number| Ok(if number == 1 { http("200") } else { answer(200, &[], b"") }));
-    let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).build().unwrap();
-    exporter.emit(record("one"));
-    tokio::time::timeout(Duration::from_secs(299), exporter.flush()).await.unwrap();
-    assert_eq!((exporter.totals().delivered, requests(&log)), (1, 2));
-    assert!(gap(&log, 1) >= Duration::from_secs(200), "{:?}", gap(&log, 1));
+    // Far beyond what a retry waits for in place: the batch waits beside the queue, and is sent once; by default it waits for a
+    // minute at most.
+    for (max_hint, waits) in [(Some(Duration::MAX), 200..202), (Some(Duration::from_secs(90)), 90..92), (None, 60..62)]
+    {
+        let (client, log) = far_side(move |number| Ok(if number == 1 { http("200") } else { answer(200, &[], b"") }));
+        let mut builder = over("http://far.example/", Protocol::HttpProtobuf, client);
+        if let Some(most) = max_hint {
+            builder = builder.max_hint(most);
+        }
+        let exporter = builder.build().unwrap();
+        exporter.emit(record("one"));
+        tokio::time::timeout(Duration::from_secs(299), exporter.flush()).await.unwrap();
+        assert_eq!((exporter.totals().delivered, requests(&log)), (1, 2));
+        assert!(waits.contains(&gap(&log, 1).as_secs()), "{max_hint:?}: {:?}", gap(&log, 1));
+    }
 }
 
 /// R18: what the server asked of one batch, all others keep to.
