@@ -121,6 +121,11 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     let grpc = exporter("grpc", Protocol::Grpc, vec![refused], |builder| builder);
     emit(&grpc, 1).await;
 
+    let unread = with_header(answer(200), "content-encoding", "gzip");
+    let unread = exporter("unread", Protocol::HttpProtobuf, vec![unread], |builder| builder);
+    emit(&unread, 1).await;
+    assert_eq!((unread.totals().delivered, unread.handle().counters().unreadable_responses), (1, 1));
+
     // One credential, which is refused; then none.
     let asked = Mutex::new(0);
     let auth = exporter("auth", Protocol::HttpProtobuf, vec![answer(401), answer(200)], |builder| {
@@ -135,7 +140,7 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     let late = exporter("late", Protocol::HttpProtobuf, (0..99).map(|_| answer(503)).collect(), |builder| builder);
     late.emit(LogRecord::new("too late"));
     assert_eq!(late.shutdown(Duration::from_millis(5)).await.unsent.len(), 1);
-    vec![logs, away, grpc, auth, late]
+    vec![logs, away, grpc, unread, auth, late]
 }
 
 /// What no exporter does, as it has one circuit, no registry and a service that does not panic.

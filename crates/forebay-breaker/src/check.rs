@@ -134,7 +134,7 @@ fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
             Span::Time(span) => {
                 lasting("over", span, 10 * MILLISECOND..=DAY)?;
                 within("buckets", rule.buckets, 2..=60)?;
-                let width = micros(span) / u64::from(rule.buckets);
+                let width = micros(span).checked_div(rule.buckets.into()).unwrap_or_default();
                 let window = TimeWindow { width, buckets: rule.buckets, first };
                 first += window.cells();
                 (Window::Time(window), u32::MAX)

@@ -8,7 +8,7 @@ use crate::{
     statement::Session,
 };
 use bytes::{Buf, Bytes, BytesMut};
-use forebay_core::{BoxError, ConfigError, Observe};
+use forebay_core::{BoxError, ConfigError, Observe, time::saturating_add};
 use forebay_registry::{CloseEnd, CloseReport, EndpointKey, Event as RegistryEvent, Identity, Lease, Registry};
 use futures_util::future::{join_all, poll_fn};
 use http::{Request, Response, StatusCode};
@@ -81,8 +81,6 @@ pub(crate) struct HostKey {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HostSettings(Settings);
 
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
 /// The most that is read of an answer about a flag.
 const MAX_FLAGS: usize = 256 << 10;
 
@@ -147,7 +145,7 @@ impl DriverTelemetry {
     /// # Cancellation
     /// Hosts that are being closed go on for as long as their own timeout allows.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        let until = Instant::now() + deadline.min(A_YEAR);
+        let until = Instant::from_std(saturating_add(Instant::now().into_std(), deadline));
         self.shared.closed.store(true, Ordering::Relaxed);
         // Whether it was in time is in the report below.
         let _in_time = self.flush(deadline).await;

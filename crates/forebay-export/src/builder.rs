@@ -473,7 +473,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         let is_grpc = matches!(framing, Framing::Grpc { .. });
         let journal = Arc::new(Journal::new(name, self.on_failure));
         let judge = Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer };
-        let receive = Receive::new(Counted::new(self.client, Arc::clone(&self.counting)), judge);
+        let counted = Counted::new(self.client, Arc::clone(&self.counting));
+        let receive = Receive::new(counted, judge, self.attempt_timeout, Arc::clone(&self.counting));
         let attempt = Authorize::new(Timeout::new(receive, self.attempt_timeout), auth);
         let retry = match framing {
             Framing::Plain => self.retry,

@@ -18,6 +18,9 @@ pub struct Counters {
     pub retries: u64,
     /// How often the circuit opened.
     pub breaker_opens: u64,
+    /// Responses that said that the request was taken, and whose body could not be read: it broke off, was too long, too late,
+    /// or not to be decoded. Their items count as delivered.
+    pub unreadable_responses: u64,
 }
 
 /// The counts behind [`Counters`]: once per request, so a shared atomic costs nothing that could be measured.
@@ -26,6 +29,7 @@ pub(crate) struct Counting {
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) breaker_opens: AtomicU64,
+    pub(crate) unreadable: AtomicU64,
 }
 
 /// Counts what passes to the client.
@@ -47,6 +51,7 @@ impl Counting {
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             breaker_opens: self.breaker_opens.load(Relaxed),
+            unreadable_responses: self.unreadable.load(Relaxed),
         }
     }
 }

@@ -52,31 +52,34 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
                     let backoff = Backoff::exponential(TENTH).cap(SECOND).jitter(Jitter::Additive(TENTH));
                     retry.max_retries(3).backoff(backoff)
                 })
-                .breaker(|breaker| breaker.trip(Trip::consecutive(5)).open_for(60 * SECOND).close_after(2)),
+                .breaker(|breaker| breaker.trip(Trip::consecutive(5)).open_for(Duration::from_secs(60)).close_after(2)),
             Preset::DatabricksCsharp => self
                 .driver()
                 .retryable(Classifier::lenient())
                 .retry(|retry| retry.max_retries(3).backoff(Backoff::constant(TENTH).jitter(Jitter::Equal)))
                 .breaker(|breaker| {
-                    let trip = Trip::ratio(1.0).over(30 * SECOND).min_calls(5);
-                    breaker.trip(trip).open_for(60 * SECOND).close_after(1)
+                    let trip = Trip::ratio(1.0).over(Duration::from_secs(30)).min_calls(5);
+                    breaker.trip(trip).open_for(Duration::from_secs(60)).close_after(1)
                 }),
             Preset::Collector => self
                 .queue(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batch(Batching::new().max_items(8_192).max_age(2 * TENTH).max_in_flight(10))
-                .attempt_timeout(5 * SECOND)
+                .batch(Batching::new().max_items(8_192).max_age(Duration::from_millis(200)).max_in_flight(10))
+                .attempt_timeout(Duration::from_secs(5))
                 .retryable(Classifier::otlp())
                 .retry(|retry| retry.max_retries(0))
                 .patience(
-                    Backoff::exponential(5 * SECOND).factor(1.5).cap(30 * SECOND).jitter(Jitter::Proportional(0.5)),
+                    Backoff::exponential(Duration::from_secs(5))
+                        .factor(1.5)
+                        .cap(Duration::from_secs(30))
+                        .jitter(Jitter::Proportional(0.5)),
                 )
-                .give_up_after(300 * SECOND),
+                .give_up_after(Duration::from_secs(300)),
             Preset::ConsulHcp => self
                 .queue(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batch(Batching::new().max_items(8_192).max_age(60 * SECOND))
-                .attempt_timeout(15 * SECOND)
+                .batch(Batching::new().max_items(8_192).max_age(Duration::from_secs(60)))
+                .attempt_timeout(Duration::from_secs(15))
                 .retry(|retry| retry.max_retries(0))
                 .give_up_after(Duration::ZERO),
         }
@@ -86,8 +89,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     fn driver(self) -> Self {
         self.queue(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
-            .batch(Batching::new().max_items(100).max_age(5 * SECOND))
-            .attempt_timeout(10 * SECOND)
+            .batch(Batching::new().max_items(100).max_age(Duration::from_secs(5)))
+            .attempt_timeout(Duration::from_secs(10))
             .give_up_after(Duration::ZERO)
     }
 }

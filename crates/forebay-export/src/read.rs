@@ -2,6 +2,7 @@
 
 use crate::{
     TransportError,
+    receive::Unread,
     refusal::{REASONS, Refusal},
 };
 use bytes::{Buf, Bytes, BytesMut};
@@ -31,6 +32,14 @@ pub(crate) enum Refused {
     Other(BoxError),
 }
 
+/// Why there is no body.
+pub(crate) enum NoBody {
+    /// The head says that the request was refused.
+    Refused(BoxError),
+    /// The body could not be read; what that means where the status is not known yet.
+    Unread(Unread, TransportError),
+}
+
 // === impl Read ===
 
 impl Read {
@@ -43,7 +52,7 @@ impl Read {
         &mut self,
         mut body: Pin<&mut B>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Bytes, Option<HeaderMap>), BoxError>>
+    ) -> Poll<Result<(Bytes, Option<HeaderMap>), NoBody>>
     where
         B: Body,
         B::Error: Into<BoxError>,
@@ -53,14 +62,16 @@ impl Read {
                 None => return Poll::Ready(self.end(|this| Ok((this.bytes(), this.trailers.take())))),
                 // A refusal is one, whatever became of its body.
                 Some(Err(error)) => {
-                    return Poll::Ready(self.end(|_| Err(TransportError::broken(Some(error.into())).into())));
+                    let broken = TransportError::broken(Some(error.into()));
+                    return Poll::Ready(self.end(|_| Err(NoBody::Unread(Unread::Broken, broken))));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         self.len = self.len.saturating_add(data.remaining());
                         if self.len > self.cap {
                             // What is left is not read: the connection goes with the body.
-                            return Poll::Ready(self.end(|this| Err(TransportError::long(this.cap).into())));
+                            let long = TransportError::long(self.cap);
+                            return Poll::Ready(self.end(|_| Err(NoBody::Unread(Unread::TooLong, long))));
                         }
                         self.push(data);
                     }
@@ -70,13 +81,22 @@ impl Read {
         }
     }
 
-    fn end<R>(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<R, BoxError>) -> Result<R, BoxError> {
+    /// The rest of the body is not waited for any longer.
+    pub(crate) fn late<R>(&mut self) -> Result<R, NoBody> {
+        self.end(|_| Err(NoBody::Unread(Unread::Late, TransportError::broken(None))))
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    fn end<R>(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<R, NoBody>) -> Result<R, NoBody> {
         match self.refused.take() {
             Some(Refused::Http(mut refusal)) => {
                 refusal.body = self.bytes();
-                Err(refusal)
+                Err(NoBody::Refused(refusal))
             }
-            Some(Refused::Other(error)) => Err(error),
+            Some(Refused::Other(error)) => Err(NoBody::Refused(error)),
             None => otherwise(self),
         }
     }

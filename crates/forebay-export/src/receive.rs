@@ -3,13 +3,15 @@
 use crate::{
     GrpcError, TransportError,
     compression::{Unpacked, unpack},
+    counters::Counting,
     framing::GRPC_PREFIX,
-    read::{Read, Refused},
+    read::{NoBody, Read, Refused},
     refusal::{Refusal, code_of},
     secrets::Secrets,
+    trace,
 };
 use bytes::{Buf, Bytes};
-use forebay_core::{BoxError, Outcome, http::Classifier};
+use forebay_core::{BoxError, Outcome, http::Classifier, time::saturating_add};
 use forebay_retry::grpc::{self, Code};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, response::Parts};
 use http_body::Body;
@@ -17,19 +19,28 @@ use pin_project_lite::pin_project;
 use std::{
     future::Future,
     pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
+    time::Duration,
 };
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 /// Turns the answers of an HTTP client into what a retry and a breaker should see.
 ///
-/// A 2xx answer comes up with its body, read up to a cap. Every other one is an error with a
-/// [`Verdict`](forebay_core::Verdict), and so is a failure of the client: nothing that failed looks like a success to the
-/// layers above. Over gRPC the status in the head or the trailers decides, and the body is the message.
+/// The status is the truth. A 2xx response comes up with its body, read up to a cap; where that breaks off, is too long, too
+/// late or unreadable, the request was taken all the same, and the body is marked as unreadable. Every other one is an error
+/// with a [`Verdict`](forebay_core::Verdict), and so is a failure of the client: nothing that failed looks like a success to
+/// the layers above. Over gRPC the status in the head or the trailers decides, and the body is the message: a body that
+/// breaks off before its trailers is a call without a status.
 #[derive(Clone, Debug)]
 pub(crate) struct Receive<S> {
     client: S,
     judge: Judge,
+    /// How long a response may take, its body included. The layer above ends the attempt at the same time; a response whose
+    /// status is known ends here before.
+    timeout: Duration,
+    counting: Arc<Counting>,
 }
 
 /// How answers are read.
@@ -46,16 +57,34 @@ pin_project! {
     /// The future of [`Receive`].
     #[project = ReceivingProj]
     pub(crate) enum Receiving<F, B> {
-        Waiting { #[pin] response: F, judge: Judge, secrets: Secrets },
-        Reading { #[pin] body: B, head: Option<Parts>, read: Read, judge: Judge, secrets: Secrets },
+        Waiting { #[pin] response: F, context: Exchange },
+        Reading { #[pin] body: B, head: Option<Parts>, read: Read, context: Exchange, #[pin] late: Option<Sleep> },
     }
+}
+
+/// What is known of a request while its response is waited for.
+pub(crate) struct Exchange {
+    judge: Judge,
+    secrets: Secrets,
+    /// When the body has taken too long.
+    deadline: Instant,
+    counting: Arc<Counting>,
+}
+
+/// Why a body that came with a success could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    Broken,
+    TooLong,
+    Late,
+    Undecodable,
 }
 
 // === impl Receive ===
 
 impl<S> Receive<S> {
-    pub(crate) fn new(client: S, judge: Judge) -> Self {
-        Self { client, judge }
+    pub(crate) fn new(client: S, judge: Judge, timeout: Duration, counting: Arc<Counting>) -> Self {
+        Self { client, judge, timeout, counting }
     }
 }
 
@@ -76,7 +105,9 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let secrets = Secrets::of(request.headers());
-        Receiving::Waiting { response: self.client.call(request), judge: self.judge, secrets }
+        let deadline = Instant::from_std(saturating_add(Instant::now().into_std(), self.timeout));
+        let context = Exchange { judge: self.judge, secrets, deadline, counting: Arc::clone(&self.counting) };
+        Receiving::Waiting { response: self.client.call(request), context }
     }
 }
 
@@ -95,23 +126,37 @@ where
         loop {
             let next = match self.as_mut().project() {
                 // ## Waiting => (Waiting | Reading | failed)
-                ReceivingProj::Waiting { response, judge, secrets } => match ready!(response.poll(cx)) {
-                    Err(error) => return Poll::Ready(Err(TransportError::new(error.into(), &judge.http).into())),
+                ReceivingProj::Waiting { response, context } => match ready!(response.poll(cx)) {
+                    Err(error) => {
+                        return Poll::Ready(Err(TransportError::new(error.into(), &context.judge.http).into()));
+                    }
                     Ok(response) => {
                         let (head, body) = response.into_parts();
-                        let secrets = std::mem::take(secrets);
-                        let read = Read::new(judge.cap, judge.refused(&head, &secrets));
-                        Self::Reading { body, head: Some(head), read, judge: *judge, secrets }
+                        let read = Read::new(context.judge.cap, context.judge.refused(&head, &context.secrets));
+                        Self::Reading { body, head: Some(head), read, context: context.take(), late: None }
                     }
                 },
                 // ## Reading => (Reading | answered | failed)
-                ReceivingProj::Reading { mut body, head, read, judge, secrets } => {
-                    let result = ready!(read.poll(body.as_mut(), cx));
-                    let answer = result.and_then(|(bytes, trailers)| {
-                        let head = head.take().ok_or_else(|| BoxError::from("polled after it was ready"))?;
-                        judge.answer(head, bytes, trailers, secrets)
-                    });
-                    return Poll::Ready(answer);
+                ReceivingProj::Reading { mut body, head, read, context, mut late } => {
+                    let result = match read.poll(body.as_mut(), cx) {
+                        Poll::Ready(result) => result,
+                        // Where the status is not known yet the layer above ends the attempt.
+                        Poll::Pending if !head.as_ref().is_some_and(|head| context.judge.is_decided(head, read)) => {
+                            return Poll::Pending;
+                        }
+                        Poll::Pending => {
+                            if late.is_none() {
+                                late.set(Some(sleep_until(context.deadline)));
+                            }
+                            let Some(timer) = late.as_mut().as_pin_mut() else { return Poll::Pending };
+                            ready!(timer.poll(cx));
+                            read.late()
+                        }
+                    };
+                    let Some(head) = head.take() else {
+                        return Poll::Ready(Err(BoxError::from("polled after it was ready")));
+                    };
+                    return Poll::Ready(context.end(head, result));
                 }
             };
             self.set(next);
@@ -119,9 +164,74 @@ where
     }
 }
 
+// === impl Exchange ===
+
+impl Exchange {
+    fn take(&mut self) -> Self {
+        let Self { judge, secrets, deadline, counting } = self;
+        Self { judge: *judge, secrets: std::mem::take(secrets), deadline: *deadline, counting: Arc::clone(counting) }
+    }
+
+    /// What the response means, once its body has ended one way or another.
+    fn end(
+        &self,
+        head: Parts,
+        result: Result<(Bytes, Option<HeaderMap>), NoBody>,
+    ) -> Result<Response<Bytes>, BoxError> {
+        let unread = match result {
+            Ok((bytes, trailers)) => match self.judge.answer(&head, bytes, trailers, &self.secrets)? {
+                Ok((bytes, decoded)) => return Ok(respond(head, bytes, decoded)),
+                Err((why, bytes)) => (why, bytes),
+            },
+            Err(NoBody::Refused(error)) => return Err(error),
+            Err(NoBody::Unread(why, error)) => {
+                // Of a call nothing is known before its status has come.
+                if self.judge.grpc.is_some() && code_of(&head.headers).is_none() {
+                    return Err(error.into());
+                }
+                (why, Bytes::new())
+            }
+        };
+        let (why, bytes) = unread;
+        self.counting.unreadable.fetch_add(1, Relaxed);
+        trace::unreadable(why);
+        let mut response = Response::from_parts(head, bytes);
+        // The server has taken the request all the same; the encoder is told that it cannot read what is there.
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("unreadable"));
+        Ok(response)
+    }
+}
+
+fn respond(mut head: Parts, bytes: Bytes, decoded: bool) -> Response<Bytes> {
+    if decoded {
+        head.headers.remove(header::CONTENT_ENCODING);
+    }
+    Response::from_parts(head, bytes)
+}
+
+// === impl Unread ===
+
+impl Unread {
+    /// The word in events; stable.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only events say it"))]
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::TooLong => "too_long",
+            Self::Late => "late",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
 // === impl Judge ===
 
 impl Judge {
+    /// Whether the head alone says what became of the request.
+    fn is_decided(&self, head: &Parts, read: &Read) -> bool {
+        read.is_refused() || self.grpc.is_none() || code_of(&head.headers).is_some()
+    }
+
     /// Whether the head alone says that the request was refused.
     fn refused(&self, head: &Parts, secrets: &Secrets) -> Option<Refused> {
         let Some(grpc) = &self.grpc else {
@@ -140,14 +250,15 @@ impl Judge {
         (!is_grpc(&head.headers)).then(|| Refused::Other(TransportError::not_grpc().into()))
     }
 
-    /// The answer to a request that the head does not call refused.
+    /// The body of a response whose head says no refusal; `Err` inside is one that cannot be read.
+    #[expect(clippy::type_complexity, reason = "an error of the request, or of its body alone")]
     fn answer(
         &self,
-        mut head: Parts,
+        head: &Parts,
         bytes: Bytes,
         trailers: Option<HeaderMap>,
         secrets: &Secrets,
-    ) -> Result<Response<Bytes>, BoxError> {
+    ) -> Result<Result<(Bytes, bool), (Unread, Bytes)>, BoxError> {
         let encoding = match &self.grpc {
             None => head.headers.get(header::CONTENT_ENCODING),
             Some(grpc) => {
@@ -168,18 +279,11 @@ impl Judge {
             None => unpack(encoding, &bytes, self.cap),
             Some(_) => unframe(encoding, &bytes, self.cap),
         };
-        match unpacked {
-            Unpacked::Whole(whole) => {
-                head.headers.remove(header::CONTENT_ENCODING);
-                Ok(Response::from_parts(head, whole))
-            }
-            Unpacked::TooLong => Err(TransportError::long(self.cap).into()),
-            // The far side has taken the request all the same; the encoder is told that it cannot read what is there.
-            Unpacked::Unreadable => {
-                head.headers.entry(header::CONTENT_ENCODING).or_insert(HeaderValue::from_static("unreadable"));
-                Ok(Response::from_parts(head, bytes))
-            }
-        }
+        Ok(match unpacked {
+            Unpacked::Whole(whole) => Ok((whole, true)),
+            Unpacked::TooLong => Err((Unread::TooLong, Bytes::new())),
+            Unpacked::Unreadable => Err((Unread::Undecodable, bytes)),
+        })
     }
 }
 

@@ -1,3 +1,4 @@
+use forebay_core::time::saturating_add;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,9 +12,6 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// Later than any wait that is meant, and within what every clock can count; tokio draws the same line.
-pub(crate) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
-
 // === impl Deadline ===
 
 impl Deadline {
@@ -26,7 +24,7 @@ impl Deadline {
     /// The deadline is `time` from now; what is further away than 30 years is 30 years away.
     #[must_use]
     pub fn after(time: Duration) -> Self {
-        Self(Instant::now() + time.min(FAR))
+        Self(Instant::from_std(saturating_add(Instant::now().into_std(), time)))
     }
 
     /// The instant itself.

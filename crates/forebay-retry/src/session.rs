@@ -1,4 +1,5 @@
-use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, deadline::FAR, limits::End};
+use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, limits::End};
+use forebay_core::time::saturating_add;
 use forebay_core::{BoxError, Seen, Verdict};
 use pin_project_lite::pin_project;
 use std::{
@@ -73,7 +74,7 @@ impl Session {
     /// Waits for `wait`, which is over at once if it is zero.
     pub(crate) fn wait_for(self: Pin<&mut Self>, now: Instant, wait: Duration) {
         if !wait.is_zero() {
-            self.wait_until(now + wait.min(FAR));
+            self.wait_until(Instant::from_std(saturating_add(now.into_std(), wait)));
         }
     }
 

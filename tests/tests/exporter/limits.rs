@@ -4,9 +4,7 @@ use crate::support::{Body, answer, call, emit, far_side, line, over, record, req
 use bytes::{Bytes, BytesMut};
 use forebay::{
     core::{BoxError, DropReason},
-    export::{
-        AddressRefused, Compression, Encode, EndpointGuard, ExportErrorKind, ExportErrorStatus, Exporter, Skipped,
-    },
+    export::{AddressRefused, Compression, Encode, EndpointGuard, ExportErrorStatus, Exporter, Skipped},
     otlp::Protocol,
 };
 use forebay_testkit::receiver::{Fault, Receiver};
@@ -53,14 +51,18 @@ fn endless(status: u16, asked: &Arc<AtomicU64>) -> Response<Body> {
 /// X05: of a body without end the cap is read, whether the answer is good or bad.
 #[tokio::test(start_paused = true)]
 async fn x05_of_an_endless_answer_the_cap_is_read() {
-    for (status, reason) in [(200, DropReason::Failed), (404, DropReason::Rejected)] {
+    // F07: the status is the truth, however long the body.
+    for (status, delivered, rejected) in [(200, 1, 0), (404, 0, 1)] {
         let asked = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&asked);
         let (client, log) = far_side(move |_| Ok(endless(status, &counter)));
         let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
-        assert_eq!((requests(&log), exporter.totals().dropped.get(reason)), (1, 1), "{status}");
+        let totals = exporter.totals();
+        assert_eq!((requests(&log), totals.delivered), (1, delivered), "{status}");
+        assert_eq!(totals.dropped.get(DropReason::Rejected), rejected, "{status}");
+        assert_eq!(exporter.handle().counters().unreadable_responses, delivered, "{status}");
         let cap = 4 << 20;
         assert!((cap..=cap + (16 << 10)).contains(&asked.load(Relaxed)), "{status}: {asked:?}");
     }
@@ -75,12 +77,87 @@ async fn x05_a_huge_answer_and_one_that_swells_cost_the_cap() {
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         let totals = exporter.totals();
-        assert_eq!((totals.delivered, totals.dropped.get(DropReason::Failed)), (0, 1), "{fault:?}");
-        assert_eq!(exporter.last_error().unwrap().kind(), ExportErrorKind::Transport);
+        assert_eq!((totals.delivered, totals.dropped.total()), (1, 0), "{fault:?}: it was taken, F07");
+        assert_eq!(exporter.handle().counters().unreadable_responses, 1);
+        assert!(exporter.last_error().is_none());
         // The exporter is none the worse for it.
         exporter.emit(record("two"));
         soon(exporter.flush()).await;
-        assert_eq!(exporter.totals().delivered, 1);
+        assert_eq!((exporter.totals().delivered, receiver.requests().len()), (2, 2));
+    }
+}
+
+/// How a body of a good response goes wrong.
+#[derive(Clone, Copy, Debug)]
+enum Ill {
+    Cut,
+    Silent,
+    Nonsense,
+}
+
+/// A body that gives what it was told to, and then ends as it should not.
+struct IllBody(Ill, bool);
+
+impl http_body::Body for IllBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let first = !std::mem::replace(&mut self.1, true);
+        match self.0 {
+            _ if first => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"10 bytes.."))))),
+            Ill::Cut => Poll::Ready(Some(Err("the connection was reset".into()))),
+            Ill::Silent => Poll::Pending,
+            Ill::Nonsense => Poll::Ready(None),
+        }
+    }
+}
+
+/// F07: a 2xx is delivered, once, whatever becomes of its body; a refusal is one, whatever becomes of its.
+#[tokio::test(start_paused = true)]
+async fn f07_the_status_is_the_truth_whatever_becomes_of_the_body() {
+    for ill in [Ill::Cut, Ill::Silent, Ill::Nonsense] {
+        for status in [200, 202, 204, 400] {
+            let (client, log) = far_side(move |_| {
+                let mut response = Response::new(IllBody(ill, false).boxed_unsync());
+                *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                response.headers_mut().insert("content-length", 100.into());
+                Ok(response)
+            });
+            let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).split_budget(0).build().unwrap();
+            exporter.emit(record("one"));
+            soon(exporter.flush()).await;
+            let totals = exporter.totals();
+            let (delivered, rejected) = if status == 400 { (0, 1) } else { (1, 0) };
+            assert_eq!(requests(&log), 1, "{ill:?} {status}");
+            assert_eq!(
+                (totals.delivered, totals.dropped.get(DropReason::Rejected)),
+                (delivered, rejected),
+                "{ill:?} {status}"
+            );
+            let unread = if matches!(ill, Ill::Nonsense) { 0 } else { delivered };
+            assert_eq!(exporter.handle().counters().unreadable_responses, unread, "{ill:?} {status}");
+        }
+    }
+}
+
+/// F07 over gRPC: a status in the head is one; a call that breaks off before its status may have been taken or not.
+#[tokio::test(start_paused = true)]
+async fn f07_a_call_without_a_status_is_sent_again_and_one_with_it_is_not() {
+    for (in_head, expected) in [(true, 1), (false, 2)] {
+        let (client, log) = far_side(move |number| {
+            let ill = if number == 1 { Ill::Cut } else { Ill::Nonsense };
+            let mut response = Response::new(IllBody(ill, number > 1).boxed_unsync());
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            if in_head || number > 1 {
+                response.headers_mut().insert("grpc-status", HeaderValue::from_static("0"));
+            }
+            Ok(response)
+        });
+        let exporter = over("http://far.example/", Protocol::Grpc, client).build().unwrap();
+        exporter.emit(record("one"));
+        soon(exporter.flush()).await;
+        assert_eq!((exporter.totals().delivered, requests(&log)), (1, expected), "{in_head}");
     }
 }
 
@@ -215,15 +292,17 @@ async fn an_answer_is_capped_without_its_compression() {
     let exporter = over("http://far.example/", Protocol::Grpc, client).max_answer(900).build().unwrap();
     exporter.emit(record("one"));
     soon(exporter.flush()).await;
-    assert_eq!(exporter.totals().dropped.get(DropReason::Failed), 1);
+    // The status says that it was taken: F07.
+    assert_eq!((exporter.totals().delivered, exporter.handle().counters().unreadable_responses), (1, 1));
 }
 
 /// 1,000 zeros in gzip, as the message of a call.
 const BOMB: &[u8] = b"\x01\x00\x00\x00\x1d\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x63\x60\x18\x05\xa3\x60\x14\x0c\x77\x00\x00\x80\x17\x0b\x06\xe8\x03\x00\x00";
 
-/// The body of an answer that never comes to its end is an attempt that took too long.
+/// The body of a response that never comes to its end is waited for as long as the attempt may take. The status is the truth:
+/// F07.
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_end_is_a_timeout() {
+async fn f07_an_answer_without_end_is_not_waited_for_longer_than_the_attempt_may_take() {
     let (client, log) = far_side(|number| {
         if number > 1 {
             return Ok(answer(200, &[], b""));
@@ -235,8 +314,9 @@ async fn an_answer_without_end_is_a_timeout() {
     exporter.emit(record("one"));
     let start = tokio::time::Instant::now();
     soon(exporter.flush()).await;
-    assert_eq!((requests(&log), exporter.totals().delivered), (2, 1));
-    assert!(start.elapsed() >= Duration::from_secs(3));
+    assert_eq!((requests(&log), exporter.totals().delivered), (1, 1));
+    assert_eq!(exporter.handle().counters().unreadable_responses, 1);
+    assert_eq!(start.elapsed().as_secs(), 3);
 }
 
 /// A body that never says anything.

@@ -6,6 +6,7 @@ use crate::{
     series::{Precedence, Series},
     source::{Gathering, Source},
 };
+use forebay_core::time::saturating_add;
 use futures_util::{
     FutureExt,
     future::{Either, select},
@@ -71,8 +72,8 @@ where
         let start = Instant::now();
         let mut due = self.schedule.start(Duration::ZERO);
         loop {
-            // A time that the clock cannot hold never comes.
-            let at = start.checked_add(due).unwrap_or_else(|| start + Schedule::MAX);
+            // A time that the clock cannot hold is so far away that it never comes.
+            let at = Instant::from_std(saturating_add(start.into_std(), due));
             let command = match select(pin!(self.inbox.recv()), pin!(sleep_until(at))).await {
                 Either::Left((command, _)) => Some(command),
                 Either::Right(((), _)) => None,

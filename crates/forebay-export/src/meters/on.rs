@@ -25,6 +25,7 @@ pub(crate) struct Meters {
     requests: Counter,
     retries: Counter,
     breaker_opens: Counter,
+    unreadable_responses: Counter,
     breaker_state: Gauge,
     export_duration: Histogram,
     /// By kind of failure. A histogram is many series, so each is registered by the first failure of its kind.
@@ -63,6 +64,7 @@ impl Meters {
             requests: counter("forebay.requests"),
             retries: counter("forebay.retries"),
             breaker_opens: counter("forebay.breaker.opens"),
+            unreadable_responses: counter("forebay.responses.unreadable"),
             breaker_state: gauge("forebay.breaker.state"),
             export_duration: histogram!("forebay.export.duration", "exporter" => name.clone()),
             failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
@@ -114,6 +116,7 @@ impl Meters {
         self.requests.absolute(counters.requests);
         self.retries.absolute(counters.retries);
         self.breaker_opens.absolute(counters.breaker_opens);
+        self.unreadable_responses.absolute(counters.unreadable_responses);
         self.breaker_state.set(match handle.breaker().state(&()) {
             State::Closed => 0.0,
             State::Ramping => 1.0,
@@ -143,6 +146,8 @@ fn describe() {
     describe_counter!("forebay.requests", Unit::Count, "Requests given to the client, retries included.");
     describe_counter!("forebay.retries", Unit::Count, "Requests that repeated one which had failed.");
     describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
+    let unreadable = "Responses to requests that were taken, with a body that could not be read.";
+    describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
 }

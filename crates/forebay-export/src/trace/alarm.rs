@@ -47,7 +47,7 @@ impl Alarm {
         let lost = DropReason::ALL.into_iter().filter(|reason| is_loss(*reason));
         let lost = lost.map(|reason| (reason, since(reason))).filter(|(_, items)| *items > 0).collect();
         self.said = *dropped;
-        self.not_before = Some(now + AT_MOST_EVERY);
+        self.not_before = now.checked_add(AT_MOST_EVERY);
         Step::Say(Lost(lost))
     }
 }

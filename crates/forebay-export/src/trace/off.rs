@@ -1,4 +1,4 @@
-use crate::{Endpoint, ExportError};
+use crate::{Endpoint, ExportError, receive::Unread};
 use forebay_core::{BoxError, Totals};
 use std::task::Context;
 
@@ -24,6 +24,9 @@ impl Losses {
 
 #[inline(always)]
 pub(crate) fn request_failed(_: &BoxError) {}
+
+#[inline(always)]
+pub(crate) fn unreadable(_: Unread) {}
 
 #[inline(always)]
 pub(crate) fn export_failed(_: &str, _: &ExportError) {}

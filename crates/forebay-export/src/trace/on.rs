@@ -1,5 +1,5 @@
 use super::alarm::Lost;
-use crate::{Endpoint, ExportError, ExportErrorKind};
+use crate::{Endpoint, ExportError, ExportErrorKind, receive::Unread};
 use forebay_core::{BoxError, cause_ref, http::StatusError};
 use forebay_retry::grpc::Code;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +26,12 @@ pub(crate) fn request_failed(error: &BoxError) {
             "request failed",
         );
     });
+}
+
+/// The body of a response could not be read, though its status says that the request was taken.
+#[cold]
+pub(crate) fn unreadable(why: Unread) {
+    quietly(|| debug!(target: TARGET, why = why.as_str(), "response not readable"));
 }
 
 /// An export failed, with all its retries.

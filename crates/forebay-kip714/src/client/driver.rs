@@ -9,7 +9,7 @@ use crate::{
     session::{Change, Failure, Next, PushOrder, Session},
     wire::{ErrorCode, PushTelemetryRequest, TelemetryRequest, TelemetryResponse},
 };
-use forebay_core::{Advice, BoxError, DropReason, Fate, Seen, Verdict, is_caused_by};
+use forebay_core::{Advice, BoxError, DropReason, Fate, Seen, Verdict, is_caused_by, time::saturating_add};
 use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -156,7 +156,7 @@ impl Desk {
     /// Waits until then, or until there is reason to look again.
     async fn wait(&mut self, until: Duration) {
         tokio::select! {
-            () = sleep_until(self.began + until) => {}
+            () = sleep_until(Instant::from_std(saturating_add(self.began.into_std(), until))) => {}
             _changed = self.closing.changed() => {}
         }
     }

@@ -3,7 +3,7 @@ use super::{
     shared::{Report, Shared, Status},
 };
 use crate::{labels::ClientLabels, wire::InstanceId};
-use forebay_core::Totals;
+use forebay_core::{Totals, time::saturating_add};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 
@@ -79,13 +79,12 @@ impl Kip714Client {
     pub async fn shutdown(&self, deadline: Duration) -> Report {
         let shared = &self.owned.shared;
         let now = Instant::now();
-        // As far as the clock goes.
-        let by = now.checked_add(deadline).unwrap_or_else(|| now + Duration::from_secs(365 * 86_400));
+        let by = after(now, deadline);
         shared.close(by);
         let mut status = shared.watch();
         // Should the runtime of its task be gone, nobody would say that it has ended.
         let spare = Duration::from_millis(20);
-        let _ended_or_late = tokio::time::timeout_at(by + spare, status.wait_for(|now| now.ended)).await.is_ok();
+        let _ended_or_late = tokio::time::timeout_at(after(by, spare), status.wait_for(|now| now.ended)).await.is_ok();
         Report { totals: shared.totals(), status: shared.status() }
     }
 }
@@ -100,6 +99,10 @@ impl fmt::Debug for Kip714Client {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        self.shared.close(Instant::now() + Kip714Client::DROP_DEADLINE);
+        self.shared.close(after(Instant::now(), Kip714Client::DROP_DEADLINE));
     }
+}
+
+fn after(at: Instant, wait: Duration) -> Instant {
+    Instant::from_std(saturating_add(at.into_std(), wait))
 }

@@ -224,7 +224,7 @@ impl Session {
         match response.error_code {
             ErrorCode::NONE => {
                 let interval = self.plain_interval();
-                self.due = now + interval.max(throttled);
+                self.due = now.saturating_add(interval.max(throttled));
                 self.step(if self.closing { State::TerminatingPushNeeded } else { State::PushNeeded }, Change::Pushed)
             }
             code => self.refused(now, throttled, code),
@@ -247,7 +247,7 @@ impl Session {
             (Failure::Lost { retry_in }, Some(interval)) => interval.plain().max(retry_in.unwrap_or_default()),
             (Failure::Lost { retry_in }, None) => self.backoff.next_after(None).max(retry_in.unwrap_or_default()),
         };
-        self.due = now + wait;
+        self.due = now.saturating_add(wait);
         let next = if self.closing { State::TerminatingPushNeeded } else { State::SubscriptionNeeded };
         self.step(next, Change::Lost)
     }
@@ -346,7 +346,7 @@ impl Session {
             (false, false) => State::PushNeeded,
         };
         let wait = if selector.is_empty() { interval.plain() } else { interval.jittered(self.random.unit()) };
-        self.due = now + wait.max(throttled);
+        self.due = now.saturating_add(wait.max(throttled));
         if selector.is_empty() {
             self.subscription = None;
             return self.step(next, Change::NothingWanted);
@@ -390,7 +390,7 @@ impl Session {
             ErrorCode::THROTTLING_QUOTA_EXCEEDED => self.plain_interval(),
             other => return self.stop(Stopped::Refused(other)),
         };
-        self.due = now + wait.max(throttled);
+        self.due = now.saturating_add(wait.max(throttled));
         match (self.closing, trusted) {
             (true, true) => self.step(State::TerminatingPushNeeded, Change::Refused(code)),
             (true, false) => self.end(),

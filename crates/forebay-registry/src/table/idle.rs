@@ -120,7 +120,7 @@ where
 
     pub(super) fn pace(&self) -> Duration {
         // Not so fast that a linger of a nanosecond keeps a core busy.
-        (self.limits.linger / LOOKS).max(Duration::from_millis(1))
+        self.limits.linger.checked_div(LOOKS).unwrap_or_default().max(Duration::from_millis(1))
     }
 
     /// Notes who is idle, and since when: at least since the last look, if nobody has used it meanwhile.
