@@ -132,7 +132,7 @@ fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
     for rule in ratios {
         let (window, most) = match rule.window {
             Span::Time(span) => {
-                lasting("over", span, 10 * MILLISECOND..=DAY)?;
+                lasting("over", span, Duration::from_millis(10)..=DAY)?;
                 within("buckets", rule.buckets, 2..=60)?;
                 let width = micros(span).checked_div(rule.buckets.into()).unwrap_or_default();
                 let window = TimeWindow { width, buckets: rule.buckets, first };
