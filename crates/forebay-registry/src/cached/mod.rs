@@ -12,7 +12,7 @@ pub use self::{
 use self::state::{Kept, Look, Policy, Shelf};
 use crate::{
     edge::{Edge, Timer, now},
-    flight::{Flight, Seat, Work},
+    flight::{Flight, Polled, Seat, Work},
     sync::{Mutex, Published},
 };
 use forebay_core::{BoxError, chance::SplitMix64};
@@ -20,6 +20,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -304,17 +305,38 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 }
 
+/// Shows the type of a value without quotes.
+struct Named(&'static str);
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cached<{}>", self.0)
+    }
+}
+
 // === impl Wait ===
 
 impl<V: Clone + Send + Sync + 'static> Wait<V> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Read<V>> {
         let Some((number, flight)) = &self.ticket else { return Poll::Pending };
-        let polled = flight.poll(&mut self.seat, cx, |end| self.inner.land(*number, end));
-        if polled.is_ready() {
-            flight.leave(&mut self.seat);
-            self.ticket = None;
-        }
-        polled
+        let name = Rc::new(Named(std::any::type_name::<V>()));
+        let read = match flight.poll(&mut self.seat, cx, name, |end| self.inner.land(*number, end)) {
+            Polled::Pending => return Poll::Pending,
+            Polled::Landed(read) => {
+                flight.leave(&mut self.seat);
+                self.ticket = None;
+                read
+            }
+            Polled::Circle(path) => {
+                // Those around this poll wait on: the fetch counts one less.
+                if let Some((number, flight)) = self.ticket.take() {
+                    flight.leave(&mut self.seat);
+                    self.inner.leave(number);
+                }
+                Err(RefreshError::circular(path))
+            }
+        };
+        Poll::Ready(read)
     }
 }
 
