@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admission;
+#[cfg(not(loom))]
+mod alarm;
 mod answers;
 mod channel;
 mod clock;
