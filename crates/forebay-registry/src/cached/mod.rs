@@ -31,11 +31,11 @@ use std::{
 /// * **Fresh** it is handed out without a lock.
 /// * When its time is over, one fetch is made for all who ask meanwhile; it is driven by those who wait, so no task is
 ///   left when nobody does.
-/// * If the fetch fails, the old value goes on for [`stale_for`](CachedBuilder::stale_for), and nobody tries again for
+/// * If the fetch fails, the old value goes on for [`stale_for`](CachedBuilder::stale_for) if that is set, and no call tries again for
 ///   [`negative_ttl`](CachedBuilder::negative_ttl). A failure is never taken for a value: one blip does not switch
 ///   off what the value switches.
-/// * The time to live is the server's, clamped, or a default; each process draws a little less, so that a fleet does not
-///   ask together.
+/// * The time to live is the fetched value's own, clamped if [`ttl_range`](CachedBuilder::ttl_range) is set, or a default; each
+///   process draws a little less, so that a fleet does not ask together.
 ///
 /// Clones share the value. One `Cached` for each key is a `Registry<K, Cached<V>>`.
 ///
@@ -366,7 +366,10 @@ impl<V> Fetched<V> {
         Self { value, ttl: None }
     }
 
-    /// The time to live that the server gave. It is clamped to [`CachedBuilder::ttl_range`].
+    /// The time to live of this value, in place of [`CachedBuilder::ttl`]: what the server said, say.
+    ///
+    /// It is taken as it is, up to 30 years, unless [`CachedBuilder::ttl_range`] is set, which clamps it. With 0 the next call
+    /// fetches again.
     #[must_use]
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
