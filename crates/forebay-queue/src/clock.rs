@@ -5,18 +5,18 @@
 #[cfg(loom)]
 pub use self::model::{Timer, advance, now};
 #[cfg(not(loom))]
-pub use self::real::{Timer, now};
+pub use self::real::{Timer, now, within};
 
 #[cfg(not(loom))]
 mod real {
     use crate::alarm::Alarm;
-    use forebay_core::panic::catch;
+    use forebay_core::{panic::catch, time::saturating_add};
     use std::{
         fmt,
-        future::Future,
-        pin::Pin,
+        future::{Future, poll_fn},
+        pin::{Pin, pin},
         task::{Context, Poll},
-        time::Instant,
+        time::{Duration, Instant},
     };
     use tokio::{runtime::Handle, time::Sleep};
 
@@ -24,6 +24,21 @@ mod real {
     #[must_use]
     pub fn now() -> Instant {
         tokio::time::Instant::now().into_std()
+    }
+
+    /// What `future` ends with, or `None` if it has not ended after `wait`; with or without a runtime.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops `future`.
+    pub async fn within<F: Future>(wait: Duration, future: F) -> Option<F::Output> {
+        let (mut future, mut timer) = (pin!(future), Timer::default());
+        let due = saturating_add(now(), wait);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => timer.poll(Some(due), cx).map(|()| None),
+        })
+        .await
     }
 
     /// A timer, made when it is first needed: tokio's, or a thread's where there is no runtime that keeps time.

@@ -49,6 +49,8 @@ pub use self::{
 pub mod parts {
     #[cfg(loom)]
     pub use crate::clock::advance;
+    #[cfg(not(loom))]
+    pub use crate::clock::within;
     pub use crate::{
         admission::{Admission, Charge, Epoch},
         clock::{Timer, now},

@@ -9,10 +9,10 @@ use std::{fmt::Debug, rc::Rc};
 /// What is polled, as an error names it.
 pub(crate) type Name = Rc<dyn Debug>;
 
-#[cfg(not(any(loom, shuttle)))]
-pub(crate) use self::real::enter;
 #[cfg(any(loom, shuttle))]
 pub(crate) use self::model::enter;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use self::real::enter;
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {

@@ -14,10 +14,7 @@ use tokio::{
 type Chain = Registry<&'static str, u32>;
 
 /// A registry whose clients are each made of that of the key that `next` names.
-fn chain(
-    next: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
-    yields: usize,
-) -> Arc<Chain> {
+fn chain(next: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static, yields: usize) -> Arc<Chain> {
     let own: Arc<OnceLock<Weak<Chain>>> = Arc::default();
     let (seen, next) = (Arc::clone(&own), Arc::new(next));
     let registry = Registry::builder(move |key: &'static str| {
@@ -64,7 +61,15 @@ async fn f05_a_client_that_is_made_of_itself_is_an_error_that_names_it() {
 #[tokio::test(start_paused = true)]
 async fn f05_a_ring_of_clients_is_an_error_that_names_it() {
     for yields in [0, 1, 5] {
-        let ring = |key: &str| Some(if key == "a" { "b" } else if key == "b" { "c" } else { "a" });
+        let ring = |key: &str| {
+            Some(if key == "a" {
+                "b"
+            } else if key == "b" {
+                "c"
+            } else {
+                "a"
+            })
+        };
         let registry = chain(ring, yields);
         let error = timeout(Duration::from_secs(1), registry.acquire(&"a")).await.unwrap().unwrap_err();
         assert_eq!(circle(&error), r#"the client is made of itself: "a" -> "b" -> "c" -> "a""#);
