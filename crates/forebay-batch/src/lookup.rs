@@ -150,7 +150,7 @@ where
         let this = self.project();
         let response = ready!(this.inner.poll(cx)).map_err(Into::into)?;
         let asked = std::mem::take(this.asked);
-        Poll::Ready(join(asked, response, &*this.element_key).map_err(Into::into))
+        Poll::Ready(join(&asked, response, &*this.element_key).map_err(Into::into))
     }
 }
 
@@ -162,7 +162,7 @@ impl<F, K, KE, E> fmt::Debug for LookupFuture<F, K, KE, E> {
 
 /// The element of each key that was asked for, in that order.
 fn join<K, E>(
-    asked: Vec<K>,
+    asked: &[K],
     response: impl IntoIterator<Item = E>,
     key_of: impl Fn(&E) -> K,
 ) -> Result<Vec<Option<E>>, Unmatched>
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     fn of(asked: &[u32], response: &[(u32, char)]) -> Result<Vec<Option<char>>, Unmatched> {
-        let joined = join(asked.to_vec(), response.iter().copied(), |(key, _)| *key)?;
+        let joined = join(asked, response.iter().copied(), |(key, _)| *key)?;
         Ok(joined.into_iter().map(|element| element.map(|(_, value)| value)).collect())
     }
 
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn f04_a_response_without_an_end_has_one() {
-        let endless = join(vec![1], std::iter::repeat(7), |key| *key);
+        let endless = join(&[1], std::iter::repeat(7), |key| *key);
         assert_eq!(endless, Err(Unmatched::new(MOST_UNMATCHED)));
     }
 }

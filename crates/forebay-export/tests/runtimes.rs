@@ -1,7 +1,5 @@
 //! Where an exporter runs: without a runtime, with one, and with one that keeps no time.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, DropReason};

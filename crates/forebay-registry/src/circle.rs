@@ -32,7 +32,7 @@ mod real {
     /// Notes that the work at `address` is polled from now on.
     ///
     /// `Err` names the circle, if this thread polls that work already.
-    pub(crate) fn enter(address: usize, name: Name) -> Result<Entered, Arc<str>> {
+    pub(crate) fn enter(address: usize, name: &Name) -> Result<Entered, Arc<str>> {
         // A thread that ends has no list any more, and finds no circles.
         let found = POLLED.try_with(|polled| {
             let mut polled = polled.borrow_mut();
@@ -40,14 +40,14 @@ mod real {
             match first {
                 Some(first) => Err(polled[first..].iter().map(|(_, name)| Rc::clone(name)).collect::<Vec<_>>()),
                 None => {
-                    polled.push((address, Rc::clone(&name)));
+                    polled.push((address, Rc::clone(name)));
                     Ok(())
                 }
             }
         });
         match found {
             Ok(Ok(())) => Ok(Entered(true)),
-            Ok(Err(circle)) => Err(path(&circle, &name)),
+            Ok(Err(circle)) => Err(path(&circle, name)),
             Err(_) => Ok(Entered(false)),
         }
     }
@@ -74,7 +74,7 @@ mod model {
     use std::sync::Arc;
 
     /// The threads of a model share one real thread, so that nothing is noted here.
-    pub(crate) fn enter(_: usize, _: Name) -> Result<(), Arc<str>> {
+    pub(crate) fn enter(_: usize, _: &Name) -> Result<(), Arc<str>> {
         Ok(())
     }
 }

@@ -110,7 +110,7 @@ impl<R, T: Clone> Flight<R, T> {
         &self,
         seat: &mut Seat,
         cx: &mut Context<'_>,
-        name: Name,
+        name: &Name,
         land: impl FnOnce(Result<R, Arc<str>>) -> T,
     ) -> Polled<T> {
         match circle::enter(std::ptr::from_ref(self).addr(), name) {

@@ -3,6 +3,7 @@
 use crate::{
     AcquireError, Event,
     bounds::{Client, Config, Key},
+    circle::Name,
     edge::now,
     flight::{Polled, Seat, Work},
     hub::{Hub, Joined, Landed, Replaced, Shared},
@@ -88,7 +89,8 @@ impl<K: Key, C: Client, G: Config> Future for Wait<K, C, G> {
         loop {
             let Some((id, flight)) = ticket else { return Poll::Pending };
             let (id, mut news) = (*id, None);
-            let polled = flight.poll(seat, cx, Rc::new(key.clone()), |end| {
+            let name: Name = Rc::new(key.clone());
+            let polled = flight.poll(seat, cx, &name, |end| {
                 let (landed, told) = hub.land(key, id, end);
                 news = Some(told);
                 landed

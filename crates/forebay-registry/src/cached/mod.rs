@@ -11,6 +11,7 @@ pub use self::{
 
 use self::state::{Kept, Look, Policy, Shelf};
 use crate::{
+    circle::Name,
     edge::{Edge, Timer, now},
     flight::{Flight, Polled, Seat, Work},
     sync::{Mutex, Published},
@@ -319,8 +320,8 @@ impl fmt::Debug for Named {
 impl<V: Clone + Send + Sync + 'static> Wait<V> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Read<V>> {
         let Some((number, flight)) = &self.ticket else { return Poll::Pending };
-        let name = Rc::new(Named(std::any::type_name::<V>()));
-        let read = match flight.poll(&mut self.seat, cx, name, |end| self.inner.land(*number, end)) {
+        let name: Name = Rc::new(Named(std::any::type_name::<V>()));
+        let read = match flight.poll(&mut self.seat, cx, &name, |end| self.inner.land(*number, end)) {
             Polled::Pending => return Poll::Pending,
             Polled::Landed(read) => {
                 flight.leave(&mut self.seat);
