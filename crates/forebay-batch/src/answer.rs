@@ -1,5 +1,6 @@
-use crate::{BatchFailed, Unanswered};
+use crate::{BatchFailed, Misaligned, lookup::Lookup};
 use forebay_core::{BoxError, Fate};
+use std::{error::Error, fmt};
 
 /// What a caller hears of the batch that its item was in.
 ///
@@ -12,8 +13,8 @@ pub trait Answer<Res> {
     /// The result of the inner service, in a form from which answers are taken.
     type Prepared;
 
-    /// Called once per result.
-    fn prepare(&self, result: Result<Res, BatchFailed>) -> Self::Prepared;
+    /// Called once per result, with the number of the items that were in the call.
+    fn prepare(&self, result: Result<Res, BatchFailed>, items: usize) -> Self::Prepared;
 
     /// The answer to the item at `index` of those that were in the call, which has met `fate`. At most once per item.
     ///
@@ -28,8 +29,31 @@ pub trait Answer<Res> {
 pub struct Shared;
 
 /// Every caller gets its own element of the response, which must have one per item, in the order of the items.
+///
+/// A response with another number of elements fails every caller of the batch with [`Misaligned`], since nothing says which
+/// element belongs to which item. What the ledger counts is what [`Settle`](forebay_core::Settle) makes of the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scattered;
+
+/// Every caller gets the element of the response that has the key of its item, or `None` if there is none.
+///
+/// See [`BatchBuilder::scatter_by`](crate::BatchBuilder::scatter_by).
+#[derive(Clone, Copy, Debug)]
+pub struct ScatteredBy<KI, KE> {
+    item_key: KI,
+    element_key: KE,
+}
+
+/// What an [`Answer`] puts between the batcher and its inner service.
+///
+/// An answer that needs nothing there returns the inner service itself.
+pub trait Around<S> {
+    /// The service that gets the batches.
+    type Service;
+
+    /// Called once for each service that the layer makes.
+    fn around(&self, inner: S) -> Self::Service;
+}
 
 /// Every caller gets the fate of its item, and never an error of the inner service.
 ///
@@ -39,13 +63,19 @@ pub struct Scattered;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fates;
 
+/// The elements of one response, or that their number is not that of the items.
+#[derive(Debug)]
+pub struct Elements<E> {
+    elements: Result<Vec<Option<E>>, Misaligned>,
+}
+
 // === impl Answer ===
 
 impl<Res: Clone> Answer<Res> for Shared {
     type Answer = Res;
     type Prepared = Result<Res, BatchFailed>;
 
-    fn prepare(&self, result: Result<Res, BatchFailed>) -> Self::Prepared {
+    fn prepare(&self, result: Result<Res, BatchFailed>, _: usize) -> Self::Prepared {
         result
     }
 
@@ -56,17 +86,31 @@ impl<Res: Clone> Answer<Res> for Shared {
 
 impl<Res: IntoIterator> Answer<Res> for Scattered {
     type Answer = Res::Item;
-    type Prepared = Result<Vec<Option<Res::Item>>, BatchFailed>;
+    type Prepared = Result<Elements<Res::Item>, BatchFailed>;
 
-    fn prepare(&self, result: Result<Res, BatchFailed>) -> Self::Prepared {
-        result.map(|response| response.into_iter().map(Some).collect())
+    fn prepare(&self, result: Result<Res, BatchFailed>, items: usize) -> Self::Prepared {
+        result.map(|response| Elements::of(response, items))
     }
 
     fn take(&self, prepared: &mut Self::Prepared, index: usize, _: Fate) -> Result<Res::Item, BoxError> {
         match prepared {
-            Ok(elements) => elements.get_mut(index).and_then(Option::take).ok_or_else(|| Unanswered.into()),
+            Ok(elements) => elements.take(index),
             Err(failed) => Err(failed.clone().into()),
         }
+    }
+}
+
+/// The response is that of the [`Lookup`] in front of the inner service, which has put the elements in the order of the items.
+impl<E, KI, KE> Answer<Vec<Option<E>>> for ScatteredBy<KI, KE> {
+    type Answer = Option<E>;
+    type Prepared = Result<Elements<Option<E>>, BatchFailed>;
+
+    fn prepare(&self, result: Result<Vec<Option<E>>, BatchFailed>, items: usize) -> Self::Prepared {
+        Scattered.prepare(result, items)
+    }
+
+    fn take(&self, prepared: &mut Self::Prepared, index: usize, fate: Fate) -> Result<Option<E>, BoxError> {
+        Answer::<Vec<Option<E>>>::take(&Scattered, prepared, index, fate)
     }
 }
 
@@ -74,9 +118,85 @@ impl<Res> Answer<Res> for Fates {
     type Answer = Fate;
     type Prepared = ();
 
-    fn prepare(&self, _: Result<Res, BatchFailed>) {}
+    fn prepare(&self, _: Result<Res, BatchFailed>, _: usize) {}
 
     fn take(&self, (): &mut (), _: usize, fate: Fate) -> Result<Fate, BoxError> {
         Ok(fate)
     }
 }
+
+// === impl Around ===
+
+impl<S> Around<S> for Shared {
+    type Service = S;
+
+    fn around(&self, inner: S) -> S {
+        inner
+    }
+}
+
+impl<S> Around<S> for Scattered {
+    type Service = S;
+
+    fn around(&self, inner: S) -> S {
+        inner
+    }
+}
+
+impl<S> Around<S> for Fates {
+    type Service = S;
+
+    fn around(&self, inner: S) -> S {
+        inner
+    }
+}
+
+impl<S, KI: Clone, KE: Clone> Around<S> for ScatteredBy<KI, KE> {
+    type Service = Lookup<S, KI, KE>;
+
+    fn around(&self, inner: S) -> Self::Service {
+        Lookup::new(inner, self.item_key.clone(), self.element_key.clone())
+    }
+}
+
+// === impl ScatteredBy ===
+
+impl<KI, KE> ScatteredBy<KI, KE> {
+    pub(crate) const fn new(item_key: KI, element_key: KE) -> Self {
+        Self { item_key, element_key }
+    }
+}
+
+// === impl Elements ===
+
+impl<E> Elements<E> {
+    /// How far surplus elements are counted, so that a response without an end has one.
+    const MOST_SURPLUS: usize = 65_536;
+
+    fn of(response: impl IntoIterator<Item = E>, items: usize) -> Self {
+        let mut response = response.into_iter();
+        let elements: Vec<_> = response.by_ref().take(items).map(Some).collect();
+        let surplus = response.take(Self::MOST_SURPLUS).count();
+        let counted = elements.len() + surplus;
+        Self { elements: if counted == items { Ok(elements) } else { Err(Misaligned::new(items, counted)) } }
+    }
+
+    fn take(&mut self, index: usize) -> Result<E, BoxError> {
+        match &mut self.elements {
+            Ok(elements) => elements.get_mut(index).and_then(Option::take).ok_or_else(|| BoxError::from(AlreadyTaken)),
+            Err(misaligned) => Err((*misaligned).into()),
+        }
+    }
+}
+
+/// The batcher takes the element of each item once.
+#[derive(Debug)]
+struct AlreadyTaken;
+
+impl fmt::Display for AlreadyTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the element of this item was taken before")
+    }
+}
+
+impl Error for AlreadyTaken {}

@@ -1,5 +1,5 @@
 use crate::{
-    BatchLayer, Batching, ByValue, Fates, Kept, Pack, Scattered, Shared,
+    BatchLayer, Batching, ByValue, Fates, Kept, Pack, Scattered, ScatteredBy, Shared,
     delivery::{Delivery, Parking},
     describe::{FlushWhen, PartitionOf, Sort, Sorting, by_key},
     lot::Partition,
@@ -211,9 +211,56 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         })
     }
 
-    /// Each caller gets its own element of the response.
+    /// Each caller gets its own element of the response, which must have one per item, in the order of the items.
+    ///
+    /// A response with another number of elements fails every caller with [`Misaligned`](crate::Misaligned). A server that
+    /// leaves out what it does not have needs [`scatter_by`](Self::scatter_by).
     pub fn scatter(self) -> BatchBuilder<T, W, Pr, K, Se, P, Scattered, B> {
         self.answer(Scattered)
+    }
+
+    /// Each caller gets the element of the response that has the key of its item, or `None` if there is none.
+    ///
+    /// Items with equal keys are one lookup: the inner service gets the first of them, and each caller gets a clone of the
+    /// element. So an item is what its key says, and an element is cheap to clone (an `Arc` is). With
+    /// [`keep_items`](Self::keep_items) items are `Clone` too. The elements may come in any order.
+    ///
+    /// An element whose key no item has, and a second element with the same key, fail every caller with
+    /// [`Unmatched`](crate::Unmatched). [`settle`](Self::settle) sees a `Vec` with one `Option` per item. It does not go
+    /// together with a [`pack`](Self::pack) of your own: convert the request in a layer below.
+    ///
+    /// ```
+    /// use forebay_batch::{BatchLayer, Batching};
+    /// use tower::{BoxError, Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// // `select id, name from users where id = any($1)`: in any order, and without the rows that are not there.
+    /// let store = service_fn(|ids: Vec<u32>| async move {
+    ///     Ok::<_, BoxError>(ids.into_iter().rev().filter(|id| *id < 100).map(|id| (id, format!("user {id}"))))
+    /// });
+    /// let users = BatchLayer::builder()
+    ///     .batching(Batching::new().max_items(2))
+    ///     .scatter_by(|id: &u32| *id, |(id, _): &(u32, String)| *id)
+    ///     .build()?
+    ///     .layer(store);
+    ///
+    /// let (one, none) = tokio::join!(users.clone().oneshot(1), users.clone().oneshot(700));
+    /// assert_eq!((one?, none?), (Some((1, "user 1".to_owned())), None));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scatter_by<E, Key, KI, KE>(
+        self,
+        item_key: KI,
+        element_key: KE,
+    ) -> BatchBuilder<T, W, Pr, K, Se, P, ScatteredBy<KI, KE>, B>
+    where
+        KI: Fn(&T) -> Key + Clone,
+        KE: Fn(&E) -> Key + Clone,
+        Key: std::hash::Hash + Eq,
+    {
+        self.answer(ScatteredBy::new(item_key, element_key))
     }
 
     /// Each caller gets the fate of its item.

@@ -312,7 +312,7 @@ where
         trace::settled(&charges);
         if let Some(callers) = &mut callers {
             let finals = |index: usize| !again[index];
-            self.answer(callers, result, finals, |index| fates.of(index, all));
+            self.answer(callers, result, all, finals, |index| fates.of(index, all));
             callers.retain(&again);
         }
         lot.callers = callers;
@@ -359,7 +359,7 @@ where
         self.shared.settle(&charges, &lot.keys);
         trace::settled(&charges);
         if let Some(callers) = &lot.callers {
-            self.answer(callers, result, |_| true, |index| fates.of(index, all));
+            self.answer(callers, result, all, |_| true, |index| fates.of(index, all));
         }
     }
 
@@ -367,13 +367,14 @@ where
         &self,
         callers: &crate::callers::Callers<A>,
         result: Result<Res, BoxError>,
+        items: usize,
         of: impl Fn(usize) -> bool,
         fate: impl Fn(usize) -> Fate,
     ) where
         An: Answer<Res, Answer = A>,
     {
         let answered = isolate(|| {
-            let mut prepared = self.delivery.answer.prepare(result.map_err(BatchFailed::new));
+            let mut prepared = self.delivery.answer.prepare(result.map_err(BatchFailed::new), items);
             callers.answer(|index| of(index).then(|| self.delivery.answer.take(&mut prepared, index, fate(index))));
             Poll::Ready(Ok(()))
         });

@@ -7,12 +7,28 @@ pub struct BatchFailed {
     source: Arc<dyn Error + Send + Sync>,
 }
 
-/// The inner service answered the batch, but not this item: its response has fewer elements than the batch had items.
+/// The response has another number of elements than the batch had items, so that no element can be given to an item.
 ///
-/// The far side has seen the item.
+/// The server has seen the items, and a retry is not sensible: the same response is to be expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unanswered;
+pub struct Misaligned {
+    /// The items of the batch.
+    pub items: usize,
+    /// The elements of the response; at most 65,536 more than `items` are counted.
+    pub elements: usize,
+}
+
+/// The response of a [keyed batch](crate::BatchBuilder::scatter_by) has elements that belong to no item: no item has their
+/// key, or an element before them has it as well.
+///
+/// The server has seen the items, and a retry is not sensible: the same response is to be expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unmatched {
+    /// The elements that belong to no item; at most 65,536 are counted.
+    pub elements: usize,
+}
 
 /// The inner service was not ready for the batch within the time allowed; it has not seen it.
 #[derive(Clone, Debug)]
@@ -66,18 +82,47 @@ impl Error for Discarded {
     }
 }
 
-// === impl Unanswered ===
+// === impl Misaligned ===
 
-impl fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the batch was answered, this item was not")
+/// The server answered, and would answer the same again.
+static SEEN_AND_FAILED: Verdict = Verdict::new(DropReason::Failed, Seen::Yes, Advice::Never);
+
+impl Misaligned {
+    pub(crate) const fn new(items: usize, elements: usize) -> Self {
+        Self { items, elements }
     }
 }
 
-impl Error for Unanswered {
+impl fmt::Display for Misaligned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { items, elements } = self;
+        write!(f, "the response has {elements} elements for {items} items")
+    }
+}
+
+impl Error for Misaligned {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        static VERDICT: Verdict = Verdict::new(DropReason::Failed, Seen::Yes, Advice::Never);
-        Some(&VERDICT)
+        Some(&SEEN_AND_FAILED)
+    }
+}
+
+// === impl Unmatched ===
+
+impl Unmatched {
+    pub(crate) const fn new(elements: usize) -> Self {
+        Self { elements }
+    }
+}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} elements of the response belong to no item of the batch", self.elements)
+    }
+}
+
+impl Error for Unmatched {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&SEEN_AND_FAILED)
     }
 }
 
@@ -109,7 +154,8 @@ mod tests {
     #[test]
     fn each_error_says_its_own_sentence_once() {
         laws::error_chain_has_one_link_per_sentence(&BatchFailed::new(NotReady::new()));
-        laws::error_chain_has_one_link_per_sentence(&Unanswered);
+        laws::error_chain_has_one_link_per_sentence(&Misaligned::new(3, 2));
+        laws::error_chain_has_one_link_per_sentence(&Unmatched::new(2));
         laws::error_chain_has_one_link_per_sentence(&Discarded::new(DropReason::Disabled, Seen::No));
         let failed = BatchFailed::new(NotReady::new());
         assert_eq!(Verdict::of(&failed).unwrap().seen(), Seen::No);

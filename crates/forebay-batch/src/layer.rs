@@ -1,5 +1,5 @@
 use crate::{
-    Answer, Batch, BatchBuilder, Batching, Pack, Worker, delivery::Delivery, describe::Sorting,
+    Answer, Around, Batch, BatchBuilder, Batching, Pack, Worker, delivery::Delivery, describe::Sorting,
     shared::Shared as Locked, state::State,
 };
 #[cfg(not(loom))]
@@ -42,12 +42,12 @@ impl<T> BatchLayer<T> {
 
 impl<T, Se, P, An, B> BatchLayer<T, Se, P, An, B> {
     /// A batcher and its worker, which is not spawned yet: nothing is sent until somebody polls it.
-    pub fn pair<S>(&self, inner: S) -> Pair<T, S, Se, P, An, B, An::Answer>
+    pub fn pair<S>(&self, inner: S) -> Pair<T, An::Service, Se, P, An, B, An::Answer>
     where
-        S: Service<P::Request>,
-        Se: Settle<S::Response> + Clone,
+        An: Around<S> + Answer<<An::Service as Service<P::Request>>::Response> + Clone,
+        An::Service: Service<P::Request>,
+        Se: Settle<<An::Service as Service<P::Request>>::Response> + Clone,
         P: Pack<T> + Clone,
-        An: Answer<S::Response> + Clone,
         B: IntoIterator<Item = Duration> + Clone,
     {
         // The limits were checked when the layer was built.
@@ -56,6 +56,7 @@ impl<T, Se, P, An, B> BatchLayer<T, Se, P, An, B> {
         let intake = Intake::new(admission, self.overflow);
         let state = State::new(intake, self.batching, self.overflow, self.max_partitions, self.max_wait);
         let shared = Arc::new(Locked::new(state));
+        let inner = self.delivery.answer.around(inner);
         let worker = Worker::new(inner, Arc::clone(&shared), self.delivery.clone(), self.max_partitions.is_none());
         (Batch::new(shared, self.sorting.clone(), self.overflow), worker)
     }
@@ -66,14 +67,11 @@ impl<T, Se, P, An, B> BatchLayer<T, Se, P, An, B> {
 impl<T, S, Se, P, An, B> Layer<S> for BatchLayer<T, Se, P, An, B>
 where
     T: Send + Sync + 'static,
-    S: Service<P::Request> + Send + 'static,
-    S::Response: Send,
-    S::Error: Into<BoxError>,
-    S::Future: Send,
-    Se: Settle<S::Response> + Clone + Send + 'static,
-    P: Pack<T> + Clone + Send + 'static,
-    An: Answer<S::Response> + Clone + Send + 'static,
+    An: Around<S> + Answer<<An::Service as Service<P::Request>>::Response> + Clone + Send + 'static,
+    An::Service: Service<P::Request, Response: Send, Error: Into<BoxError>, Future: Send> + Send + 'static,
     An::Answer: Send,
+    Se: Settle<<An::Service as Service<P::Request>>::Response> + Clone + Send + 'static,
+    P: Pack<T> + Clone + Send + 'static,
     B: IntoIterator<Item = Duration> + Clone + Send + 'static,
     B::IntoIter: Send,
 {

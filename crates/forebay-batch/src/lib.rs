@@ -16,6 +16,7 @@ pub mod future;
 mod handle;
 mod items;
 mod layer;
+mod lookup;
 mod lot;
 mod open;
 mod pack;
@@ -30,14 +31,15 @@ mod trouble;
 mod worker;
 
 pub use self::{
-    answer::{Answer, Fates, Scattered, Shared},
+    answer::{Answer, Around, Elements, Fates, Scattered, ScatteredBy, Shared},
     batching::Batching,
     builder::BatchBuilder,
-    error::{BatchFailed, Discarded, NotReady, Unanswered},
+    error::{BatchFailed, Discarded, Misaligned, NotReady, Unmatched},
     future::{Emit, ResponseFuture},
     handle::BatchHandle,
     items::Items,
     layer::BatchLayer,
+    lookup::{Lookup, LookupFuture},
     pack::{ByValue, Kept, Pack},
     service::Batch,
     worker::Worker,

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_batch::{Batch, BatchFailed, BatchHandle, BatchLayer, Batching, Items, Unanswered};
-use forebay_core::{BoxError, DropReason, Fate, Priority, Seen, Totals, Verdict};
+use forebay_batch::{Batch, BatchFailed, BatchHandle, BatchLayer, Batching, Items, Misaligned, Unmatched};
+use forebay_core::{
+    Advice, BoxError, DropReason, Fate, Priority, Seen, Settlement, SplitCause, Totals, Verdict, is_caused_by,
+};
 use forebay_queue::{Limits, Overflow, Panicked};
 use forebay_testkit::{Probe, Watch, laws};
 use std::{
@@ -385,16 +387,12 @@ async fn each_caller_gets_the_response_or_its_own_part_of_it() {
 
     let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
     let lookup = layer.layer(service_fn(|keys: Vec<u32>| {
-        // One element too few for the last key.
-        let found: Vec<_> = keys.iter().take(3).map(|key| format!("#{key}")).collect();
+        let found: Vec<_> = keys.iter().map(|key| format!("#{key}")).collect();
         ready(Ok::<_, BoxError>(found))
     }));
     let answers: Vec<_> = (0..4).map(|n| tokio::spawn(lookup.clone().oneshot(n))).collect();
     for (n, answer) in answers.into_iter().enumerate() {
-        match answer.await.unwrap() {
-            Ok(found) => assert_eq!(found, format!("#{n}")),
-            Err(error) => assert!(n == 3 && error.is::<Unanswered>()),
-        }
+        assert_eq!(answer.await.unwrap().unwrap(), format!("#{n}"));
     }
 
     let layer = BatchLayer::builder().batching(batching()).answer_fates().build().unwrap();
@@ -403,6 +401,110 @@ async fn each_caller_gets_the_response_or_its_own_part_of_it() {
     settle_down().await;
     fates.handle().flush().await;
     assert_eq!(answer.await.unwrap().unwrap(), Fate::Dropped(DropReason::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f04_another_number_of_elements_than_items_fails_every_caller() {
+    for elements in [0, 1, 3, 5, 400, usize::MAX] {
+        let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
+        let lookup = layer.layer(service_fn(move |_: Vec<u32>| {
+            // A store without the first row, say: the second row is not the first one's.
+            ready(Ok::<_, BoxError>(std::iter::repeat_n("the secret of another", elements)))
+        }));
+        let answers: Vec<_> = (0..4).map(|n| tokio::spawn(lookup.clone().oneshot(n))).collect();
+        for answer in answers {
+            let error = answer.await.unwrap().unwrap_err();
+            let misaligned = error.downcast_ref::<Misaligned>().unwrap();
+            assert_eq!((misaligned.items, misaligned.elements), (4, elements.min(4 + 65_536)));
+            let verdict = Verdict::of(&*error).unwrap();
+            assert_eq!((verdict.seen(), verdict.advice()), (Seen::Yes, Advice::Never));
+        }
+    }
+}
+
+/// A batcher over a store that notes the keys it is asked for, and gives what `rows` makes of them.
+fn keyed<I>(rows: impl Fn(Vec<u32>) -> I + Send + 'static) -> (Batch<u32, Option<(u32, char)>>, Log)
+where
+    I: IntoIterator<Item = (u32, char)> + Send + 'static,
+{
+    let log = Log::default();
+    let inner = log.clone();
+    let layer = BatchLayer::builder().batching(batching());
+    let layer = layer.scatter_by(|key: &u32| *key, |(key, _): &(u32, char)| *key).build().unwrap();
+    let batch = layer.layer(service_fn(move |keys: Vec<u32>| {
+        inner.note(&keys);
+        ready(Ok::<_, BoxError>(rows(keys)))
+    }));
+    (batch, log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn f04_a_keyed_element_reaches_its_key_only_and_equal_keys_are_one_lookup() {
+    // In another order, without key 7, and one lookup for the two callers of key 5.
+    let (batch, log) = keyed(|keys| {
+        let found = keys.into_iter().rev().filter(|key| *key != 7);
+        found.map(|key| (key, char::from_digit(key, 36).unwrap())).collect::<Vec<_>>()
+    });
+    let asked = [5, 7, 9, 5];
+    let answers: Vec<_> = asked.iter().map(|key| tokio::spawn(batch.clone().oneshot(*key))).collect();
+    for (key, answer) in asked.into_iter().zip(answers) {
+        let expected = (key != 7).then(|| (key, char::from_digit(key, 36).unwrap()));
+        assert_eq!(answer.await.unwrap().unwrap(), expected);
+    }
+    assert_eq!(log.batches(), [[5, 7, 9]]);
+    assert_eq!((batch.handle().totals().delivered, batch.handle().totals().pending), (4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f04_a_keyed_element_that_belongs_to_no_item_fails_every_caller() {
+    let (batch, _) = keyed(|keys| keys.into_iter().chain([8, 5]).map(|key| (key, 'x')));
+    let answers: Vec<_> = [5, 6, 7, 5].map(|key| tokio::spawn(batch.clone().oneshot(key))).into();
+    for answer in answers {
+        let error = answer.await.unwrap().unwrap_err();
+        assert!(is_caused_by::<Unmatched>(&*error));
+        assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::Yes);
+    }
+}
+
+/// Items that are cut, narrowed and sent again come back in other batches than they went into.
+#[tokio::test(start_paused = true)]
+async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let layer = BatchLayer::builder()
+        .batching(batching())
+        .keep_items()
+        .park(vec![SECOND; 3], 1 << 20)
+        .split_budget(16)
+        .settle(|result: &Result<Vec<Option<(u32, char)>>, BoxError>, _: usize| match result {
+            Ok(_) => Settlement::All(Fate::Delivered),
+            Err(error) if error.to_string() == "bad" => {
+                Settlement::Split { cause: SplitCause::BadItem, otherwise: DropReason::Rejected }
+            }
+            Err(_) => Settlement::Retry { after: None, otherwise: DropReason::Failed },
+        })
+        .scatter_by(|key: &u32| *key, |(key, _): &(u32, char)| *key)
+        .build()
+        .unwrap();
+    let batch = layer.layer(service_fn(move |keys: Items<u32>| {
+        let call = count.fetch_add(1, SeqCst);
+        ready(match call {
+            0 => Err(BoxError::from("away")),
+            _ if keys.contains(&6) => Err(BoxError::from("bad")),
+            _ => Ok(keys.iter().rev().map(|key| (*key, char::from_digit(*key, 36).unwrap())).collect::<Vec<_>>()),
+        })
+    }));
+    let asked = [5, 6, 9, 5];
+    let answers: Vec<_> = asked.iter().map(|key| tokio::spawn(batch.clone().oneshot(*key))).collect();
+    for (key, answer) in asked.into_iter().zip(answers) {
+        match answer.await.unwrap() {
+            Ok(found) => assert_eq!(found, Some((key, char::from_digit(key, 36).unwrap()))),
+            Err(_) => assert_eq!(key, 6),
+        }
+    }
+    assert!(calls.load(SeqCst) > 3);
+    let totals = batch.handle().totals();
+    assert_eq!((totals.delivered, totals.dropped.get(DropReason::Rejected), totals.pending), (3, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]

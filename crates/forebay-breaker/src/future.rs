@@ -46,7 +46,7 @@ pub(crate) struct Local<K, C> {
 }
 
 /// An admitted call. Dropped before its end, it settles itself.
-struct Call<K, C> {
+pub(crate) struct Call<K, C> {
     local: Arc<Local<K, C>>,
     admitted: Admitted,
     stage: Stage,
@@ -75,8 +75,8 @@ struct Polling<'a, K, C> {
 
 impl<F, K, C> ResponseFuture<F, K, C> {
     #[inline(always)]
-    pub(crate) fn running(future: F, local: Arc<Local<K, C>>, admitted: Admitted) -> Self {
-        Self { state: State::Running { future, call: Call { local, admitted, stage: Stage::Fresh } } }
+    pub(crate) fn running(future: F, call: Call<K, C>) -> Self {
+        Self { state: State::Running { future, call } }
     }
 
     pub(crate) fn refused(error: Box<CircuitOpen>) -> Self {
@@ -187,6 +187,12 @@ impl<K, C> Drop for Polling<'_, K, C> {
 // === impl Call ===
 
 impl<K, C> Call<K, C> {
+    /// A call that the inner service does not have yet.
+    #[inline(always)]
+    pub(crate) fn new(local: Arc<Local<K, C>>, admitted: Admitted) -> Self {
+        Self { local, admitted, stage: Stage::Fresh }
+    }
+
     /// Settles a call that was dropped before its end.
     #[cold]
     #[inline(never)]

@@ -1,7 +1,7 @@
 use crate::{
     BreakerHandle,
     core::{Core, Refusal},
-    future::{Local, ResponseFuture, boxed},
+    future::{Call, Local, ResponseFuture, boxed},
     key::KeySource,
 };
 use forebay_core::{BoxError, Classify};
@@ -115,8 +115,10 @@ where
                 }
             }
         };
+        // CORRECTNESS: the guard stands before the call: an inner service that panics in it gives the permit back.
+        let call = Call::new(Arc::clone(&self.local), admitted);
         // CORRECTNESS: the instance that was made ready is the one that is called.
-        ResponseFuture::running(self.inner.call(request), Arc::clone(&self.local), admitted)
+        ResponseFuture::running(self.inner.call(request), call)
     }
 }
 

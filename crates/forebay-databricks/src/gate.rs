@@ -117,7 +117,11 @@ fn gate(
         }
     };
     // The defaults are the drivers': 15 minutes, clamped to 60 to 3,600 seconds, 60 seconds after a failure, 10 for a fetch.
-    Cached::builder(fetch).jitter(0.0).build()
+    Cached::builder(fetch)
+        .ttl_range(Duration::from_secs(60), Duration::from_secs(3_600))
+        .stale_for(Duration::from_secs(15 * 60))
+        .jitter(0.0)
+        .build()
 }
 
 async fn fetch(origin: &str, by: &AskedBy, flag: &FeatureFlag, ask: &Ask) -> Result<Fetched<bool>, BoxError> {

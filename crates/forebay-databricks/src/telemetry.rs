@@ -9,6 +9,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 use forebay_core::{BoxError, ConfigError, Observe, time::saturating_add};
+use forebay_queue::parts::within;
 use forebay_registry::{CloseEnd, CloseReport, EndpointKey, Event as RegistryEvent, Identity, Lease, Registry};
 use futures_util::future::{join_all, poll_fn};
 use http::{Request, Response, StatusCode};
@@ -23,7 +24,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tower_service::Service;
 
 /// The telemetry of a driver: one for the process.
@@ -134,7 +135,7 @@ impl DriverTelemetry {
             client.statements.complete_all();
             client.exporter.flush().await;
         });
-        timeout(deadline, join_all(flushing)).await.is_ok()
+        within(deadline, join_all(flushing)).await.is_some()
     }
 
     /// Takes no connection any more, flushes, and waits until those that are there have ended and all hosts are closed.

@@ -74,6 +74,8 @@ impl Auth {
             }
         };
         let cached = Cached::builder(fetch).ttl_range(Duration::from_secs(1), FOR_GOOD).ttl(FOR_GOOD);
+        // Where no newer credential can be had, the server says whether the old one still is good.
+        let cached = cached.stale_for(Duration::from_secs(15 * 60));
         // The retries of a request are not to ask a provider that has just failed.
         cached.negative_ttl(Duration::from_secs(1)).fetch_timeout(Duration::from_secs(10)).build()
     }

@@ -1,5 +1,5 @@
-use forebay_core::ConfigError;
-use std::{future::Future, thread};
+use forebay_core::{ConfigError, panic::catch};
+use std::{future::Future, thread, time::Duration};
 use tokio::runtime::{Builder, Handle};
 
 /// Runs the exporter's worker: on the runtime it is built in, or on a thread of its own where there is none.
@@ -10,6 +10,10 @@ pub(crate) fn run(
     worker: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ConfigError> {
     if let Some(runtime) = runtime.or_else(|| Handle::try_current().ok()) {
+        if !keeps_time(&runtime) {
+            let cure = "a runtime with timers: build it with `enable_time` or `enable_all`";
+            return Err(ConfigError::new("runtime", "a tokio runtime without timers", cure));
+        }
         // It ends by itself, and counts what it holds when it is aborted.
         drop(runtime.spawn(worker));
         return Ok(());
@@ -20,4 +24,13 @@ pub(crate) fn run(
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let spawned = thread::Builder::new().name("forebay-export".to_owned()).spawn(move || runtime.block_on(worker));
     spawned.map(drop).map_err(failed)
+}
+
+/// Whether `runtime` has timers. Tokio tells that by a panic only, which the panic hook sees.
+fn keeps_time(runtime: &Handle) -> bool {
+    catch(|| {
+        let _inside = runtime.enter();
+        drop(tokio::time::sleep(Duration::ZERO));
+    })
+    .is_ok()
 }

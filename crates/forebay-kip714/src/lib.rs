@@ -8,6 +8,7 @@ mod error;
 mod labels;
 pub mod names;
 mod payload;
+mod runtime;
 mod selector;
 mod session;
 mod source;

@@ -5,18 +5,20 @@
 #[cfg(loom)]
 pub use self::model::{Timer, advance, now};
 #[cfg(not(loom))]
-pub use self::real::{Timer, now};
+pub use self::real::{Timer, now, within};
 
 #[cfg(not(loom))]
 mod real {
+    use crate::alarm::Alarm;
+    use forebay_core::{panic::catch, time::saturating_add};
     use std::{
         fmt,
-        future::Future,
-        pin::Pin,
+        future::{Future, poll_fn},
+        pin::{Pin, pin},
         task::{Context, Poll},
-        time::Instant,
+        time::{Duration, Instant},
     };
-    use tokio::time::Sleep;
+    use tokio::{runtime::Handle, time::Sleep};
 
     /// The time, which tests may pause.
     #[must_use]
@@ -24,28 +26,85 @@ mod real {
         tokio::time::Instant::now().into_std()
     }
 
-    /// A timer of tokio, made when it is first needed.
+    /// What `future` ends with, or `None` if it has not ended after `wait`; with or without a runtime.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops `future`.
+    pub async fn within<F: Future>(wait: Duration, future: F) -> Option<F::Output> {
+        let (mut future, mut timer) = (pin!(future), Timer::default());
+        let due = saturating_add(now(), wait);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => timer.poll(Some(due), cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// A timer, made when it is first needed: tokio's, or a thread's where there is no runtime that keeps time.
     #[derive(Default)]
-    pub struct Timer(Option<Pin<Box<Sleep>>>);
+    pub struct Timer(Kind);
+
+    #[derive(Default)]
+    enum Kind {
+        #[default]
+        None,
+        Tokio(Pin<Box<Sleep>>),
+        Thread(Alarm),
+    }
 
     impl Timer {
         /// Ready when `due` has come; wakes the task then. Never, where there is no `due`.
         pub fn poll(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-            let Some(due) = due.map(tokio::time::Instant::from_std) else {
-                self.0 = None;
+            let Some(due) = due else {
+                self.0 = Kind::None;
                 return Poll::Pending;
             };
-            let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if sleep.deadline() != due {
-                sleep.as_mut().reset(due);
+            if matches!(self.0, Kind::None) {
+                self.0 = Kind::new(due);
             }
-            sleep.as_mut().poll(cx)
+            if let Kind::Tokio(sleep) = &mut self.0 {
+                let at = tokio::time::Instant::from_std(due);
+                // Tokio panics where the runtime of the timer has ended.
+                let polled = catch(|| {
+                    if sleep.deadline() != at {
+                        sleep.as_mut().reset(at);
+                    }
+                    sleep.as_mut().poll(cx)
+                });
+                match polled {
+                    Ok(polled) => return polled,
+                    Err(_ended) => self.0 = Kind::Thread(Alarm::default()),
+                }
+            }
+            if now() >= due {
+                return Poll::Ready(());
+            }
+            let Kind::Thread(alarm) = &mut self.0 else { return Poll::Pending };
+            // CORRECTNESS: where no thread can be had, the task asks again at once: that costs time, and loses no wake-up.
+            if alarm.set(due, cx.waker()).is_err() {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        }
+    }
+
+    impl Kind {
+        fn new(due: Instant) -> Self {
+            if Handle::try_current().is_err() {
+                return Self::Thread(Alarm::default());
+            }
+            // Tokio panics where the runtime was built without timers.
+            match catch(|| Box::pin(tokio::time::sleep_until(due.into()))) {
+                Ok(sleep) => Self::Tokio(sleep),
+                Err(_untimed) => Self::Thread(Alarm::default()),
+            }
         }
     }
 
     impl fmt::Debug for Timer {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_tuple("Timer").field(&self.0.is_some()).finish()
+            f.debug_tuple("Timer").field(&!matches!(self.0, Kind::None)).finish()
         }
     }
 }

@@ -3,6 +3,8 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod admission;
+#[cfg(not(loom))]
+mod alarm;
 mod answers;
 mod channel;
 mod clock;
@@ -48,6 +50,8 @@ pub use self::{
 pub mod parts {
     #[cfg(loom)]
     pub use crate::clock::advance;
+    #[cfg(not(loom))]
+    pub use crate::clock::within;
     pub use crate::{
         admission::{Admission, Charge, Epoch},
         clock::{Timer, now},

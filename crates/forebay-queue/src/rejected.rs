@@ -10,7 +10,9 @@ use std::{
 /// The inner service has not seen it. Whether offering it again is sensible depends on the reason: not when it is too
 /// large or the queue is closed. The refusal is in the ledger; offering the item again counts as a new offer.
 ///
-/// As a `tower` service a queue answers with a boxed error; [`downcast`](Self::downcast) finds the item in it.
+/// As a `tower` service a queue fails with a boxed error, and an item that is not `Sync` cannot be in there as it is. So
+/// `error.is::<Rejected<T>>()` is always false: [`is_in`](Self::is_in) asks for the refusal, and
+/// [`downcast`](Self::downcast) finds the item in it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Rejected<T> {
@@ -46,6 +48,15 @@ impl<T> Rejected<T> {
     {
         let Self { item, reason, verdict } = self;
         Box::new(Rejected { item: Carried(Mutex::new(item)), reason, verdict })
+    }
+
+    /// Whether `error` is the refusal of a `T`, which [`downcast`](Self::downcast) hands back.
+    #[must_use]
+    pub fn is_in(error: &(dyn Error + Send + Sync + 'static)) -> bool
+    where
+        T: Send + 'static,
+    {
+        error.is::<Rejected<Carried<T>>>()
     }
 
     /// The refusal inside `error`, with its item.
@@ -208,6 +219,8 @@ mod tests {
         let item = std::cell::Cell::new(7);
         let error = Rejected::new(item, DropReason::Full).into_error();
         assert_eq!(Verdict::of(&*error).unwrap().reason(), DropReason::Full);
+        assert!(Rejected::<std::cell::Cell<i32>>::is_in(&*error));
+        assert!(!Rejected::<String>::is_in(&*error));
         let error = Rejected::<String>::downcast(error).unwrap_err();
         assert_eq!(Rejected::<std::cell::Cell<i32>>::downcast(error).unwrap().item.get(), 7);
     }

@@ -79,7 +79,7 @@ impl<'a, K, Q: ?Sized, C, G> Acquire<'a, K, Q, C, G> {
 
 impl<K, Q, C, G> Future for Acquire<'_, K, Q, C, G>
 where
-    K: Hash + Eq + Clone + Send + Sync + Borrow<Q> + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + Borrow<Q> + 'static,
     Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     C: Send + Sync + 'static,
     G: PartialEq + Clone + Send + Sync + 'static,
@@ -137,7 +137,7 @@ impl<'a, K, Q: ?Sized, C, G> Replace<'a, K, Q, C, G> {
 
 impl<K, Q, C, G> Future for Replace<'_, K, Q, C, G>
 where
-    K: Hash + Eq + Clone + Send + Sync + Borrow<Q> + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + Borrow<Q> + 'static,
     Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     C: Send + Sync + 'static,
     G: PartialEq + Clone + Send + Sync + 'static,

@@ -2,8 +2,8 @@
 
 use std::hash::Hash;
 
-pub(crate) trait Key: Hash + Eq + Clone + Send + Sync + 'static {}
-impl<T: Hash + Eq + Clone + Send + Sync + 'static> Key for T {}
+pub(crate) trait Key: Hash + Eq + Clone + std::fmt::Debug + Send + Sync + 'static {}
+impl<T: Hash + Eq + Clone + std::fmt::Debug + Send + Sync + 'static> Key for T {}
 
 pub(crate) trait Client: Send + Sync + 'static {}
 impl<T: Send + Sync + 'static> Client for T {}

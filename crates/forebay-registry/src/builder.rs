@@ -196,7 +196,7 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
 
 impl<K, C, G> RegistryBuilder<K, C, G>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
     C: Send + Sync + 'static,
     G: PartialEq + Clone + Send + Sync + 'static,
 {

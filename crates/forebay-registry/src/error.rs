@@ -10,6 +10,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 #[derive(Clone, Debug)]
 pub struct AcquireError {
     kind: AcquireErrorKind,
+    /// What a panic said, or the path of a circle.
     panic: Option<Arc<str>>,
     verdict: Verdict,
 }
@@ -27,6 +28,11 @@ pub enum AcquireErrorKind {
     },
     /// The maker panicked.
     Panicked,
+    /// The maker waits for its own client, by way of others perhaps; the error names the keys by their `Debug`.
+    ///
+    /// A circle is seen where makers wait for each other in one task or on one thread. One that leads through a task that a
+    /// maker spawned is not seen: it is a wait without an end, for a timeout to cut off.
+    Circular,
     /// The maker answered with [`Declined`]: with this configuration there shall be no client.
     Declined,
     /// The registry holds as many keys as it may (`max_entries`), and none of them was idle.
@@ -125,6 +131,12 @@ impl AcquireError {
         Self { panic: Some(text), ..error }
     }
 
+    /// The maker waits for itself, along `path`.
+    pub(crate) fn circular(path: Arc<str>) -> Self {
+        let error = Self::of(AcquireErrorKind::Circular, DropReason::Failed, Advice::Never);
+        Self { panic: Some(path), ..error }
+    }
+
     /// What the maker said.
     pub(crate) fn made(cause: BoxError) -> Self {
         let error = if cause_ref::<Declined>(&*cause).is_some() {
@@ -152,6 +164,9 @@ impl fmt::Display for AcquireError {
             AcquireErrorKind::FailedBefore { .. } => f.write_str("the client could not be made a moment ago"),
             AcquireErrorKind::Panicked => {
                 write!(f, "making the client panicked: {}", self.panic.as_deref().unwrap_or_default())
+            }
+            AcquireErrorKind::Circular => {
+                write!(f, "the client is made of itself: {}", self.panic.as_deref().unwrap_or_default())
             }
             AcquireErrorKind::Declined => f.write_str("no client is wanted here"),
             AcquireErrorKind::Full => f.write_str("the registry holds as many keys as it may"),

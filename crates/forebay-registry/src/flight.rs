@@ -1,6 +1,10 @@
 //! One piece of work that many wait for, driven by whoever of them polls.
 
-use crate::{panics::guarded, sync::Mutex};
+use crate::{
+    circle::{self, Name},
+    panics::guarded,
+    sync::Mutex,
+};
 use std::{
     future::Future,
     mem,
@@ -43,6 +47,14 @@ enum Stage<R, T> {
     Awaited,
     /// It has landed here.
     Landed(T),
+}
+
+/// Where a poll found the flight.
+pub(crate) enum Polled<T> {
+    Pending,
+    Landed(T),
+    /// The work waits for itself; the path that leads back to it.
+    Circle(Arc<str>),
 }
 
 /// A place among those who wait.
@@ -98,8 +110,32 @@ impl<R, T: Clone> Flight<R, T> {
         &self,
         seat: &mut Seat,
         cx: &mut Context<'_>,
+        name: &Name,
+        land: impl FnOnce(Result<R, Arc<str>>) -> T,
+    ) -> Polled<T> {
+        match circle::enter(std::ptr::from_ref(self).addr(), name) {
+            Ok(_entered) => match self.poll_entered(seat, cx, land) {
+                Poll::Ready(at) => Polled::Landed(at),
+                Poll::Pending => Polled::Pending,
+            },
+            // It may have landed while its work is still in the poll that leads here.
+            Err(path) => match &*self.stage.lock() {
+                Stage::Landed(at) => Polled::Landed(at.clone()),
+                Stage::Resting(_) | Stage::Polling { .. } | Stage::Awaited => Polled::Circle(path),
+            },
+        }
+    }
+
+    fn poll_entered(
+        &self,
+        seat: &mut Seat,
+        cx: &mut Context<'_>,
         land: impl FnOnce(Result<R, Arc<str>>) -> T,
     ) -> Poll<T> {
+        /// Polls of the work in one poll of a waiter. Two pieces of work that wait for each other on two threads ask each
+        /// other again and again; a poll that yields lets other tasks run, and one of the two comes upon the circle.
+        const POLLS: usize = 4;
+
         self.bell.sit(seat, cx.waker());
         let mut work = {
             let mut stage = self.stage.lock();
@@ -123,7 +159,9 @@ impl<R, T: Clone> Flight<R, T> {
         };
 
         let waker = Waker::from(Arc::clone(&self.bell));
+        let mut polls = 0;
         loop {
+            polls += 1;
             let polled = guarded(|| work.as_mut().poll(&mut Context::from_waker(&waker)));
             match polled {
                 Ok(Poll::Pending) => {
@@ -135,8 +173,15 @@ impl<R, T: Clone> Flight<R, T> {
                         return Poll::Ready(at);
                     }
                     let asked_again = matches!(*stage, Stage::Polling { again: true });
-                    if !asked_again {
+                    if !asked_again || polls >= POLLS {
                         *stage = Stage::Resting(work);
+                        drop(stage);
+                        if asked_again {
+                            // CORRECTNESS: the poll that was left to this thread is still owed. It is given back to all
+                            // that wait, after the work rests, so that whichever of them comes first finds it.
+                            self.bell.ring();
+                            cx.waker().wake_by_ref();
+                        }
                         return Poll::Pending;
                     }
                     *stage = Stage::Polling { again: false };

@@ -6,6 +6,7 @@ mod acquire;
 mod bounds;
 mod builder;
 mod cached;
+mod circle;
 mod close;
 mod edge;
 mod error;

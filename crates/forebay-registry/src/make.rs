@@ -89,7 +89,7 @@ impl<K, S> RegistryMake<K, S> {
 
 impl<K, S> Service<K> for RegistryMake<K, S>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
 {
     type Response = LeasedService<S>;
@@ -152,7 +152,7 @@ impl<K, S> RegistryBuilder<K, S, (), ()> {
 
 impl<K, M> Layer<M> for RegistryLayer<K, M::Response>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
     M: Service<K> + Clone + Send + 'static,
     M::Response: Send + Sync + 'static,
     M::Error: Into<BoxError>,

@@ -27,14 +27,15 @@ struct Handles<K, C, G> {
 
 impl<K, C> Registry<K, C, ()>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
     C: Send + Sync + 'static,
 {
     /// A registry whose clients are made by `make`.
     ///
     /// `make` runs in the task of whoever waits for its client; its panics become errors. What takes longer than
-    /// callers wait, and has to go on without them, it can `tokio::spawn` itself. It must not acquire its own key: that
-    /// would wait for itself.
+    /// callers wait, and has to go on without them, it can `tokio::spawn` itself. It must not acquire its own key,
+    /// nor one whose client needs its own: that is an error
+    /// ([`AcquireErrorKind::Circular`](crate::AcquireErrorKind::Circular)).
     pub fn builder<F, Fut, E>(make: F) -> RegistryBuilder<K, C, ()>
     where
         F: Fn(K) -> Fut + Send + Sync + 'static,
@@ -90,7 +91,7 @@ where
 
 impl<K, C, G> Registry<K, C, G>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
     C: Send + Sync + 'static,
     G: PartialEq + Clone + Send + Sync + 'static,
 {

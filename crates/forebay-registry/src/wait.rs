@@ -3,8 +3,9 @@
 use crate::{
     AcquireError, Event,
     bounds::{Client, Config, Key},
+    circle::Name,
     edge::now,
-    flight::{Seat, Work},
+    flight::{Polled, Seat, Work},
     hub::{Hub, Joined, Landed, Replaced, Shared},
     lease::Live,
     panics::guarded,
@@ -17,6 +18,7 @@ use std::{
     hash::Hash,
     mem,
     pin::Pin,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Instant,
@@ -87,12 +89,25 @@ impl<K: Key, C: Client, G: Config> Future for Wait<K, C, G> {
         loop {
             let Some((id, flight)) = ticket else { return Poll::Pending };
             let (id, mut news) = (*id, None);
-            let polled = flight.poll(seat, cx, |end| {
+            let name: Name = Rc::new(key.clone());
+            let polled = flight.poll(seat, cx, &name, |end| {
                 let (landed, told) = hub.land(key, id, end);
                 news = Some(told);
                 landed
             });
-            let Poll::Ready(landed) = polled else { return Poll::Pending };
+            let landed = match polled {
+                Polled::Pending => return Poll::Pending,
+                Polled::Landed(landed) => landed,
+                Polled::Circle(path) => {
+                    // Those around this poll wait on: the entry counts one less.
+                    let Some((id, flight)) = ticket.take() else { return Poll::Pending };
+                    flight.leave(seat);
+                    hub.leave(key, id);
+                    let error = AcquireError::circular(path);
+                    hub.hooks.emit(&Event::Refused { key, error: &error });
+                    return Poll::Ready(Err(error));
+                }
+            };
             // The entry does not count us any more: the flight has landed, and the table has moved on.
             flight.leave(seat);
             *ticket = None;

@@ -107,7 +107,7 @@ async fn a_time_from_the_server_is_clamped() {
     for (says, holds) in [(Duration::ZERO, MINUTE), (10 * MINUTE, 10 * MINUTE), (Duration::MAX, 60 * MINUTE)] {
         let server = Server::default();
         server.says(says);
-        let cached = server.cached().build().unwrap();
+        let cached = server.cached().ttl_range(MINUTE, 60 * MINUTE).build().unwrap();
         cached.get().await.unwrap();
         advance(holds.saturating_sub(Duration::from_millis(1))).await;
         cached.get().await.unwrap();
@@ -116,6 +116,39 @@ async fn a_time_from_the_server_is_clamped() {
         cached.get().await.unwrap();
         assert_eq!(server.asked(), 2, "{says:?} is {holds:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_the_user_gives_holds_exactly_and_a_value_is_stale_only_where_that_is_asked_for() {
+    let second = Duration::from_secs(1);
+    for by_knob in [true, false] {
+        let server = Server::default();
+        let builder = if by_knob { server.cached().ttl(second) } else { server.cached() };
+        if !by_knob {
+            server.says(second);
+        }
+        let cached = builder.jitter(0.0).build().unwrap();
+        assert_eq!(cached.get().await.unwrap(), 1);
+        advance(Duration::from_millis(999)).await;
+        assert_eq!(cached.get().await.unwrap(), 1);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(cached.get().await.unwrap(), 2);
+        server.set(Trouble::Refuses);
+        advance(second).await;
+        assert_eq!(cached.get().await.unwrap_err().kind(), RefreshErrorKind::Failed);
+    }
+    for far in [Duration::from_secs(86_400), Duration::MAX] {
+        let server = Server::default();
+        server.says(far);
+        let cached = server.cached().jitter(0.0).build().unwrap();
+        cached.get().await.unwrap();
+        advance(Duration::from_secs(86_399)).await;
+        assert_eq!(cached.get().await.unwrap(), 1);
+    }
+    let server = Server::default();
+    server.says(Duration::ZERO);
+    let cached = server.cached().build().unwrap();
+    assert_eq!((cached.get().await.unwrap(), cached.get().await.unwrap()), (1, 2));
 }
 
 #[tokio::test]
@@ -293,7 +326,8 @@ async fn one_value_for_each_key_is_a_registry_of_them() {
 fn bad_knobs_are_refused_with_their_name() {
     let builder = || Server::default().cached();
     let knobs = [
-        builder().ttl(Duration::from_secs(1)).build(),
+        builder().ttl(Duration::from_secs(1)).ttl_range(MINUTE, 60 * MINUTE).build(),
+        builder().ttl(Duration::ZERO).build(),
         builder().ttl_range(Duration::ZERO, MINUTE).build(),
         builder().ttl_range(2 * MINUTE, MINUTE).build(),
         builder().ttl_range(MINUTE, Duration::MAX).build(),
@@ -307,6 +341,7 @@ fn bad_knobs_are_refused_with_their_name() {
     assert_eq!(
         knobs,
         [
+            "ttl",
             "ttl",
             "ttl_range",
             "ttl_range",

@@ -366,9 +366,6 @@ where
 
         *this.attempts = this.attempts.saturating_add(1);
         let attempts = *this.attempts;
-        if let Some(session) = this.session.get() {
-            session.sent();
-        }
         let copy = if rules.limits.allows_after(attempts) { rules.policy.copy(&request) } else { None };
         *this.request = copy;
         if attempts > 1 {
@@ -377,6 +374,10 @@ where
             budget.deposit();
         }
         let future = service.call(request);
+        // CORRECTNESS: after the call: where the inner service panics in it, the retry was not sent, and is refunded.
+        if let Some(session) = this.session.get() {
+            session.sent();
+        }
         this.state.set(State::Calling { future });
         if this.request.is_none() {
             *this.service = None;

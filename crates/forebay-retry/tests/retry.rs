@@ -508,3 +508,39 @@ proptest! {
         })?;
     }
 }
+
+/// Fails once, and then panics in `call` itself.
+#[derive(Clone, Default)]
+struct PanicsInCall(Arc<Mutex<u32>>);
+
+impl Service<u32> for PanicsInCall {
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Answer, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: u32) -> Self::Future {
+        let calls = {
+            let mut calls = self.0.lock().unwrap();
+            *calls += 1;
+            *calls
+        };
+        assert!(calls % 2 == 1, "the call itself panics");
+        std::future::ready(Err("away".into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f19_a_retry_whose_call_panics_is_refunded() {
+    let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(1.0).build().unwrap();
+    let layer = RetryLayer::new(ByError::new()).budget(budget.clone());
+    let service = layer.layer(PanicsInCall::default());
+    for _ in 0..3 {
+        // A task of its own: it takes the future along when it panics.
+        assert!(tokio::spawn(service.clone().oneshot(7)).await.unwrap_err().is_panic());
+        assert!(budget.available() > 0.999, "{}", budget.available());
+    }
+}

@@ -200,3 +200,61 @@ async fn a_panic_in_the_classifier_is_a_failure_and_leaks_no_permit() {
     wait(secs(60)).await;
     assert!(call(&mut service, Fail).await.is_failure(), "the permit is there");
 }
+
+/// A service that panics in `call` itself, before there is a future, as often as it says.
+#[derive(Clone)]
+struct PanicsInCall(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Service<Request> for PanicsInCall {
+    type Response = ();
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<(), BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let left = &self.0;
+        if request.how == Panic {
+            left.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            panic!("the call itself panics");
+        }
+        std::future::ready(if request.how == Fail { Err("refused".into()) } else { Ok(()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f19_a_probe_whose_call_panics_gives_its_permit_back_at_once() {
+    for keyed in [false, true] {
+        let builder = BreakerLayer::builder()
+            .trip(Trip::consecutive(1))
+            .open_for(OpenFor::new(secs(60)).jitter(0.0))
+            .close_after(1);
+        let panics = PanicsInCall(Default::default());
+        // The two have different types.
+        if keyed {
+            let layer = builder.key(|request: &Request| request.key).build().unwrap();
+            probe_that_panics(&mut layer.layer(panics.clone())).await;
+            assert_eq!(layer.handle().state("one"), State::Closed);
+        } else {
+            let layer = builder.build().unwrap();
+            probe_that_panics(&mut layer.layer(panics.clone())).await;
+            assert_eq!(layer.handle().state(&()), State::Closed);
+        }
+        assert_eq!(panics.0.load(std::sync::atomic::Ordering::SeqCst), 3);
+    }
+}
+
+async fn probe_that_panics<S>(service: &mut S)
+where
+    S: Service<Request, Response = (), Error = BoxError>,
+{
+    calls(service, Fail, 1).await;
+    wait(secs(60)).await;
+    for _ in 0..3 {
+        let panicked = AssertUnwindSafe(call(service, Panic)).catch_unwind().await;
+        assert!(panicked.is_err(), "the next probe was admitted, and reached the service");
+    }
+    assert!(call(service, Succeed).await.is_answer());
+}

@@ -185,8 +185,7 @@ impl ClientBuilder {
             .backoff(Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_secs(2)));
         let service = breaker.layer(retry.layer(TimeoutLayer::new(self.request_timeout).layer(transport)));
 
-        let runtime = tokio::runtime::Handle::try_current()
-            .map_err(|error| ConfigError::new("build", error, "a call on a tokio runtime"))?;
+        let runtime = crate::runtime::current()?;
         let seed = self.seed.unwrap_or_else(entropy);
         let book = Book::new(wall_clock(), self.max_series.get());
         let driver = Driver::new(

@@ -4,8 +4,9 @@ use super::{
 };
 use crate::{labels::ClientLabels, wire::InstanceId};
 use forebay_core::{Totals, time::saturating_add};
+use forebay_queue::parts::within;
 use std::{fmt, sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// Sends the metrics of one Kafka client to its cluster, as the cluster asks for them.
 ///
@@ -57,7 +58,8 @@ impl Kip714Client {
     pub async fn instance_id(&self, patience: Duration) -> Option<InstanceId> {
         let mut status = self.owned.shared.watch();
         // An id that comes too late is not there, and neither is one that never comes.
-        if let Ok(Ok(status)) = timeout(patience, status.wait_for(|now| now.ended || !now.instance_id.is_nil())).await {
+        if let Some(Ok(status)) = within(patience, status.wait_for(|now| now.ended || !now.instance_id.is_nil())).await
+        {
             return Some(status.instance_id).filter(|id| !id.is_nil());
         }
         None
@@ -84,7 +86,8 @@ impl Kip714Client {
         let mut status = shared.watch();
         // Should the runtime of its task be gone, nobody would say that it has ended.
         let spare = Duration::from_millis(20);
-        let _ended_or_late = tokio::time::timeout_at(after(by, spare), status.wait_for(|now| now.ended)).await.is_ok();
+        let left = by.saturating_duration_since(now).saturating_add(spare);
+        let _ended_or_late = within(left, status.wait_for(|now| now.ended)).await.is_some();
         Report { totals: shared.totals(), status: shared.status() }
     }
 }

@@ -124,8 +124,7 @@ impl TcpBuilder {
                 return Err(ConfigError::new("software", text, allowed));
             }
         }
-        let runtime = tokio::runtime::Handle::try_current()
-            .map_err(|error| ConfigError::new("build", error, "a call on a tokio runtime"))?;
+        let runtime = crate::runtime::current()?;
         self.settings.brokers = self.bootstrap.into_iter().map(Arc::from).collect();
         Ok(TcpTransport::spawn(Arc::new(self.settings), &runtime))
     }

@@ -6,16 +6,16 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
-/// | [`ttl`](Self::ttl) | 15 min, where the server says nothing | from the least to the most |
-/// | [`ttl_range`](Self::ttl_range) | 1 min to 1 h | least above 0, most at most 30 days |
-/// | [`stale_for`](Self::stale_for) | 15 min | at most 30 days |
+/// | [`ttl`](Self::ttl) | 15 min, where the fetched value says nothing | above 0, at most 30 days, within `ttl_range` |
+/// | [`ttl_range`](Self::ttl_range) | none: the fetched value's own time counts | least above 0, most at most 30 days |
+/// | [`stale_for`](Self::stale_for) | 0: never | at most 30 days |
 /// | [`negative_ttl`](Self::negative_ttl) | 1 min | at most 30 days |
 /// | [`jitter`](Self::jitter) | 0.1 | 0.0 to 1.0 |
 /// | [`fetch_timeout`](Self::fetch_timeout) | 10 s | above 0, at most 30 days |
 /// | [`seed`](Self::seed) | from the system | |
 ///
-/// 15 min, the clamp and the 10 s are those of the Databricks Node.js driver's feature-flag cache, 1 min after a failure
-/// is that of the ADBC driver.
+/// 15 min and the 10 s are those of the Databricks Node.js driver's feature-flag cache, 1 min after a failure is that of the
+/// ADBC driver.
 #[must_use = "a builder does nothing until `build`"]
 pub struct CachedBuilder<V> {
     fetch: Fetcher<V>,
@@ -42,9 +42,8 @@ impl<V> CachedBuilder<V> {
             }),
             policy: Policy {
                 default_ttl: Duration::from_secs(15 * 60),
-                min_ttl: Duration::from_secs(60),
-                max_ttl: Duration::from_secs(60 * 60),
-                stale_for: Duration::from_secs(15 * 60),
+                ttl_range: None,
+                stale_for: Duration::ZERO,
                 negative_ttl: Duration::from_secs(60),
                 jitter: 0.1,
             },
@@ -53,19 +52,21 @@ impl<V> CachedBuilder<V> {
         }
     }
 
-    /// How long a value is fresh when the server does not say.
+    /// How long a value is fresh when the fetched value does not say.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.policy.default_ttl = ttl;
         self
     }
 
-    /// The least and the most that a server may say.
+    /// Clamps the time that a fetched value gives ([`Fetched::ttl`]), where that is what a server says.
+    ///
+    /// Without it that time is taken as it is; 0 means that each call fetches.
     pub fn ttl_range(mut self, least: Duration, most: Duration) -> Self {
-        (self.policy.min_ttl, self.policy.max_ttl) = (least, most);
+        self.policy.ttl_range = Some((least, most));
         self
     }
 
-    /// For how long after its time a value is used on, if no newer one can be had.
+    /// For how long after its time a value is used on, if no newer one can be had. With 0, never: the failure is returned.
     pub fn stale_for(mut self, time: Duration) -> Self {
         self.policy.stale_for = time;
         self
@@ -106,14 +107,19 @@ impl<V: Clone + Send + Sync + 'static> CachedBuilder<V> {
     /// [`ConfigError`] for a knob outside the range in the table above.
     pub fn build(self) -> Result<Cached<V>, ConfigError> {
         let Self { fetch, policy, fetch_timeout, seed } = self;
-        let Policy { default_ttl, min_ttl, max_ttl, stale_for, negative_ttl, jitter } = policy;
-        if min_ttl.is_zero() || min_ttl > max_ttl {
-            let given = format!("{min_ttl:?} to {max_ttl:?}");
-            return Err(ConfigError::new("ttl_range", given, "least above 0, and not above the most"));
+        let Policy { default_ttl, ttl_range, stale_for, negative_ttl, jitter } = policy;
+        if default_ttl.is_zero() {
+            return Err(ConfigError::new("ttl", "0 s", "above 0"));
         }
-        if !(min_ttl..=max_ttl).contains(&default_ttl) {
-            let allowed = format!("{min_ttl:?} to {max_ttl:?}, see `ttl_range`");
-            return Err(ConfigError::new("ttl", format_args!("{default_ttl:?}"), allowed));
+        if let Some((least, most)) = ttl_range {
+            if least.is_zero() || least > most {
+                let given = format!("{least:?} to {most:?}");
+                return Err(ConfigError::new("ttl_range", given, "least above 0, and not above the most"));
+            }
+            if !(least..=most).contains(&default_ttl) {
+                let allowed = format!("{least:?} to {most:?}, see `ttl_range`");
+                return Err(ConfigError::new("ttl", format_args!("{default_ttl:?}"), allowed));
+            }
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ConfigError::new("jitter", jitter, "0.0 to 1.0"));
@@ -122,7 +128,8 @@ impl<V: Clone + Send + Sync + 'static> CachedBuilder<V> {
             return Err(ConfigError::new("fetch_timeout", "0 s", "above 0"));
         }
         for (knob, value) in [
-            ("ttl_range", max_ttl),
+            ("ttl_range", ttl_range.map_or(Duration::ZERO, |(_, most)| most)),
+            ("ttl", default_ttl),
             ("stale_for", stale_for),
             ("negative_ttl", negative_ttl),
             ("fetch_timeout", fetch_timeout),

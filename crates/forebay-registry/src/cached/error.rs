@@ -26,6 +26,10 @@ pub enum RefreshErrorKind {
     TimedOut,
     /// The fetch panicked.
     Panicked,
+    /// The fetch waits for the value that it is to fetch, by way of others perhaps.
+    ///
+    /// As [`AcquireErrorKind::Circular`](crate::AcquireErrorKind::Circular), with the type of the value for its name.
+    Circular,
 }
 
 // === impl RefreshError ===
@@ -57,6 +61,12 @@ impl RefreshError {
         Self { panic: Some(text), ..error }
     }
 
+    /// The fetch waits for itself, along `path`.
+    pub(crate) fn circular(path: Arc<str>) -> Self {
+        let error = Self::of(RefreshErrorKind::Circular, DropReason::Failed, Seen::No, Advice::Never);
+        Self { panic: Some(path), ..error }
+    }
+
     /// The same failure, told to somebody who came later.
     pub(super) fn again(&self, retry_in: Duration) -> Self {
         let kind = RefreshErrorKind::FailedBefore { retry_in };
@@ -71,6 +81,9 @@ impl fmt::Display for RefreshError {
             RefreshErrorKind::Failed => f.write_str("the value could not be fetched"),
             RefreshErrorKind::FailedBefore { .. } => f.write_str("the value could not be fetched a moment ago"),
             RefreshErrorKind::TimedOut => f.write_str("fetching the value took too long"),
+            RefreshErrorKind::Circular => {
+                write!(f, "the value is fetched by itself: {}", self.panic.as_deref().unwrap_or_default())
+            }
             RefreshErrorKind::Panicked => {
                 write!(f, "fetching the value panicked: {}", self.panic.as_deref().unwrap_or_default())
             }

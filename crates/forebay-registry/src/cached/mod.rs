@@ -11,8 +11,9 @@ pub use self::{
 
 use self::state::{Kept, Look, Policy, Shelf};
 use crate::{
+    circle::Name,
     edge::{Edge, Timer, now},
-    flight::{Flight, Seat, Work},
+    flight::{Flight, Polled, Seat, Work},
     sync::{Mutex, Published},
 };
 use forebay_core::{BoxError, chance::SplitMix64};
@@ -20,6 +21,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -30,11 +32,11 @@ use std::{
 /// * **Fresh** it is handed out without a lock.
 /// * When its time is over, one fetch is made for all who ask meanwhile; it is driven by those who wait, so no task is
 ///   left when nobody does.
-/// * If the fetch fails, the old value goes on for [`stale_for`](CachedBuilder::stale_for), and nobody tries again for
+/// * If the fetch fails, the old value goes on for [`stale_for`](CachedBuilder::stale_for) if that is set, and no call tries again for
 ///   [`negative_ttl`](CachedBuilder::negative_ttl). A failure is never taken for a value: one blip does not switch
 ///   off what the value switches.
-/// * The time to live is the server's, clamped, or a default; each process draws a little less, so that a fleet does not
-///   ask together.
+/// * The time to live is the fetched value's own, clamped if [`ttl_range`](CachedBuilder::ttl_range) is set, or a default; each
+///   process draws a little less, so that a fleet does not ask together.
 ///
 /// Clones share the value. One `Cached` for each key is a `Registry<K, Cached<V>>`.
 ///
@@ -304,17 +306,38 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 }
 
+/// Shows the type of a value without quotes.
+struct Named(&'static str);
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cached<{}>", self.0)
+    }
+}
+
 // === impl Wait ===
 
 impl<V: Clone + Send + Sync + 'static> Wait<V> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Read<V>> {
         let Some((number, flight)) = &self.ticket else { return Poll::Pending };
-        let polled = flight.poll(&mut self.seat, cx, |end| self.inner.land(*number, end));
-        if polled.is_ready() {
-            flight.leave(&mut self.seat);
-            self.ticket = None;
-        }
-        polled
+        let name: Name = Rc::new(Named(std::any::type_name::<V>()));
+        let read = match flight.poll(&mut self.seat, cx, &name, |end| self.inner.land(*number, end)) {
+            Polled::Pending => return Poll::Pending,
+            Polled::Landed(read) => {
+                flight.leave(&mut self.seat);
+                self.ticket = None;
+                read
+            }
+            Polled::Circle(path) => {
+                // Those around this poll wait on: the fetch counts one less.
+                if let Some((number, flight)) = self.ticket.take() {
+                    flight.leave(&mut self.seat);
+                    self.inner.leave(number);
+                }
+                Err(RefreshError::circular(path))
+            }
+        };
+        Poll::Ready(read)
     }
 }
 
@@ -344,7 +367,10 @@ impl<V> Fetched<V> {
         Self { value, ttl: None }
     }
 
-    /// The time to live that the server gave. It is clamped to [`CachedBuilder::ttl_range`].
+    /// The time to live of this value, in place of [`CachedBuilder::ttl`]: what the server said, say.
+    ///
+    /// It is taken as it is, up to 30 years, unless [`CachedBuilder::ttl_range`] is set, which clamps it. With 0 the next call
+    /// fetches again.
     #[must_use]
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);

@@ -1,14 +1,15 @@
 //! What a cached value is worth at an instant, pure: time and chance are arguments.
 
 use super::RefreshError;
+use forebay_core::time::{FAR, saturating_add};
 use std::time::{Duration, Instant};
 
 /// The knobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) default_ttl: Duration,
-    pub(crate) min_ttl: Duration,
-    pub(crate) max_ttl: Duration,
+    /// The least and the most that a fetched value may say; `None` takes it as it is.
+    pub(crate) ttl_range: Option<(Duration, Duration)>,
     pub(crate) stale_for: Duration,
     pub(crate) negative_ttl: Duration,
     pub(crate) jitter: f64,
@@ -90,13 +91,13 @@ impl<V> Shelf<V> {
         policy: &Policy,
         draw: f64,
     ) -> &Kept<V> {
-        let ttl = ttl.unwrap_or(policy.default_ttl).clamp(policy.min_ttl, policy.max_ttl);
-        let expires = after(now, ttl);
+        let ttl = ttl.map_or(policy.default_ttl, |ttl| policy.allowed(ttl));
+        let expires = saturating_add(now, ttl);
         let kept = Kept {
             value,
             fetched: now,
-            fresh_until: after(now, policy.early(ttl, draw)),
-            usable_until: after(expires, policy.stale_for),
+            fresh_until: saturating_add(now, policy.early(ttl, draw)),
+            usable_until: saturating_add(expires, policy.stale_for),
         };
         self.failure = None;
         self.value.insert(kept)
@@ -104,7 +105,7 @@ impl<V> Shelf<V> {
 
     /// None has come. The one that is there goes on for a while, and nobody asks again before `negative_ttl` is over.
     pub(crate) fn failed(&mut self, error: RefreshError, now: Instant, policy: &Policy, draw: f64) {
-        let until = after(now, policy.early(policy.negative_ttl, draw));
+        let until = saturating_add(now, policy.early(policy.negative_ttl, draw));
         self.failure = Some(Failure { error, until });
     }
 
@@ -131,13 +132,14 @@ impl Failure {
 // === impl Policy ===
 
 impl Policy {
+    /// What a fetched value says, as far as it may.
+    fn allowed(&self, ttl: Duration) -> Duration {
+        let ttl = ttl.min(FAR);
+        self.ttl_range.map_or(ttl, |(least, most)| ttl.clamp(least, most))
+    }
+
     /// Up to `jitter` of the time earlier, so that those who began together do not go on together.
     fn early(&self, time: Duration, draw: f64) -> Duration {
         time.mul_f64(1.0 - (self.jitter * draw).clamp(0.0, 1.0))
     }
-}
-
-/// The knobs are bounded, so the clock can hold it; and if not, it is over at once.
-fn after(now: Instant, time: Duration) -> Instant {
-    now.checked_add(time).unwrap_or(now)
 }

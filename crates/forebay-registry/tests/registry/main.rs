@@ -5,6 +5,7 @@
 
 mod acquire;
 mod cancel;
+mod circle;
 mod close;
 mod limits;
 mod replace;
