@@ -46,7 +46,7 @@ pub(super) struct Ids {
 pub(super) enum Answer {
     /// Taken.
     Accepted,
-    /// Taken, with all of its records rejected for good.
+    /// Taken, with some or all of its records rejected for good.
     Partial {
         /// How many.
         rejected: u64,
@@ -130,6 +130,25 @@ impl Intake {
         /// As the pipeline this replaces has it.
         const NEARLY_FULL: f64 = 0.95;
         !self.draining.load(Relaxed) && self.fullness() < NEARLY_FULL
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The same, with `refused` more records rejected that could not be read.
+    pub(super) fn without(self, refused: u64, why: String) -> Self {
+        match self {
+            Self::Accepted if refused > 0 => {
+                Self::Partial { rejected: refused, why: format!("{refused} records could not be read: {why}") }
+            }
+            Self::Partial { rejected, why: other } if refused > 0 => {
+                let why = format!("{other}; {refused} records could not be read: {why}");
+                Self::Partial { rejected: rejected.saturating_add(refused), why }
+            }
+            // A request that is refused as a whole comes again as a whole.
+            other => other,
+        }
     }
 }
 

@@ -47,4 +47,5 @@ pub use self::{
     tally::{Audit, Count},
 };
 /// The messages of OTLP, as `opentelemetry-proto` generates them.
+pub use self::json::{Read, read_json};
 pub use opentelemetry_proto::tonic as proto;
