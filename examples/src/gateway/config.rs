@@ -58,7 +58,7 @@ pub struct Config {
 ///
 /// | knob | default |
 /// | --- | --- |
-/// | `caps` | 1000 files, 500 MiB, 10 tries |
+/// | `caps` | 500 MiB, as many files as that are, 10 tries |
 /// | `pace` | every 5 min, 100 letters a round |
 #[derive(Clone, Debug)]
 pub struct DeadLetterConfig {
@@ -114,7 +114,8 @@ impl DeadLetterConfig {
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         let interval = Duration::from_secs(300);
-        let files = const { NonZeroUsize::new(1000).unwrap() };
+        // The bytes bound the folder: a stop may have to put aside a whole queue of small batches.
+        let files = NonZeroUsize::MAX;
         let caps = Caps { files, bytes: 500 << 20, retries: 10, interval };
         Self { folder, caps, pace: Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } } }
     }

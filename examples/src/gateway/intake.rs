@@ -79,6 +79,10 @@ impl Intake {
             // Nothing is to be stored, so nothing needs a slot.
             return Answer::Accepted;
         }
+        if self.unwritable().await.is_some() {
+            // The sink has failed too: what is taken now may be lost, and its sender still has it.
+            return Answer::Refused(Rejected::new((), DropReason::Disabled));
+        }
         let batch = Batch { id: self.ids.next(), signal, tenant, body, facts, received };
         let entry = self.books.open(signal, facts.records);
         let job = Job { share: batch.share_key(), batch, entry };
@@ -124,12 +128,21 @@ impl Intake {
         self.handle.fullness().max(letters)
     }
 
+    /// Why dead letters cannot be written now, if there is a folder and they cannot.
+    pub(super) async fn unwritable(&self) -> Option<String> {
+        match &self.letters {
+            Some(letters) => letters.broken().await,
+            None => None,
+        }
+    }
+
     /// Whether senders should be led here.
     #[must_use]
     pub(super) fn is_ready(&self) -> bool {
         /// As the pipeline this replaces has it.
         const NEARLY_FULL: f64 = 0.95;
-        !self.draining.load(Relaxed) && self.fullness() < NEARLY_FULL
+        let writable = !self.letters.as_ref().is_some_and(DeadLetters::is_broken);
+        writable && !self.draining.load(Relaxed) && self.fullness() < NEARLY_FULL
     }
 }
 

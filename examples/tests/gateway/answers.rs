@@ -40,7 +40,8 @@ async fn all_three_signals_come_by_http_in_protobuf_and_json_plain_and_compresse
     gate.let_through(9);
     let gateway = Gateway::start(config(), gate.sink()).await.unwrap();
     let sender = Sender::to(&gateway);
-    let compressed = [("content-encoding", "gzip")];
+    // RFC 9110 makes `x-gzip` an alias.
+    let compressed = [("content-encoding", "x-gzip")];
     let body = traces(vec![span(Kind::Healthy, 1)]);
     assert!(sender.post(Signal::Traces, &compressed, gzip(&body.encode_to_vec())).await.is_taken());
     assert!(sender.post(Signal::Metrics, &[], metrics(&[1.0, 2.0]).encode_to_vec()).await.is_taken());
@@ -71,7 +72,7 @@ async fn what_is_no_otlp_is_refused_and_is_no_batch() {
         (&[("content-encoding", "gzip")], gzip(&vec![0; 100_000]), 413),
         // Two bytes each, and a structure of hundreds in memory.
         (&[], traces(vec![Default::default(); 450]).encode_to_vec(), 413),
-        (&json, b"{\"resourceSpans\":[".iter().chain(&b"{},".repeat(320)).copied().collect(), 413),
+        (&json, format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(320)).into_bytes(), 413),
         (&[("x-tenant-id", &*long_tenant)], traces(vec![span(Kind::Healthy, 1)]).encode_to_vec(), 400),
     ] {
         let told = sender.post(Signal::Traces, headers, body).await;

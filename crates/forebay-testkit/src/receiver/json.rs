@@ -49,8 +49,16 @@ const DEPTH: usize = 100;
 /// The lists that lead to the records of a request, and those of the records themselves. An element of one of them is
 /// refused alone.
 const LISTS: [&str; 10] = [
-    "resourceLogs", "scopeLogs", "logRecords", "resourceSpans", "scopeSpans", "spans", "resourceMetrics",
-    "scopeMetrics", "metrics", "dataPoints",
+    "resourceLogs",
+    "scopeLogs",
+    "logRecords",
+    "resourceSpans",
+    "scopeSpans",
+    "spans",
+    "resourceMetrics",
+    "scopeMetrics",
+    "metrics",
+    "dataPoints",
 ];
 
 /// Reads an OTLP request in JSON by the rules of ProtoJSON, with the exceptions that OTLP makes.
@@ -62,8 +70,7 @@ const LISTS: [&str; 10] = [
 ///
 /// When `json` is no JSON object, or the outermost object cannot be read.
 pub fn read_json(signal: Signal, json: &[u8]) -> Result<Read, serde_json::Error> {
-    let reading =
-        Reading::Lenient { depth: Cell::new(0), refused: Cell::new(0), why: RefCell::new(String::new()) };
+    let reading = Reading::Lenient { depth: Cell::new(0), refused: Cell::new(0), why: RefCell::new(String::new()) };
     let protobuf = read(signal.message(), json, &reading)?;
     let Reading::Lenient { refused, why, .. } = reading else { return Ok(Read { protobuf, ..Read::default() }) };
     Ok(Read { protobuf, refused: refused.get(), why: why.into_inner() })
@@ -322,10 +329,7 @@ impl<'de> Visitor<'de> for &Count {
             let more = if is_way_to_records(field) {
                 let elements: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
                 elements.into_iter().map(|element| records(schema, field, element)).sum()
-            } else if matches!(
-                &*field.json_name,
-                "gauge" | "sum" | "histogram" | "exponentialHistogram" | "summary"
-            ) {
+            } else if matches!(&*field.json_name, "gauge" | "sum" | "histogram" | "exponentialHistogram" | "summary") {
                 records(schema, field, value)
             } else {
                 0
