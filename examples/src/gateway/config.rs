@@ -17,6 +17,9 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 /// | `max_decoded` | 64 MiB |
 /// | `max_receiving` | 64 requests that are being read or answered |
 /// | `request_timeout` | 30 s |
+/// | `header_timeout` | 10 s from the opening of a connection to its first request |
+/// | `idle_timeout` | 2 min without a request |
+/// | `max_connections` | 1024, of both ports together |
 /// | `tenant_header` | `x-tenant-id` |
 /// | `dead_letters` | none: a folder must be named |
 /// | `drain` | 30 s |
@@ -46,6 +49,12 @@ pub struct Config {
     pub max_receiving: NonZeroUsize,
     /// How long one request may take, reading included.
     pub request_timeout: Duration,
+    /// How long a connection may take until the head of its first request is complete, HTTP/1 and HTTP/2 alike.
+    pub header_timeout: Duration,
+    /// How long a connection may be without a request after that, the head of the next one included.
+    pub idle_timeout: Duration,
+    /// The most open connections; further ones wait in the backlog of their listener.
+    pub max_connections: NonZeroUsize,
     /// Which header says whose a request is, in lower case.
     pub tenant_header: String,
     /// What happens to batches that the sink did not take; nothing, and they are dropped, if there is no folder.
@@ -58,7 +67,7 @@ pub struct Config {
 ///
 /// | knob | default |
 /// | --- | --- |
-/// | `caps` | 1000 files, 500 MiB, 10 tries |
+/// | `caps` | 500 MiB, as many files as that are, 10 tries |
 /// | `pace` | every 5 min, 100 letters a round |
 #[derive(Clone, Debug)]
 pub struct DeadLetterConfig {
@@ -100,6 +109,9 @@ impl Default for Config {
             max_decoded: 64 << 20,
             max_receiving: const { NonZeroUsize::new(64).unwrap() },
             request_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            max_connections: const { NonZeroUsize::new(1024).unwrap() },
             tenant_header: "x-tenant-id".to_owned(),
             dead_letters: None,
             drain: Duration::from_secs(30),
@@ -114,7 +126,8 @@ impl DeadLetterConfig {
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         let interval = Duration::from_secs(300);
-        let files = const { NonZeroUsize::new(1000).unwrap() };
+        // The bytes bound the folder: a stop may have to put aside a whole queue of small batches.
+        let files = NonZeroUsize::MAX;
         let caps = Caps { files, bytes: 500 << 20, retries: 10, interval };
         Self { folder, caps, pace: Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } } }
     }

@@ -22,14 +22,18 @@ pub(super) enum Refused {
     Malformed,
 }
 
+/// The most fields of a [`Shape`].
+const MOST_LISTS: usize = 6;
+
 /// How deep the decoder goes.
 const DEPTH: usize = 100;
 
 // Sizes as of `opentelemetry-proto`, rounded up; a test compares them.
 static TEXT: Shape = Shape { bytes: 24, inner: &[] };
 static ANY: Shape = Shape { bytes: 32, inner: &[(5, &ARRAY), (6, &LIST)] };
-static ARRAY: Shape = Shape { bytes: 24, inner: &[(1, &ANY)] };
-static LIST: Shape = Shape { bytes: 24, inner: &[(1, &KEY_VALUE)] };
+/// It and the next one lie in their value.
+static ARRAY: Shape = Shape { bytes: 0, inner: &[(1, &ANY)] };
+static LIST: Shape = Shape { bytes: 0, inner: &[(1, &KEY_VALUE)] };
 /// Its value lies in it.
 static KEY_VALUE: Shape = Shape { bytes: 64, inner: &[(2, &INLINE)] };
 static INLINE: Shape = Shape { bytes: 0, inner: ANY.inner };
@@ -42,8 +46,14 @@ static SPAN: Shape = Shape { bytes: 336, inner: &[(9, &KEY_VALUE), (11, &EVENT),
 static LOG: Shape = Shape { bytes: 232, inner: &[(5, &INLINE), (6, &KEY_VALUE)] };
 static EXEMPLAR: Shape = Shape { bytes: 104, inner: &[(7, &KEY_VALUE)] };
 static NUMBER: Shape = Shape { bytes: 96, inner: &[(5, &EXEMPLAR), (7, &KEY_VALUE)] };
-static HISTOGRAM: Shape = Shape { bytes: 184, inner: &[(8, &EXEMPLAR), (9, &KEY_VALUE)] };
-static EXPONENTIAL: Shape = Shape { bytes: 248, inner: &[(1, &KEY_VALUE), (11, &EXEMPLAR)] };
+static HISTOGRAM: Shape =
+    Shape { bytes: 184, inner: &[(6, &NUMBER_64), (7, &NUMBER_64), (8, &EXEMPLAR), (9, &KEY_VALUE)] };
+static EXPONENTIAL: Shape =
+    Shape { bytes: 248, inner: &[(1, &KEY_VALUE), (8, &BUCKETS), (9, &BUCKETS), (11, &EXEMPLAR)] };
+static BUCKETS: Shape = Shape { bytes: 0, inner: &[(2, &VARINT)] };
+/// Elements of lists that may be packed.
+static NUMBER_64: Shape = Shape { bytes: 8, inner: &[] };
+static VARINT: Shape = Shape { bytes: 8, inner: &[] };
 static QUANTILE: Shape = Shape { bytes: 16, inner: &[] };
 static SUMMARY: Shape = Shape { bytes: 88, inner: &[(6, &QUANTILE), (7, &KEY_VALUE)] };
 static NUMBERS: Shape = Shape { bytes: 0, inner: &[(1, &NUMBER)] };
@@ -79,25 +89,33 @@ pub(super) fn protobuf(signal: Signal, body: &[u8], most: usize) -> Result<(), R
     walk(shape, body, DEPTH, &mut left)
 }
 
-/// The same for JSON, by its brackets: each is a structure, of this size on average at least where it matters.
-pub(super) fn json(body: &[u8], most: usize) -> Result<(), Refused> {
-    const STRUCTURE: usize = 100;
-    let brackets = body.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    if body.len().saturating_add(brackets.saturating_mul(STRUCTURE)) <= most { Ok(()) } else { Err(Refused::TooLarge) }
-}
-
 fn walk(shape: &Shape, mut body: &[u8], depth: usize, left: &mut usize) -> Result<(), Refused> {
+    // How many elements of each list came, by their place in `shape.inner`.
+    let mut came = [0_usize; MOST_LISTS];
     while !body.is_empty() {
         let tag = varint(&mut body)?;
         match tag & 7 {
-            0 => _ = varint(&mut body)?,
-            1 => _ = take(&mut body, 8)?,
+            0 => {
+                varint(&mut body)?;
+                list(shape, tag, &mut came, 1, left)?;
+            }
+            1 => {
+                take(&mut body, 8)?;
+                list(shape, tag, &mut came, 1, left)?;
+            }
             5 => _ = take(&mut body, 4)?,
             2 => {
                 let length = usize::try_from(varint(&mut body)?).map_err(|_too_long| Refused::Malformed)?;
                 let field = take(&mut body, length)?;
                 let Some((_, inner)) = shape.inner.iter().find(|(number, _)| *number == tag >> 3) else { continue };
-                *left = left.checked_sub(inner.bytes).ok_or(Refused::TooLarge)?;
+                let elements = if std::ptr::eq(*inner, &raw const NUMBER_64) {
+                    length / 8
+                } else if std::ptr::eq(*inner, &raw const VARINT) {
+                    field.iter().filter(|byte| **byte & 0x80 == 0).count()
+                } else {
+                    1
+                };
+                list(shape, tag, &mut came, elements, left)?;
                 if !inner.inner.is_empty() {
                     walk(inner, field, depth.checked_sub(1).ok_or(Refused::Malformed)?, left)?;
                 }
@@ -106,6 +124,18 @@ fn walk(shape: &Shape, mut body: &[u8], depth: usize, left: &mut usize) -> Resul
             _ => return Err(Refused::Malformed),
         }
     }
+    Ok(())
+}
+
+/// Counts `more` elements of the list in the field of `tag`: a `Vec` begins with room for four, and doubles its capacity.
+fn list(shape: &Shape, tag: u64, came: &mut [usize; MOST_LISTS], more: usize, left: &mut usize) -> Result<(), Refused> {
+    let Some(place) = shape.inner.iter().position(|(number, _)| *number == tag >> 3) else { return Ok(()) };
+    let (Some(came), Some((_, inner))) = (came.get_mut(place), shape.inner.get(place)) else { return Ok(()) };
+    let capacity = |elements: usize| if elements == 0 { 0 } else { elements.next_power_of_two().max(4) };
+    let before = capacity(*came);
+    *came = came.saturating_add(more);
+    let grown = (capacity(*came) - before).saturating_mul(inner.bytes);
+    *left = left.checked_sub(grown).ok_or(Refused::TooLarge)?;
     Ok(())
 }
 
@@ -133,7 +163,7 @@ mod tests {
     use super::*;
     use opentelemetry_proto::tonic::{
         collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
-        common::v1::{AnyValue, ArrayValue, EntityRef, KeyValue, KeyValueList, any_value::Value},
+        common::v1::{AnyValue, EntityRef, KeyValue, KeyValueList, any_value::Value},
         logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
         metrics::v1::{
             Exemplar, ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
@@ -151,8 +181,6 @@ mod tests {
         for (shape, bytes, name) in [
             (&TEXT, size_of::<String>(), "String"),
             (&ANY, size_of::<AnyValue>(), "AnyValue"),
-            (&ARRAY, size_of::<ArrayValue>(), "ArrayValue"),
-            (&LIST, size_of::<KeyValueList>(), "KeyValueList"),
             (&KEY_VALUE, size_of::<KeyValue>(), "KeyValue"),
             (&ENTITY, size_of::<EntityRef>(), "EntityRef"),
             (&EVENT, size_of::<Event>(), "Event"),
@@ -187,11 +215,10 @@ mod tests {
     fn a_bomb_of_empty_messages_is_seen_before_it_is_decoded() {
         let empty = spans(vec![Span::default(); 1000]);
         assert!(empty.len() < 2100);
-        assert_eq!(protobuf(Signal::Traces, &empty, 336_000), Err(Refused::TooLarge));
-        assert_eq!(protobuf(Signal::Traces, &empty, 340_000), Ok(()));
+        assert_eq!(protobuf(Signal::Traces, &empty, 344_000), Err(Refused::TooLarge));
+        assert_eq!(protobuf(Signal::Traces, &empty, 350_000), Ok(()));
         let attributes = spans(vec![Span { attributes: vec![KeyValue::default(); 1000], ..Span::default() }]);
         assert_eq!(protobuf(Signal::Traces, &attributes, 60_000), Err(Refused::TooLarge));
-        assert_eq!(json(&b"{},".repeat(1000), 100_000), Err(Refused::TooLarge));
     }
 
     #[test]
@@ -211,8 +238,52 @@ mod tests {
             spans(vec![Span { attributes: vec![attribute], ..Span::default() }])
         };
         assert_eq!(protobuf(Signal::Traces, &nested(10), 2_000), Err(Refused::TooLarge));
-        assert_eq!(protobuf(Signal::Traces, &nested(10), 4_000), Ok(()));
+        assert_eq!(protobuf(Signal::Traces, &nested(10), 6_000), Ok(()));
         assert_eq!(protobuf(Signal::Traces, &nested(60), 1 << 20), Err(Refused::Malformed));
+    }
+
+    /// The least memory with which `body` is taken.
+    fn charged(signal: Signal, body: &[u8]) -> usize {
+        let (mut low, mut high) = (0, 1 << 30);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if protobuf(signal, body, middle).is_ok() { high = middle } else { low = middle + 1 }
+        }
+        low
+    }
+
+    #[test]
+    fn f23_decoded_memory_is_at_most_a_quarter_above_what_it_is_taken_for() {
+        use opentelemetry_proto::tonic::metrics::v1::{
+            ExponentialHistogram, Histogram, exponential_histogram_data_point::Buckets, metric::Data,
+        };
+        let metrics = |data: Data| {
+            let metric = Metric { data: Some(data), ..Metric::default() };
+            let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+            let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
+            ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
+        };
+        let exponential = |points: usize, buckets: usize| {
+            let positive = Some(Buckets { offset: 0, bucket_counts: vec![1; buckets] });
+            let point = ExponentialHistogramDataPoint { positive, ..ExponentialHistogramDataPoint::default() };
+            let data_points = vec![point; points];
+            metrics(Data::ExponentialHistogram(ExponentialHistogram { data_points, ..ExponentialHistogram::default() }))
+        };
+        let histogram = HistogramDataPoint {
+            bucket_counts: vec![1; 70_000],
+            explicit_bounds: vec![1.0; 70_000],
+            ..HistogramDataPoint::default()
+        };
+        let bounds = metrics(Data::Histogram(Histogram { data_points: vec![histogram], ..Histogram::default() }));
+        for body in [exponential(1025, 0), exponential(5000, 1), exponential(3, 70_000), exponential(100, 9), bounds] {
+            let mut decoded = None;
+            let real = allocation_counter::measure(|| {
+                decoded = ExportMetricsServiceRequest::decode(&*body).ok();
+            });
+            let real = usize::try_from(real.bytes_current).unwrap();
+            let charged = charged(Signal::Metrics, &body);
+            assert!(real <= charged + charged / 4 && decoded.is_some(), "{real} bytes, taken for {charged}");
+        }
     }
 
     #[test]

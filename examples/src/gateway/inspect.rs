@@ -2,6 +2,7 @@
 
 use super::{batch::Facts, expansion};
 use forebay::otlp::Signal;
+use forebay_testkit::receiver::{Read, read_json};
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -47,28 +48,57 @@ pub(super) fn protobuf(signal: Signal, body: &[u8], look: Look) -> Result<Facts,
     })
 }
 
-/// The same for a request in JSON, with the request in protobuf.
+/// A request in JSON, as far as it could be read.
+#[derive(Debug)]
+pub(super) struct FromJson {
+    /// What was found in the readable part.
+    pub(super) facts: Facts,
+    /// The readable part in protobuf.
+    pub(super) body: Vec<u8>,
+    /// How many spans, log records or data points could not be read.
+    pub(super) refused: u64,
+    /// Why the first of them could not be read.
+    pub(super) why: String,
+}
+
+/// The same for a request in JSON.
+///
+/// The reader of the testkit follows the descriptors, so it knows every field of OTLP; the decoder of
+/// `opentelemetry-proto` refuses nulls, NaN and whole numbers with a fraction, and loses a metric without an error.
 ///
 /// # Errors
 ///
-/// When it is not the message that `signal` asks for, or too large.
-pub(super) fn json(signal: Signal, body: &[u8], look: Look) -> Result<(Facts, Vec<u8>), NotLooked> {
-    expansion::json(body, look.max_decoded)?;
+/// When it is no JSON object of the message that `signal` asks for, or too large.
+pub(super) fn json(signal: Signal, body: &[u8], look: Look) -> Result<FromJson, NotLooked> {
+    let of = match signal {
+        Signal::Traces => forebay_testkit::receiver::Signal::Traces,
+        Signal::Logs => forebay_testkit::receiver::Signal::Logs,
+        Signal::Metrics => forebay_testkit::receiver::Signal::Metrics,
+    };
+    let Read { protobuf, refused, why } = read_json(of, body)?;
+    // The text and the read bytes are in memory while the structures are made.
+    let taken = body.len().saturating_add(protobuf.capacity().saturating_sub(protobuf.len()));
+    let most = look.max_decoded.checked_sub(taken).ok_or(NotLooked::TooLarge)?;
+    expansion::protobuf(signal, &protobuf, most)?;
     let slow = look.slow;
-    Ok(match signal {
+    let (facts, body) = match signal {
         Signal::Traces => {
-            let request: ExportTraceServiceRequest = serde_json::from_slice(body)?;
+            let request = ExportTraceServiceRequest::decode(&*protobuf)?;
+            drop(protobuf);
             (traces(&request, slow), request.encode_to_vec())
         }
         Signal::Logs => {
-            let request: ExportLogsServiceRequest = serde_json::from_slice(body)?;
+            let request = ExportLogsServiceRequest::decode(&*protobuf)?;
+            drop(protobuf);
             (logs(&request), request.encode_to_vec())
         }
         Signal::Metrics => {
-            let request: ExportMetricsServiceRequest = serde_json::from_slice(body)?;
+            let request = ExportMetricsServiceRequest::decode(&*protobuf)?;
+            drop(protobuf);
             (metrics(&request), request.encode_to_vec())
         }
-    })
+    };
+    Ok(FromJson { facts, body, refused, why })
 }
 
 fn traces(request: &ExportTraceServiceRequest, slow: Duration) -> Facts {
@@ -189,7 +219,8 @@ mod tests {
             "spanId":"eee19b7ec3c1b174","name":"GET /","kind":2,"startTimeUnixNano":"1","endTimeUnixNano":"600000001",
             "attributes":[{"key":"n","value":{"intValue":"7"}},{"key":"m","value":{"intValue":7}}],
             "status":{"code":2},"unknown":{"ignored":true}}]}]}]}"#;
-        let (facts, body) = json(Signal::Traces, text.as_bytes(), LOOK).unwrap();
+        let FromJson { facts, body, refused, .. } = json(Signal::Traces, text.as_bytes(), LOOK).unwrap();
+        assert_eq!(refused, 0);
         assert_eq!(facts, Facts { records: 1, has_error: true, has_slow: true });
         assert_eq!(protobuf(Signal::Traces, &body, LOOK).unwrap(), facts);
         assert!(json(Signal::Traces, b"{\"resourceSpans\": 7}", LOOK).is_err());

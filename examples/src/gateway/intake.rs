@@ -46,7 +46,7 @@ pub(super) struct Ids {
 pub(super) enum Answer {
     /// Taken.
     Accepted,
-    /// Taken, with all of its records rejected for good.
+    /// Taken, with some or all of its records rejected for good.
     Partial {
         /// How many.
         rejected: u64,
@@ -78,6 +78,10 @@ impl Intake {
         if facts.records == 0 {
             // Nothing is to be stored, so nothing needs a slot.
             return Answer::Accepted;
+        }
+        if self.unwritable().await.is_some() {
+            // The sink has failed too: what is taken now may be lost, and its sender still has it.
+            return Answer::Refused(Rejected::new((), DropReason::Disabled));
         }
         let batch = Batch { id: self.ids.next(), signal, tenant, body, facts, received };
         let entry = self.books.open(signal, facts.records);
@@ -124,12 +128,40 @@ impl Intake {
         self.handle.fullness().max(letters)
     }
 
+    /// Why dead letters cannot be written now, if there is a folder and they cannot.
+    pub(super) async fn unwritable(&self) -> Option<String> {
+        match &self.letters {
+            Some(letters) => letters.broken().await,
+            None => None,
+        }
+    }
+
     /// Whether senders should be led here.
     #[must_use]
     pub(super) fn is_ready(&self) -> bool {
         /// As the pipeline this replaces has it.
         const NEARLY_FULL: f64 = 0.95;
-        !self.draining.load(Relaxed) && self.fullness() < NEARLY_FULL
+        let writable = !self.letters.as_ref().is_some_and(DeadLetters::is_broken);
+        writable && !self.draining.load(Relaxed) && self.fullness() < NEARLY_FULL
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The same, with `refused` more records rejected that could not be read.
+    pub(super) fn without(self, refused: u64, why: String) -> Self {
+        match self {
+            Self::Accepted if refused > 0 => {
+                Self::Partial { rejected: refused, why: format!("{refused} records could not be read: {why}") }
+            }
+            Self::Partial { rejected, why: other } if refused > 0 => {
+                let why = format!("{other}; {refused} records could not be read: {why}");
+                Self::Partial { rejected: rejected.saturating_add(refused), why }
+            }
+            // A request that is refused as a whole comes again as a whole.
+            other => other,
+        }
     }
 }
 

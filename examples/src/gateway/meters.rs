@@ -19,6 +19,7 @@ pub(super) struct Meters {
     dead_letters: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     panics: AtomicU64,
     malformed: AtomicU64,
+    unreadable: AtomicU64,
 }
 
 // === impl Meters ===
@@ -43,6 +44,17 @@ impl Meters {
     /// A request was no OTLP, or more than may be received; it was never a batch.
     pub(super) fn malformed(&self) {
         self.malformed.fetch_add(1, Relaxed);
+    }
+
+    /// So many records of a request could not be read; the others were taken.
+    pub(super) fn unreadable(&self, records: u64) {
+        self.unreadable.fetch_add(records, Relaxed);
+    }
+
+    /// Records that could not be read, in requests that were.
+    #[must_use]
+    pub(super) fn all_unreadable(&self) -> u64 {
+        self.unreadable.load(Relaxed)
     }
 
     /// Answers that told a sender to come again later, by protocol.

@@ -64,6 +64,13 @@ pub(super) fn render(intake: &Intake) -> String {
     }
     let malformed = intake.meters.all_malformed();
     page.one("forebay_gateway_malformed_total", "counter", "Requests that were no OTLP, or too large.", malformed);
+    let unreadable = intake.meters.all_unreadable();
+    page.one(
+        "forebay_gateway_unreadable_total",
+        "counter",
+        "Records of JSON requests that could not be read.",
+        unreadable,
+    );
     page.one("forebay_gateway_ready", "gauge", "Whether /readyz says yes.", u8::from(intake.is_ready()));
     page.0
 }

@@ -12,6 +12,7 @@ mod batch;
 mod books;
 mod clock;
 mod config;
+mod connections;
 mod dead_letters;
 mod expansion;
 mod guarded;

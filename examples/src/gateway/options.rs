@@ -38,7 +38,7 @@ Answers:
 
 What the sink does not take:
   --no-dead-letters       is dropped
-  --dead-letter-files N   the most letters (default 1000); the oldest go first
+  --dead-letter-files N   the most letters (default no bound but their bytes); the oldest go first
   --dead-letter-bytes S   and their bytes (default 500MiB)
   --dead-letter-tries N   replays before a letter is given up (default 10)
   --replay-every D        between rounds (default 5m)

@@ -3,6 +3,7 @@ use super::{
     books::Books,
     clock::unix_nanos,
     config::Config,
+    connections::{Rules, serve},
     dead_letters::{DeadLetters, Drained, Replay},
     guarded::{Guarded, Left, settle},
     intake::{Ids, Intake},
@@ -11,7 +12,6 @@ use super::{
     sink::{Sink, SinkService},
     summary::Summary,
 };
-use axum::Router;
 use forebay::{core::ConfigError, queue::QueueLayer};
 use futures_util::future::BoxFuture;
 use std::{
@@ -24,7 +24,12 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tower::Layer;
 
 /// A running gateway.
@@ -35,7 +40,7 @@ pub struct Gateway {
     http: SocketAddr,
     grpc: SocketAddr,
     stop: watch::Sender<bool>,
-    servers: [JoinHandle<io::Result<()>>; 2],
+    servers: [JoinHandle<()>; 2],
     sink: SinkService,
     close: Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
     replay: Option<Replay>,
@@ -112,9 +117,14 @@ impl Gateway {
             ids: Ids::new(unix_nanos()),
             config,
         });
+        let Config { header_timeout, idle_timeout, max_connections, .. } = intake.config;
+        // A semaphore counts no further.
+        let places = Arc::new(Semaphore::new(max_connections.get().min(Semaphore::MAX_PERMITS)));
+        let rules = Rules { header_timeout, idle_timeout, places };
         let (stop, stopped) = watch::channel(false);
         let router = receive::router(Arc::clone(&intake));
-        let servers = [serve(http, router.clone(), stopped.clone()), serve(grpc, router, stopped)];
+        let servers =
+            [serve(http, router.clone(), rules.clone(), stopped.clone()), serve(grpc, router, rules, stopped)];
         let (http, grpc) = (http_address, grpc_address);
         Ok(Self { intake, http, grpc, stop, servers, sink, close: Box::new(close), replay, left })
     }
@@ -196,16 +206,6 @@ impl Gateway {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::io(address, error))
-}
-
-fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<io::Result<()>> {
-    let stop = async move {
-        // Without its gateway nobody can stop it: it serves on.
-        if stopped.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stop).into_future())
 }
 
 impl fmt::Debug for Gateway {

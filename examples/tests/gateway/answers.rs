@@ -40,7 +40,8 @@ async fn all_three_signals_come_by_http_in_protobuf_and_json_plain_and_compresse
     gate.let_through(9);
     let gateway = Gateway::start(config(), gate.sink()).await.unwrap();
     let sender = Sender::to(&gateway);
-    let compressed = [("content-encoding", "gzip")];
+    // RFC 9110 makes `x-gzip` an alias.
+    let compressed = [("content-encoding", "x-gzip")];
     let body = traces(vec![span(Kind::Healthy, 1)]);
     assert!(sender.post(Signal::Traces, &compressed, gzip(&body.encode_to_vec())).await.is_taken());
     assert!(sender.post(Signal::Metrics, &[], metrics(&[1.0, 2.0]).encode_to_vec()).await.is_taken());
@@ -71,7 +72,7 @@ async fn what_is_no_otlp_is_refused_and_is_no_batch() {
         (&[("content-encoding", "gzip")], gzip(&vec![0; 100_000]), 413),
         // Two bytes each, and a structure of hundreds in memory.
         (&[], traces(vec![Default::default(); 450]).encode_to_vec(), 413),
-        (&json, b"{\"resourceSpans\":[".iter().chain(&b"{},".repeat(320)).copied().collect(), 413),
+        (&json, format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(320)).into_bytes(), 413),
         (&[("x-tenant-id", &*long_tenant)], traces(vec![span(Kind::Healthy, 1)]).encode_to_vec(), 400),
     ] {
         let told = sender.post(Signal::Traces, headers, body).await;
@@ -116,6 +117,52 @@ async fn who_sends_too_slowly_is_let_go() {
     let mut answer = vec![0; 1024];
     let read = stream.read(&mut answer).await.unwrap();
     assert!(answer[..read].starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer[..read]));
+}
+
+/// What a connection reads until it ends; a connection that is kept open fails the test.
+async fn ends(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+    use tokio::io::AsyncReadExt;
+    let mut read = Vec::new();
+    let in_time = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut read)).await;
+    assert!(in_time.is_ok(), "the connection is kept");
+    read
+}
+
+#[tokio::test]
+async fn f16_a_connection_that_is_silent_or_never_finishes_its_head_is_closed() {
+    use tokio::{io::AsyncWriteExt, net::TcpStream};
+    let short = Duration::from_millis(100);
+    let config = Config { header_timeout: short, idle_timeout: short, ..config() };
+    let gateway = Gateway::start(config, failing(0)).await.unwrap();
+    let http1 = b"GET /healthz HTTP/1.1\r\nhost: x\r\n";
+    let whole = [&http1[..], b"\r\n"].concat();
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // HEADERS without END_HEADERS, and nothing after it.
+    let head = [&http2[..], b"\0\0\x01\x01\0\0\0\0\x01\x82"].concat();
+    for address in [gateway.http(), gateway.grpc()] {
+        for sent in [&b""[..], b"PRI", http1, &whole, http2, &head] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent).await.unwrap();
+            let read = ends(&mut stream).await;
+            assert_eq!(read.starts_with(b"HTTP/1.1 200"), sent == whole, "{read:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn f16_connections_are_capped_and_a_place_is_given_back() {
+    use tokio::{io::AsyncWriteExt, net::TcpStream};
+    let config = Config { max_connections: std::num::NonZeroUsize::MIN, ..config() };
+    let gateway = Gateway::start(config, failing(0)).await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let first = TcpStream::connect(gateway.http()).await.unwrap();
+    let mut second = TcpStream::connect(gateway.http()).await.unwrap();
+    second.write_all(request).await.unwrap();
+    let mut byte = [0];
+    let early = tokio::time::timeout(Duration::from_millis(100), second.peek(&mut byte)).await;
+    assert!(early.is_err(), "the one place is taken");
+    drop(first);
+    assert!(ends(&mut second).await.starts_with(b"HTTP/1.1 200"));
 }
 
 #[tokio::test]

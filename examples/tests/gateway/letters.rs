@@ -148,3 +148,54 @@ fn assert_books_of_found(gateway: &Gateway) {
     let summary = gateway.summary();
     assert!(summary.balances() && summary.queue.offered == 0, "{summary}");
 }
+
+#[tokio::test]
+async fn f23_readiness_and_responses_follow_the_folder() {
+    let temp = Temp::new("full");
+    let (gateway, sender) = with_failures(&temp, 1, |_| ()).await;
+    let folder = temp.path().join("letters");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(sender.send(Kind::Healthy, 1).await.is_taken());
+    gateway.flush().await;
+    let (status, why) = sender.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(why.contains("dead letters cannot be written"), "{why}");
+    let refused = sender.send(Kind::Healthy, 2).await;
+    assert_eq!((refused.status.as_u16(), refused.headers.contains_key("retry-after")), (503, true));
+    assert_eq!(value(&sender.get("/metrics").await.1, "forebay_gateway_ready"), Some(0.0));
+
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(sender.get("/readyz").await.0, 200, "it recovers by itself");
+    assert!(sender.send(Kind::Healthy, 3).await.is_taken());
+    assert_books(&gateway);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f23_a_folder_that_cannot_be_written_stops_the_start() {
+    // It can be opened and read, and nobody can make a file there, root included.
+    let folder = forebay_examples::gateway::DeadLetterConfig::new("/proc/self/fdinfo".into());
+    let started = Gateway::start(Config { dead_letters: Some(folder), ..config() }, failing(0)).await;
+    let error = started.unwrap_err();
+    assert_eq!(error.to_string(), "/proc/self/fdinfo cannot be used");
+}
+
+#[tokio::test]
+async fn f23_a_stop_puts_aside_more_batches_than_a_thousand() {
+    let temp = Temp::new("many");
+    let gate = crate::support::Gate::closed();
+    let wanted = Config {
+        workers: NonZeroUsize::MIN,
+        drain: Duration::from_millis(1),
+        dead_letters: Some(letters(&temp)),
+        ..config()
+    };
+    let gateway = Gateway::start(wanted, gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..1_100 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    let summary = gateway.stop().await;
+    let totals = summary.pages[0].batches();
+    assert_eq!((totals.spooled, totals.dropped.total()), (1_100, 0), "{summary}");
+}

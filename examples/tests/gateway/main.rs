@@ -4,6 +4,7 @@
 
 mod admission;
 mod answers;
+mod json;
 mod letters;
 mod lifetime;
 mod process;

@@ -72,18 +72,58 @@ async fn a_batch_that_fails_half_way_leaves_nothing_and_is_whole_after_its_repla
 }
 
 #[tokio::test]
-async fn what_comes_twice_is_stored_once() {
-    let temp = Temp::new("twice");
+async fn f09_spans_that_share_an_id_or_have_none_are_rows_of_their_own() {
+    let temp = Temp::new("share");
     let database = Database::open(&temp.path().join("t.db")).unwrap();
     let gateway = Gateway::start(config(), sqlite(&database)).await.unwrap();
     let sender = Sender::to(&gateway);
-    for _ in 0..3 {
-        let body = traces(vec![with_event(span(Kind::Healthy, 1))]).encode_to_vec();
-        sender.post(Signal::Traces, &[], body).await;
+    let (client, server) = (with_event(span(Kind::Healthy, 1)), with_event(span(Kind::Slow, 1)));
+    let bare = || opentelemetry_proto::tonic::trace::v1::Span::default();
+    let body = traces(vec![client, server, bare(), bare()]).encode_to_vec();
+    // Two requests with the same content are two requests: which of them a sender repeats is not known.
+    for _ in 0..2 {
+        assert!(sender.post(Signal::Traces, &[], body.clone()).await.is_taken());
     }
     gateway.flush().await;
     let rows = ["traces", "spans", "logs"].map(|table| number(&database, &format!("SELECT count(*) FROM {table}")));
-    assert_eq!(rows, [1, 1, 1]);
+    assert_eq!(rows, [2, 8, 4]);
+    assert_eq!(gateway.summary().pages[0].records().delivered, 8);
+}
+
+#[test]
+fn f09_a_replayed_batch_is_stored_once_and_an_older_database_keeps_its_spans() {
+    let temp = Temp::new("again");
+    let path = temp.path().join("t.db");
+    let database = Database::open(&path).unwrap();
+    let old = "DROP TABLE spans; CREATE TABLE spans (
+        tenant TEXT NOT NULL, trace_id BLOB NOT NULL, span_id BLOB NOT NULL, parent_span_id BLOB,
+        service TEXT NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL, start_ns INTEGER NOT NULL,
+        end_ns INTEGER NOT NULL, status INTEGER NOT NULL, status_message TEXT NOT NULL, attributes TEXT NOT NULL,
+        PRIMARY KEY (tenant, trace_id, span_id), FOREIGN KEY (tenant, trace_id) REFERENCES traces (tenant, trace_id)
+        ) WITHOUT ROWID;
+        INSERT INTO traces VALUES ('', X'01', 1);
+        INSERT INTO spans VALUES ('', X'01', X'01', NULL, '', 'old', 0, 0, 0, 0, '', '[]'),
+        ('', X'01', X'02', NULL, '', 'old', 0, 0, 0, 0, '', '[]');";
+    database.execute(old).unwrap();
+    drop(database);
+    for _ in 0..2 {
+        let database = Database::open(&path).unwrap();
+        assert_eq!(number(&database, "SELECT count(*) FROM spans WHERE name = 'old'"), 2);
+    }
+    let database = Database::open(&path).unwrap();
+    let batch = forebay_examples::gateway::Batch {
+        id: forebay_examples::gateway::BatchId(7),
+        signal: Signal::Traces,
+        tenant: "".into(),
+        body: traces(vec![with_event(span(Kind::Healthy, 1)); 3]).encode_to_vec().into(),
+        facts: forebay_examples::gateway::Facts::default(),
+        received: 1,
+    };
+    for _ in 0..3 {
+        database.store(&batch).unwrap();
+    }
+    let rows = ["spans", "logs"].map(|table| number(&database, &format!("SELECT count(*) FROM {table}")));
+    assert_eq!(rows, [5, 3]);
 }
 
 #[tokio::test]

@@ -5,8 +5,12 @@ use std::borrow::Cow;
 ///
 /// Strings are [`Cow`]s, so a literal takes no allocation.
 ///
-/// A list that is nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH) is not sent. Like every nested type it is cloned
-/// and dropped level by level on the stack, so whoever builds one from what strangers send should stop there already.
+/// A list that is nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH) is not sent, and its record is counted as skipped. A value
+/// of any depth is dropped in constant stack. Like every nested type it is cloned, compared and formatted level by level on
+/// the stack, so code that builds a value from untrusted input should stop at [`MAX_DEPTH`](crate::MAX_DEPTH) already.
+///
+/// Because a value is dropped in this way, its content is taken by reference or with [`std::mem::take`], not moved out by a
+/// pattern.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum AnyValue {
     /// A value of no kind.
@@ -37,6 +41,42 @@ pub struct KeyValue {
     pub value: AnyValue,
 }
 
+// === impl AnyValue ===
+
+impl AnyValue {
+    fn is_list(&self) -> bool {
+        matches!(self, Self::Array(_) | Self::KvList(_))
+    }
+
+    /// Moves the values of a list to `into`; the list is empty then.
+    fn empty_into(&mut self, into: &mut Vec<Self>) {
+        match self {
+            Self::Array(values) => into.append(values),
+            Self::KvList(pairs) => into.extend(pairs.drain(..).map(|pair| pair.value)),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for AnyValue {
+    // A value is dropped on the thread of a worker, where an overflow of the stack ends the process.
+    fn drop(&mut self) {
+        let is_nested = match self {
+            Self::Array(values) => values.iter().any(Self::is_list),
+            Self::KvList(pairs) => pairs.iter().any(|pair| pair.value.is_list()),
+            _ => false,
+        };
+        // A list of plain values, the usual case, needs no allocation here.
+        if is_nested {
+            let mut rest = Vec::new();
+            self.empty_into(&mut rest);
+            while let Some(mut value) = rest.pop() {
+                value.empty_into(&mut rest);
+            }
+        }
+    }
+}
+
 // === impl KeyValue ===
 
 impl KeyValue {
@@ -46,8 +86,6 @@ impl KeyValue {
         Self { key: key.into(), value: value.into() }
     }
 }
-
-// === impl AnyValue ===
 
 /// Which kind of value a Rust type becomes.
 macro_rules! from {

@@ -91,3 +91,19 @@ fn a_resource_that_cannot_be_encoded_is_refused_when_the_encoder_is_built() {
     let error = LogsEncoder::builder().resource(resource).build().unwrap_err();
     assert_eq!(error.to_string(), "`resource` is nested too deep; allowed: values nested up to 28 deep");
 }
+
+#[test]
+fn f26_a_value_nested_64_000_deep_is_skipped_and_dropped_in_little_stack() {
+    // As much stack as a worker has.
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    let run = || {
+        for deep in [arrays, pairs] {
+            let batch = [LogRecord::new(deep(64_000)).attribute("deep", deep(64_000)), LogRecord::new("good")];
+            for protocol in Protocol::ALL {
+                let encoder = LogsEncoder::builder().protocol(protocol).build().unwrap();
+                assert_eq!(encoder.encode(&batch, &mut BytesMut::new()).unwrap(), Skipped(vec![0]));
+            }
+        }
+    };
+    small.spawn(run).unwrap().join().unwrap();
+}

@@ -35,6 +35,8 @@ mod ticket;
 mod wire;
 mod words;
 
+/// The messages of OTLP, as `opentelemetry-proto` generates them.
+pub use self::json::{Read, read_json};
 pub use self::{
     builder::ReceiverBuilder,
     fault::{Fault, ResetWhen, RetryAfter},
@@ -46,5 +48,4 @@ pub use self::{
     store::{Keep, Totals},
     tally::{Audit, Count},
 };
-/// The messages of OTLP, as `opentelemetry-proto` generates them.
 pub use opentelemetry_proto::tonic as proto;

@@ -1,7 +1,7 @@
 use opentelemetry_proto::DESCRIPTORS;
 use prost::Message;
 use prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
     field_descriptor_proto::{Label, Type},
 };
 use std::{collections::HashMap, fmt, sync::LazyLock};
@@ -16,6 +16,10 @@ pub(super) struct Schema {
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) json_name: String,
+    /// The name in the `.proto` file.
+    name: String,
+    /// The names of an enum's values.
+    pub(super) values: HashMap<String, i32>,
     pub(super) number: u32,
     pub(super) repeated: bool,
     pub(super) kind: Kind,
@@ -58,15 +62,16 @@ impl Schema {
     }
 
     fn new(set: &FileDescriptorSet) -> Self {
-        let mut descriptors = Vec::new();
+        let (mut descriptors, mut enums) = (Vec::new(), HashMap::new());
         for file in &set.file {
             let package = format!(".{}", file.package());
-            file.message_type.iter().for_each(|message| collect(&package, message, &mut descriptors));
+            collect_enums(&package, &file.enum_type, &mut enums);
+            file.message_type.iter().for_each(|message| collect(&package, message, &mut descriptors, &mut enums));
         }
         let names: HashMap<_, _> =
             descriptors.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect();
         let fields = |message: &DescriptorProto| {
-            let field = |field| Field::new(field, &names).map(|field| (field.json_name.clone(), field));
+            let field = |field| Field::new(field, &names, &enums).map(|field| (field.json_name.clone(), field));
             message.field.iter().filter_map(field).collect()
         };
         let messages = descriptors.iter().map(|(_, message)| fields(message)).collect();
@@ -80,20 +85,43 @@ impl Schema {
     pub(super) fn field(&self, message: usize, json_name: &str) -> Option<&Field> {
         self.messages.get(message)?.get(json_name)
     }
+
+    /// The same by the name in the `.proto` file.
+    pub(super) fn field_by_original_name(&self, message: usize, name: &str) -> Option<&Field> {
+        self.messages.get(message)?.values().find(|field| field.name == name)
+    }
 }
 
 /// Adds `message` and the messages that are declared inside it.
-fn collect<'a>(scope: &str, message: &'a DescriptorProto, all: &mut Vec<(String, &'a DescriptorProto)>) {
+fn collect<'a>(
+    scope: &str,
+    message: &'a DescriptorProto,
+    all: &mut Vec<(String, &'a DescriptorProto)>,
+    enums: &mut HashMap<String, HashMap<String, i32>>,
+) {
     let name = format!("{scope}.{}", message.name());
-    message.nested_type.iter().for_each(|nested| collect(&name, nested, all));
+    collect_enums(&name, &message.enum_type, enums);
+    message.nested_type.iter().for_each(|nested| collect(&name, nested, all, enums));
     all.push((name, message));
+}
+
+/// Adds the names of the values of `enums`.
+fn collect_enums(scope: &str, enums: &[EnumDescriptorProto], all: &mut HashMap<String, HashMap<String, i32>>) {
+    for of in enums {
+        let values = of.value.iter().map(|value| (value.name().to_owned(), value.number())).collect();
+        all.insert(format!("{scope}.{}", of.name()), values);
+    }
 }
 
 // === impl Field ===
 
 impl Field {
     /// `None` for what OTLP does not use: groups, and messages that are declared elsewhere.
-    fn new(field: &FieldDescriptorProto, messages: &HashMap<String, usize>) -> Option<Self> {
+    fn new(
+        field: &FieldDescriptorProto,
+        messages: &HashMap<String, usize>,
+        enums: &HashMap<String, HashMap<String, i32>>,
+    ) -> Option<Self> {
         let kind = match field.r#type() {
             Type::Message => Kind::Message(*messages.get(field.type_name())?),
             Type::Group => return None,
@@ -117,7 +145,15 @@ impl Field {
         };
         let number = u32::try_from(field.number()).ok()?;
         let repeated = field.label() == Label::Repeated;
-        Some(Self { json_name: field.json_name().to_owned(), number, repeated, kind })
+        let values = enums.get(field.type_name()).cloned().unwrap_or_default();
+        Some(Self {
+            json_name: field.json_name().to_owned(),
+            name: field.name().to_owned(),
+            values,
+            number,
+            repeated,
+            kind,
+        })
     }
 }
 

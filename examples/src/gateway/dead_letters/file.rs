@@ -46,6 +46,19 @@ pub(super) fn write(folder: &Path, name: Name, head: &str, body: &[u8]) -> io::R
     written
 }
 
+/// Writes a file of `bytes` into `folder`, and removes it: whether letters can be written there.
+pub(super) fn probe(folder: &Path, bytes: u64) -> io::Result<()> {
+    // As long as a whole letter, so that a disk without room for it is seen; the suffix is swept away at a start.
+    let path = folder.join("probe.otlp.partial");
+    let written = (|| {
+        let mut file = File::create(&path)?;
+        io::copy(&mut io::Read::take(io::repeat(0), bytes), &mut file)?;
+        file.sync_all()
+    })();
+    let removed = fs::remove_file(&path);
+    written.and(removed)
+}
+
 /// Makes a change of names in `folder` survive a crash.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
     // Elsewhere a folder cannot be opened as a file, and the system sees to it.

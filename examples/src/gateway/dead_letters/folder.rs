@@ -30,6 +30,8 @@ struct Shared {
     index: Mutex<Index>,
     books: Arc<Books>,
     meters: Arc<Meters>,
+    /// Why the last letter could not be written, and how long it was; `None` once one of that length can be.
+    broken: Mutex<Option<(String, u64)>>,
 }
 
 /// How full the folder is.
@@ -69,9 +71,10 @@ impl DeadLetters {
     ///
     /// # Errors
     ///
-    /// When the folder cannot be made or read.
+    /// When the folder cannot be made, read or written.
     pub(crate) fn open(folder: &Path, caps: Caps, books: Arc<Books>, meters: Arc<Meters>) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
+        file::probe(folder, 1)?;
         let mut index = Index::new(caps);
         let now = Instant::now();
         for file in fs::read_dir(folder)? {
@@ -86,7 +89,9 @@ impl DeadLetters {
             }
         }
         let index = Mutex::new(index);
-        let letters = Self { shared: Arc::new(Shared { folder: folder.to_owned(), index, books, meters }) };
+        let letters = Self {
+            shared: Arc::new(Shared { folder: folder.to_owned(), index, books, meters, broken: Mutex::default() }),
+        };
         let evicted = letters.lock().trim_to_caps();
         evicted.into_iter().for_each(|letter| letters.shared.evict(letter.name));
         Ok(letters)
@@ -101,6 +106,23 @@ impl DeadLetters {
     pub(crate) fn level(&self) -> Level {
         let index = self.lock();
         Level { files: index.files(), bytes: index.bytes(), fullness: index.fullness() }
+    }
+
+    /// Why letters cannot be written now; `None` as long as they can. While they cannot, each call tries it again.
+    ///
+    /// # Cancellation
+    ///
+    /// A try that has begun goes on.
+    pub(crate) async fn broken(&self) -> Option<String> {
+        self.shared.broken().as_ref()?;
+        let shared = Arc::clone(&self.shared);
+        let tried = spawn_blocking(move || shared.try_again()).await;
+        tried.unwrap_or_else(|error| Some(error.to_string()))
+    }
+
+    /// Whether the last letter could be written.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.shared.broken().is_some()
     }
 
     /// Puts `batch` aside; the oldest letters make room for it. When this returns it is on disk, and its entry says so.
@@ -191,6 +213,19 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn broken(&self) -> MutexGuard<'_, Option<(String, u64)>> {
+        // A value is replaced in one step.
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a letter as long as the one that could not be written can be written now; if not, why.
+    fn try_again(&self) -> Option<String> {
+        let (_, bytes) = self.broken().clone()?;
+        let error = file::probe(&self.folder, bytes).err().map(|error| error.to_string());
+        *self.broken() = error.clone().map(|error| (error, bytes));
+        error
+    }
+
     fn keep(&self, batch: &Batch, entry: Entry, otherwise: DropReason) -> Result<(), NotKept> {
         let head = file::head(batch);
         let bytes = file::length(batch);
@@ -200,7 +235,9 @@ impl Shared {
         let mut index = self.lock();
         let kept = index.make_room(bytes).map_err(|_too_large| NotKept::TooLarge).and_then(|evicted| {
             evicted.into_iter().for_each(|letter| self.evict(letter.name));
-            file::write(&self.folder, name, &head, &batch.body).map_err(NotKept::Io)
+            let written = file::write(&self.folder, name, &head, &batch.body);
+            *self.broken() = written.as_ref().err().map(|error| (error.to_string(), bytes));
+            written.map_err(NotKept::Io)
         });
         // CORRECTNESS: under the lock of the index, so that nobody evicts or replays a letter before it is in the books.
         match &kept {

@@ -2,7 +2,7 @@
 
 use crate::gateway::{
     batch::Facts,
-    inspect::{self, Look, NotLooked},
+    inspect::{self, FromJson, Look, NotLooked},
 };
 use axum::{
     body::{Body, to_bytes},
@@ -25,6 +25,10 @@ pub(super) enum Encoding {
 pub(super) struct Request {
     pub(super) body: Bytes,
     pub(super) facts: Facts,
+    /// How many of its records could not be read, and are not in `body`.
+    pub(super) refused: u64,
+    /// Why the first of them could not be read.
+    pub(super) why: String,
 }
 
 /// What is wrong with a request.
@@ -82,11 +86,11 @@ impl Request {
         match encoding {
             Encoding::Protobuf => {
                 let facts = inspect::protobuf(signal, &body, look).map_err(wrong)?;
-                Ok(Self { body: exact(&body), facts })
+                Ok(Self { body: exact(&body), facts, refused: 0, why: String::new() })
             }
             Encoding::Json => {
-                let (facts, body) = inspect::json(signal, &body, look).map_err(wrong)?;
-                Ok(Self { body: body.into(), facts })
+                let FromJson { facts, body, refused, why } = inspect::json(signal, &body, look).map_err(wrong)?;
+                Ok(Self { body: body.into(), facts, refused, why })
             }
         }
     }
@@ -103,8 +107,9 @@ fn unpack(headers: &HeaderMap, packed: Bytes, max: usize) -> Result<Bytes, Wrong
     if encoding.eq_ignore_ascii_case(b"identity") {
         return Ok(packed);
     }
-    if !encoding.eq_ignore_ascii_case(b"gzip") {
-        let message = "content encodings that are understood: gzip, identity";
+    // RFC 9110, 8.4.1.3: a recipient takes `x-gzip` as equivalent.
+    if ![&b"gzip"[..], b"x-gzip"].iter().any(|name| encoding.eq_ignore_ascii_case(name)) {
+        let message = "content encodings that are understood: gzip, x-gzip, identity";
         return Err(Wrong::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let mut body = Vec::new();

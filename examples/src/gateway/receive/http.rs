@@ -28,8 +28,9 @@ pub(super) async fn export(intake: &Intake, signal: Signal, headers: HeaderMap, 
         Ok((tenant, Request::read((signal, encoding), &headers, body, max, look).await?))
     };
     match read.await {
-        Ok((tenant, Request { body, facts })) => {
-            let answer = intake.take(signal, tenant, body, facts, received).await;
+        Ok((tenant, Request { body, facts, refused, why })) => {
+            intake.meters.unreadable(refused);
+            let answer = intake.take(signal, tenant, body, facts, received).await.without(refused, why);
             respond(intake, signal, encoding, answer)
         }
         Err(Wrong { status, message }) => {

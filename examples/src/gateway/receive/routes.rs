@@ -52,8 +52,15 @@ async fn in_time(State(intake): State<Arc<Intake>>, request: Request, next: Next
     }
 }
 
-async fn ready(State(intake): State<Arc<Intake>>) -> (StatusCode, &'static str) {
-    if intake.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+async fn ready(State(intake): State<Arc<Intake>>) -> (StatusCode, String) {
+    if let Some(why) = intake.unwritable().await {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: dead letters cannot be written: {why}\n"));
+    }
+    if intake.is_ready() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+    }
 }
 
 async fn scrape(State(intake): State<Arc<Intake>>) -> Response<Body> {

@@ -27,23 +27,23 @@ pub struct Database(Arc<Mutex<Connection>>);
 #[derive(Debug)]
 pub struct StoreError(Verdict);
 
-/// A span needs its trace, so the order of writing is not a matter of taste. Rows that are there already stay: what a
-/// sender or a replay brings twice is stored once, spans by their ids, the others by the id of their batch.
-const SCHEMA: &str = "
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
-PRAGMA foreign_keys = ON;
+/// A span needs its trace, so the order of writing is not a matter of taste. A row is named by its batch and its
+/// place in the batch: a replay of a batch stores nothing twice, and records that share their ids stay apart. What a
+/// sender sends in two requests is stored twice.
+const SCHEMA_OF_ROWS: &str = "
 CREATE TABLE IF NOT EXISTS traces (
   tenant TEXT NOT NULL, trace_id BLOB NOT NULL, received_ns INTEGER NOT NULL,
   PRIMARY KEY (tenant, trace_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spans (
+  batch BLOB NOT NULL, n INTEGER NOT NULL,
   tenant TEXT NOT NULL, trace_id BLOB NOT NULL, span_id BLOB NOT NULL, parent_span_id BLOB,
   service TEXT NOT NULL, name TEXT NOT NULL, kind INTEGER NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
   status INTEGER NOT NULL, status_message TEXT NOT NULL, attributes TEXT NOT NULL,
-  PRIMARY KEY (tenant, trace_id, span_id),
+  PRIMARY KEY (batch, n),
   FOREIGN KEY (tenant, trace_id) REFERENCES traces (tenant, trace_id)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS spans_by_trace ON spans (tenant, trace_id, span_id);
 CREATE TABLE IF NOT EXISTS logs (
   batch BLOB NOT NULL, n INTEGER NOT NULL, tenant TEXT NOT NULL, time_ns INTEGER NOT NULL, severity INTEGER NOT NULL,
   service TEXT NOT NULL, body TEXT NOT NULL, trace_id BLOB, span_id BLOB, attributes TEXT NOT NULL,
@@ -55,6 +55,17 @@ CREATE TABLE IF NOT EXISTS points (
   PRIMARY KEY (batch, n)
 ) WITHOUT ROWID;
 ";
+
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;";
+
+/// Whether the table of spans is one of an earlier version, whose rows were named by the ids of their spans.
+const UNNAMED_SPANS: &str = "SELECT (SELECT count(*) FROM pragma_table_info('spans')) > 0
+  AND NOT EXISTS (SELECT 1 FROM pragma_table_info('spans') WHERE name = 'batch')";
+const KEEP_SPANS: &str = "ALTER TABLE spans RENAME TO spans_by_id;";
+/// The rows of that table are one batch, whose id no gateway gives.
+const MOVE_SPANS: &str = "
+INSERT INTO spans SELECT zeroblob(16), row_number() OVER (), spans_by_id.* FROM spans_by_id;
+DROP TABLE spans_by_id;";
 
 /// A sink that stores in `database`.
 #[must_use]
@@ -83,7 +94,12 @@ impl Database {
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        connection.execute_batch(SCHEMA)?;
+        let unnamed: i64 = connection.query_row(UNNAMED_SPANS, [], |row| row.get(0))?;
+        if unnamed > 0 {
+            connection.execute_batch(&format!("BEGIN; {KEEP_SPANS} {SCHEMA_OF_ROWS} {MOVE_SPANS} COMMIT;"))?;
+        }
+        connection.execute_batch(PRAGMAS)?;
+        connection.execute_batch(SCHEMA_OF_ROWS)?;
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 

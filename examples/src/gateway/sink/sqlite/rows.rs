@@ -16,10 +16,15 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use rusqlite::{Transaction, params};
 
-const INSERT_TRACE: &str = "INSERT OR IGNORE INTO traces VALUES (?1, ?2, ?3)";
-const INSERT_SPAN: &str = "INSERT OR IGNORE INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-const INSERT_LOG: &str = "INSERT OR IGNORE INTO logs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-const INSERT_POINT: &str = "INSERT OR IGNORE INTO points VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+/// A trace has many spans, so its row is there mostly.
+const INSERT_TRACE: &str = "INSERT INTO traces VALUES (?1, ?2, ?3) ON CONFLICT (tenant, trace_id) DO NOTHING";
+// Only a replay of the same batch finds its rows there already; any other conflict is an error.
+const INSERT_SPAN: &str = "INSERT INTO spans VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+  ON CONFLICT (batch, n) DO NOTHING";
+const INSERT_LOG: &str = "INSERT INTO logs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+  ON CONFLICT (batch, n) DO NOTHING";
+const INSERT_POINT: &str = "INSERT INTO points VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+  ON CONFLICT (batch, n) DO NOTHING";
 
 pub(super) fn traces(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BoxError> {
     let request = ExportTraceServiceRequest::decode(&*batch.body)?;
@@ -39,14 +44,16 @@ pub(super) fn traces(transaction: &Transaction<'_>, batch: &Batch) -> Result<(),
         }
     }
     let mut insert = transaction.prepare_cached(INSERT_SPAN)?;
-    let mut fresh = Vec::new();
-    for (service, span) in spans() {
+    let id = batch.id.0.to_be_bytes();
+    for (n, (service, span)) in spans().enumerate() {
         let Span { trace_id, span_id, parent_span_id, name, kind, .. } = span;
         let (status, message) = span.status.as_ref().map_or((0, ""), |status| (status.code, &*status.message));
         let parent = (!parent_span_id.is_empty()).then_some(parent_span_id);
         let (start, end) = (sql_int(span.start_time_unix_nano), sql_int(span.end_time_unix_nano));
         let attributes = json(&span.attributes);
-        let inserted = insert.execute(params![
+        insert.execute(params![
+            id,
+            n as i64,
             &*batch.tenant,
             trace_id,
             span_id,
@@ -60,12 +67,10 @@ pub(super) fn traces(transaction: &Transaction<'_>, batch: &Batch) -> Result<(),
             message,
             attributes
         ])?;
-        fresh.push(inserted > 0);
     }
-    // What happened within a span is a log record of it; a span that was there already has brought its own.
+    // What happened within a span is a log record of it.
     let mut insert = transaction.prepare_cached(INSERT_LOG)?;
-    let fresh = spans().zip(fresh).filter_map(|(span, fresh)| fresh.then_some(span));
-    let events = fresh.flat_map(|(service, span)| span.events.iter().map(move |event| (service, span, event)));
+    let events = spans().flat_map(|(service, span)| span.events.iter().map(move |event| (service, span, event)));
     for (n, (service, span, event)) in events.enumerate() {
         let Event { time_unix_nano, name, attributes, .. } = event;
         let (id, time, severity) = (batch.id.0.to_be_bytes(), sql_int(*time_unix_nano), 0);
