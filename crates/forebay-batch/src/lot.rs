@@ -229,7 +229,6 @@ impl<T, A> Lot<T, A> {
     }
 
     /// Keeps the items that `keep` says, and returns what the others held, and them; `None` if the items are not to be had.
-    #[expect(clippy::type_complexity, reason = "taken apart at once")]
     pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<Option<u64>>, Items<T>)> {
         let items = match self.items.take()?.into_vec() {
             Ok(items) => items,
