@@ -1,5 +1,8 @@
-use forebay_core::BoxError;
-use forebay_queue::parts::{Mutex, MutexGuard};
+use forebay_core::{BoxError, panic};
+use forebay_queue::{
+    Panicked,
+    parts::{Mutex, MutexGuard, wake},
+};
 use std::{
     mem,
     sync::{Arc, PoisonError},
@@ -69,6 +72,11 @@ fn open<A>(slots: &mut Vec<Slot<A>>, slot: u32) -> &mut Slot<A> {
     &mut slots[slot]
 }
 
+/// Runs the user's code that makes an answer; a panic in it is the answer, to this caller alone.
+fn caught<A>(answer: impl FnOnce() -> Option<Result<A, BoxError>>) -> Option<Result<A, BoxError>> {
+    panic::catch(answer).unwrap_or_else(|_reported| Some(Err(Panicked::new().into())))
+}
+
 // === impl Callers ===
 
 impl<A> Callers<A> {
@@ -106,12 +114,12 @@ impl<A> Callers<A> {
     ///
     /// `answer` runs without the lock: it is the user's.
     pub(crate) fn answer(&self, answer: impl FnMut(usize) -> Option<Result<A, BoxError>>) {
-        self.put(answer).into_iter().for_each(Waker::wake);
+        self.put(answer).into_iter().for_each(wake);
     }
 
     fn put(&self, mut answer: impl FnMut(usize) -> Option<Result<A, BoxError>>) -> Vec<Waker> {
         let answers: Vec<_> =
-            self.at.iter().filter_map(|(item, slot)| Some((*slot, answer(*item as usize)?))).collect();
+            self.at.iter().filter_map(|(item, slot)| Some((*slot, caught(|| answer(*item as usize))?))).collect();
         let mut wakers = Vec::with_capacity(answers.len());
         let mut unwanted = Vec::new();
         let mut slots = self.replies.lock();
@@ -131,7 +139,7 @@ impl<A> Callers<A> {
         }
         drop(slots);
         // Whoever asked has gone; the fates of the items are in the ledger all the same.
-        drop(unwanted);
+        unwanted.into_iter().for_each(panic::discard);
         wakers
     }
 

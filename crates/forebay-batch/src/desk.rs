@@ -2,21 +2,23 @@ use crate::{
     Answer, BatchFailed, Discarded,
     delivery::Delivery,
     fates::Fates,
-    flight::{Landed, isolate},
+    flight::Landed,
     lot::{Lot, Partition},
     recovery::Hold,
-    shared::{Shared, let_go},
+    shared::Shared,
     sizes::Sizes,
     split::Verdict,
     state::Next,
     trace,
     trouble::Troubles,
 };
-use forebay_core::{BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause, time::saturating_add};
+use forebay_core::{
+    BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause, panic, time::saturating_add,
+};
 use forebay_queue::{Evicted, Expired, Panicked};
 use std::{
     sync::Arc,
-    task::{Poll, Waker},
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -87,7 +89,8 @@ where
                 let held = self.one_partition && self.troubles.holds(Partition::default(), now);
                 let next = if held { self.shared.watch(now, waker) } else { self.shared.next(now, waker) };
                 match next {
-                    Next::Send(lot) => {
+                    Next::Send(mut lot) => {
+                        lot.owed_to = Some(Arc::clone(&self.shared));
                         let Some(lot) = self.unless_held(lot, now) else { continue };
                         lot
                     }
@@ -168,6 +171,7 @@ where
     {
         let Some(limit) = max_wait.and_then(|wait| now.checked_sub(wait)) else { return };
         let mut expired = self.shared.expired(now);
+        expired.iter_mut().for_each(|lot| lot.owed_to = Some(Arc::clone(&self.shared)));
         if !self.troubles.is_empty() {
             expired.extend(self.troubles.expired(limit));
         }
@@ -195,12 +199,12 @@ where
             self.part_under_way = false;
         }
         let items = lot.len();
-        let judged = result.and_then(|result| {
-            let settlement = match isolate(|| Poll::Ready(Ok(self.delivery.settle.settle(&result, items)))) {
-                Poll::Ready(settlement) => settlement?,
-                Poll::Pending => return Err(DropReason::Panicked),
-            };
-            Ok((settlement, result))
+        let judged = result.and_then(|result| match panic::catch(|| self.delivery.settle.settle(&result, items)) {
+            Ok(settlement) => Ok((settlement, result)),
+            Err(_reported) => {
+                panic::discard(result);
+                Err(DropReason::Panicked)
+            }
         });
         let (settlement, result) = judged
             .unwrap_or_else(|reason| (Settlement::All(Fate::Dropped(reason)), Err(BoxError::from(Panicked::new()))));
@@ -268,7 +272,10 @@ where
         };
         match given_up {
             Some(lot) => self.conclude(lot, &Fates::All(Fate::Dropped(otherwise)), result),
-            None => trace::parked(items, attempts, hint),
+            None => {
+                trace::parked(items, attempts, hint);
+                panic::discard(result);
+            }
         }
         let most = self.delivery.park.as_ref().map_or(0, |park| park.max_bytes);
         while self.troubles.bytes > most
@@ -302,7 +309,7 @@ where
             return self.conclude(lot, &fates, result);
         };
         let mut callers = lot.callers.take();
-        let Some((gone, keys)) = lot.narrow(&again) else {
+        let Some((gone, keys, gone_items)) = lot.narrow(&again) else {
             lot.callers = callers;
             return self.conclude(lot, &fates, result);
         };
@@ -314,7 +321,10 @@ where
             let finals = |index: usize| !again[index];
             self.answer(callers, result, all, finals, |index| fates.of(index, all));
             callers.retain(&again);
+        } else {
+            panic::discard(result);
         }
+        drop(gone_items);
         lot.callers = callers;
         self.retry::<Res>(lot, generation, None, otherwise, Err(BoxError::from(AtFault)), now);
     }
@@ -349,17 +359,18 @@ where
     }
 
     /// The items of a lot have met their fates: first the ledger learns it, then the callers.
-    #[expect(clippy::needless_pass_by_value, reason = "the lot ends here")]
-    pub(crate) fn conclude<Res>(&self, lot: Lot<T, A>, fates: &Fates, result: Result<Res, BoxError>)
+    pub(crate) fn conclude<Res>(&self, mut lot: Lot<T, A>, fates: &Fates, result: Result<Res, BoxError>)
     where
         An: Answer<Res, Answer = A>,
     {
         let all = lot.len();
         let charges = fates.charges(lot.charge);
+        lot.owed_to = None;
         self.shared.settle(&charges, &lot.keys);
         trace::settled(&charges);
-        if let Some(callers) = &lot.callers {
-            self.answer(callers, result, all, |_| true, |index| fates.of(index, all));
+        match &lot.callers {
+            Some(callers) => self.answer(callers, result, all, |_| true, |index| fates.of(index, all)),
+            None => panic::discard(result),
         }
     }
 
@@ -373,24 +384,18 @@ where
     ) where
         An: Answer<Res, Answer = A>,
     {
-        let answered = isolate(|| {
-            let mut prepared = self.delivery.answer.prepare(result.map_err(BatchFailed::new), items);
-            callers.answer(|index| of(index).then(|| self.delivery.answer.take(&mut prepared, index, fate(index))));
-            Poll::Ready(Ok(()))
-        });
-        if let Poll::Ready(Err(_panicked)) = answered {
-            // It panicked before any answer was in its place.
-            callers.answer(|index| of(index).then(|| Err(BoxError::from(Panicked::new()))));
+        match panic::catch(|| self.delivery.answer.prepare(result.map_err(BatchFailed::new), items)) {
+            Ok(mut prepared) => {
+                callers.answer(|index| of(index).then(|| self.delivery.answer.take(&mut prepared, index, fate(index))));
+                panic::discard(prepared);
+            }
+            Err(_reported) => callers.answer(|index| of(index).then(|| Err(BoxError::from(Panicked::new())))),
         }
     }
 
     /// Lets go of `lot`: it is counted, its callers are told, its items are kept for the handle.
     pub(crate) fn let_go(&self, lot: Lot<T, A>, seen: Seen) {
-        self.shared.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys);
-        let items = let_go(lot, seen);
-        if !items.is_empty() {
-            self.shared.recover(items);
-        }
+        self.shared.let_go(lot, seen);
     }
 
     /// Drops `lots` and all that waits here.
@@ -405,6 +410,11 @@ where
             let seen = if lot.attempts > 0 { Seen::Maybe } else { Seen::No };
             self.conclude::<Res>(lot, &Fates::All(Fate::Dropped(reason)), Err(Discarded::new(reason, seen).into()));
         }
+    }
+
+    /// Goes on after a panic that unwound through the desk: the lot it had in hand has settled itself.
+    pub(crate) fn resume(&mut self) {
+        self.part_under_way = false;
     }
 
     /// Lets go of all that waits here.

@@ -1,9 +1,8 @@
 use crate::lot::Lot;
-use forebay_core::{BoxError, DropReason};
+use forebay_core::{BoxError, DropReason, panic};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -12,7 +11,7 @@ pin_project! {
     /// A lot that is with the inner service.
     pub(crate) struct Flight<F, T, A> {
         #[pin]
-        future: F,
+        future: Option<F>,
         lot: Option<Lot<T, A>>,
         generation: u64,
     }
@@ -29,12 +28,14 @@ pub(crate) struct Landed<Res, T, A> {
 
 impl<F, T, A> Flight<F, T, A> {
     pub(crate) fn new(future: F, lot: Lot<T, A>, generation: u64) -> Self {
-        Self { future, lot: Some(lot), generation }
+        Self { future: Some(future), lot: Some(lot), generation }
     }
 
-    /// The lot, taken back from a flight that is let go.
+    /// Drops the future, which may still read the items, and returns the lot.
     pub(crate) fn let_go(self: Pin<&mut Self>) -> Option<Lot<T, A>> {
-        self.project().lot.take()
+        let this = self.project();
+        panic::discard_pinned(this.future);
+        this.lot.take()
     }
 }
 
@@ -47,18 +48,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let future = this.future;
-        let result = ready!(isolate(|| future.poll(cx).map(|result| Ok(result.map_err(Into::into)))));
+        let result = ready!(panic::catch_poll(this.future, cx));
+        let result = result.and_then(|result| panic::catch(|| result.map_err(Into::into)));
         let generation = *this.generation;
-        // `None` only if it was polled after it had landed, which nobody does.
+        // `None` only if it was polled after it had landed, which the set of flights does not do.
+        let result = result.map_err(|_reported| DropReason::Panicked);
         Poll::Ready(this.lot.take().map(|lot| Landed { lot, generation, result }))
     }
-}
-
-/// Runs code of the user or the inner service; a panic in it stays with the lot.
-#[inline]
-pub(crate) fn isolate<R>(run: impl FnOnce() -> Poll<Result<R, DropReason>>) -> Poll<Result<R, DropReason>> {
-    // What a panic leaves half done is the inner service's own state, and that of the lot, which is gone. The panic itself
-    // was reported by the panic hook.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Poll::Ready(Err(DropReason::Panicked)))
 }

@@ -1,13 +1,17 @@
-use std::{fmt, ops::Deref, ops::Range, sync::Arc};
+use forebay_core::panic;
+use std::{fmt, mem, ops::Deref, ops::Range, sync::Arc};
 
 /// The items of a batch, shared: cheap to clone, and a slice to read.
 ///
 /// An inner service that takes `Items<T>` instead of `Vec<T>` leaves them with the batch, so that a batch that failed can
 /// be sent again, split, or handed back. It should drop its clone when it is done reading.
 pub struct Items<T> {
-    all: Arc<Vec<T>>,
+    all: Arc<All<T>>,
     range: Range<usize>,
 }
+
+/// The items of one batch, each of which is dropped by itself: a `Drop` that panics costs none of the others.
+struct All<T>(Vec<T>);
 
 // === impl Items ===
 
@@ -16,7 +20,7 @@ impl<T> Items<T> {
     #[must_use]
     pub fn new(items: Vec<T>) -> Self {
         let range = 0..items.len();
-        Self { all: Arc::new(items), range }
+        Self { all: Arc::new(All(items)), range }
     }
 
     /// The first `at` items, and the rest; both share the memory of all.
@@ -35,15 +39,31 @@ impl<T> Items<T> {
     pub fn into_vec(self) -> Result<Vec<T>, Self> {
         let range = self.range;
         match Arc::try_unwrap(self.all) {
-            Ok(mut items) => {
-                if range != (0..items.len()) {
-                    items.truncate(range.end);
-                    items.drain(..range.start);
+            Ok(mut all) => {
+                let mut items = mem::take(&mut all.0);
+                if range == (0..items.len()) {
+                    return Ok(items);
                 }
-                Ok(items)
+                discard_each(items.split_off(range.end));
+                let own = items.split_off(range.start);
+                discard_each(items);
+                Ok(own)
             }
             Err(all) => Err(Self { all, range }),
         }
+    }
+}
+
+/// Drops each of `items`, whose `Drop` is user code.
+pub(crate) fn discard_each<T>(items: Vec<T>) {
+    if mem::needs_drop::<T>() {
+        items.into_iter().for_each(panic::discard);
+    }
+}
+
+impl<T> Drop for All<T> {
+    fn drop(&mut self) {
+        discard_each(mem::take(&mut self.0));
     }
 }
 
@@ -51,7 +71,7 @@ impl<T> Deref for Items<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        self.all.get(self.range.clone()).unwrap_or_default()
+        self.all.0.get(self.range.clone()).unwrap_or_default()
     }
 }
 

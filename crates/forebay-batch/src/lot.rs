@@ -1,7 +1,10 @@
-use crate::{Items, callers::Callers, split::Split};
-use forebay_core::Priority;
-use forebay_queue::parts::{Charge, Epoch};
-use std::{collections::VecDeque, time::Instant};
+use crate::{Items, callers::Callers, shared::Shared, split::Split};
+use forebay_core::{BoxError, DropReason, Fate, Priority};
+use forebay_queue::{
+    Panicked,
+    parts::{Charge, Epoch},
+};
+use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
 /// Which batch an item goes into: a hash of its key with random keys, wide enough that no two keys meet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,6 +30,9 @@ pub(crate) struct OpenLot<T, A> {
 }
 
 /// A batch on its way: it has its items until they have met their fates.
+///
+/// One that the worker has in hand is a guard: dropped before its items have fates, as by a panic that unwinds through the
+/// worker, it settles them as [`DropReason::Panicked`] and answers its callers with that.
 #[derive(Debug)]
 pub(crate) struct Lot<T, A> {
     /// `None` while the inner service has them and they are not kept.
@@ -42,6 +48,8 @@ pub(crate) struct Lot<T, A> {
     /// How often it was given to the inner service.
     pub(crate) attempts: u32,
     pub(crate) split: Split,
+    /// The ledger that still expects the fates of the items, while the worker has them in hand.
+    pub(crate) owed_to: Option<Arc<Shared<T, A>>>,
 }
 
 // === impl OpenLot ===
@@ -105,7 +113,7 @@ impl<T, A> OpenLot<T, A> {
     /// Takes no more items.
     pub(crate) fn close(mut self, partition: Partition) -> ClosedLot<T, A> {
         // Takes the buffer over.
-        let items = VecDeque::from(std::mem::take(&mut self.items));
+        let items = VecDeque::from(mem::take(&mut self.items));
         ClosedLot { items, open: self, partition }
     }
 }
@@ -163,7 +171,18 @@ impl<T, A> ClosedLot<T, A> {
         let charge = Charge { items: items.len() as u64, bytes, epoch };
         // Costs nothing but where single items were evicted.
         let items = Some(Items::new(Vec::from(items)));
-        Lot { items, charge, callers, keys, partition, priority, opened, attempts: 0, split: Split::default() }
+        Lot {
+            items,
+            charge,
+            callers,
+            keys,
+            partition,
+            priority,
+            opened,
+            attempts: 0,
+            split: Split::default(),
+            owed_to: None,
+        }
     }
 }
 
@@ -175,8 +194,10 @@ impl<T, A> Lot<T, A> {
     }
 
     /// The first `at` items and the rest, each a lot of its own; needs the items.
-    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
-        let Self { items, charge, callers, mut keys, partition, priority, opened, attempts, split } = self;
+    pub(crate) fn split_at(mut self, at: usize) -> (Self, Self) {
+        let Self { charge, partition, priority, opened, attempts, .. } = self;
+        let (items, callers, mut keys) = (self.items.take(), self.callers.take(), mem::take(&mut self.keys));
+        let (split, owed_to) = (mem::take(&mut self.split), self.owed_to.take());
         let all = usize::try_from(charge.items).unwrap_or(usize::MAX).max(1);
         // The weights of single items are not kept: each part is charged its share, and both together all of it.
         let left_bytes = share(charge.bytes, at, all);
@@ -202,12 +223,13 @@ impl<T, A> Lot<T, A> {
             opened,
             attempts,
             split: split.clone(),
+            owed_to: owed_to.clone(),
         };
         (lot(left, left_charge, left_callers, keys), lot(right, right_charge, right_callers, right_keys))
     }
 
-    /// Keeps the items that `keep` says, and returns what the others held; `None` if the items are not to be had.
-    pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<Option<u64>>)> {
+    /// Keeps the items that `keep` says, and returns what the others held, and them; `None` if the items are not to be had.
+    pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<Option<u64>>, Items<T>)> {
         let items = match self.items.take()?.into_vec() {
             Ok(items) => items,
             Err(shared) => {
@@ -217,21 +239,33 @@ impl<T, A> Lot<T, A> {
         };
         let mut kept = keep.iter().copied().chain(std::iter::repeat(false));
         let all = items.len();
-        let items: Vec<T> = items.into_iter().filter(|_| kept.next().unwrap_or(false)).collect();
+        // The others are not dropped in here, since that is code of the user.
+        let (items, gone): (Vec<T>, Vec<T>) = items.into_iter().partition(|_| kept.next().unwrap_or(false));
         let left = items.len();
         self.items = Some(Items::new(items));
         if let Some(callers) = &mut self.callers {
             callers.retain(keep);
         }
         let bytes = share(self.charge.bytes, left, all.max(1));
-        let gone = Charge { items: (all - left) as u64, bytes: self.charge.bytes - bytes, epoch: self.charge.epoch };
+        let gone_charge =
+            Charge { items: (all - left) as u64, bytes: self.charge.bytes - bytes, epoch: self.charge.epoch };
         self.charge = Charge { items: left as u64, bytes, epoch: self.charge.epoch };
-        let (kept, keys) = std::mem::take(&mut self.keys)
+        let (kept, keys) = mem::take(&mut self.keys)
             .into_iter()
             .enumerate()
             .partition::<Vec<_>, _>(|(index, _)| keep.get(*index).copied().unwrap_or(false));
         self.keys = kept.into_iter().map(|(_, key)| key).collect();
-        Some((gone, keys.into_iter().map(|(_, key)| key).collect()))
+        Some((gone_charge, keys.into_iter().map(|(_, key)| key).collect(), Items::new(gone)))
+    }
+}
+
+impl<T, A> Drop for Lot<T, A> {
+    fn drop(&mut self) {
+        let Some(ledger) = self.owed_to.take() else { return };
+        ledger.settle(&[(self.charge, Fate::Dropped(DropReason::Panicked))], &self.keys);
+        if let Some(callers) = self.callers.take() {
+            callers.answer(|_| Some(Err(BoxError::from(Panicked::new()))));
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 use crate::{
     Batching, Discarded,
     describe::Label,
+    items::discard_each,
     lot::Lot,
     state::{Entry, Next, Place, Refused, State},
 };
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
-    parts::{Charge, Control, Epoch, Mutex, MutexGuard, Ticket, Wakes, lock},
+    parts::{Charge, Control, Epoch, Mutex, MutexGuard, Ticket, Wakes, lock, wake},
 };
 use std::{
     task::{Context, Poll, Waker},
@@ -56,7 +57,7 @@ impl<T, A> Shared<T, A> {
         let (place, waker) = locked.state.enter(item, label, epoch, asks);
         drop(locked);
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         Ok(place)
     }
@@ -67,6 +68,7 @@ impl<T, A> Shared<T, A> {
         let mut evicted = Vec::new();
         let (place, wakes) = self.lock().state.offer(entry, &mut evicted)?;
         wakes.wake();
+        discard_each(evicted);
         Ok(place)
     }
 
@@ -74,7 +76,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<Place<A>, Entry<T>> {
         let (place, waker) = self.lock().state.offer_unless_wait(entry)?;
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         Ok(place)
     }
@@ -93,7 +95,7 @@ impl<T, A> Shared<T, A> {
         let (_nobody_asks, waker) = locked.state.enter(item, label, epoch, false);
         drop(locked);
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         true
     }
@@ -170,9 +172,36 @@ impl<T, A> Shared<T, A> {
         wakes.wake();
     }
 
-    /// Items that the worker lets go are to be had from the handle.
-    pub(crate) fn recover(&self, items: Vec<T>) {
-        self.lock().state.recovered.extend(items);
+    /// Lets go of a lot that the worker has in hand: it is counted, its items are kept for the handle, and its callers are
+    /// answered.
+    pub(crate) fn let_go(&self, mut lot: Lot<T, A>, seen: Seen) {
+        lot.owed_to = None;
+        let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
+        let mut wakes = Wakes::None;
+        let mut locked = self.lock();
+        // CORRECTNESS: in one step. A drain that sees these items settled ends at once, and then reports those kept here.
+        locked.state.recovered.extend(items);
+        locked.state.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
+        drop(locked);
+        wakes.wake();
+        if let Some(callers) = &lot.callers {
+            callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
+        }
+    }
+
+    /// Nothing is sent any more: what was queued is kept for the handle, and its callers are answered.
+    pub(crate) fn abandon_and_recover(&self) {
+        let mut locked = self.lock();
+        let (mut lots, wakes) = locked.state.abandon();
+        for lot in &mut lots {
+            // CORRECTNESS: in one step with the fates, as in `let_go`. These items are all of their memory, so that none is
+            // dropped here.
+            let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
+            locked.state.recovered.extend(items);
+        }
+        drop(locked);
+        wakes.wake();
+        lots.into_iter().for_each(|lot| drop(let_go(lot, Seen::No)));
     }
 
     pub(crate) fn max_in_flight(&self) -> usize {
@@ -232,12 +261,12 @@ impl<T, A> Shared<T, A> {
 }
 
 /// Tells the callers of a lot that it was let go, and returns its items, as far as they are to be had.
-pub(crate) fn let_go<T, A>(lot: Lot<T, A>, seen: Seen) -> Vec<T> {
+fn let_go<T, A>(mut lot: Lot<T, A>, seen: Seen) -> Vec<T> {
     if let Some(callers) = &lot.callers {
         callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
     }
     // Whoever still reads the items keeps them.
-    lot.items.and_then(|items| items.into_vec().ok()).unwrap_or_default()
+    lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default()
 }
 
 impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {

@@ -7,12 +7,9 @@ pub(crate) use self::on::{closed, cut, parked, settled};
 
 #[cfg(feature = "tracing")]
 mod on {
-    use forebay_core::{DropReason, Fate, SplitCause, Totals};
+    use forebay_core::{DropReason, Fate, SplitCause, Totals, panic};
     use forebay_queue::parts::Charge;
-    use std::{
-        panic::{AssertUnwindSafe, catch_unwind},
-        time::Duration,
-    };
+    use std::time::Duration;
     use tracing::{Level, debug, enabled};
 
     const TARGET: &str = "forebay_batch";
@@ -20,7 +17,7 @@ mod on {
     /// A subscriber that panics is not allowed to take the worker along. Called without the lock: a subscriber may hand
     /// its events to this very batcher.
     fn quietly(tell: impl FnOnce()) {
-        let _told = catch_unwind(AssertUnwindSafe(tell));
+        let _reported = panic::catch(tell);
     }
 
     /// A batch was refused for what is in it, and goes on in two parts.
@@ -51,7 +48,7 @@ mod on {
 
     /// The worker has gone; told if that cost items.
     pub(crate) fn closed(totals: impl FnOnce() -> Totals) {
-        if enabled!(target: TARGET, Level::DEBUG) {
+        if panic::catch(|| enabled!(target: TARGET, Level::DEBUG)) == Ok(true) {
             let items = totals().dropped.get(DropReason::Shutdown);
             if items > 0 {
                 quietly(|| debug!(target: TARGET, items, "batcher closed with losses"));

@@ -1,13 +1,13 @@
 use crate::{
     Answer, NotReady, Pack,
-    delivery::Delivery,
+    delivery::{Delivery, Guarded},
     desk::{Choice, Desk},
-    flight::{Flight, Landed, isolate},
+    flight::{Flight, Landed},
     lot::Lot,
     shared::Shared,
     trace,
 };
-use forebay_core::{BoxError, DropReason, Seen, Settle, time::saturating_add};
+use forebay_core::{BoxError, DropReason, Seen, Settle, panic, time::saturating_add};
 use forebay_queue::parts::{Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
@@ -35,7 +35,7 @@ where
     B: IntoIterator<Item = Duration> + Clone,
 {
     inner: S,
-    desk: Desk<T, Se, P, An, B, An::Answer>,
+    desk: Desk<T, Se, P, An, Guarded<B>, An::Answer>,
     /// Chosen, and waiting for the inner service to be ready since then.
     next: Option<(Lot<T, An::Answer>, Instant)>,
     flights: Flights<S::Future, T, An::Answer>,
@@ -68,7 +68,7 @@ where
         delivery: Delivery<Se, P, An, B>,
         one_partition: bool,
     ) -> Self {
-        let desk = Desk::new(shared, delivery, one_partition);
+        let desk = Desk::new(shared, delivery.guarded(), one_partition);
         Self { inner, desk, next: None, flights: FuturesUnordered::new(), timer: Timer::default() }
     }
 
@@ -109,7 +109,8 @@ where
         Se: Settle<S::Response>,
     {
         let patience = saturating_add(since, self.desk.delivery.ready_timeout);
-        let failed = match isolate(|| self.inner.poll_ready(cx).map(|ready| Ok(ready.map_err(Into::into)))) {
+        let polled = panic::catch(|| self.inner.poll_ready(cx).map(|ready| ready.map_err(Into::into)));
+        let failed = match polled.map_or(Poll::Ready(Err(DropReason::Panicked)), |polled| polled.map(Ok)) {
             Poll::Ready(Ok(Ok(()))) => return self.call(lot, now),
             Poll::Ready(Ok(Err(error))) => Ok(error),
             Poll::Ready(Err(panicked)) => Err(panicked),
@@ -139,11 +140,13 @@ where
         let generation = self.desk.sent(&mut lot);
         let (inner, pack) = (&mut self.inner, &self.desk.delivery.pack);
         // A lot has its items until it is sent.
-        let called = isolate(|| Poll::Ready(items.ok_or(DropReason::Failed).map(|items| inner.call(pack.pack(items)))));
+        let called = match items {
+            Some(items) => panic::catch(|| inner.call(pack.pack(items))).map_err(|_reported| DropReason::Panicked),
+            None => Err(DropReason::Failed),
+        };
         match called {
-            Poll::Ready(Ok(future)) => self.flights.push(Flight::new(future, lot, generation)),
-            Poll::Ready(Err(reason)) => self.desk.landed(Landed { lot, generation, result: Err(reason) }, now),
-            Poll::Pending => {}
+            Ok(future) => self.flights.push(Flight::new(future, lot, generation)),
+            Err(reason) => self.desk.landed(Landed { lot, generation, result: Err(reason) }, now),
         }
         Progress::Made
     }
@@ -152,11 +155,7 @@ where
     fn discard(&mut self, reason: DropReason) -> Progress {
         let mut lots: Vec<_> = self.next.take().map(|(lot, _)| lot).into_iter().collect();
         lots.extend(Pin::new(&mut self.flights).iter_pin_mut().filter_map(Flight::let_go));
-        // The flights go first: they may still read the items. What they panic with while they are dropped is their own.
-        let _dropped = isolate(|| {
-            self.flights.clear();
-            Poll::Ready(Ok(()))
-        });
+        self.flights.clear();
         self.desk.discard::<S::Response>(lots, reason);
         Progress::Made
     }
@@ -167,11 +166,7 @@ where
             self.desk.let_go(lot, Seen::No);
         }
         let lots: Vec<_> = Pin::new(&mut self.flights).iter_pin_mut().filter_map(Flight::let_go).collect();
-        // The flights go first: they may still read the items. A panic while one is dropped changes nothing any more.
-        let _dropped = isolate(|| {
-            self.flights.clear();
-            Poll::Ready(Ok(()))
-        });
+        self.flights.clear();
         lots.into_iter().for_each(|lot| self.desk.let_go(lot, Seen::Maybe));
         self.desk.let_all_go();
         Progress::Ended
@@ -195,7 +190,13 @@ where
 
         let this = self.get_mut();
         for _ in 0..LOOKS {
-            match this.look(now(), cx) {
+            // Panics of user code are caught where it runs. One that was missed there has dropped the lot in hand, which
+            // settled and answered itself; the worker goes on with the next.
+            let progress = panic::catch(|| this.look(now(), cx)).unwrap_or_else(|_reported| {
+                this.desk.resume();
+                Progress::Made
+            });
+            match progress {
                 Progress::Made => {}
                 Progress::Ended => return Poll::Ready(()),
                 Progress::Waits(due) => {
@@ -230,8 +231,8 @@ where
 {
     fn drop(&mut self) {
         let _ended = self.let_go();
-        // Counted as `Shutdown`; the callers are told.
-        drop(self.desk.shared.abandon_all());
+        // Counted as `Shutdown`; their callers are answered, and a shutdown under way still reports the items.
+        self.desk.shared.abandon_and_recover();
         trace::closed(|| self.desk.shared.totals());
     }
 }

@@ -171,8 +171,9 @@ impl<T> QueueHandle<T> {
             unsent = self.control.abandon();
             // Whether or not it is let go in time, the totals say what is still pending.
             let _in_time = self.is_flushed_within(LET_GO).await;
-            unsent.extend(self.control.recovered());
         }
+        // Also where all was settled in time: a worker that was dropped meanwhile has let its items go.
+        unsent.extend(self.control.recovered());
         let totals = self.totals();
         trace::drained(&totals, unsent.len());
         DrainReport { totals, unsent }

@@ -61,6 +61,6 @@ pub mod parts {
         lanes::Turn,
         sync::{Mutex, MutexGuard, lock},
         wait::{Ticket, WaitLine},
-        wakes::Wakes,
+        wakes::{Wakes, wake},
     };
 }

@@ -1,3 +1,4 @@
+use forebay_core::panic;
 use std::task::Waker;
 
 /// Tasks to wake once the lock is gone.
@@ -13,6 +14,14 @@ pub enum Wakes {
     One(Waker),
     /// Any number of tasks.
     Many(Vec<Waker>),
+}
+
+/// Wakes one task; call it without a lock. A panic of its waker is that task's own, and reaches neither the caller nor the
+/// tasks that are woken after it.
+#[inline]
+pub fn wake(waker: Waker) {
+    // The panic hook has reported it, and the waker is gone.
+    let _reported = panic::catch(|| waker.wake());
 }
 
 // === impl Wakes ===
@@ -67,8 +76,8 @@ impl Wakes {
     fn wake_them(self) {
         match self {
             Self::None => {}
-            Self::One(waker) => waker.wake(),
-            Self::Many(wakers) => wakers.into_iter().for_each(Waker::wake),
+            Self::One(waker) => wake(waker),
+            Self::Many(wakers) => wakers.into_iter().for_each(wake),
         }
     }
 }
