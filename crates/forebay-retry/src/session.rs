@@ -122,7 +122,7 @@ impl Session {
         let this = self.project();
         let seen = match &error {
             None => Seen::Yes,
-            Some(error) => Verdict::of(&**error).map_or(Seen::Maybe, Verdict::seen),
+            Some(error) => Seen::of(&**error),
         };
         *this.seen = match (*this.seen, seen) {
             (Seen::Yes, _) | (_, Seen::Yes) => Seen::Yes,
