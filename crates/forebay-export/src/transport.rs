@@ -63,8 +63,14 @@ impl TransportError {
 
 /// Whether a request may have been seen, going by the client's error: not if there never was a connection.
 fn seen(error: &(dyn Error + 'static)) -> Seen {
-    let mut chain = std::iter::successors(Some(error), |error| error.source());
-    if chain.any(forebay_core::http::is_name_not_found) { Seen::No } else { Seen::of(error) }
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if forebay_core::http::is_name_not_found(error) {
+            return Seen::No;
+        }
+        link = error.source();
+    }
+    Seen::of(error)
 }
 
 impl fmt::Display for TransportError {

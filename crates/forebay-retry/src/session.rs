@@ -1,6 +1,5 @@
 use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, limits::End};
-use forebay_core::time::saturating_add;
-use forebay_core::{BoxError, Seen, Verdict};
+use forebay_core::{BoxError, Seen, time::saturating_add};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
