@@ -274,6 +274,12 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
     /// for it, at most for [`max_hint`](Self::max_hint)), until `backoff` ends or the batch [expires](Self::expire_after). Meanwhile nothing else is sent to
     /// the same partition; the others go on at full rate. When the wait is over one batch goes as a probe; when it is
     /// taken, two, then four. At most `max_bytes` wait; beyond that the oldest batch is dropped as evicted.
+    ///
+    /// Batches that pile up behind it and were never sent are joined before they are sent, up to
+    /// [`max_items`](Batching::max_items) and [`max_bytes`](Batching::max_bytes) of one batch: those of one partition, one
+    /// lane and one flush, whose ages differ by at most a tenth of [`expire_after`](Self::expire_after), since they expire
+    /// with the oldest. A batch that was sent is never joined to another: the server may have seen it, and gets the same
+    /// items again on every attempt.
     pub fn park<B2>(self, backoff: B2, max_bytes: usize) -> BatchBuilder<T, W, Pr, K, Se, P, An, B2>
     where
         B2: IntoIterator<Item = Duration> + Clone,

@@ -21,6 +21,8 @@ pub(crate) struct Callers<A> {
     replies: Arc<Replies<A>>,
     /// Which item of the lot each caller waits for, ascending, and its slot.
     at: Vec<(u32, u32)>,
+    /// Those of the lots that joined this one, which look elsewhere for their answers. These have none of their own.
+    joined: Vec<Self>,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,17 @@ fn caught<A>(answer: impl FnOnce() -> Option<Result<A, BoxError>>) -> Option<Res
 impl<A> Callers<A> {
     /// No callers yet.
     pub(crate) fn new() -> Self {
-        Self { replies: Arc::new(Replies { slots: Mutex::new(Vec::new()) }), at: Vec::new() }
+        Self { replies: Arc::new(Replies { slots: Mutex::new(Vec::new()) }), at: Vec::new(), joined: Vec::new() }
+    }
+
+    /// Those of a lot that joins this one behind its first `items` items.
+    #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 items")]
+    pub(crate) fn append(&mut self, mut more: Self, items: usize) {
+        let joined = mem::take(&mut more.joined);
+        for mut callers in std::iter::once(more).chain(joined) {
+            callers.at.iter_mut().for_each(|(item, _)| *item += items as u32);
+            self.joined.push(callers);
+        }
     }
 
     /// A caller for the item at `item`, which comes after those of all callers before. Takes no lock: the slot opens
@@ -97,6 +109,7 @@ impl<A> Callers<A> {
     /// The first `items` items are gone, and with them their callers, who hear `error` and are to be woken.
     #[must_use = "a waker that is not woken is a task that sleeps for ever"]
     pub(crate) fn remove_first(&mut self, items: usize, error: impl Fn() -> BoxError) -> Vec<Waker> {
+        debug_assert!(self.joined.is_empty(), "a lot loses its first items before it joins another");
         let told = self.put(|item| (item < items).then(|| Err(error())));
         self.at.retain_mut(|(item, _)| match (*item as usize).checked_sub(items) {
             Some(place) => {
@@ -118,6 +131,12 @@ impl<A> Callers<A> {
     }
 
     fn put(&self, mut answer: impl FnMut(usize) -> Option<Result<A, BoxError>>) -> Vec<Waker> {
+        let mut wakers = self.put_own(&mut answer);
+        self.joined.iter().for_each(|callers| wakers.extend(callers.put_own(&mut answer)));
+        wakers
+    }
+
+    fn put_own(&self, answer: &mut impl FnMut(usize) -> Option<Result<A, BoxError>>) -> Vec<Waker> {
         let answers: Vec<_> =
             self.at.iter().filter_map(|(item, slot)| Some((*slot, caught(|| answer(*item as usize))?))).collect();
         let mut wakers = Vec::with_capacity(answers.len());
@@ -149,12 +168,16 @@ impl<A> Callers<A> {
         let mut rest = self.at.split_off(place);
         #[expect(clippy::cast_possible_truncation, reason = "a batch has fewer than 2^32 items")]
         rest.iter_mut().for_each(|(item, _)| *item -= at as u32);
-        let rest = Self { replies: Arc::clone(&self.replies), at: rest };
+        let joined = mem::take(&mut self.joined).into_iter().map(|callers| callers.split_at(at));
+        let (own, joined): (Vec<_>, Vec<_>) = joined.unzip();
+        self.joined = own;
+        let rest = Self { replies: Arc::clone(&self.replies), at: rest, joined };
         (self, rest)
     }
 
     /// The callers of the items that `keep` says, which close ranks.
     pub(crate) fn retain(&mut self, keep: &[bool]) {
+        self.joined.iter_mut().for_each(|callers| callers.retain(keep));
         let mut place = 0;
         let places: Vec<u32> = keep
             .iter()
@@ -195,6 +218,26 @@ mod tests {
         right.retain(&[true, false, true]);
         right.answer(|item| Some(Ok(10 + item)));
         assert_eq!(answers(&replies, &[2, 3]), [Some(10), Some(11)]);
+    }
+
+    #[test]
+    fn each_caller_hears_of_its_own_item_however_lots_are_joined_and_cut() {
+        let (mut callers, mut second, mut third) = (Callers::new(), Callers::new(), Callers::new());
+        let (first_replies, _) = callers.add(1);
+        let (second_replies, _) = second.add(0);
+        second.add(2);
+        let (third_replies, _) = third.add(0);
+        // Lots of two, three and one item: the last joins the second, and both the first.
+        second.append(third, 3);
+        callers.append(second, 2);
+        let (left, mut right) = callers.split_at(3);
+        left.answer(|item| Some(Ok(item)));
+        assert_eq!(answers(&first_replies, &[0]), [Some(1)]);
+        assert_eq!(answers(&second_replies, &[0, 1]), [Some(2), None]);
+        right.retain(&[false, true, true]);
+        right.answer(|item| Some(Ok(10 + item)));
+        assert_eq!(answers(&second_replies, &[1]), [Some(10)]);
+        assert_eq!(answers(&third_replies, &[0]), [Some(11)]);
     }
 
     #[test]

@@ -3,7 +3,7 @@ use crate::{
     delivery::Delivery,
     fates::Fates,
     flight::Landed,
-    lot::{Lot, Partition},
+    lot::{Join, Lot, Partition},
     recovery::Hold,
     shared::Shared,
     sizes::Sizes,
@@ -34,6 +34,8 @@ pub(crate) struct Desk<T, Se, P, An, B: IntoIterator, A> {
     /// The part of a cut that is under way: the other one waits for what becomes of it.
     part_under_way: bool,
     troubles: Troubles<T, A, B>,
+    /// Since a lot came back, lots may wait that pile up behind it: until none does, they are joined before they are sent.
+    has_backlog: bool,
     /// What was learned of how large a request may be; only of partitions where one was too large.
     sizes: Sizes,
     cuts: u64,
@@ -66,6 +68,7 @@ where
             parts: Vec::new(),
             part_under_way: false,
             troubles: Troubles::new(),
+            has_backlog: false,
             sizes: Sizes::default(),
             cuts: 0,
         }
@@ -88,11 +91,14 @@ where
                 // Where all go to the same far side and that is away, the rest stays in the queue, where its bounds hold.
                 let held = self.one_partition && self.troubles.holds(Partition::default(), now);
                 let next = if held { self.shared.watch(now, waker) } else { self.shared.next(now, waker) };
+                if !held && matches!(next, Next::Wait(_)) {
+                    self.has_backlog = self.has_backlog && self.troubles.has_waiting();
+                }
                 match next {
                     Next::Send(mut lot) => {
                         lot.owed_to = Some(Arc::clone(&self.shared));
                         let Some(lot) = self.unless_held(lot, now) else { continue };
-                        lot
+                        self.joined(lot, now, max_wait)
                     }
                     Next::Wait(due) => return Choice::Wait(earlier(due, self.troubles.due(now, max_wait))),
                     Next::End if self.parts.is_empty() && !self.troubles.has_waiting() => return Choice::End,
@@ -129,7 +135,39 @@ where
 
     /// `lot`, unless its far side is away: then it waits behind those of its partition.
     fn unless_held(&mut self, lot: Lot<T, A>, now: Instant) -> Option<Lot<T, A>> {
-        if self.troubles.holds(lot.partition, now) { self.troubles.hold(lot) } else { Some(lot) }
+        if !self.troubles.holds(lot.partition, now) {
+            return Some(lot);
+        }
+        let join = self.join(lot.partition, self.shared.max_wait());
+        self.troubles.hold(lot, &join)
+    }
+
+    /// How much of what waits may be sent as one batch.
+    fn join(&self, partition: Partition, max_wait: Option<Duration>) -> Join {
+        let batching = self.shared.batching();
+        Join {
+            max_items: batching.max_items,
+            max_bytes: self.sizes.most(partition).map_or(batching.max_bytes, |most| most.min(batching.max_bytes)),
+            // Those that join an older one expire with it: too early by a tenth of their time at most.
+            max_apart: max_wait.map_or(Duration::MAX, |wait| wait.checked_div(10).unwrap_or(wait)),
+        }
+    }
+
+    /// `lot`, and with it those behind it, as far as they are one batch together: where one had to wait others have piled
+    /// up, and the fewer requests they take, the fewer can fail.
+    fn joined(&mut self, mut lot: Lot<T, A>, now: Instant, max_wait: Option<Duration>) -> Lot<T, A> {
+        if !self.has_backlog || outlived(&lot, now, max_wait) {
+            return lot;
+        }
+        let join = self.join(lot.partition, max_wait);
+        while let Some(mut next) = self.shared.next_to_join(&lot, &join, now) {
+            next.owed_to = Some(Arc::clone(&self.shared));
+            if let Some(next) = lot.absorb(next, &join) {
+                self.parts.push(next);
+                break;
+            }
+        }
+        lot
     }
 
     /// Sends `lot` on, or not at all: it may be too old, too large, or at fault.
@@ -273,6 +311,7 @@ where
         match given_up {
             Some(lot) => self.conclude(lot, &Fates::All(Fate::Dropped(otherwise)), result),
             None => {
+                self.has_backlog = true;
                 trace::parked(items, attempts, hint);
                 panic::discard(result);
             }

@@ -31,6 +31,18 @@ impl<T> Items<T> {
         (left, right)
     }
 
+    /// Takes the items of `more` in, behind its own.
+    ///
+    /// `more` comes back where a clone of either is alive, or where these are a part of others.
+    pub(crate) fn append(&mut self, more: Self) -> Result<(), Self> {
+        let Some(All(own)) = Arc::get_mut(&mut self.all).filter(|all| self.range == (0..all.0.len())) else {
+            return Err(more);
+        };
+        own.append(&mut more.into_vec()?);
+        self.range = 0..own.len();
+        Ok(())
+    }
+
     /// The items by themselves.
     ///
     /// # Errors
@@ -96,6 +108,24 @@ impl<T: fmt::Debug> fmt::Debug for Items<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_that_nobody_reads_are_joined_in_order() {
+        let mut items = Items::new(vec![1, 2]);
+        assert!(items.append(Items::new(vec![3])).is_ok());
+        assert_eq!(*items, [1, 2, 3]);
+        let read = items.clone();
+        assert_eq!(*items.append(Items::new(vec![4])).unwrap_err(), [4], "a clone of the first is read");
+        drop(read);
+        let more = Items::new(vec![4]);
+        let read = more.clone();
+        assert_eq!(*items.append(more).unwrap_err(), *read, "a clone of the second is read");
+        let (mut part, rest) = items.split_at(1);
+        assert!(part.append(Items::new(vec![4])).is_err());
+        drop(rest);
+        assert!(part.append(Items::new(vec![4])).is_err(), "a part is joined to nothing");
+        assert_eq!(*part, [1]);
+    }
 
     #[test]
     fn parts_share_the_memory_and_the_last_one_gets_it() {

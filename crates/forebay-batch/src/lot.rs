@@ -4,7 +4,12 @@ use forebay_queue::{
     Panicked,
     parts::{Charge, Epoch},
 };
-use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Which batch an item goes into: a hash of its key with random keys, wide enough that no two keys meet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,6 +55,15 @@ pub(crate) struct Lot<T, A> {
     pub(crate) split: Split,
     /// The ledger that still expects the fates of the items, while the worker has them in hand.
     pub(crate) owed_to: Option<Arc<Shared<T, A>>>,
+}
+
+/// When lots that wait are sent as one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Join {
+    pub(crate) max_items: usize,
+    pub(crate) max_bytes: usize,
+    /// How much younger than the first a lot may be: both expire with the older one.
+    pub(crate) max_apart: Duration,
 }
 
 // === impl OpenLot ===
@@ -143,6 +157,13 @@ impl<T, A> ClosedLot<T, A> {
         self.open.opened
     }
 
+    /// Whether it may be sent as one batch with `lot`, which is before it.
+    pub(crate) fn may_join<B>(&self, lot: &Lot<T, B>, join: &Join) -> bool {
+        let Self { items, open, partition } = self;
+        let charge = Charge { items: items.len() as u64, bytes: open.bytes, epoch: open.epoch };
+        lot.may_take(*partition, open.priority, charge, open.opened, join)
+    }
+
     /// Notes that it is seen; `false` if it was seen before.
     pub(crate) fn stamp(&mut self, now: Instant) -> bool {
         let first = self.open.opened.is_none();
@@ -191,6 +212,55 @@ impl<T, A> ClosedLot<T, A> {
 impl<T, A> Lot<T, A> {
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.charge.items).unwrap_or(usize::MAX)
+    }
+
+    /// Takes `more` in behind its own items, so that both are one batch; `more` comes back where they have to stay apart.
+    pub(crate) fn absorb(&mut self, mut more: Self, join: &Join) -> Option<Self> {
+        let was_sent = more.attempts > 0 || more.split.is_part();
+        if was_sent || !self.may_take(more.partition, more.priority, more.charge, more.opened, join) {
+            return Some(more);
+        }
+        let (Some(own), Some(items)) = (&mut self.items, more.items.take()) else { return Some(more) };
+        if let Err(items) = own.append(items) {
+            more.items = Some(items);
+            return Some(more);
+        }
+        // From here on they are this lot's, and so are their fates.
+        more.owed_to = None;
+        let before = self.len();
+        self.charge.items += more.charge.items;
+        self.charge.bytes += more.charge.bytes;
+        self.keys.append(&mut more.keys);
+        if let Some(callers) = more.callers.take() {
+            self.callers.get_or_insert_with(Callers::new).append(callers, before);
+        }
+        self.opened = [self.opened, more.opened].into_iter().flatten().min();
+        None
+    }
+
+    /// Whether these two may be one batch. Neither was ever sent: what the server may have seen is sent again as it was,
+    /// so that the server can tell that it is the same.
+    fn may_take(
+        &self,
+        partition: Partition,
+        priority: Priority,
+        charge: Charge,
+        opened: Option<Instant>,
+        join: &Join,
+    ) -> bool {
+        let apart = match (self.opened, opened) {
+            (Some(own), Some(opened)) => {
+                own.saturating_duration_since(opened).max(opened.saturating_duration_since(own))
+            }
+            _ => Duration::ZERO,
+        };
+        let items = self.charge.items.saturating_add(charge.items);
+        self.attempts == 0
+            && !self.split.is_part()
+            && (self.partition, self.priority, self.charge.epoch) == (partition, priority, charge.epoch)
+            && usize::try_from(items).is_ok_and(|items| items <= join.max_items)
+            && self.charge.bytes.saturating_add(charge.bytes) <= join.max_bytes
+            && apart <= join.max_apart
     }
 
     /// The first `at` items and the rest, each a lot of its own; needs the items.

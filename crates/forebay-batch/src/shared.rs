@@ -2,7 +2,7 @@ use crate::{
     Batching, Discarded,
     describe::Label,
     items::discard_each,
-    lot::Lot,
+    lot::{Join, Lot},
     state::{Entry, Next, Place, Refused, State},
 };
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
@@ -156,6 +156,10 @@ impl<T, A> Shared<T, A> {
             return next;
         }
         self.lock().state.next(now, waker)
+    }
+
+    pub(crate) fn next_to_join(&self, lot: &Lot<T, A>, join: &Join, now: Instant) -> Option<Lot<T, A>> {
+        self.lock().state.next_to_join(lot, join, now)
     }
 
     pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Next<T, A> {

@@ -2,7 +2,7 @@ use crate::{
     Batching,
     callers::Replies,
     describe::Label,
-    lot::{ClosedLot, Lot, OpenLot, Partition},
+    lot::{ClosedLot, Join, Lot, OpenLot, Partition},
     open::Open,
 };
 use forebay_core::{BoxError, DropReason, Fate, Priority, time::saturating_add};
@@ -259,6 +259,20 @@ impl<T, A> State<T, A> {
             return Next::End;
         }
         Next::Wait(due)
+    }
+
+    /// The batch behind `lot`, which [`next`](Self::next) has returned, if the two may be sent as one.
+    pub(crate) fn next_to_join(&mut self, lot: &Lot<T, A>, join: &Join, now: Instant) -> Option<Lot<T, A>> {
+        if self.intake.phase() == Phase::Abandoned || self.discard.is_some() {
+            return None;
+        }
+        let lots = match lot.priority {
+            Priority::High => &mut self.high,
+            Priority::Normal => &mut self.normal,
+        };
+        let mut next = lots.front()?.may_join(lot, join).then(|| lots.pop_front())??.into_lot();
+        next.opened.get_or_insert(now);
+        Some(next)
     }
 
     /// As [`next`](Self::next), when no batch may be sent: only watches the ages of those that are open.

@@ -1,5 +1,5 @@
 use crate::{
-    lot::{Lot, Partition},
+    lot::{Join, Lot, Partition},
     recovery::{Hold, Recovery, Step},
 };
 use forebay_core::time::saturating_add;
@@ -95,8 +95,14 @@ where
     }
 
     /// A lot that was not sent yet waits behind those of its partition; it is returned if that is not in trouble.
-    pub(crate) fn hold(&mut self, lot: Lot<T, A>) -> Option<Lot<T, A>> {
+    ///
+    /// It joins the last of them where the two may be one batch: what waits leaves in as few requests as it can.
+    pub(crate) fn hold(&mut self, lot: Lot<T, A>, join: &Join) -> Option<Lot<T, A>> {
         let Some(trouble) = self.by_partition.get_mut(&lot.partition) else { return Some(lot) };
+        let lot = match trouble.waiting.back_mut() {
+            Some(last) => last.absorb(lot, join)?,
+            None => lot,
+        };
         if lot.attempts > 0 {
             // A part of what was sent as a whole.
             self.bytes += lot.charge.bytes;

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 pub(crate) struct Lot {
     pub(crate) items: VecDeque<Item>,
     opened: Option<u64>,
+    /// How many flushes there were before.
+    epoch: usize,
 }
 
 /// When a batch closes.
@@ -26,6 +28,8 @@ pub(crate) struct Lots {
     pub(crate) rules: Rules,
     /// In the order in which they were opened.
     open: Vec<Lot>,
+    /// How many flushes there were.
+    pub(crate) epoch: usize,
     high: VecDeque<Lot>,
     pub(crate) normal: VecDeque<Lot>,
     /// High ones that were sent since no normal one waited, and since one was sent.
@@ -64,7 +68,7 @@ impl Lots {
             if self.open.len() >= open {
                 self.close(0);
             }
-            self.open.push(Lot { items: VecDeque::new(), opened: None });
+            self.open.push(Lot { items: VecDeque::new(), opened: None, epoch: self.epoch });
             self.open.len() - 1
         });
         let lot = &mut self.open[place];
@@ -117,6 +121,20 @@ impl Lots {
         // Those that were closed together come in any order.
         let place = self.high.iter().position(|lot| lot.items[0] == first)?;
         self.high.remove(place).filter(|_| self.high_in_a_row <= 7)
+    }
+
+    /// The batches behind `lot` that are sent with it in a request of so many items: each of the same lane, of the same
+    /// epoch, and all of them together no larger than one batch.
+    pub(crate) fn join(&mut self, lot: &mut Lot, items: usize) {
+        let lots = if lot.is_high() { &mut self.high } else { &mut self.normal };
+        while lot.items.len() < items
+            && let Some(next) = lots.front()
+            && (next.key(), next.epoch) == (lot.key(), lot.epoch)
+            && lot.items.len() + next.items.len() <= self.rules.items
+            && lot.bytes() + next.bytes() <= self.rules.bytes
+        {
+            lot.items.extend(lots.pop_front().unwrap().items);
+        }
     }
 
     /// How much could go to make room.

@@ -398,6 +398,7 @@ async fn take(step: Step, id: u32, real: &mut Real, model: &mut Model) -> Result
             let held = model.held().map(|item| item.id).collect();
             real.flushes.push((task::spawn(real.handle.flush()), held));
             model.lots.close_all();
+            model.lots.epoch += 1;
         }
         (Step::CancelFlush, _) => drop(real.flushes.pop()),
         (Step::Limit { items, bytes }, _) => {

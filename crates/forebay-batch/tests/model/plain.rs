@@ -209,7 +209,12 @@ impl Model {
             Place::Over(fate) => return Err(TestCaseError::fail(format!("{:?} has its fate: {fate:?}", request[0]))),
             Place::Waits => {
                 let items: Vec<_> = if self.config.is_exact() {
-                    let lot = self.lots.next(request[0]);
+                    let mut lot = self.lots.next(request[0]);
+                    if let Some(lot) = &mut lot
+                        && self.config.park.is_some()
+                    {
+                        self.lots.join(lot, request.len());
+                    }
                     lot.map(|lot| lot.items.into()).unwrap_or_default()
                 } else {
                     self.run(request)
@@ -250,11 +255,14 @@ impl Model {
         Ok(number)
     }
 
-    /// The items of the same key that wait, from the first of `request` on: where the batches are not known.
+    /// Those of `request` that wait and are of the same key, in the order in which they came: where the batches are not
+    /// known. One of another lane may have been sent in between.
     fn run(&self, request: &[Item]) -> Vec<Item> {
-        let of_key = self.items.iter().filter(|(item, _)| item.key == request[0].key);
-        let run = of_key.skip_while(|(item, _)| item.id != request[0].id).take(request.len());
-        run.take_while(|(_, place)| *place == Place::Waits).map(|(item, _)| *item).collect()
+        let key = request[0].key;
+        let waits = |item: &&Item| item.key == key && self.place(item.id) == Place::Waits;
+        let mut run: Vec<_> = request.iter().filter(waits).copied().collect();
+        run.sort_by_key(|item| item.id);
+        run
     }
 
     fn can_pay(&self, family: usize) -> bool {

@@ -1,7 +1,11 @@
 //! Which keys are held back, and until when. No clock, no lock.
 
 use forebay_core::chance::SplitMix64;
-use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroUsize,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Keys are 64-bit hashes: only keys that are held are here, and a key is forgotten when its gate opens.
@@ -9,9 +13,12 @@ use tokio::time::Instant;
 pub(super) struct Gates {
     terms: Terms,
     gates: HashMap<u64, Gate>,
-    /// No gate opens before this; `None` when there is none.
-    first_opens: Option<Instant>,
+    /// The same gates by when they open, so that no hint and no call looks at all of them.
+    by_opening: BTreeSet<(Instant, u64)>,
     rng: SplitMix64,
+    /// How many gates were looked at.
+    #[cfg(test)]
+    looks: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +29,7 @@ pub(super) struct Terms {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Gate {
+pub(super) struct Gate {
     opens: Instant,
     /// Over how much time after `opens` the calls that waited are let go.
     window: Duration,
@@ -32,25 +39,38 @@ struct Gate {
 
 impl Gates {
     pub(super) fn new(terms: Terms, seed: u64) -> Self {
-        Self { terms, gates: HashMap::new(), first_opens: None, rng: SplitMix64::stream(seed, 0) }
+        Self {
+            terms,
+            gates: HashMap::new(),
+            by_opening: BTreeSet::new(),
+            rng: SplitMix64::stream(seed, 0),
+            #[cfg(test)]
+            looks: 0,
+        }
     }
 
-    /// The far side asked not to be called for `wait`.
+    /// The server asked not to be called for `wait`.
+    ///
+    /// The cost is that of finding one place among the keys, logarithmic in their number. Gates that have opened are
+    /// forgotten on the way, each once.
     pub(super) fn hint(&mut self, key: u64, now: Instant, wait: Duration) {
         let wait = wait.min(self.terms.max_hold);
         let Some(opens) = now.checked_add(wait).filter(|_| !wait.is_zero()) else { return };
-        let hinted = Gate { opens, window: wait.mul_f64(self.terms.spread) };
+        let mut hinted = Gate { opens, window: wait.mul_f64(self.terms.spread) };
 
         self.sweep(now);
-        if let Some(gate) = self.gates.get_mut(&key) {
-            // An answer that comes late, or asks for less, does not open the gate earlier.
-            gate.opens = gate.opens.max(hinted.opens);
-            gate.window = gate.window.max(hinted.window);
-        } else {
-            self.make_room();
-            self.gates.insert(key, hinted);
+        if let Some(gate) = self.release(key) {
+            // A response that comes late, or asks for less, does not open the gate earlier.
+            hinted.opens = hinted.opens.max(gate.opens);
+            hinted.window = hinted.window.max(gate.window);
+        } else if self.gates.len() >= self.terms.max_keys.get()
+            && let Some((_, first)) = self.first()
+        {
+            // All places are taken: the gate that would open first is opened now, for it has least left to do.
+            self.release(first);
         }
-        self.first_opens = self.gates.values().map(|gate| gate.opens).min();
+        self.gates.insert(key, hinted);
+        self.by_opening.insert((hinted.opens, key));
     }
 
     /// How long a call with this key must wait from `now`, drawn anew for each; `None` is not at all.
@@ -62,9 +82,11 @@ impl Gates {
         Some(gate.opens.duration_since(now).saturating_add(slot))
     }
 
-    /// Opens the gate of `key`, if there is one.
-    pub(super) fn release(&mut self, key: u64) {
-        self.gates.remove(&key);
+    /// Opens the gate of `key`, if there is one, and returns it.
+    pub(super) fn release(&mut self, key: u64) -> Option<Gate> {
+        let gate = self.gates.remove(&key)?;
+        self.by_opening.remove(&(gate.opens, key));
+        Some(gate)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -73,19 +95,18 @@ impl Gates {
 
     /// Forgets the gates that are open.
     fn sweep(&mut self, now: Instant) {
-        if self.first_opens.is_some_and(|first| first <= now) {
-            self.gates.retain(|_, gate| gate.opens > now);
-            self.first_opens = self.gates.values().map(|gate| gate.opens).min();
+        while let Some((_, key)) = self.first().filter(|(opens, _)| *opens <= now) {
+            self.release(key);
         }
     }
 
-    /// When all places are taken, the gate that would open first is opened now: it has least left to do.
-    fn make_room(&mut self) {
-        if self.gates.len() >= self.terms.max_keys.get()
-            && let Some(first) = self.gates.iter().min_by_key(|(_, gate)| gate.opens).map(|(key, _)| *key)
+    /// The gate that opens first.
+    fn first(&mut self) -> Option<(Instant, u64)> {
+        #[cfg(test)]
         {
-            self.gates.remove(&first);
+            self.looks += 1;
         }
+        self.by_opening.first().copied()
     }
 }
 
@@ -147,6 +168,31 @@ mod tests {
         assert_eq!(held, [1, 3]);
     }
 
+    #[test]
+    fn f26_the_work_of_a_hint_does_not_grow_with_the_number_of_keys() {
+        const KEYS: usize = 100_000;
+
+        let (mut gates, start) = (gates(KEYS), Instant::now());
+        for key in 0..KEYS as u64 {
+            gates.hint(key, start, ms(30_000 + key % 1000));
+        }
+        assert_eq!(gates.len(), KEYS);
+        gates.looks = 0;
+        // Known keys, new keys for which others make room, and calls: each looks at two gates at most.
+        for key in 0..KEYS as u64 {
+            gates.hint(key, start + ms(1), ms(30_000));
+            gates.hint(key + KEYS as u64, start + ms(1), ms(30_000));
+            gates.hold(key, start + ms(2));
+        }
+        assert!(gates.looks <= 5 * KEYS, "{}", gates.looks);
+        assert_eq!(gates.len(), KEYS);
+        // Those that have opened are forgotten together, each by one look.
+        gates.looks = 0;
+        assert_eq!(gates.hold(0, start + ms(60_000)), None);
+        assert_eq!((gates.len(), gates.by_opening.len()), (0, 0));
+        assert_eq!(gates.looks, KEYS + 1);
+    }
+
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Pass(u64),
@@ -192,6 +238,7 @@ mod tests {
                     }
                 }
                 prop_assert!(gates.len() <= 6);
+                prop_assert_eq!(gates.by_opening.len(), gates.len());
             }
         }
 
