@@ -176,7 +176,10 @@ async fn x04_no_secret_is_in_any_log_error_debug_or_panic_message() {
     };
     said.debug(&Environment::of(Signal::Logs, environment).unwrap());
     let broken = |name: &str| (name == "OTEL_EXPORTER_OTLP_HEADERS").then(|| format!("{CANARY}=a%00,{CANARY}"));
-    said.both(&Environment::of(Signal::Logs, broken).unwrap_err());
+    let ignored = Environment::of(Signal::Logs, broken).unwrap();
+    assert_eq!(ignored.warnings.len(), 2);
+    ignored.warnings.iter().for_each(|warning| said.both(warning));
+    said.debug(&ignored);
 
     std::panic::set_hook(before);
     let said = said.0.lock().unwrap();

@@ -1,6 +1,6 @@
 //! Every duration that a user or a server can say, at the ends of its range: refused by name, or borne.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use bytes::Bytes;
 use forebay::{

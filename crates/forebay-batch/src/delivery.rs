@@ -35,9 +35,9 @@ pub(crate) struct Waits<I>(Option<I>);
 
 impl<Se, P, An, B> Delivery<Se, P, An, B> {
     pub(crate) fn guarded(self) -> Delivery<Se, P, An, Guarded<B>> {
-        let Self { settle, pack, answer, park, split_budget, ready_timeout } = self;
+        let Self { settle, pack, answer, park, split_budget, ready_timeout, max_hint } = self;
         let park = park.map(|Parking { backoff, max_bytes }| Parking { backoff: Guarded(Some(backoff)), max_bytes });
-        Delivery { settle, pack, answer, park, split_budget, ready_timeout }
+        Delivery { settle, pack, answer, park, split_budget, ready_timeout, max_hint }
     }
 }
 

@@ -27,7 +27,7 @@ impl Fates {
     pub(crate) fn of(&self, index: usize, items: usize) -> Fate {
         match self {
             Self::All(fate) => *fate,
-            Self::Last { dropped, reason } if index + dropped >= items => Fate::Dropped(*reason),
+            Self::Last { dropped, reason } if index.saturating_add(*dropped) >= items => Fate::Dropped(*reason),
             Self::Last { .. } => Fate::Delivered,
             Self::Each(fates) => fates.get(index).copied().unwrap_or(Fate::Dropped(DropReason::Failed)),
         }
@@ -85,5 +85,15 @@ mod tests {
         let failed = Fate::Dropped(DropReason::Failed);
         assert_eq!(charges(&each, 3), [(1, 100, Fate::Delivered), (1, 0, rejected), (1, 0, failed)]);
         assert_eq!(each.of(2, 3), failed);
+    }
+
+    #[test]
+    fn f26_more_refused_than_were_sent_is_all_of_them() {
+        let rejected = Fate::Dropped(DropReason::Rejected);
+        for dropped in [3, 4, usize::MAX] {
+            let last = Fates::Last { dropped, reason: DropReason::Rejected };
+            assert_eq!(charges(&last, 3), [(3, 100, rejected)], "{dropped}");
+            assert_eq!([0, 1, 2].map(|index| last.of(index, 3)), [rejected; 3], "{dropped}");
+        }
     }
 }

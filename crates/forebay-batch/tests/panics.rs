@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 #![expect(clippy::panic, reason = "what is tested")]
 
-use forebay_batch::{Answer, Batch, BatchFailed, BatchLayer, Batching, Items};
+use forebay_batch::{Answer, Around, Batch, BatchFailed, BatchLayer, Batching, Items};
 use forebay_core::{BoxError, Fate, ItemFate, Settle, Settlement};
 use std::{
     error::Error,
@@ -181,11 +181,19 @@ impl Settle<Dropped> for Judge {
 #[derive(Clone)]
 struct Answers(Trap);
 
+impl<S> Around<S> for Answers {
+    type Service = S;
+
+    fn around(&self, inner: S) -> S {
+        inner
+    }
+}
+
 impl Answer<Dropped> for Answers {
     type Answer = Fate;
     type Prepared = Result<Dropped, BatchFailed>;
 
-    fn prepare(&self, result: Result<Dropped, BatchFailed>) -> Self::Prepared {
+    fn prepare(&self, result: Result<Dropped, BatchFailed>, _: usize) -> Self::Prepared {
         self.0.spring(Place::Prepare);
         result
     }

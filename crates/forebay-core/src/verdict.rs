@@ -1,5 +1,5 @@
 use crate::{BoxError, DropReason, cause_ref};
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 /// The two things a caller must know of a failure besides what happened.
 ///
@@ -77,6 +77,33 @@ impl Verdict {
     }
 }
 
+// === impl Seen ===
+
+impl Seen {
+    /// Whether the server may have seen the request that ended with `error`.
+    ///
+    /// A [`Verdict`] in the chain says so. Without one it was not seen if the chain says that there never was a connection:
+    /// refused, or no way to the address. In all other cases it may have been.
+    #[must_use]
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        if let Some(verdict) = Verdict::of(error) {
+            return verdict.seen();
+        }
+        let mut link = Some(error);
+        while let Some(error) = link {
+            let never_connected = error.downcast_ref::<io::Error>().is_some_and(|error| {
+                matches!(error.kind(), AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable)
+            });
+            if never_connected {
+                return Self::No;
+            }
+            link = error.source();
+        }
+        Self::Maybe
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.seen {
@@ -101,7 +128,25 @@ impl Error for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
+
+    #[test]
+    fn f16_a_connection_that_was_never_made_has_shown_nothing() {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+        for (kind, seen) in [
+            (ConnectionRefused, Seen::No),
+            (HostUnreachable, Seen::No),
+            (NetworkUnreachable, Seen::No),
+            (ConnectionReset, Seen::Maybe),
+            (BrokenPipe, Seen::Maybe),
+            (TimedOut, Seen::Maybe),
+        ] {
+            assert_eq!(Seen::of(&io::Error::from(kind)), seen, "{kind}");
+        }
+        let verdict = Verdict::new(DropReason::Failed, Seen::Yes, Advice::Never);
+        assert_eq!(Seen::of(&verdict.caused_by(io::Error::from(ConnectionRefused))), Seen::Yes, "a verdict says more");
+    }
 
     #[test]
     fn the_outermost_verdict_wins_and_the_cause_stays_in_the_chain() {

@@ -1,11 +1,8 @@
 //! Which hosts telemetry is sent to.
 
+use forebay_export::EndpointGuard;
 use forebay_registry::{EndpointKey, Endpoints, Identity};
-use std::{
-    error::Error,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{error::Error, fmt};
 
 /// Telemetry is not sent to this address.
 ///
@@ -36,54 +33,10 @@ pub(crate) fn host_key(address: &str, identity: Identity, allow_inside: bool) ->
     if key.scheme() != "https" && !(allow_inside && key.scheme() == "http") {
         return Err(HostError::Plaintext);
     }
-    if !allow_inside && is_inside(key.host()) {
+    if !allow_inside && !EndpointGuard::new().allows_host(key.host()) {
         return Err(HostError::Inside);
     }
     Ok(key)
-}
-
-fn is_inside(host: &str) -> bool {
-    let bare = host.trim_matches(['[', ']']);
-    match bare.parse() {
-        Ok(IpAddr::V4(address)) => is_inside_v4(address),
-        Ok(IpAddr::V6(address)) => is_inside_v6(address),
-        Err(_) => {
-            const NAMES: [&str; 5] =
-                ["localhost", "metadata", "metadata.google.internal", "metadata.azure.com", "metadata.azure.internal"];
-            // Some resolvers read `127.1`, `0x7f000001` and `2130706433` as addresses.
-            let last = bare.rsplit('.').next().unwrap_or_default();
-            let number = last.starts_with(|c: char| c.is_ascii_digit())
-                && last.trim_start_matches("0x").chars().all(|c| c.is_ascii_hexdigit());
-            number || NAMES.contains(&bare) || bare.ends_with(".localhost") || bare.ends_with(".internal")
-        }
-    }
-}
-
-fn is_inside_v4(address: Ipv4Addr) -> bool {
-    address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_broadcast()
-        || address.is_multicast()
-        || address.octets()[0] == 0
-        // Shared by carriers, and one cloud's metadata service: RFC 6598.
-        || (address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64)
-}
-
-fn is_inside_v6(address: Ipv6Addr) -> bool {
-    let mapped = address.to_ipv4_mapped().or_else(|| {
-        // `::a.b.c.d`, and NAT64's `64:ff9b::a.b.c.d`.
-        let segments = address.segments();
-        let embeds = segments[..6] == [0; 6] || segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
-        let [.., a, b, c, d] = address.octets();
-        embeds.then(|| Ipv4Addr::new(a, b, c, d))
-    });
-    address.is_loopback()
-        || address.is_unspecified()
-        || address.is_unique_local()
-        || address.is_unicast_link_local()
-        || address.is_multicast()
-        || mapped.is_some_and(is_inside_v4)
 }
 
 impl fmt::Display for HostError {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use forebay_core::{BoxError, cause_ref, http::StatusError};
 use forebay_registry::{Cached, Fetched};
 use forebay_retry::grpc::Code;
-use http::{HeaderName, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use std::{
@@ -35,9 +35,15 @@ pub(crate) struct Authorize<S> {
 /// Where credentials come from, and where requests go without one.
 pub(crate) struct Auth {
     provider: Option<Cached<Credential>>,
-    fallback: Option<Uri>,
+    fallback: Option<Fallback>,
     /// The name of the exporter.
     name: Arc<str>,
+}
+
+/// Where a request goes that cannot be sent with a credential, and the headers that are for there.
+pub(crate) struct Fallback {
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
 }
 
 pin_project! {
@@ -82,7 +88,7 @@ impl Auth {
 
     pub(crate) fn new(
         provider: Option<Cached<Credential>>,
-        fallback: Option<Uri>,
+        fallback: Option<Fallback>,
         name: &Arc<str>,
     ) -> Option<Arc<Self>> {
         let name = Arc::clone(name);
@@ -123,10 +129,10 @@ impl Auth {
             }
         };
         match &self.fallback {
-            Some(uri) if is_refused(&answer, true) => {
+            Some(fallback) if is_refused(&answer, true) => {
                 trace::fallback_used(&self.name);
                 poll_fn(|cx| inner.poll_ready(cx)).await?;
-                inner.call(without(request, uri)).await
+                inner.call(redirected(request, fallback)).await
             }
             _ => answer,
         }
@@ -140,11 +146,17 @@ fn with(mut request: Request<Full<Bytes>>, credential: Option<&Credential>) -> R
     request
 }
 
-/// The same request to `uri`, with nothing that is secret.
-fn without(mut request: Request<Full<Bytes>>, uri: &Uri) -> Request<Full<Bytes>> {
-    request.uri_mut().clone_from(uri);
-    let secret: Vec<HeaderName> = request.headers().keys().filter(|name| is_credential(name)).cloned().collect();
-    secret.iter().for_each(|name| _ = request.headers_mut().remove(name));
+/// The same request to the fallback. Whatever the user has set as a header belongs to the endpoint: those are the ones that are
+/// marked as sensitive, with the credential. What is left is what the exporter itself says of the body, and who sends it.
+fn redirected(mut request: Request<Full<Bytes>>, fallback: &Fallback) -> Request<Full<Bytes>> {
+    request.uri_mut().clone_from(&fallback.uri);
+    let headers = request.headers().iter();
+    let own = |(name, value): &(&HeaderName, &HeaderValue)| {
+        *name != header::USER_AGENT && (value.is_sensitive() || is_credential(name))
+    };
+    let of_the_endpoint: Vec<HeaderName> = headers.filter(own).map(|(name, _)| name.clone()).collect();
+    of_the_endpoint.iter().for_each(|name| _ = request.headers_mut().remove(name));
+    request.headers_mut().extend(fallback.headers.clone());
     request
 }
 
@@ -225,10 +237,8 @@ mod tests {
 
     fn authorize(inner: Inner) -> Authorize<Inner> {
         let provider = Auth::provider(|| std::future::ready(Credential::bearer("token"))).unwrap();
-        Authorize::new(
-            inner,
-            Auth::new(Some(provider), Some(Uri::from_static("https://open.example/")), &"test".into()),
-        )
+        let fallback = Fallback { uri: Uri::from_static("https://open.example/"), headers: HeaderMap::new() };
+        Authorize::new(inner, Auth::new(Some(provider), Some(fallback), &"test".into()))
     }
 
     /// R17, for this layer: the first request, the second with a new credential, and the one to the fallback.

@@ -1,6 +1,6 @@
 use crate::{
     Compression, Credential, Encode, Endpoint, ExportError, Exporter, ExporterHandle, Framing,
-    authorize::{Auth, Authorize},
+    authorize::{Auth, Authorize, Fallback},
     control::{Control, Settings},
     counters::{Counted, Counting, RetryCount},
     credential::request_header_of,
@@ -65,6 +65,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`header`](Self::header) | none | |
 /// | [`auth`](Self::auth) | none | |
 /// | [`fallback`](Self::fallback) | none | an `http` or `https` URL |
+/// | [`fallback_header`](Self::fallback_header) | none | |
 /// | [`user_agent`](Self::user_agent) | `forebay/<version> (rust)` alone | a header value |
 /// | [`compression`](Self::compression) | none | |
 /// | [`max_body`](Self::max_body) | 64 MiB ([OTLP limits]) | 1 KiB to 64 MiB |
@@ -99,6 +100,7 @@ pub struct ExporterBuilder<T, E = (), C = (), W = ByFootprint, P = AllNormal> {
     headers: Result<HeaderMap, ConfigError>,
     provider: Option<Result<Cached<Credential>, ConfigError>>,
     fallback: Option<Result<Endpoint, ConfigError>>,
+    fallback_headers: Result<HeaderMap, ConfigError>,
     plaintext_credentials: bool,
     user_agent: Option<String>,
     compression: Compression,
@@ -148,6 +150,7 @@ impl<T> ExporterBuilder<T> {
             headers: Ok(HeaderMap::new()),
             provider: None,
             fallback: None,
+            fallback_headers: Ok(HeaderMap::new()),
             plaintext_credentials: false,
             user_agent: None,
             compression: Compression::None,
@@ -259,6 +262,21 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// 401 to a new one, or 403 (gRPC: `UNAUTHENTICATED`, `PERMISSION_DENIED`).
     pub fn fallback(mut self, url: &str) -> Self {
         self.fallback = Some(url.parse());
+        self
+    }
+
+    /// A header of every request that goes to the [`fallback`](Self::fallback). Those of [`header`](Self::header) belong to the
+    /// endpoint, and do not go there.
+    pub fn fallback_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        self.fallback_headers = self.fallback_headers.and_then(|mut headers| {
+            let (name, value) = request_header_of(name, value)?;
+            headers.insert(name, value);
+            Ok(headers)
+        });
         self
     }
 
@@ -434,7 +452,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     {
         let settings = self.settings()?;
         let fallback = match self.fallback {
-            Some(endpoint) => Some(settings.uri(&endpoint?)?),
+            Some(endpoint) => Some(Fallback { uri: settings.uri(&endpoint?)?, headers: self.fallback_headers? }),
             None => None,
         };
         let name = self.name.unwrap_or_else(next_name);
@@ -527,6 +545,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             headers: self.headers,
             provider: self.provider,
             fallback: self.fallback,
+            fallback_headers: self.fallback_headers,
             plaintext_credentials: self.plaintext_credentials,
             user_agent: self.user_agent,
             compression: self.compression,

@@ -108,9 +108,24 @@ where
     Ok((name, value))
 }
 
-/// The headers that are a credential by their meaning; they go to nobody but the endpoint.
+/// Whether a header is a credential by its meaning, as far as its name tells: `authorization`, `x-api-key`, `dd-api-key`,
+/// `x-honeycomb-team` and the like. What is one is not sent over plain `http` to another machine unless that is allowed.
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
-    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
+    const PARTS: [&str; 12] = [
+        "auth",
+        "key",
+        "token",
+        "secret",
+        "passw",
+        "credential",
+        "cookie",
+        "session",
+        "signature",
+        "jwt",
+        "bearer",
+        "honeycomb-team",
+    ];
+    PARTS.iter().any(|part| name.as_str().contains(part))
 }
 
 impl fmt::Debug for Credential {

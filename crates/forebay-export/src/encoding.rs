@@ -209,7 +209,7 @@ fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settl
     let fate_of: Box<dyn Fn(usize) -> ItemFate> = match settlement {
         Settlement::All(fate) => Box::new(move |_| ItemFate::Final(fate)),
         Settlement::Partial { dropped, reason } => Box::new(move |index| {
-            let fate = if index + dropped >= sent { Fate::Dropped(reason) } else { Fate::Delivered };
+            let fate = if index.saturating_add(dropped) >= sent { Fate::Dropped(reason) } else { Fate::Delivered };
             ItemFate::Final(fate)
         }),
         Settlement::Each(fates) => Box::new(move |index| {
@@ -297,6 +297,17 @@ mod tests {
         let retry = ItemFate::Retry(DropReason::RetriesExhausted);
         assert_eq!(with_skipped(again.clone(), 2, &Skipped(vec![2])), Settlement::Each(vec![retry, retry, encode]));
         assert_eq!(with_skipped(again.clone(), 2, &Skipped::NONE), again);
+    }
+
+    #[test]
+    fn f26_more_refused_than_were_sent_is_all_of_them() {
+        let encode = ItemFate::Final(Fate::Dropped(DropReason::Encode));
+        let rejected = ItemFate::Final(Fate::Dropped(DropReason::Rejected));
+        for dropped in [2, 3, usize::MAX] {
+            let partial = Settlement::Partial { dropped, reason: DropReason::Rejected };
+            let fates = with_skipped(partial, 2, &Skipped(vec![1]));
+            assert_eq!(fates, Settlement::Each(vec![rejected, encode, rejected]), "{dropped}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
-use crate::Endpoint;
+use crate::{Endpoint, addresses::is_public};
 use forebay_core::{Advice, BoxError, ConfigError, DropReason, Seen, Verdict};
-use http::{Uri, uri::Scheme};
+use http::uri::Scheme;
 use pin_project_lite::pin_project;
 use std::{
     error::Error,
     fmt,
     future::Future,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -116,14 +116,28 @@ impl EndpointGuard {
         if uri.path().contains("//") || uri.path().split('/').any(|segment| matches!(segment, "." | "..")) {
             return refuse("a URL with a plain path");
         }
-        match self.check_host(uri) {
+        match self.check_host(uri.host().unwrap_or_default()) {
             Ok(()) => Ok(endpoint),
             Err(allowed) => refuse(allowed),
         }
     }
 
-    fn check_host(&self, uri: &Uri) -> Result<(), &'static str> {
-        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    /// Whether a host may be named: a name as it is written, or an address.
+    ///
+    /// ```
+    /// use forebay_export::EndpointGuard;
+    ///
+    /// let guard = EndpointGuard::new();
+    /// assert!(guard.allows_host("otel.example.com"));
+    /// assert!(!guard.allows_host("metadata.google.internal") && !guard.allows_host("[2002:7f00:1::]"));
+    /// ```
+    #[must_use]
+    pub fn allows_host(&self, host: &str) -> bool {
+        self.check_host(host).is_ok()
+    }
+
+    fn check_host(&self, host: &str) -> Result<(), &'static str> {
+        let host = host.to_ascii_lowercase();
         let host = host.strip_suffix('.').unwrap_or(&host);
         let is_under = |domain: &String| {
             host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -145,6 +159,10 @@ impl EndpointGuard {
         }
         if host.contains(['%', '[', ']', ':']) || !host.contains('.') {
             return Err("a name with a dot in it");
+        }
+        // A name that looks public, and is that of a cloud's metadata service.
+        if host == "metadata.azure.com" {
+            return Err("a public name");
         }
         if ["localhost", "local", "internal", "localdomain", "home", "lan", "corp"].contains(&last) {
             return Err("a public name");
@@ -169,53 +187,6 @@ impl EndpointGuard {
 fn shown(url: &str) -> &str {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     url.rsplit_once('@').map_or(url, |(_, rest)| rest)
-}
-
-/// Whether an address is one that everybody can reach.
-///
-/// The ranges are those of the IANA special-purpose registries (RFC 6890 and its updates), and the address that Azure has
-/// for its machines' agent.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        (0 | 10 | 127 | 224..=255, _, _)
-        | (100, 64..=127, _)
-        | (169, 254, _)
-        | (172, 16..=31, _)
-        | (192, 0, 0 | 2)
-        | (192, 88, 99)
-        | (192, 168, _)
-        | (198, 18 | 19, _)
-        | (198, 51, 100)
-        | (203, 0, 113) => true,
-        _ => address == Ipv4Addr::new(168, 63, 129, 16),
-    };
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_public_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match (a, b) {
-        // IPv4 inside: compatible, mapped, translated by NAT64, and 6to4.
-        (0, 0) if [c, d, e] == [0; 3] && matches!(f, 0 | 0xffff) => (f == 0xffff || g != 0) && v4(g, h),
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => v4(g, h),
-        (0x2002, _) => v4(b, c),
-        // Teredo, ORCHID, benchmarks, documentation.
-        (0x2001, 0..=0x1ff | 0xdb8) | (0x3fff, 0..=0xfff) => false,
-        // Global unicast is 2000::/3, and nothing else is.
-        _ => a & 0xe000 == 0x2000,
-    }
 }
 
 // === impl GuardedResolver ===
@@ -292,6 +263,7 @@ mod tests {
             "https://a.localhost/",
             "https://printer.local/",
             "https://metadata.google.internal/",
+            "https://metadata.azure.com/",
             "https://metadata/",
             "https://intranet/",
             "https://127.0.0.1/",

@@ -90,13 +90,35 @@ impl GrpcError {
 
     /// Whether the server refuses the message for its size.
     ///
-    /// There is no code for that: grpc-go and gRPC core say `RESOURCE_EXHAUSTED`, tonic says `OUT_OF_RANGE`, which OTLP
-    /// calls retryable. Their words tell.
+    /// There is no code for that, and each implementation has words of its own, before unpacking and after it. Where the code
+    /// is about the request itself (`RESOURCE_EXHAUSTED`, `INVALID_ARGUMENT`) any words of a size will do, for a smaller
+    /// request is the only one that could pass; unless the server says when to come back. Where it is not
+    /// (`OUT_OF_RANGE`, which OTLP calls retryable, and what a proxy's status was turned into), only words that are known.
     pub(crate) fn is_too_large(&self) -> bool {
-        let says = |words: &str| self.message.as_str().contains(words);
+        /// A size, in the words of any implementation.
+        const SIZES: [&str; 9] = [
+            "larger than max",
+            "larger than the max",
+            "exceeds max",
+            "exceeds the max",
+            "exceeds the configured max",
+            "too large",
+            "too big",
+            "size limit",
+            "maximum message size",
+        ];
+        /// What tonic and Envoy say under other codes.
+        const KNOWN: [&str; 4] =
+            ["message length too large", "size limit, of", "payload too large", "payload_too_large"];
+
+        if matches!(self.verdict.advice(), Advice::RetryAfter(_)) {
+            return false;
+        }
+        let message = self.message.as_str().to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
         match self.code {
-            Code::ResourceExhausted => says("larger than max") || says("exceeds maximum size"),
-            Code::OutOfRange => says("length too large"),
+            Code::ResourceExhausted | Code::InvalidArgument => says(&SIZES) || says(&KNOWN),
+            Code::OutOfRange | Code::Unknown | Code::Internal | Code::Unavailable => says(&KNOWN),
             _ => false,
         }
     }
@@ -162,15 +184,52 @@ mod tests {
         laws::error_chain_has_one_link_per_sentence(&error(Code::Internal, "x"));
     }
 
+    /// What each implementation says, before a message is unpacked and after it.
     #[test]
-    fn a_message_that_is_too_large_is_known_by_the_servers_words() {
+    fn f08_a_message_that_is_too_large_is_known_by_the_words_of_every_server() {
         for (code, words) in [
-            (Code::ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)"),
-            (Code::ResourceExhausted, "gRPC message exceeds maximum size 4194304: 5000000"),
+            // tonic
             (Code::OutOfRange, "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes"),
+            (
+                Code::ResourceExhausted,
+                "Error decompressing: size limit, of 4 bytes, exceeded while decompressing message",
+            ),
+            (Code::Internal, "Error decompressing: size limit, of 4 bytes, exceeded while decompressing message"),
+            // grpc-go
+            (Code::ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)"),
+            (Code::ResourceExhausted, "grpc: received message after decompression larger than max 4194304"),
+            (Code::ResourceExhausted, "grpc: message after decompression larger than max (5000000 vs. 4194304)"),
+            // gRPC core
+            (Code::ResourceExhausted, "Received message larger than max (5000000 vs 4194304)"),
+            // grpc-java
+            (Code::ResourceExhausted, "gRPC message exceeds maximum size 4194304: 5000000"),
+            (Code::ResourceExhausted, "Decompressed gRPC message exceeds maximum size 4194304"),
+            // grpc-dotnet
+            (Code::ResourceExhausted, "Received message exceeds the maximum configured message size."),
+            // A proxy's 413, as a status of gRPC.
+            (Code::Unknown, "Payload Too Large"),
+            (Code::Unavailable, "request_payload_too_large"),
+            // Words of nobody in particular.
+            (Code::InvalidArgument, "batch too big"),
+            (Code::ResourceExhausted, "request size limit reached"),
         ] {
-            assert!(error(code, words).is_too_large(), "{words}");
+            assert!(error(code, words).is_too_large(), "{code}: {words}");
         }
-        assert!(!error(Code::ResourceExhausted, "quota").is_too_large());
+        for (code, words) in [
+            (Code::ResourceExhausted, "quota"),
+            (Code::InvalidArgument, "a span has no name"),
+            (Code::OutOfRange, "the timestamp is too large"),
+            (Code::Unavailable, "the queue is too large"),
+            (Code::PermissionDenied, "message length too large"),
+        ] {
+            assert!(!error(code, words).is_too_large(), "{code}: {words}");
+        }
+        // The server says when to come back: it is not for the size that it is refused now.
+        let headers = HeaderMap::from_iter([(
+            header::HeaderName::from_static("grpc-message"),
+            HeaderValue::from_static("the size limit of this minute is reached"),
+        )]);
+        let later = Outcome::Retryable { after: Some(std::time::Duration::from_secs(1)) };
+        assert!(!GrpcError::new(Code::ResourceExhausted, later, &headers, &Secrets::default()).is_too_large());
     }
 }

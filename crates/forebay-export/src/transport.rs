@@ -1,5 +1,5 @@
 use forebay_core::{Advice, BoxError, DropReason, Outcome, Seen, Verdict, http::Classifier};
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt};
 
 /// The client failed: no answer, or no whole one.
 ///
@@ -32,7 +32,7 @@ impl TransportError {
             Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),
             Outcome::Success | Outcome::Terminal | Outcome::Ignored => Advice::Never,
         };
-        let seen = Verdict::of(&*error).map_or_else(|| seen(&*error), Verdict::seen);
+        let seen = seen(&*error);
         let what = if seen == Seen::No { What::NotSent } else { What::NoAnswer };
         let reason = Verdict::of(&*error).map_or(DropReason::Failed, Verdict::reason);
         Self { what, verdict: Verdict::new(reason, seen, advice).caused_by(error) }
@@ -63,18 +63,14 @@ impl TransportError {
 
 /// Whether a request may have been seen, going by the client's error: not if there never was a connection.
 fn seen(error: &(dyn Error + 'static)) -> Seen {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
     let mut link = Some(error);
     while let Some(error) = link {
-        let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
-            matches!(error.kind(), AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable)
-        });
-        if refused || forebay_core::http::is_name_not_found(error) {
+        if forebay_core::http::is_name_not_found(error) {
             return Seen::No;
         }
         link = error.source();
     }
-    Seen::Maybe
+    Seen::of(error)
 }
 
 impl fmt::Display for TransportError {

@@ -1,6 +1,5 @@
 use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, limits::End};
-use forebay_core::time::saturating_add;
-use forebay_core::{BoxError, Seen, Verdict};
+use forebay_core::{BoxError, Seen, time::saturating_add};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
@@ -122,7 +121,7 @@ impl Session {
         let this = self.project();
         let seen = match &error {
             None => Seen::Yes,
-            Some(error) => Verdict::of(&**error).map_or(Seen::Maybe, Verdict::seen),
+            Some(error) => Seen::of(&**error),
         };
         *this.seen = match (*this.seen, seen) {
             (Seen::Yes, _) | (_, Seen::Yes) => Seen::Yes,

@@ -150,7 +150,7 @@ impl Intake {
 
 impl Answer {
     /// The same, with `refused` more records rejected that could not be read.
-    pub(super) fn without(self, refused: u64, why: String) -> Self {
+    pub(super) fn without(self, refused: u64, why: &str) -> Self {
         match self {
             Self::Accepted if refused > 0 => {
                 Self::Partial { rejected: refused, why: format!("{refused} records could not be read: {why}") }

@@ -115,6 +115,9 @@ async fn without_a_credential_nothing_is_sent_and_everything_waits() {
     assert_eq!(exporter.last_error().unwrap().kind(), ExportErrorKind::CircuitOpen);
 }
 
+/// Headers that programs let themselves in with, and one that says who asks.
+const OF_THE_ENDPOINT: [&str; 6] = ["cookie", "x-api-key", "api-key", "dd-api-key", "x-honeycomb-team", "x-tenant"];
+
 /// From authenticated to unauthenticated: without the credential, to the other endpoint.
 #[tokio::test(start_paused = true)]
 async fn the_fallback_gets_what_cannot_be_sent_with_a_credential() {
@@ -136,8 +139,12 @@ async fn the_fallback_gets_what_cannot_be_sent_with_a_credential() {
             (client, log)
         };
         let (provider, _) = tokens();
-        let exporter = over(HERE, protocol, client).auth(provider).header("cookie", "secret").header("x-tenant", "a");
-        let exporter = exporter.fallback("https://open.example/unauth").build().unwrap();
+        let mut exporter = over(HERE, protocol, client).auth(provider).header("user-agent", "shop/1");
+        for name in OF_THE_ENDPOINT {
+            exporter = exporter.header(name, "secret");
+        }
+        let exporter = exporter.fallback("https://open.example/unauth").fallback_header("x-route", "open");
+        let exporter = exporter.build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         assert_eq!(exporter.totals().delivered, 1, "{refusal}: {:?}", exporter.last_error());
@@ -149,8 +156,16 @@ async fn the_fallback_gets_what_cannot_be_sent_with_a_credential() {
             "/unauth"
         };
         assert_eq!((last.uri().host(), last.uri().path()), (Some("open.example"), path));
-        assert!(!last.headers().contains_key("authorization") && !last.headers().contains_key("cookie"));
-        assert_eq!(last.headers()["x-tenant"], "a");
+        // F12: whatever was set as a header belongs to the endpoint.
+        assert!(!last.headers().contains_key("authorization"));
+        for name in OF_THE_ENDPOINT {
+            assert!(log[0].1.headers().contains_key(name) && !last.headers().contains_key(name), "{name}");
+        }
+        assert!(!log[0].1.headers().contains_key("x-route"));
+        assert_eq!(
+            (&last.headers()["x-route"], &last.headers()["user-agent"]),
+            (&"open".parse().unwrap(), &"shop/1".parse().unwrap())
+        );
         // Refused, refused with a new one where that may help, and sent without.
         assert_eq!(log.len(), if [401, 16].contains(&refusal) { 3 } else { 2 }, "{refusal}");
     }
@@ -196,4 +211,21 @@ fn credentials_do_not_go_over_plain_http_to_another_machine() {
     assert_eq!(build(|it| it.header("authorization", "Bearer hunter2")).unwrap_err().knob(), "endpoint");
     assert_eq!(build(|it| it.auth(|| async { Credential::bearer("x") })).unwrap_err().knob(), "endpoint");
     assert!(build(|it| it.auth(|| async { Credential::bearer("x") }).allow_plaintext_credentials()).is_ok());
+}
+
+/// F12: a credential is one by its meaning, whatever its header is called.
+#[tokio::test]
+async fn f12_custom_credentials_do_not_go_over_plain_http_to_another_machine() {
+    let build = |name: &'static str| {
+        let (client, _) = far_side(|_| Ok(answer(200, &[], b"")));
+        over("http://far.example/", Protocol::HttpProtobuf, client).header(name, "secret").build()
+    };
+    for name in
+        ["x-api-key", "api-key", "dd-api-key", "x-honeycomb-team", "x-auth-token", "lightstep-access-token", "cookie"]
+    {
+        assert_eq!(build(name).unwrap_err().knob(), "endpoint", "{name}");
+    }
+    for name in ["x-tenant", "user-agent", "x-scope-orgid"] {
+        assert!(build(name).is_ok(), "{name}");
+    }
 }

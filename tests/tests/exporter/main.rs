@@ -8,6 +8,7 @@ mod delivery;
 mod hints;
 mod host;
 mod limits;
+mod refused;
 mod shutdown;
 mod statuses;
 mod support;

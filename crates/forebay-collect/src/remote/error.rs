@@ -52,7 +52,8 @@ impl FetchError {
     /// There was no answer.
     #[must_use]
     pub fn no_answer(cause: impl Into<BoxError>) -> Self {
-        let error = Self::of(Kind::NoAnswer, DropReason::Failed, Seen::Maybe, Advice::Retry);
+        let cause = cause.into();
+        let error = Self::of(Kind::NoAnswer, DropReason::Failed, Seen::of(&*cause), Advice::Retry);
         Self { verdict: error.verdict.caused_by(cause), ..error }
     }
 

@@ -10,7 +10,9 @@ use std::{borrow::Cow, collections::HashMap};
 /// as it is. A sum that may fall has no delta for OpenTelemetry's Collector and for Prometheus; here it has, as the
 /// specification says.
 ///
-/// It remembers one value for each series of the last committed report, and forgets those that were not in it.
+/// It remembers the last committed value of each series, also of one that is absent from later reports: when that comes back, what is
+/// told is what came since. Of absent series the 16,384 that were seen last are remembered; one beyond that which comes back
+/// is told from its beginning once more.
 ///
 /// ```
 /// use forebay_collect::{Deltas, Number, Series, Value};
@@ -63,7 +65,12 @@ struct Baseline {
     value: Value,
     start: u64,
     time: u64,
+    /// The committed report that it was in last.
+    seen_in: u64,
 }
+
+/// How many series are remembered that were not in the last committed report.
+const MAX_ABSENT: usize = 16_384;
 
 // === impl Deltas ===
 
@@ -82,13 +89,19 @@ impl Deltas {
                 continue;
             }
             let id = (one.name.clone(), one.labels.clone());
-            let now = Baseline { value: one.value.clone(), start: one.start_unix_nanos, time: one.time_unix_nanos };
+            let (start, time) = (one.start_unix_nanos, one.time_unix_nanos);
+            let now = Baseline { value: one.value.clone(), start, time, seen_in: self.generation };
             match self.reported.get(&id).and_then(|before| Some((before, now.since(before)?))) {
                 Some((before, delta)) => {
                     one.value = delta;
                     one.start_unix_nanos = before.time;
                 }
-                None => one.value.as_delta(),
+                None => {
+                    // It fell, though it says that it has counted from the same start on: it was begun anew since the last report.
+                    let before = self.reported.get(&id).filter(|before| before.start == start && before.time <= time);
+                    one.start_unix_nanos = before.map_or(start, |before| before.time);
+                    one.value.as_delta();
+                }
             }
             told.insert(id, now);
         }
@@ -99,6 +112,25 @@ impl Deltas {
     pub fn reset(&mut self) {
         self.reported.clear();
         self.generation += 1;
+    }
+}
+
+impl Deltas {
+    /// Keeps the `seen` series of the report that is committed, and of the others those that were seen last.
+    fn forget_absent(&mut self, seen: usize) {
+        let surplus = self.reported.len().saturating_sub(seen).saturating_sub(MAX_ABSENT);
+        if surplus == 0 {
+            return;
+        }
+        let mut absent: Vec<_> = self
+            .reported
+            .iter()
+            .map(|(id, told)| (told.seen_in, id))
+            .filter(|(at, _)| *at != self.generation)
+            .collect();
+        absent.sort_unstable_by_key(|(at, _)| *at);
+        let gone: Vec<_> = absent.into_iter().take(surplus).map(|(_, id)| id.clone()).collect();
+        gone.iter().for_each(|id| _ = self.reported.remove(id));
     }
 }
 
@@ -119,7 +151,9 @@ impl Pending {
     /// Does nothing if `deltas` was reset, or another report was committed, since this one was made.
     pub fn commit(self, deltas: &mut Deltas) {
         if deltas.generation == self.generation {
-            deltas.reported = self.told;
+            let seen = self.told.len();
+            deltas.reported.extend(self.told);
+            deltas.forget_absent(seen);
             deltas.generation += 1;
         }
     }
@@ -156,6 +190,102 @@ impl Value {
         match self {
             Self::Gauge(_) => {}
             Self::Sum { temporality, .. } | Self::Histogram { temporality, .. } => *temporality = Temporality::Delta,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    fn counter(name: String, time: u64, value: i64) -> Series {
+        Series::new(name, time, Value::counter(value)).since(1)
+    }
+
+    fn sum(series: &Series) -> i64 {
+        match series.value {
+            Value::Sum { value: Number::Int(value), .. } => value,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn f14_a_series_that_was_absent_once_is_told_once() {
+        let mut deltas = Deltas::new();
+        let mut told = Vec::new();
+        for (time, value) in [(10, Some(5)), (20, None), (30, Some(7)), (40, Some(9))] {
+            let gathered = value.map(|value| counter("requests".to_owned(), time, value)).into_iter().collect();
+            let (report, pending) = deltas.report(gathered).split();
+            told.extend(report.iter().map(|one| (one.start_unix_nanos, one.time_unix_nanos, sum(one))));
+            pending.commit(&mut deltas);
+        }
+        assert_eq!(told, [(1, 10, 5), (10, 30, 2), (30, 40, 2)]);
+    }
+
+    #[test]
+    fn f14_a_series_that_fell_goes_on_where_the_last_report_ended() {
+        let mut deltas = Deltas::new();
+        let mut told = Vec::new();
+        for (time, value) in [(10, 5), (20, 3), (30, 4)] {
+            let (report, pending) = deltas.report(vec![counter("requests".to_owned(), time, value)]).split();
+            told.extend(report.iter().map(|one| (one.start_unix_nanos, one.time_unix_nanos, sum(one))));
+            pending.commit(&mut deltas);
+        }
+        assert_eq!(told, [(1, 10, 5), (10, 20, 3), (20, 30, 1)]);
+    }
+
+    #[test]
+    fn f14_absent_series_are_bounded_and_the_oldest_are_forgotten() {
+        let mut deltas = Deltas::new();
+        let report = |deltas: &mut Deltas, from: usize, to: usize, time: u64| {
+            let gathered = (from..to).map(|number| counter(format!("series {number}"), time, 1)).collect();
+            let (report, pending) = deltas.report(gathered).split();
+            pending.commit(deltas);
+            report.iter().map(sum).sum::<i64>()
+        };
+        for round in 0..10 {
+            assert_eq!(report(&mut deltas, round * 4000, round * 4000 + 4000, 10 + round as u64), 4000);
+            assert!(deltas.reported.len() <= MAX_ABSENT + 4000);
+        }
+        assert_eq!(report(&mut deltas, 36_000, 40_000, 99), 0, "seen last");
+        assert_eq!(report(&mut deltas, 24_000, 28_000, 100), 0, "absent, and remembered");
+        assert_eq!(report(&mut deltas, 0, 4000, 101), 4000, "forgotten");
+    }
+
+    proptest! {
+        /// Whatever is absent, fails or comes back: all that is told of a series adds up to its value, over intervals one after
+        /// the other.
+        #[test]
+        fn f14_what_is_told_adds_up_over_intervals_that_do_not_overlap(
+            rounds in vec((vec((any::<bool>(), 0_i64..9), 3), any::<bool>()), 1..40),
+        ) {
+            let mut deltas = Deltas::new();
+            let (mut values, mut told, mut committed, mut ends) = ([0; 3], [0; 3], [0; 3], [1; 3]);
+            for (round, (steps, delivered)) in rounds.into_iter().enumerate() {
+                let time = 10 + round as u64;
+                let mut gathered = Vec::new();
+                for (number, (present, increment)) in steps.into_iter().enumerate() {
+                    values[number] += increment;
+                    if present {
+                        gathered.push(counter(format!("series {number}"), time, values[number]));
+                    }
+                }
+                let (report, pending) = deltas.report(gathered).split();
+                for one in report {
+                    let number = usize::from(one.name.as_bytes()[7] - b'0');
+                    prop_assert_eq!(one.start_unix_nanos, ends[number], "goes on where the last one ended");
+                    if delivered {
+                        told[number] += sum(&one);
+                        ends[number] = one.time_unix_nanos;
+                        committed[number] = values[number];
+                    }
+                }
+                if delivered {
+                    pending.commit(&mut deltas);
+                }
+                prop_assert_eq!(told, committed);
+            }
         }
     }
 }

@@ -7,7 +7,13 @@ pub use self::told::{Sent, Stored, Told};
 
 use self::parcel::{Kind, Parcel};
 use crate::client::{HttpClient, http_client};
-use forebay::{core::BoxError, otlp::Signal};
+use forebay::{
+    core::{
+        BoxError,
+        time::{FAR, saturating_add},
+    },
+    otlp::Signal,
+};
 use http::{Request, header};
 use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -90,12 +96,17 @@ impl Load {
     }
 }
 
+/// The instant that lies `wait` from now, however long a user or a server says that is.
+fn after(wait: Duration) -> Instant {
+    Instant::from_std(saturating_add(Instant::now().into_std(), wait))
+}
+
 // === impl Sender ===
 
 impl Sender {
     async fn run(mut self, place: u64, every: Duration, time: Duration) -> Sent {
-        let end = Instant::now() + time;
-        let mut ticks = interval(every);
+        let end = after(time);
+        let mut ticks = interval(every.min(FAR));
         // A late sender catches up: the load is what was asked for.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut n = 0;
@@ -108,7 +119,7 @@ impl Sender {
             self.send(parcel).await;
             n += 1;
         }
-        let patience = Instant::now() + PATIENCE;
+        let patience = after(PATIENCE);
         while let Some(due) = self.waiting.iter().map(|(due, _)| *due).min()
             && due < patience
         {
@@ -140,7 +151,7 @@ impl Sender {
             Answer::Taken => told.taken += 1,
             Answer::Rejected => told.rejected += 1,
             Answer::Later(_) if parcel.kind == Kind::Healthy => told.let_go += 1,
-            Answer::Later(wait) => self.waiting.push((Instant::now() + wait, parcel)),
+            Answer::Later(wait) => self.waiting.push((after(wait), parcel)),
             Answer::Failed => told.failed += 1,
         }
     }

@@ -30,7 +30,7 @@ pub(super) async fn export(intake: &Intake, signal: Signal, headers: HeaderMap, 
     match read.await {
         Ok((tenant, Request { body, facts, refused, why })) => {
             intake.meters.unreadable(refused);
-            let answer = intake.take(signal, tenant, body, facts, received).await.without(refused, why);
+            let answer = intake.take(signal, tenant, body, facts, received).await.without(refused, &why);
             respond(intake, signal, encoding, answer)
         }
         Err(Wrong { status, message }) => {
