@@ -76,28 +76,27 @@ impl Footprint for AnyValue {
 }
 
 fn heap_of_lists(value: &AnyValue) -> usize {
-    let mut lists = vec![value];
+    let mut waiting = vec![value];
     let mut bytes = 0;
-    while let Some(list) = lists.pop() {
-        let mut add = |value| match value {
-            list @ (AnyValue::Array(_) | AnyValue::KvList(_)) => {
-                lists.push(list);
-                0
-            }
-            plain => plain.heap(),
-        };
-        bytes += match list {
+    while let Some(value) = waiting.pop() {
+        match value {
             AnyValue::Array(values) => {
-                heap_block(values.capacity() * size_of::<AnyValue>()) + values.iter().map(add).sum::<usize>()
+                bytes += heap_block(values.capacity() * size_of::<AnyValue>());
+                waiting.extend(values.iter().filter(|value| has_heap(value)));
             }
             AnyValue::KvList(pairs) => {
-                let block = heap_block(pairs.capacity() * size_of::<KeyValue>());
-                block + pairs.iter().map(|pair| pair.key.heap() + add(&pair.value)).sum::<usize>()
+                bytes += heap_block(pairs.capacity() * size_of::<KeyValue>());
+                bytes += pairs.iter().map(|pair| pair.key.heap()).sum::<usize>();
+                waiting.extend(pairs.iter().map(|pair| &pair.value).filter(|value| has_heap(value)));
             }
-            _ => 0,
-        };
+            plain => bytes += plain.heap(),
+        }
     }
     bytes
+}
+
+fn has_heap(value: &AnyValue) -> bool {
+    !matches!(value, AnyValue::Empty | AnyValue::Bool(_) | AnyValue::Int(_) | AnyValue::Double(_))
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Footprint for SdkSpan {
 
 /// The list of a `tracestate`, which most spans do not have.
 fn heap_of_state(context: &trace::SpanContext) -> usize {
-    let pairs = context.trace_state().iter();
+    let pairs = context.trace_state().into_iter();
     pairs.map(|(key, value)| size_of::<(String, String)>() + heap_block(key.len()) + heap_block(value.len())).sum()
 }
 

@@ -83,7 +83,8 @@ pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
             let places = (pairs.capacity() * 8 / 7).next_power_of_two();
             let table = heap_block(size_of_val(&**pairs))
                 + heap_block(places * (size_of::<(opentelemetry::Key, AnyValue)>() + 1) + 16);
-            let of = |(key, value): (&opentelemetry::Key, &AnyValue)| heap_block(key.as_str().len()) + heap_of_logged(value);
+            let of =
+                |(key, value): (&opentelemetry::Key, &AnyValue)| heap_block(key.as_str().len()) + heap_of_logged(value);
             table + pairs.iter().map(of).sum::<usize>()
         }
         _ => 0,
