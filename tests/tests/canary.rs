@@ -83,9 +83,10 @@ async fn x04_no_secret_is_in_any_log_error_debug_or_panic_message() {
         let authorization = HeaderValue::from_static("Bearer hunter2canary-2");
         let receiver = Receiver::builder().script(faults).require_authorization(authorization).start().await.unwrap();
         let base = receiver.endpoint();
-        let url = match protocol {
-            Protocol::Grpc => base.clone(),
-            _ => format!("{base}/v1/logs?token={CANARY}"),
+        // Over gRPC there is no query to have a secret in.
+        let (url, fallback) = match protocol {
+            Protocol::Grpc => (base.clone(), format!("{base}/elsewhere")),
+            _ => (format!("{base}/v1/logs?token={CANARY}"), format!("{base}/elsewhere?token={CANARY}")),
         };
         let http = Client::builder(TokioExecutor::new()).http2_only(protocol == Protocol::Grpc).build_http();
         let asked = Arc::new(Mutex::new(0));
@@ -97,7 +98,7 @@ async fn x04_no_secret_is_in_any_log_error_debug_or_panic_message() {
             .compression(Compression::gzip())
             .header("x-api-key", CANARY)
             .header("cookie", format!("session={CANARY}"))
-            .fallback(&format!("{base}/elsewhere?token={CANARY}"))
+            .fallback(&fallback)
             .auth(move || {
                 let mut asked = asked.lock().unwrap();
                 *asked += 1;
