@@ -1,5 +1,6 @@
 //! The record that all contenders send: a body and four attributes, one of them a random number.
 
+use forebay_core::Footprint;
 use forebay_otlp::{AsLogRecord, LogRecordWriter, Severity};
 use opentelemetry::logs::{AnyValue, LogRecord, Logger};
 use opentelemetry_proto::tonic::{
@@ -41,6 +42,14 @@ static TEXTS: Texts = Texts {
     path: "/api/orders",
     status: 201,
 };
+
+impl Footprint for Order {
+    const FLAT: bool = true;
+
+    fn heap(&self) -> usize {
+        0
+    }
+}
 
 /// Orders without end, the same in every run.
 pub(crate) fn orders() -> impl Iterator<Item = Order> + Send {

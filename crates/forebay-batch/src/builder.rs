@@ -4,7 +4,7 @@ use crate::{
     describe::{FlushWhen, PartitionOf, Sort, Sorting, by_key},
     lot::Partition,
 };
-use forebay_core::{ConfigError, KeyOf, Priority, SettleByVerdict, SizeOf, Unkeyed, Weigh};
+use forebay_core::{ByFootprint, ConfigError, KeyOf, Priority, SettleByVerdict, Unkeyed, Weigh};
 use forebay_queue::{
     Limits, Overflow,
     parts::{AllNormal, Description, PriorityOf},
@@ -18,7 +18,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
 /// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s, one in flight: see [`Batching`] | |
-/// | [`weigh`](Self::weigh) | [`SizeOf`] | |
+/// | [`weigh`](Self::weigh) | [`ByFootprint`]: what the item says that it holds | |
 /// | [`priority`](Self::priority) | all normal | |
 /// | [`flush_when`](Self::flush_when) | never | |
 /// | [`partition_by`](Self::partition_by) | one batch for all; 128 open at a time | 1 and more |
@@ -34,7 +34,7 @@ use std::{fmt, sync::Arc, time::Duration};
 #[must_use = "a builder does nothing until it is built"]
 pub struct BatchBuilder<
     T,
-    W = SizeOf,
+    W = ByFootprint,
     Pr = AllNormal,
     K = Unkeyed,
     Se = SettleByVerdict,

@@ -85,11 +85,21 @@ impl<T, A> OpenLot<T, A> {
 
     #[inline]
     pub(crate) fn push(&mut self, item: T, bytes: usize, priority: Priority) {
+        if self.items.len() == self.items.capacity() {
+            self.grow();
+        }
         self.items.push(item);
         self.bytes += bytes;
         if priority > self.priority {
             self.priority = priority;
         }
+    }
+
+    /// Makes room for a quarter more. Doubling would leave up to half of the memory unused, of which no limit knows.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        self.items.reserve_exact((self.items.len() / 4).max(8));
     }
 
     /// Notes of the last item what only some batchers have to know: its weight, and whose fair share it is.
@@ -126,8 +136,13 @@ impl<T, A> OpenLot<T, A> {
 
     /// Takes no more items.
     pub(crate) fn close(mut self, partition: Partition) -> ClosedLot<T, A> {
+        let mut items = mem::take(&mut self.items);
+        // A batch may wait for long, and the room that it does not use is memory of which no limit knows.
+        if items.capacity() - items.len() > items.len() / 8 {
+            items.shrink_to_fit();
+        }
         // Takes the buffer over.
-        let items = VecDeque::from(mem::take(&mut self.items));
+        let items = VecDeque::from(items);
         ClosedLot { items, open: self, partition }
     }
 }

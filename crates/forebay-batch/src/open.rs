@@ -25,6 +25,11 @@ impl<T, A> Open<T, A> {
         }
     }
 
+    /// Whether there is one batch for all.
+    pub(crate) fn is_one(&self) -> bool {
+        matches!(self, Self::One(_))
+    }
+
     /// The batch of `partition`, if it is open.
     #[inline]
     pub(crate) fn get(&mut self, partition: Partition) -> Option<&mut OpenLot<T, A>> {

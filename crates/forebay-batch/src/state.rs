@@ -208,7 +208,9 @@ impl<T, A> State<T, A> {
             self.close(oldest);
         }
         self.opened += 1;
-        self.open.open(partition, OpenLot::new(self.usual, epoch, self.opened));
+        // With a batch for each key, the last one says nothing about how many items this one will have.
+        let capacity = if self.open.is_one() { self.usual } else { 0 };
+        self.open.open(partition, OpenLot::new(capacity, epoch, self.opened));
     }
 
     #[inline(never)]

@@ -259,6 +259,7 @@ impl Drop for Bell {
 fn batcher(trap: &Trap) -> Batch<Dropped, Fate> {
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(3))
+        .weigh(|_: &Dropped| 1)
         .settle(Judge(trap.clone()))
         .answer(Answers(trap.clone()))
         .keep_items()

@@ -6,6 +6,7 @@ pub mod chance;
 mod config;
 mod error;
 mod fate;
+mod footprint;
 #[cfg(feature = "http")]
 pub mod http;
 mod key;
@@ -23,6 +24,7 @@ pub use self::{
     config::ConfigError,
     error::{AsError, BoxError, Boxed, Concrete, cause_ref, is_caused_by},
     fate::{DropReason, Fate},
+    footprint::{Footprint, heap_block},
     key::{KeyOf, Unkeyed},
     ledger::{Drops, Ledger, Totals},
     observe::Observe,
@@ -30,5 +32,5 @@ pub use self::{
     priority::Priority,
     settle::{ItemFate, Settle, SettleByVerdict, Settlement, SplitCause},
     verdict::{Advice, Seen, Verdict},
-    weigh::{SizeOf, Weigh},
+    weigh::{ByFootprint, SizeOf, Weigh},
 };

@@ -109,7 +109,6 @@ impl Plan {
                     .max_age(settings.flush_interval)
                     .max_in_flight(1),
             )
-            .weigh(FrontendLog::weight)
             .priority(|log: &FrontendLog| if log.is_error() { Priority::High } else { Priority::Normal })
             // Apart, so that where room is needed errors are not in one batch with what makes it.
             .partition_by(2, |log: &FrontendLog| if log.is_error() { "errors" } else { "others" })

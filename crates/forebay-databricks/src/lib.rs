@@ -7,6 +7,7 @@ mod clock;
 mod connection;
 mod credentials;
 mod encoder;
+mod footprint;
 mod gate;
 mod guard;
 mod host;

@@ -278,12 +278,4 @@ impl FrontendLog {
     pub fn is_error(&self) -> bool {
         self.entry.sql_driver_log.error_info.is_some()
     }
-
-    /// About what it weighs, in bytes.
-    pub(crate) fn weight(&self) -> usize {
-        let driver = &self.entry.sql_driver_log;
-        let stack = driver.error_info.as_ref().map_or(0, |error| error.error_name.len() + error.stack_trace.len());
-        // The strings of a log are short, but for a stack trace.
-        size_of::<Self>() + 512 + stack
-    }
 }

@@ -14,7 +14,7 @@ use crate::{
 use bytes::Bytes;
 use forebay_batch::{BatchLayer, Batching};
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, Chosen, Excluding, State};
-use forebay_core::{BoxError, Boxed, ByError, ConfigError, Priority, SizeOf, Unkeyed, Weigh, http::Classifier};
+use forebay_core::{BoxError, Boxed, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier};
 use forebay_queue::{
     Limits, Overflow,
     parts::{AllNormal, PriorityOf},
@@ -72,7 +72,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`queue`](Self::queue) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
 /// | [`batch`](Self::batch) | 512 items, 4 MiB, 5 s, one in flight: see [`Batching`] | |
-/// | [`weigh`](Self::weigh) | [`SizeOf`] | |
+/// | [`weigh`](Self::weigh) | [`ByFootprint`]: what the item says that it holds | |
 /// | [`priority`](Self::priority) | all normal | |
 /// | [`flush_when`](Self::flush_when) | never | |
 /// | [`partition_by`](Self::partition_by) | one batch for all | 1 and more open at a time |
@@ -92,7 +92,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// [OTLP limits]: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
 /// [OTLP]: https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options
 #[must_use = "a builder does nothing until it is built"]
-pub struct ExporterBuilder<T, E = (), C = (), W = SizeOf, P = AllNormal> {
+pub struct ExporterBuilder<T, E = (), C = (), W = ByFootprint, P = AllNormal> {
     name: Option<Arc<str>>,
     endpoint: Option<Result<Endpoint, ConfigError>>,
     encoder: E,
@@ -158,7 +158,7 @@ impl<T> ExporterBuilder<T> {
             limits: Limits::new(),
             overflow: Overflow::Refuse,
             batching: Batching::new(),
-            weigh: SizeOf,
+            weigh: ByFootprint,
             priority: AllNormal,
             flush_when: None,
             partition: None,

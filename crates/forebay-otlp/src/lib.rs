@@ -8,6 +8,7 @@ mod builder;
 mod collect;
 mod encoder;
 mod environment;
+mod footprint;
 mod group;
 mod json;
 mod logs;

@@ -1,5 +1,5 @@
 use crate::{Offer, intake::Candidate};
-use forebay_core::{KeyOf, Priority, SizeOf, Unkeyed, Weigh};
+use forebay_core::{ByFootprint, KeyOf, Priority, Unkeyed, Weigh};
 use std::{
     any::TypeId,
     fmt,
@@ -23,7 +23,7 @@ enum Look<T> {
 
 /// Builds a [`Describe`].
 #[derive(Clone, Debug)]
-pub struct Description<W = SizeOf, P = AllNormal, K = Unkeyed> {
+pub struct Description<W = ByFootprint, P = AllNormal, K = Unkeyed> {
     weigh: W,
     priority: P,
     key: K,
@@ -101,10 +101,10 @@ impl<T> fmt::Debug for Describe<T> {
 // === impl Description ===
 
 impl Description {
-    /// Normal priority, its own size, no key.
+    /// Normal priority, its own footprint, no key.
     #[must_use]
     pub fn new() -> Self {
-        Self { weigh: SizeOf, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), keyed: false }
+        Self { weigh: ByFootprint, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), keyed: false }
     }
 }
 
@@ -151,9 +151,9 @@ impl<W, P, K> Description<W, P, K> {
         K: KeyOf<T> + Send + Sync + 'static,
     {
         let Self { weigh, priority, key, hasher, keyed } = self;
-        // Whoever said nothing, or the default by its name, pays for no call.
+        // An item that has nothing to say for itself is not looked at.
         if !keyed && is::<P, AllNormal>() {
-            let plain = is::<W, SizeOf>();
+            let plain = weigh.is_size_of();
             return Describe(if plain { Look::None } else { Look::Weight(Arc::new(move |item| weigh.weigh(item))) });
         }
         Describe(Look::All(Arc::new(move |item| {
@@ -185,6 +185,7 @@ impl<T, F: Fn(&T) -> Priority> PriorityOf<T> for F {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_core::SizeOf;
 
     fn itself(number: &u32) -> &u32 {
         number
@@ -205,5 +206,12 @@ mod tests {
         assert_eq!(of(&new().weigh(heavy).priority(lanes).describe()), (false, false, 70, Priority::High, false));
         assert_eq!(of(&new().key(itself).describe()), (false, false, 4, Priority::Normal, true));
         assert_eq!(of(&new().key(Unkeyed).describe()), (false, false, 4, Priority::Normal, true));
+    }
+
+    #[test]
+    fn f17_an_item_with_heap_memory_is_weighed_with_it() {
+        let describe = Description::new().describe::<Vec<u8>>();
+        assert!(!describe.is_plain() && describe.is_by_weight());
+        assert!(describe.candidate(&vec![0; 20_000]).bytes > 20_000);
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     parked::Parking,
     shared::{Setup, Shared},
 };
-use forebay_core::{BoxError, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, SizeOf, Unkeyed, Weigh};
+use forebay_core::{BoxError, ByFootprint, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh};
 use std::{fmt, marker::PhantomData, num::NonZeroUsize, sync::Arc, time::Duration};
 #[cfg(not(loom))]
 use tower_layer::Layer;
@@ -30,7 +30,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] |
 /// | [`workers`](Self::workers) | 8 |
 /// | [`max_age`](Self::max_age) | none |
-/// | [`weigh`](Self::weigh) | [`SizeOf`] |
+/// | [`weigh`](Self::weigh) | [`ByFootprint`]: what the item says that it holds |
 /// | [`priority`](Self::priority) | all normal |
 /// | [`fair_share_key`](Self::fair_share_key) | none |
 /// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
@@ -38,7 +38,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`max_hint`](Self::max_hint) | 60 s |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct QueueBuilder<T, W = SizeOf, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
+pub struct QueueBuilder<T, W = ByFootprint, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
     setup: Setup,
     workers: NonZeroUsize,
     description: Description<W, P, K>,

@@ -1,17 +1,18 @@
 use crate::intake::Candidate;
-use forebay_core::Priority;
+use forebay_core::{Footprint, Priority};
 
 /// An item with what the queue must know of it.
 ///
-/// Any `T` is an offer of normal priority that weighs its own size.
+/// Any `T` that knows its [`Footprint`] is an offer of normal priority that weighs that; any other `T` is
+/// [weighed](Offer::weighing) by its user.
 ///
 /// ```
 /// use forebay_queue::{Limits, Offer, channel};
-/// use forebay_core::Priority;
+/// use forebay_core::{Footprint, Priority};
 ///
 /// let (sender, mut receiver) = channel(Limits::new()).unwrap();
 /// sender.try_send("first".to_owned()).unwrap();
-/// sender.try_send(Offer::new("urgent".to_owned()).bytes(30).priority(Priority::High)).unwrap();
+/// sender.try_send(Offer::weighing("urgent".to_owned(), 30).priority(Priority::High)).unwrap();
 /// assert_eq!(*receiver.try_recv().unwrap(), "urgent");
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +26,22 @@ pub struct Offer<T> {
 // === impl Offer ===
 
 impl<T> Offer<T> {
-    /// `item`, of normal priority, weighing `size_of::<T>()` bytes, without a fair-share key.
+    /// `item`, of normal priority, weighing its [`Footprint`], without a fair-share key.
     #[must_use]
     #[inline]
-    pub const fn new(item: T) -> Self {
-        Self { item, bytes: size_of::<T>(), priority: Priority::Normal, key: None }
+    pub fn new(item: T) -> Self
+    where
+        T: Footprint,
+    {
+        let bytes = item.footprint();
+        Self::weighing(item, bytes)
+    }
+
+    /// `item`, of normal priority, weighing `bytes` (heap included), without a fair-share key.
+    #[must_use]
+    #[inline]
+    pub const fn weighing(item: T, bytes: usize) -> Self {
+        Self { item, bytes, priority: Priority::Normal, key: None }
     }
 
     /// The item's weight in bytes, heap included.
@@ -82,7 +94,7 @@ impl<T> Offer<T> {
     }
 }
 
-impl<T> From<T> for Offer<T> {
+impl<T: Footprint> From<T> for Offer<T> {
     #[inline]
     fn from(item: T) -> Self {
         Self::new(item)

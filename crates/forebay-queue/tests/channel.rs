@@ -5,7 +5,7 @@ use forebay_queue::{Channel, Limits, Offer, Overflow, channel};
 use std::time::Duration;
 use tokio_test::{assert_pending, assert_ready, task};
 
-fn high<T>(item: T) -> Offer<T> {
+fn high<T: forebay_core::Footprint>(item: T) -> Offer<T> {
     Offer::new(item).priority(Priority::High)
 }
 

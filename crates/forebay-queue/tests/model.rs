@@ -166,7 +166,7 @@ fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Res
                 let priority = if high { Priority::High } else { Priority::Normal };
                 // Without shares every item has a key of its own.
                 let item = Item { id, bytes, priority, key: if keyed { key } else { u64::from(id) + 10 } };
-                let offered = sender.try_send(Offer::new(item).bytes(bytes).priority(priority).fair_share_key(key));
+                let offered = sender.try_send(Offer::weighing(item, bytes).priority(priority).fair_share_key(key));
                 prop_assert_eq!(offered.map_err(|refused| refused.reason), model.offer(item, caps, overflow));
             }
             Step::Take => {

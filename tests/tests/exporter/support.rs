@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use forebay::{
     batch::Batching,
-    core::{BoxError, SizeOf, Totals},
+    core::{BoxError, ByFootprint, Totals},
     export::{Exporter, ExporterBuilder},
     otlp::{LogRecord, LogsEncoder, Protocol, Signal},
     queue::{Limits, parts::AllNormal},
@@ -25,7 +25,7 @@ use tower::util::ServiceFn;
 
 pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
-pub(crate) type Builder<C> = ExporterBuilder<LogRecord, LogsEncoder, C, SizeOf, AllNormal>;
+pub(crate) type Builder<C> = ExporterBuilder<LogRecord, LogsEncoder, C, ByFootprint, AllNormal>;
 
 /// What a far side saw of each request.
 pub(crate) type Log = Arc<Mutex<Vec<(tokio::time::Instant, Request<Full<Bytes>>)>>>;

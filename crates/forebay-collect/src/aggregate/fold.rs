@@ -1,4 +1,4 @@
-use forebay_core::Priority;
+use forebay_core::{Footprint, Priority};
 use std::{fmt, hash::Hash, marker::PhantomData};
 
 /// Says which events belong together, and turns them into items.
@@ -22,12 +22,9 @@ pub trait Fold<Event> {
     /// Where `event` belongs.
     fn place(&self, event: &Event) -> Place<Self::Key>;
 
-    /// How many bytes `event` adds to what its key holds until it ends: 0 for one that is only added up.
-    ///
-    /// The default is the size of the event without what it owns on the heap.
-    fn weigh(&self, event: &Event) -> usize {
-        size_of_val(event)
-    }
+    /// How many bytes `event` adds to what its key holds until it ends, heap included: 0 for one that is only added up, and
+    /// [`event.footprint()`](Footprint::footprint) for one that is kept as it is.
+    fn weigh(&self, event: &Event) -> usize;
 
     /// The first event of `key` has come.
     fn open(&self, key: &Self::Key) -> Self::Held;
@@ -94,7 +91,7 @@ pub enum Folded<Item> {
     Unwanted,
 }
 
-/// Keeps the events of a key as they are, and makes an item of all of them at once.
+/// Keeps the events of a key as they are, and makes an item of all of them at once. An event weighs its [`Footprint`].
 ///
 /// ```
 /// use forebay_collect::{FoldFn, Gathered, Place};
@@ -140,6 +137,7 @@ impl<P, F, K> FoldFn<P, F, K> {
 
 impl<Event, Item, K, P, F> Fold<Event> for FoldFn<P, F, K>
 where
+    Event: Footprint,
     K: Clone + Eq + Hash,
     P: Fn(&Event) -> Place<K>,
     F: Fn(Gathered<K, Event>) -> Option<Item>,
@@ -150,6 +148,10 @@ where
 
     fn place(&self, event: &Event) -> Place<K> {
         (self.place)(event)
+    }
+
+    fn weigh(&self, event: &Event) -> usize {
+        event.footprint()
     }
 
     fn open(&self, _: &K) -> Vec<Event> {

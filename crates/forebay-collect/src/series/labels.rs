@@ -10,7 +10,7 @@ use std::{
 /// Two sets with the same labels are equal and hash alike, in whichever order they were given. Where sets are put
 /// together, [`Precedence`] says who wins a name that is in both; within one list of labels, the last one of a name does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Labels(Vec<(Cow<'static, str>, LabelValue)>);
+pub struct Labels(pub(super) Vec<(Cow<'static, str>, LabelValue)>);
 
 /// The value of a label.
 ///

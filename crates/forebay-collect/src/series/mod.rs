@@ -1,6 +1,7 @@
 //! What is gathered: one number, or one histogram, under a name and a set of labels.
 
 mod deltas;
+mod footprint;
 mod histogram;
 mod labels;
 mod merge;

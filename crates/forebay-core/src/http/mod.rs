@@ -3,6 +3,7 @@
 mod authority;
 mod classifier;
 mod error;
+mod footprint;
 mod retry_after;
 
 pub use self::{

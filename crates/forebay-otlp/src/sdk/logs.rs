@@ -8,15 +8,15 @@ use super::{
 };
 use crate::{Severity, logs::LogRecordMessage, settle::Notice, wire::Message};
 use bytes::{Bytes, BytesMut};
-use forebay_core::{BoxError, ConfigError, Observe, SizeOf, Totals};
+use forebay_core::{BoxError, ByFootprint, ConfigError, Footprint, Observe, Totals, heap_block};
 use forebay_export::{Exporter, ExporterBuilder};
 use forebay_queue::parts::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use opentelemetry::{
-    InstrumentationScope,
-    logs::{Logger as _, LoggerProvider as _},
+    InstrumentationScope, Key,
+    logs::{AnyValue, Logger as _, LoggerProvider as _},
 };
 use opentelemetry_sdk::{
     Resource,
@@ -83,7 +83,7 @@ pub struct TakenSdkLog {
 }
 
 /// What a processor makes of a record.
-pub(super) trait LogItem: Send + Sync + Sized + 'static {
+pub(super) trait LogItem: Footprint + Send + Sync + Sized + 'static {
     /// Makes one of `record`, and hands it over.
     fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope);
     fn scope(&self) -> &ScopeId;
@@ -104,8 +104,25 @@ impl TakenSdkLog {
     /// What it weighs in the queue, in bytes, what it holds on the heap included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let attributes = self.record.attributes_iter().map(|(_, value)| heap_of_logged(value)).sum::<usize>();
-        size_of::<Self>() + attributes + self.record.body().map_or(0, heap_of_logged)
+        self.footprint()
+    }
+}
+
+impl Footprint for TakenSdkLog {
+    fn heap(&self) -> usize {
+        /// So many attributes of a record stand in the record itself, and the others in a list that doubles.
+        const WITHIN: usize = 5;
+        let (mut count, mut attributes) = (0_usize, 0);
+        for (key, value) in self.record.attributes_iter() {
+            count += 1;
+            attributes += heap_block(key.as_str().len()) + heap_of_logged(value);
+        }
+        let list = match count.saturating_sub(WITHIN) {
+            0 => 0,
+            beyond => heap_block(beyond.next_power_of_two().max(WITHIN) * size_of::<Option<(Key, AnyValue)>>()),
+        };
+        let target = self.record.target().map_or(0, |target| target.heap());
+        attributes + list + target + self.record.body().map_or(0, heap_of_logged)
     }
 }
 
@@ -174,7 +191,15 @@ impl SdkLog {
     /// What it weighs in the queue, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.fields.len()
+        self.footprint()
+    }
+}
+
+/// What is written into a piece of memory with others takes no more than a piece of its own would.
+impl Footprint for SdkLog {
+    #[inline(always)]
+    fn heap(&self) -> usize {
+        heap_block(self.fields.len())
     }
 }
 
@@ -183,8 +208,8 @@ impl SdkLog {
 impl ForebayLogProcessor {
     /// Takes an exporter that has all but its encoder.
     pub fn builder<C, P>(
-        exporter: ExporterBuilder<SdkLog, (), C, SizeOf, P>,
-    ) -> ProcessorBuilder<ExporterBuilder<SdkLog, (), C, SizeOf, P>> {
+        exporter: ExporterBuilder<SdkLog, (), C, ByFootprint, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<SdkLog, (), C, ByFootprint, P>> {
         ProcessorBuilder::new(exporter)
     }
 }
@@ -193,8 +218,8 @@ impl ForebayLogProcessor<TakenSdkLog> {
     /// As [`builder`](ForebayLogProcessor::builder), for a processor that **takes** the records: nothing of them is copied or
     /// written on the thread that emits them, and **processors behind this one see empty records**. Put it last.
     pub fn taking<C, P>(
-        exporter: ExporterBuilder<TakenSdkLog, (), C, SizeOf, P>,
-    ) -> ProcessorBuilder<ExporterBuilder<TakenSdkLog, (), C, SizeOf, P>> {
+        exporter: ExporterBuilder<TakenSdkLog, (), C, ByFootprint, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<TakenSdkLog, (), C, ByFootprint, P>> {
         ProcessorBuilder::new(exporter)
     }
 }
@@ -211,7 +236,7 @@ impl<T: LogItem> ForebayLogProcessor<T> {
 /// The same but for the item, whose type is what tells a builder of one from that of the other.
 macro_rules! build {
     ($item:ty) => {
-        impl<C, P, O> ProcessorBuilder<ExporterBuilder<$item, (), C, SizeOf, P>, O> {
+        impl<C, P, O> ProcessorBuilder<ExporterBuilder<$item, (), C, ByFootprint, P>, O> {
             /// The processor, which runs from now on.
             ///
             /// # Errors
@@ -232,7 +257,7 @@ macro_rules! build {
                 let resource = Resourced::new(protocol.encoding());
                 let scopes = Arc::new(Scopes::new(protocol.encoding()));
                 let encoder = LogsEncoder::new(protocol, resource.clone(), Arc::clone(&scopes), observer);
-                let exporter = exporter.encoder(encoder).weigh(<$item>::bytes);
+                let exporter = exporter.encoder(encoder);
                 let background = Background::start("log records", flush_timeout, move || exporter.build())?;
                 Ok(ForebayLogProcessor { background, scopes, resource })
             }

@@ -13,7 +13,7 @@ use crate::{
     signal::Metrics,
 };
 use bytes::Bytes;
-use forebay_core::{BoxError, ConfigError, DropReason, Fate, Observe, SizeOf, Totals};
+use forebay_core::{BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Totals, heap_block};
 use forebay_export::{Exporter, ExporterBuilder};
 use forebay_queue::parts::PriorityOf;
 use http::{Request, Response};
@@ -83,6 +83,13 @@ const MOST_KEPT: usize = 65_536;
 
 // === impl SdkMetric ===
 
+/// The scope is shared by all metrics of it, and counted with none.
+impl Footprint for SdkMetric {
+    fn heap(&self) -> usize {
+        heap_block(size_of::<Scoped>() + 2 * size_of::<usize>()) + self.0.metric.heap()
+    }
+}
+
 impl AsMetric for SdkMetric {
     fn metric<W: MetricWriter>(&self, w: &mut W) {
         self.0.metric.metric(w);
@@ -102,8 +109,8 @@ impl ForebayMetricExporter {
     /// retries on: it is the retry layer that tells a 503, after which metrics are kept, from a refusal, after which they are
     /// not.
     pub fn builder<C, P>(
-        exporter: ExporterBuilder<SdkMetric, (), C, SizeOf, P>,
-    ) -> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, SizeOf, P>> {
+        exporter: ExporterBuilder<SdkMetric, (), C, ByFootprint, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, ByFootprint, P>> {
         ProcessorBuilder::new(exporter)
     }
 
@@ -129,7 +136,7 @@ impl ForebayMetricExporter {
     }
 }
 
-impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, SizeOf, P>, O> {
+impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, ByFootprint, P>, O> {
     /// Whether instruments count on from export to export (the default), or anew after each.
     pub fn temporality(mut self, temporality: Temporality) -> Self {
         self.temporality = temporality;

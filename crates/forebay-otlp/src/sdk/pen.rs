@@ -24,10 +24,13 @@ thread_local! {
     static PEN: RefCell<Pen> = RefCell::new(Pen::new());
 }
 
-/// What a thread needs to write records one behind the other into pieces of memory that are many records long.
+/// What a thread needs to write records one behind the other into pieces of memory that are many records long, once it has
+/// written enough of them.
 pub(super) struct Pen {
     /// Empty between two records; what was written is taken out, and the memory behind it left.
     buf: Buf,
+    /// How many bytes were written so far.
+    written: usize,
     /// The scopes that were asked for last, each in the one place where it may stand.
     remembered: [Option<Remembered>; PLACES],
 }
@@ -45,14 +48,55 @@ struct Remembered {
 // === impl Pen ===
 
 impl Pen {
-    /// How much memory is taken at once, in bytes: some hundred records.
-    const CHUNK: usize = 64 << 10;
+    /// The largest piece of memory that records share, in bytes: it holds some seventy of them. All of it stays for as long as
+    /// any of its records does.
+    const LARGEST: usize = 16 << 10;
 
-    /// Below this much room, in bytes, a new piece is begun, so that hardly any record has to move while it is written.
-    const ROOM: usize = 1 << 10;
+    /// From this length on, in bytes, a record has memory of its own.
+    const LARGE: usize = Self::LARGEST / 4;
+
+    /// A thread that has written less than this, in bytes, gives every record memory of its own.
+    const BUSY: usize = 8 << 10;
 
     fn new() -> Self {
-        Self { buf: Buf::new(BytesMut::new()), remembered: [const { None }; PLACES] }
+        Self { buf: Buf::new(BytesMut::new()), written: 0, remembered: [const { None }; PLACES] }
+    }
+
+    /// Makes room for a record, unless there is some.
+    #[inline]
+    fn make_room(&mut self) {
+        // With less room than this most records would have to move while they are written.
+        if self.buf.room() < (self.written / 64).min(Self::LARGEST / 16) && self.written >= Self::BUSY {
+            self.begin_piece();
+        }
+    }
+
+    /// Begins a piece that is a quarter of what was written so far, at most. What a thread leaves unused when it ends is no
+    /// more than that, so that many short threads hold no more than their records weigh.
+    #[cold]
+    #[inline(never)]
+    fn begin_piece(&mut self) {
+        self.buf = Buf::new(BytesMut::with_capacity((self.written / 4).min(Self::LARGEST)));
+    }
+
+    /// Takes the record that was written.
+    #[inline(always)]
+    fn take(&mut self) -> BytesMut {
+        let len = self.buf.len();
+        self.written = self.written.saturating_add(len);
+        if self.written >= Self::BUSY && len < Self::LARGE { self.buf.split() } else { self.copy_out() }
+    }
+
+    /// The same into memory of its own, exactly as much as it takes.
+    #[cold]
+    #[inline(never)]
+    fn copy_out(&mut self) -> BytesMut {
+        let record = self.buf.copied();
+        self.buf.truncate(0);
+        if self.buf.room() > Self::LARGEST {
+            self.buf = Buf::new(BytesMut::new());
+        }
+        record
     }
 
     /// The scope of `record`, from the memory of this thread.
@@ -98,16 +142,14 @@ impl Pen {
         let severity = record.severity_number().map_or(Severity::Unspecified, severity);
         let id = self.scope(scopes, &ScopeOf { scope, target: record.target().map(|target| &**target) });
         // In place: moving it back and forth would take longer than writing half the record.
+        self.make_room();
         let buf = &mut self.buf;
-        if buf.room() < Self::ROOM {
-            *buf = Buf::new(BytesMut::with_capacity(Self::CHUNK));
-        }
         match scopes.encoding() {
             Encoding::Protobuf => Protobuf::fragment(buf, |m| fields(record, severity, m)),
             Encoding::Json => Json::fragment(buf, |m| fields(record, severity, m)),
         }
         let whole = !buf.take_too_deep() && !matches!(id, ScopeId::None);
-        SdkLog::new(id, severity, whole, buf.split())
+        SdkLog::new(id, severity, whole, self.take())
     }
 
     #[inline]

@@ -3,7 +3,7 @@ use super::{
     builder::ProcessorBuilder,
     encode::LateEncoder,
     origin::{Resourced, ScopeOf},
-    values::{attributes, heap_of},
+    values::{attributes, heap_of, heap_of_list},
 };
 use crate::{
     origin::AsScope,
@@ -13,14 +13,14 @@ use crate::{
     traces::{AsSpan, SpanEventWriter, SpanKind, SpanLinkWriter, SpanWriter, StatusCode, span_flags},
 };
 use bytes::Bytes;
-use forebay_core::{BoxError, ConfigError, Observe, SizeOf, Totals};
+use forebay_core::{BoxError, ByFootprint, ConfigError, Footprint, Observe, Totals, heap_block};
 use forebay_export::ExporterBuilder;
 use forebay_queue::parts::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use opentelemetry::{
-    Context,
+    Context, InstrumentationScope, KeyValue,
     trace::{self, Status},
 };
 use opentelemetry_sdk::{
@@ -74,17 +74,43 @@ impl SdkSpan {
     /// What it weighs in the queue, in bytes, what it holds on the heap included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let span = &self.0;
-        let events = span.events.iter().map(|event| event.name.len() + heap_of(&event.attributes)).sum::<usize>();
-        let links = span.links.iter().map(|link| heap_of(&link.attributes)).sum::<usize>();
-        size_of::<Self>()
-            + span.name.len()
-            + heap_of(&span.attributes)
-            + size_of_val(&*span.events.events)
-            + events
-            + size_of_val(&*span.links.links)
-            + links
+        self.footprint()
     }
+}
+
+impl Footprint for SdkSpan {
+    fn heap(&self) -> usize {
+        let span = &self.0;
+        let (events, links) = (&span.events.events, &span.links.links);
+        let of_events = events.iter().map(|event| event.name.heap() + heap_of_list(&event.attributes)).sum::<usize>();
+        let of_links = links.iter().map(|link| heap_of_state(&link.span_context) + heap_of_list(&link.attributes));
+        let status = match &span.status {
+            Status::Error { description } => description.heap(),
+            Status::Unset | Status::Ok => 0,
+        };
+        span.name.heap()
+            + heap_of_state(&span.span_context)
+            + heap_of_list(&span.attributes)
+            + heap_block(events.capacity() * size_of::<trace::Event>())
+            + of_events
+            + heap_block(links.capacity() * size_of::<trace::Link>())
+            + of_links.sum::<usize>()
+            + status
+            + heap_of_scope(&span.instrumentation_scope)
+    }
+}
+
+/// The list of a `tracestate`, which most spans do not have.
+fn heap_of_state(context: &trace::SpanContext) -> usize {
+    let pairs = context.trace_state().into_iter();
+    pairs.map(|(key, value)| size_of::<(String, String)>() + heap_block(key.len()) + heap_block(value.len())).sum()
+}
+
+/// Each span has its scope to itself. Its texts are static as a rule, which cannot be seen: they count as if they were not.
+fn heap_of_scope(scope: &InstrumentationScope) -> usize {
+    let texts = [Some(scope.name()), scope.version(), scope.schema_url()].into_iter().flatten();
+    let attributes = scope.attributes().count() * size_of::<KeyValue>();
+    texts.map(|text| heap_block(text.len())).sum::<usize>() + heap_block(attributes) + heap_of(scope.attributes())
 }
 
 impl AsSpan for SdkSpan {
@@ -146,8 +172,8 @@ impl AsSpan for SdkSpan {
 impl ForebaySpanProcessor {
     /// Takes an exporter that has all but its encoder.
     pub fn builder<C, P>(
-        exporter: ExporterBuilder<SdkSpan, (), C, SizeOf, P>,
-    ) -> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, SizeOf, P>> {
+        exporter: ExporterBuilder<SdkSpan, (), C, ByFootprint, P>,
+    ) -> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, ByFootprint, P>> {
         ProcessorBuilder::new(exporter)
     }
 
@@ -158,7 +184,7 @@ impl ForebaySpanProcessor {
     }
 }
 
-impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, SizeOf, P>, O> {
+impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, ByFootprint, P>, O> {
     /// The processor, which runs from now on.
     ///
     /// # Errors
@@ -178,7 +204,7 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, SizeOf, P>, O> {
         let Self { exporter, protocol, flush_timeout, observer, temporality: _ } = self;
         let resource = Resourced::new(protocol.encoding());
         let encoder = LateEncoder::<Traces, O>::new(protocol, resource.clone(), observer);
-        let exporter = exporter.encoder(encoder).weigh(SdkSpan::bytes);
+        let exporter = exporter.encoder(encoder);
         let background = Background::start("spans", flush_timeout, move || exporter.build())?;
         Ok(ForebaySpanProcessor { background, resource })
     }

@@ -1,5 +1,6 @@
 use crate::value::{ArrayWriter, AsValue, AttributesWriter, ValueWriter};
-use opentelemetry::{Array, KeyValue, Value, logs::AnyValue};
+use forebay_core::{Footprint, heap_block};
+use opentelemetry::{Array, KeyValue, StringValue, Value, logs::AnyValue};
 
 /// A value of a log record of the SDK.
 pub(super) struct Logged<'a>(pub(super) &'a AnyValue);
@@ -67,33 +68,46 @@ pub(super) fn attributes<'a, W: AttributesWriter>(pairs: impl IntoIterator<Item 
     pairs.into_iter().for_each(|pair| w.attribute(pair.key.as_str(), Attribute(&pair.value)));
 }
 
-/// About how many bytes a value of a log record holds on the heap.
+/// About how many bytes a value of a log record holds on the heap. Texts may be static or shared, which cannot be seen: they
+/// count as if they were not.
 pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
     match value {
-        AnyValue::String(text) => text.as_str().len(),
-        AnyValue::Bytes(bytes) => bytes.len(),
-        AnyValue::ListAny(values) => values.iter().map(|value| size_of::<AnyValue>() + heap_of_logged(value)).sum(),
+        AnyValue::String(text) => heap_block(text.as_str().len()),
+        AnyValue::Bytes(bytes) => heap_block(size_of::<Vec<u8>>()) + heap_block(bytes.capacity()),
+        AnyValue::ListAny(values) => {
+            let list = heap_block(size_of::<Vec<AnyValue>>()) + heap_block(values.capacity() * size_of::<AnyValue>());
+            list + values.iter().map(heap_of_logged).sum::<usize>()
+        }
         AnyValue::Map(pairs) => {
-            let of = |(key, value): (&opentelemetry::Key, &AnyValue)| {
-                size_of::<(opentelemetry::Key, AnyValue)>() + key.as_str().len() + heap_of_logged(value)
-            };
-            pairs.iter().map(of).sum()
+            // A power of two of places, of which seven in eight are filled at most.
+            let places = (pairs.capacity() * 8 / 7).next_power_of_two();
+            let table = heap_block(size_of_val(&**pairs))
+                + heap_block(places * (size_of::<(opentelemetry::Key, AnyValue)>() + 1) + 16);
+            let of =
+                |(key, value): (&opentelemetry::Key, &AnyValue)| heap_block(key.as_str().len()) + heap_of_logged(value);
+            table + pairs.iter().map(of).sum::<usize>()
         }
         _ => 0,
     }
 }
 
-/// About how many bytes the attributes hold on the heap.
-pub(super) fn heap_of(pairs: &[KeyValue]) -> usize {
+/// About how many bytes the attributes hold on the heap, without the list that they stand in. Texts count as above.
+pub(super) fn heap_of<'a>(pairs: impl IntoIterator<Item = &'a KeyValue>) -> usize {
     let of_value = |value: &Value| match value {
-        Value::String(text) => text.as_str().len(),
-        Value::Array(Array::Bool(values)) => values.len(),
-        Value::Array(Array::I64(values)) => size_of_val(values.as_slice()),
-        Value::Array(Array::F64(values)) => size_of_val(values.as_slice()),
+        Value::String(text) => heap_block(text.as_str().len()),
+        Value::Array(Array::Bool(values)) => values.heap(),
+        Value::Array(Array::I64(values)) => values.heap(),
+        Value::Array(Array::F64(values)) => values.heap(),
         Value::Array(Array::String(values)) => {
-            size_of_val(values.as_slice()) + values.iter().map(|text| text.as_str().len()).sum::<usize>()
+            heap_block(values.capacity() * size_of::<StringValue>())
+                + values.iter().map(|text| heap_block(text.as_str().len())).sum::<usize>()
         }
         _ => 0,
     };
-    size_of_val(pairs) + pairs.iter().map(|pair| pair.key.as_str().len() + of_value(&pair.value)).sum::<usize>()
+    pairs.into_iter().map(|pair| heap_block(pair.key.as_str().len()) + of_value(&pair.value)).sum()
+}
+
+/// The same with the list that they stand in.
+pub(super) fn heap_of_list(pairs: &Vec<KeyValue>) -> usize {
+    heap_block(pairs.capacity() * size_of::<KeyValue>()) + heap_of(pairs)
 }

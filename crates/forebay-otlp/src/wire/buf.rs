@@ -27,6 +27,12 @@ impl Buf {
         self.bytes.split()
     }
 
+    /// A copy of what was written, in memory that is exactly as long.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn copied(&self) -> BytesMut {
+        BytesMut::from(&*self.bytes)
+    }
+
     /// How many bytes may be written before there has to be more memory.
     #[cfg(feature = "opentelemetry")]
     #[inline]
