@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::cast_precision_loss, clippy::print_stderr, reason = "test code")]
 
 use forebay_batch::{BatchLayer, Batching};
-use forebay_core::{BoxError, DropReason, Fate};
+use forebay_core::{BoxError, DropReason, Fate, Footprint};
 use forebay_queue::{Limits, Offer, channel};
 use std::{
     sync::{
@@ -144,6 +144,66 @@ async fn overload_a_channel(rounds: usize) {
     check("channel", most, offered, refused);
 }
 
+/// Offers such items to a batcher whose inner service never ends, until a hundred were refused; the most bytes held.
+async fn fill_a_batcher<T: Footprint + Send + Sync + 'static>(
+    name: &str,
+    partitions: Option<(usize, fn(usize) -> usize)>,
+    make: impl Fn(usize) -> T,
+) {
+    let mut offered = 0;
+    let mut batcher = None;
+    let most = most_held(async {
+        let builder = BatchLayer::builder()
+            .limits(limits().items(1 << 24).soft_limit(1.0))
+            .batching(Batching::new().max_items(500).max_age(Duration::from_secs(3600)));
+        let key = partitions.map_or((|_| 0) as fn(usize) -> usize, |(_, key)| key);
+        let builder = match partitions {
+            Some((open, _)) => builder.partition_by(open, key_of::<T>),
+            None => builder,
+        };
+        let layer = builder.build().unwrap();
+        let batch = layer.layer(service_fn(|items: Vec<T>| async move {
+            std::future::pending::<()>().await;
+            drop(items);
+            Ok::<_, BoxError>(())
+        }));
+        while batch.handle().totals().dropped.total() < 100 {
+            KEY.set(key(offered));
+            drop(batch.emit(make(offered)));
+            offered += 1;
+            if offered % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // What goes when it is dropped is not counted: it is put into one list first.
+        batcher = Some(batch);
+    })
+    .await;
+    drop(batcher);
+    check_filled(name, most);
+}
+
+thread_local! {
+    /// The key of the item that is offered next.
+    static KEY: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// A hundred keys in turn, whatever the item.
+fn key_of<T>(_: &T) -> &str {
+    const KEYS: &str =
+        "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
+    &KEYS[..KEY.get()]
+}
+
+fn check_filled(name: &str, most: usize) {
+    eprintln!("{name}: {most} bytes held at most, {:.4} of the limit", most as f64 / LIMIT as f64);
+    assert!(most as f64 > 0.75 * LIMIT as f64, "{name}: {most}: the room is used");
+    assert!(most as f64 <= 1.25 * LIMIT as f64 + CONSTANT as f64, "{name}: {most}: bounded by bytes");
+}
+
+/// Beyond the limit and a quarter of it: what is fixed.
+const CONSTANT: usize = 256 << 10;
+
 /// On this thread alone, and one at a time.
 fn run(work: impl Future<Output = ()>) {
     let _one_at_a_time = COUNTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -155,6 +215,22 @@ fn memory_is_bounded_under_a_hundredfold_overload() {
     run(async {
         overload_a_batcher(1).await;
         overload_a_channel(5_000).await;
+    });
+}
+
+#[test]
+fn f17_items_of_every_size_hold_no_more_than_the_limit_where_they_wait() {
+    run(async {
+        let by_turns = Some((128, (|n| n % 100) as fn(usize) -> usize));
+        // A large batch, one of a single item, and so on.
+        let by_size = Some((1, (|n| usize::from(n % 501 == 500)) as fn(usize) -> usize));
+        fill_a_batcher("numbers", None, |n| n as u64).await;
+        fill_a_batcher("100 bytes", None, |_| [1_u8; 100]).await;
+        fill_a_batcher("texts", None, |n| "x".repeat(n % 300)).await;
+        fill_a_batcher("numbers by key", by_turns, |n| n as u64).await;
+        fill_a_batcher("100 bytes by key", by_turns, |_| [1_u8; 100]).await;
+        fill_a_batcher("100 bytes, in batches of unlike sizes", by_size, |_| [1_u8; 100]).await;
+        fill_a_batcher("texts by key", by_turns, |n| "x".repeat(n % 300)).await;
     });
 }
 

@@ -48,6 +48,11 @@ impl Limits {
     }
 
     /// The most bytes, queued and in flight, as `Weigh` counts them.
+    ///
+    /// By default an item weighs its [`Footprint`](forebay_core::Footprint), so this is a limit of memory: what waits holds at
+    /// most a quarter more, and what no weight tells: the bodies of the batches in flight, and, while a shutdown hands the items
+    /// back, their own size without the heap once more. The list in which the items of a queue wait (not those of a batch)
+    /// grows by doubling, and may take three times their own size without the heap.
     #[must_use]
     pub const fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
