@@ -78,7 +78,8 @@ struct Ended {
     kept: usize,
 }
 
-/// The most points that are kept: as many as a queue has items by default. Series are bounded by the SDK as a rule.
+/// The most points that are kept: as many as a queue has items by default. Series are bounded by the SDK as a rule. In bytes,
+/// as much is kept as the queue may hold.
 const MOST_KEPT: usize = 65_536;
 
 // === impl SdkMetric ===
@@ -246,9 +247,16 @@ async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fr
         }
     }
     let mut kept = merge(failed, take(unsent));
-    while points(&kept) > MOST_KEPT && !kept.is_empty() {
-        kept.remove(0);
-    }
+    let of = |scoped: &Scoped| (points(std::slice::from_ref(scoped)), scoped.metric.footprint());
+    let (mut most, mut most_bytes) = (MOST_KEPT, exporter.handle().max_bytes());
+    // The newest stand last: as many of them stay as there is room for.
+    let stay = kept.iter().rev().map(of).take_while(|(points, bytes)| {
+        let fits = *points <= most && *bytes <= most_bytes;
+        (most, most_bytes) = (most.saturating_sub(*points), most_bytes.saturating_sub(*bytes));
+        fits
+    });
+    let stay = stay.count();
+    kept.drain(..kept.len() - stay);
     ended.kept = kept.len();
     *unsent.lock().unwrap_or_else(PoisonError::into_inner) = kept;
     ended

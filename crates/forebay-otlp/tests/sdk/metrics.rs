@@ -4,6 +4,7 @@ use forebay_otlp::{
     Protocol,
     sdk::{ForebayMetricExporter, SdkMetric},
 };
+use forebay_queue::Limits;
 use forebay_retry::Backoff;
 use forebay_testkit::receiver::{
     Fault, Payload, Receiver,
@@ -287,4 +288,23 @@ async fn a_failed_cumulative_point_is_replaced_and_a_refused_one_is_let_go() {
     assert_eq!(all.len(), 1);
     assert_eq!(numbers(&all[0]).iter().map(|(_, value)| *value).collect::<Vec<_>>(), [3]);
     provider.shutdown().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn f17_what_is_kept_for_the_next_export_is_bounded_by_bytes() {
+    let receiver = receiver(refused(1_000)).await;
+    let exporter = impatient(&receiver).queue(Limits::new().bytes(1 << 20));
+    let ours = ForebayMetricExporter::builder(exporter).build().unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let provider = SdkMeterProvider::builder().with_reader(reader(Told(ours, Arc::clone(&told)))).build();
+    let meter = provider.meter("shop");
+    for at in 0..20 {
+        let large = KeyValue::new("large", "x".repeat(100 << 10));
+        meter.u64_counter(format!("counter{at}")).build().add(1, &[large]);
+    }
+    provider.force_flush().unwrap_err();
+    let said = told.lock().unwrap().pop().unwrap();
+    // Of two megabytes, as many metrics as the queue may hold.
+    assert!(said.contains("; 10 are kept"), "{said}");
+    provider.shutdown().unwrap_err();
 }
