@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "test code")]
 
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Items, Kept};
-use forebay_core::{BoxError, DropReason, Fate, Settlement, SizeOf, Unkeyed, chance::SplitMix64};
+use forebay_core::{BoxError, ByFootprint, DropReason, Fate, Settlement, Unkeyed, chance::SplitMix64};
 use forebay_queue::{Limits, parts::AllNormal};
 use std::{
     future::ready,
@@ -106,7 +106,7 @@ async fn f25_full_batches_fare_no_worse_than_before() {
 }
 
 /// Two items a batch, up to six in a request.
-fn pairs() -> BatchBuilder<u32, SizeOf, AllNormal, Unkeyed, Settled, Kept> {
+fn pairs() -> BatchBuilder<u32, ByFootprint, AllNormal, Unkeyed, Settled, Kept> {
     let batching = Batching::new().max_items(6);
     BatchLayer::builder().batching(batching).flush_when(|n: &u32| n % 2 == 1).keep_items().settle(settle as Settled)
 }
