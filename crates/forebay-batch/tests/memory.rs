@@ -144,10 +144,13 @@ async fn overload_a_channel(rounds: usize) {
     check("channel", most, offered, refused);
 }
 
+/// How many batches are open at a time, and which one the item of a number goes into.
+type Partitions = (usize, fn(usize) -> usize);
+
 /// Offers such items to a batcher whose inner service never ends, until a hundred were refused; the most bytes held.
 async fn fill_a_batcher<T: Footprint + Send + Sync + 'static>(
     name: &str,
-    partitions: Option<(usize, fn(usize) -> usize)>,
+    partitions: Option<Partitions>,
     make: impl Fn(usize) -> T,
 ) {
     let mut offered = 0;

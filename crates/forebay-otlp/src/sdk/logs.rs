@@ -52,8 +52,8 @@ use tower_service::Service;
 /// A record is **encoded where it is emitted**, into memory of the emitting thread, and only its bytes are handed over. The
 /// SDK lends a record and does not give it away, so the choice is between this, a deep clone, and taking its content away
 /// from the processors behind this one. Encoding a small record costs about as much as the clone of `BatchLogProcessor`, needs
-/// no allocation of its own, holds half the memory, is not done a second time by the thread that sends, and the limits of the
-/// queue count the very bytes that will be sent.
+/// no allocation of its own once a thread has written some, holds half the memory, is not done a second time by the thread that
+/// sends, and the limits of the queue count the very bytes that will be sent.
 ///
 /// Where it is the only processor, or the last one, [`taking`](Self::taking) takes the record itself instead, at a cost that
 /// does not grow with what is in the record; for small records the two cost about the same.
