@@ -175,7 +175,7 @@ where
     for element in response {
         match found.get_mut(&key_of(&element)) {
             Some(place @ None) => *place = Some(element),
-            // Which of two elements is meant, or why one was sent that nobody asked for, only the server knows.
+            // Only the server knows which of two elements is meant, or why it sent one that no item asked for.
             Some(Some(_)) | None => unmatched += 1,
         }
         if unmatched >= MOST_UNMATCHED {

@@ -1,4 +1,4 @@
-//! Time arithmetic that never overflows, whoever supplied the duration.
+//! Time arithmetic that never overflows, whether a user or a peer supplied the duration.
 
 use std::time::{Duration, Instant};
 

@@ -97,7 +97,7 @@ impl Deltas {
                     one.start_unix_nanos = before.time;
                 }
                 None => {
-                    // It fell, though it says that it has counted from the same start on: it was begun anew since the last report.
+                    // It fell without a new start: it was reset since the last report, so its interval begins where that one ended.
                     let before = self.reported.get(&id).filter(|before| before.start == start && before.time <= time);
                     one.start_unix_nanos = before.map_or(start, |before| before.time);
                     one.value.as_delta();
