@@ -9,6 +9,7 @@ use crate::{
 use forebay::{
     batch::Batching,
     export::{Compression, Encode, Exporter},
+    forebay_core::Footprint,
     otlp::{Encoder, Kind, Protocol, Signal},
 };
 use opentelemetry_proto::tonic::collector::{
@@ -43,7 +44,7 @@ async fn check<S, T, M, P>(signal: Signal, items: impl Fn(Doubles) -> Vec<T>, vi
 where
     S: Kind,
     Encoder<S>: Encode<T>,
-    T: Clone + Send + Sync + 'static,
+    T: Clone + Footprint + Send + Sync + 'static,
     M: Message + Default + DeserializeOwned,
     P: Message + Debug,
 {
