@@ -1,0 +1,9 @@
+//! What several of the examples share, each small enough to be read beside them.
+
+pub mod client;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod stop;
+#[cfg(feature = "story")]
+pub mod story;
+pub mod usage;
