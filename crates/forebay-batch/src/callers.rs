@@ -41,21 +41,40 @@ impl<A> Replies<A> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fetches the answer in `slot`.
+    /// Fetches the reply in `slot`, or waits for it with `waker`.
     pub(crate) fn poll(&self, slot: u32, waker: &Waker) -> Poll<Result<A, BoxError>> {
-        let mut slots = self.lock();
-        let slot = open(&mut slots, slot);
-        match slot {
-            Slot::Expected(Some(known)) => known.clone_from(waker),
-            Slot::Expected(none) => *none = Some(waker.clone()),
-            Slot::Here(_) => {
-                if let Slot::Here(answer) = mem::replace(slot, Slot::Over) {
-                    return Poll::Ready(answer);
+        // A waker is code of its executor, which may come back to this very batch: it is cloned and dropped without the lock.
+        let mut own = None;
+        loop {
+            let mut slots = self.lock();
+            let slot = open(&mut slots, slot);
+            match slot {
+                Slot::Expected(Some(known)) if known.will_wake(waker) => return Poll::Pending,
+                Slot::Expected(known) => {
+                    if own.is_some() {
+                        let before = mem::replace(known, own.take());
+                        drop(slots);
+                        panic::discard(before);
+                        return Poll::Pending;
+                    }
+                }
+                Slot::Here(_) => {
+                    let here = mem::replace(slot, Slot::Over);
+                    drop(slots);
+                    if let Slot::Here(reply) = here {
+                        return Poll::Ready(reply);
+                    }
+                    return Poll::Pending;
+                }
+                Slot::Over => {
+                    debug_assert!(false, "polled after it was ready");
+                    return Poll::Pending;
                 }
             }
-            Slot::Over => debug_assert!(false, "polled after it was ready"),
+            drop(slots);
+            // CORRECTNESS: the reply may come before the lock is taken again; the loop looks for it again.
+            own = Some(waker.clone());
         }
-        Poll::Pending
     }
 
     /// Nobody waits for `slot` any more.
