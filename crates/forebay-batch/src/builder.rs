@@ -345,9 +345,16 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         let max_partitions = partition.is_some().then_some(self.max_partitions);
         let sort: Option<Arc<Sort<T>>> = match (partition, flush_when) {
             (None, None) => None,
-            (Some(partition), None) => Some(Arc::new(move |item| (partition(item), false))),
-            (None, Some(flush)) => Some(Arc::new(move |item| (Partition::default(), flush(item)))),
-            (Some(partition), Some(flush)) => Some(Arc::new(move |item| (partition(item), flush(item)))),
+            (Some(partition), None) => {
+                Some(Arc::new(move |item, panics| (panics.catch(|| partition(item)).unwrap_or_default(), false)))
+            }
+            (None, Some(flush)) => Some(Arc::new(move |item, panics| {
+                (Partition::default(), panics.catch(|| flush(item)).unwrap_or_default())
+            })),
+            (Some(partition), Some(flush)) => Some(Arc::new(move |item, panics| {
+                let partition = panics.catch(|| partition(item)).unwrap_or_default();
+                (partition, panics.catch(|| flush(item)).unwrap_or_default())
+            })),
         };
         let sorting = Sorting::new(description.describe(), sort);
         Ok(BatchLayer { limits, overflow, batching, max_partitions, max_wait: expire_after, sorting, delivery })

@@ -451,9 +451,20 @@ where
         }
     }
 
-    /// Goes on after a panic that unwound through the desk: the lot it had in hand has settled itself.
-    pub(crate) fn resume(&mut self) {
+    /// Goes on after a panic that unwound through the desk: the lot it had in hand has settled itself, and only those of
+    /// `in_flight` are under way, each with the generation that it belongs to.
+    pub(crate) fn resume<'a>(&mut self, in_flight: impl Iterator<Item = (&'a Lot<T, A>, u64)>)
+    where
+        T: 'a,
+        A: 'a,
+    {
         self.part_under_way = false;
+        let mut under_way = Vec::new();
+        for (lot, generation) in in_flight {
+            self.part_under_way |= lot.split.is_part();
+            under_way.push((lot.partition, generation));
+        }
+        self.troubles.recount(&under_way);
     }
 
     /// Lets go of all that waits here.

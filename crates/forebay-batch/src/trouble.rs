@@ -163,6 +163,15 @@ where
         self.by_partition.get_mut(&partition).map_or(0, |trouble| trouble.recovery.sent())
     }
 
+    /// Counts again what is under way, from the partition and the generation of each lot that is in flight: after a panic, a
+    /// lot that was sent may be gone without having been answered.
+    pub(crate) fn recount(&mut self, in_flight: &[(Partition, u64)]) {
+        for (partition, trouble) in &mut self.by_partition {
+            let belongs = (*partition, trouble.recovery.generation);
+            trouble.recovery.recount(in_flight.iter().filter(|lot| **lot == belongs).count());
+        }
+    }
+
     /// A lot of this partition was answered, other than by a failure that may pass.
     pub(crate) fn answered(&mut self, partition: Partition, generation: u64, most: usize, backoff: &B) {
         let Some(trouble) = self.by_partition.get_mut(&partition) else { return };

@@ -193,7 +193,7 @@ where
             // Panics of user code are caught where it runs. One that was missed there has dropped the lot in hand, which
             // settled and answered itself; the worker goes on with the next.
             let progress = panic::catch(|| this.look(now(), cx)).unwrap_or_else(|_reported| {
-                this.desk.resume();
+                this.desk.resume(Pin::new(&this.flights).iter_pin_ref().filter_map(Flight::lot));
                 Progress::Made
             });
             match progress {
