@@ -54,7 +54,7 @@ impl Alarm {
 
 /// What the host has asked for is no loss: it switched the exporter off, or shut it down, or its own rule let an item go.
 fn is_loss(reason: DropReason) -> bool {
-    !matches!(reason, DropReason::Disabled | DropReason::Shutdown | DropReason::Filtered)
+    !matches!(reason, DropReason::Disabled | DropReason::Shutdown | DropReason::Filtered | DropReason::Cancelled)
 }
 
 // === impl Lost ===
@@ -141,7 +141,7 @@ mod tests {
             {
                 said += lost.items();
             }
-            let asked = [DropReason::Disabled, DropReason::Shutdown, DropReason::Filtered];
+            let asked = [DropReason::Disabled, DropReason::Shutdown, DropReason::Filtered, DropReason::Cancelled];
             prop_assert_eq!(said, dropped.total() - asked.map(|reason| dropped.get(reason)).iter().sum::<u64>());
         }
     }
