@@ -50,7 +50,9 @@ impl<T: Send + Sync + 'static> BatchHandle<T> {
     pub fn discard(&self, reason: DropReason) {
         self.control.discard(reason);
     }
+}
 
+impl<T> BatchHandle<T> {
     /// How often a closure of the builder (`weigh`, `priority`, `fair_share_key`, `partition_by`, `flush_when`) panicked while an
     /// item was handed over.
     ///

@@ -167,7 +167,8 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
 
     /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
     ///
-    /// CANCEL: the future only waits for the answer. What was accepted is sent without it.
+    /// CANCEL: an item whose future is dropped before its batch is sent is dropped as cancelled, unless
+    /// [`run_cancelled`](crate::BatchBuilder::run_cancelled) is set. What was sent meets its fate without the future.
     #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();

@@ -186,7 +186,7 @@ impl<T, A> State<T, A> {
         lot.push(item, bytes, priority);
         let place = asks.then(|| {
             let last = lot.len() - 1;
-            lot.callers().add(last)
+            lot.callers().add(last, bytes)
         });
         if self.evicts || key.is_some() {
             lot.note(self.evicts.then_some(bytes), key.map(|key| (priority == Priority::Normal).then_some(key)));

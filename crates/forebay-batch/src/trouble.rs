@@ -264,4 +264,22 @@ mod tests {
         assert_eq!(troubles.by_partition.len(), 1);
         assert!(troubles.holds(Partition(20_000), now));
     }
+
+    #[test]
+    fn f18_a_probe_that_was_lost_to_a_panic_is_not_waited_for() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
+        let start = Instant::now();
+        let (one, due) = (Partition(1), start + S);
+        let mut troubles: Troubles<_, _, [Duration; 2]> = Troubles::new();
+        assert!(troubles.park(lot(1, start), 0, start, Hold { hint: None, ends: None }, &[S, S]).is_none());
+        let probe = troubles.next(due).unwrap();
+        let generation = troubles.sent(one);
+        troubles.recount(&[(one, generation)]);
+        assert!(troubles.holds(one, due), "it is still under way");
+        drop(probe);
+        troubles.recount(&[(one, generation - 1), (Partition(2), generation)]);
+        assert!(!troubles.holds(one, due), "what is under way is of another generation, or partition");
+        assert_eq!(troubles.sent(one), generation);
+        assert!(troubles.holds(one, due), "one probe at a time");
+    }
 }

@@ -21,7 +21,7 @@ struct One(Probe<u32>);
 
 impl Service<Vec<u32>> for One {
     type Response = u32;
-    type Error = tower::BoxError;
+    type Error = BoxError;
     type Future = <Probe<u32> as Service<u32>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -105,9 +105,9 @@ fn f22_no_waker_of_the_worker_or_of_a_caller_runs_under_a_lock() {
             wakers.call_back(move || {
                 assert!(again.totals().balance());
                 let Ok(mut sibling) = sibling.try_lock() else { return };
-                let replied = sibling.as_mut().is_some_and(|sibling| {
-                    Pin::new(sibling).poll(&mut Context::from_waker(Waker::noop())).is_ready()
-                });
+                let replied = sibling
+                    .as_mut()
+                    .is_some_and(|sibling| Pin::new(sibling).poll(&mut Context::from_waker(Waker::noop())).is_ready());
                 if replied {
                     *sibling = None;
                 }
