@@ -1,6 +1,6 @@
 use crate::{
     BatchLayer, Batching, ByValue, Fates, Kept, Pack, Scattered, ScatteredBy, Shared,
-    delivery::{Delivery, Parking},
+    delivery::{Delivery, Knobs, Parking},
     describe::{FlushWhen, PartitionOf, Sort, Sorting, by_key},
     lot::Partition,
 };
@@ -31,6 +31,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// | [`max_hint`](Self::max_hint) | 60 s | zero and more |
 /// | [`split_budget`](Self::split_budget) | 0: never split | |
 /// | [`ready_timeout`](Self::ready_timeout) | 30 s | above zero |
+/// | [`run_cancelled`](Self::run_cancelled) | false | |
 #[must_use = "a builder does nothing until it is built"]
 pub struct BatchBuilder<
     T,
@@ -62,9 +63,12 @@ impl<T> BatchBuilder<T> {
             pack: ByValue,
             answer: Shared,
             park: None,
-            split_budget: 0,
-            ready_timeout: Duration::from_secs(30),
-            max_hint: Duration::from_secs(60),
+            knobs: Knobs {
+                split_budget: 0,
+                ready_timeout: Duration::from_secs(30),
+                max_hint: Duration::from_secs(60),
+                run_cancelled: false,
+            },
         };
         Self {
             limits: Limits::new(),
@@ -153,7 +157,7 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// How long the inner service may keep one batch waiting for its readiness.
     pub fn ready_timeout(mut self, timeout: Duration) -> Self {
-        self.delivery.ready_timeout = timeout;
+        self.delivery.knobs.ready_timeout = timeout;
         self
     }
 
@@ -163,34 +167,18 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
     /// The batch is cut in halves until what is at fault is found; the rest is delivered. One bad item in a batch of `n`
     /// takes at most 2·log2(n) + 2 requests.
     pub fn split_budget(mut self, requests: u32) -> Self {
-        self.delivery.split_budget = requests;
+        self.delivery.knobs.split_budget = requests;
         self
     }
 
     /// Turns the result of the inner service into the fates of the items.
     pub fn settle<Se2>(self, settle: Se2) -> BatchBuilder<T, W, Pr, K, Se2, P, An, B> {
-        self.deliver(|Delivery { pack, answer, park, split_budget, ready_timeout, max_hint, .. }| Delivery {
-            settle,
-            pack,
-            answer,
-            park,
-            split_budget,
-            ready_timeout,
-            max_hint,
-        })
+        self.deliver(|Delivery { pack, answer, park, knobs, .. }| Delivery { settle, pack, answer, park, knobs })
     }
 
     /// Makes the request of the inner service from the items.
     pub fn pack<P2: Pack<T>>(self, pack: P2) -> BatchBuilder<T, W, Pr, K, Se, P2, An, B> {
-        self.deliver(|Delivery { settle, answer, park, split_budget, ready_timeout, max_hint, .. }| Delivery {
-            settle,
-            pack,
-            answer,
-            park,
-            split_budget,
-            ready_timeout,
-            max_hint,
-        })
+        self.deliver(|Delivery { settle, answer, park, knobs, .. }| Delivery { settle, pack, answer, park, knobs })
     }
 
     /// The inner service takes [`Items<T>`](crate::Items), and the batch can be sent again, split and handed back.
@@ -200,15 +188,7 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
 
     /// What a caller hears of its batch.
     pub fn answer<An2>(self, answer: An2) -> BatchBuilder<T, W, Pr, K, Se, P, An2, B> {
-        self.deliver(|Delivery { settle, pack, park, split_budget, ready_timeout, max_hint, .. }| Delivery {
-            settle,
-            pack,
-            answer,
-            park,
-            split_budget,
-            ready_timeout,
-            max_hint,
-        })
+        self.deliver(|Delivery { settle, pack, park, knobs, .. }| Delivery { settle, pack, answer, park, knobs })
     }
 
     /// Each caller gets its own element of the response, which must have one per item, in the order of the items.
@@ -284,14 +264,12 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
     where
         B2: IntoIterator<Item = Duration> + Clone,
     {
-        self.deliver(|Delivery { settle, pack, answer, split_budget, ready_timeout, max_hint, .. }| Delivery {
+        self.deliver(|Delivery { settle, pack, answer, knobs, .. }| Delivery {
             settle,
             pack,
             answer,
             park: Some(Parking { backoff, max_bytes }),
-            split_budget,
-            ready_timeout,
-            max_hint,
+            knobs,
         })
     }
 
@@ -300,7 +278,20 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
     /// However long the hint, nothing is held beyond the end of the batch that it was the response to: when that has
     /// [expired](Self::expire_after), the next batch goes as the probe. Zero ignores hints.
     pub fn max_hint(mut self, most: Duration) -> Self {
-        self.delivery.max_hint = most;
+        self.delivery.knobs.max_hint = most;
+        self
+    }
+
+    /// Whether the inner service also gets an item whose caller is gone, since it has dropped the future of its `call`.
+    ///
+    /// By default it does not: when its batch is about to be sent for the first time, the item is dropped as
+    /// [cancelled](forebay_core::DropReason::Cancelled), and a batch without any other item is not sent. A batch that was sent
+    /// before is sent again as it was, since the server may have seen its items. An item of [`emit`](crate::Batch::emit), for
+    /// which nobody waits, is always sent.
+    ///
+    /// Set it where handing an item over is a promise to send it, whatever becomes of the caller.
+    pub fn run_cancelled(mut self, run: bool) -> Self {
+        self.delivery.knobs.run_cancelled = run;
         self
     }
 
@@ -332,22 +323,29 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         if expire_after.is_some_and(|age| age.is_zero()) {
             return Err(ConfigError::new("expire_after", "0s", "above zero"));
         }
-        if delivery.ready_timeout.is_zero() {
+        if delivery.knobs.ready_timeout.is_zero() {
             return Err(ConfigError::new("ready_timeout", "0s", "above zero"));
         }
         if delivery.park.is_some() && !P::KEEPS {
             return Err(ConfigError::new("park", "on", "with `keep_items`: a batch whose items are gone cannot wait"));
         }
-        if delivery.split_budget > 0 && !P::KEEPS {
+        if delivery.knobs.split_budget > 0 && !P::KEEPS {
             let allowed = "0, or with `keep_items`: a batch whose items are gone cannot be cut";
-            return Err(ConfigError::new("split_budget", delivery.split_budget, allowed));
+            return Err(ConfigError::new("split_budget", delivery.knobs.split_budget, allowed));
         }
         let max_partitions = partition.is_some().then_some(self.max_partitions);
         let sort: Option<Arc<Sort<T>>> = match (partition, flush_when) {
             (None, None) => None,
-            (Some(partition), None) => Some(Arc::new(move |item| (partition(item), false))),
-            (None, Some(flush)) => Some(Arc::new(move |item| (Partition::default(), flush(item)))),
-            (Some(partition), Some(flush)) => Some(Arc::new(move |item| (partition(item), flush(item)))),
+            (Some(partition), None) => {
+                Some(Arc::new(move |item, panics| (panics.catch(|| partition(item)).unwrap_or_default(), false)))
+            }
+            (None, Some(flush)) => Some(Arc::new(move |item, panics| {
+                (Partition::default(), panics.catch(|| flush(item)).unwrap_or_default())
+            })),
+            (Some(partition), Some(flush)) => Some(Arc::new(move |item, panics| {
+                let partition = panics.catch(|| partition(item)).unwrap_or_default();
+                (partition, panics.catch(|| flush(item)).unwrap_or_default())
+            })),
         };
         let sorting = Sorting::new(description.describe(), sort);
         Ok(BatchLayer { limits, overflow, batching, max_partitions, max_wait: expire_after, sorting, delivery })

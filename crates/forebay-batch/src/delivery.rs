@@ -9,11 +9,19 @@ pub(crate) struct Delivery<Se, P, An, B> {
     pub(crate) answer: An,
     /// Where a batch waits that came back retryable; `None` drops it.
     pub(crate) park: Option<Parking<B>>,
+    pub(crate) knobs: Knobs,
+}
+
+/// The settings that have no type of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knobs {
     /// How many requests may be spent on a batch that has to be cut; below 2 it is never cut.
     pub(crate) split_budget: u32,
     pub(crate) ready_timeout: Duration,
     /// The longest that a server's hint may hold a partition.
     pub(crate) max_hint: Duration,
+    /// Whether an item is sent although its caller has dropped the future.
+    pub(crate) run_cancelled: bool,
 }
 
 /// Where a batch waits that came back retryable.
@@ -35,9 +43,9 @@ pub(crate) struct Waits<I>(Option<I>);
 
 impl<Se, P, An, B> Delivery<Se, P, An, B> {
     pub(crate) fn guarded(self) -> Delivery<Se, P, An, Guarded<B>> {
-        let Self { settle, pack, answer, park, split_budget, ready_timeout, max_hint } = self;
+        let Self { settle, pack, answer, park, knobs } = self;
         let park = park.map(|Parking { backoff, max_bytes }| Parking { backoff: Guarded(Some(backoff)), max_bytes });
-        Delivery { settle, pack, answer, park, split_budget, ready_timeout, max_hint }
+        Delivery { settle, pack, answer, park, knobs }
     }
 }
 

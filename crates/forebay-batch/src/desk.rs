@@ -179,6 +179,7 @@ where
             self.conclude::<Res>(lot, &Fates::All(Fate::Dropped(DropReason::Expired)), Err(Expired::new().into()));
             return None;
         }
+        lot = self.without_cancelled(lot)?;
         if lot.split.is_at_fault() || !lot.split.can_pay() {
             self.cut::<Res>(lot, SplitCause::BadItem, DropReason::Rejected, Err(BoxError::from(AtFault)));
             return None;
@@ -201,6 +202,25 @@ where
             lot = first;
         }
         Some(lot)
+    }
+
+    /// `lot` without the items whose callers have dropped their futures; `None` if it has no others.
+    ///
+    /// One that was sent before stays as it was: the server may have seen its items.
+    pub(crate) fn without_cancelled(&self, mut lot: Lot<T, A>) -> Option<Lot<T, A>> {
+        if self.delivery.knobs.run_cancelled || lot.attempts > 0 {
+            return Some(lot);
+        }
+        let Some((charge, keys, gone)) = lot.take_cancelled() else { return Some(lot) };
+        let cancelled = [(charge, Fate::Dropped(DropReason::Cancelled))];
+        if lot.len() == 0 {
+            lot.owed_to = None;
+        }
+        self.shared.settle(&cancelled, &keys);
+        trace::settled(&cancelled);
+        // After the ledger has counted them: their `Drop` is code of the user.
+        drop(gone);
+        (lot.len() > 0).then_some(lot)
     }
 
     fn expire<Res>(&mut self, now: Instant, max_wait: Option<Duration>)
@@ -301,7 +321,7 @@ where
         let (items, attempts) = (lot.len(), lot.attempts);
         // Just after it has outlived its limit, so that it is not the probe itself.
         let limit = self.shared.max_wait().map(|wait| wait.saturating_add(Duration::from_millis(1)));
-        let hint = hint.map(|hint| hint.min(self.delivery.max_hint).min(limit.unwrap_or(Duration::MAX)));
+        let hint = hint.map(|hint| hint.min(self.delivery.knobs.max_hint).min(limit.unwrap_or(Duration::MAX)));
         let ends = lot.opened.zip(limit).map(|(opened, limit)| saturating_add(opened, limit));
         let hold = Hold { hint, ends };
         let given_up = match &self.delivery.park {
@@ -348,7 +368,7 @@ where
             return self.conclude(lot, &fates, result);
         };
         let mut callers = lot.callers.take();
-        let Some((gone, keys, gone_items)) = lot.narrow(&again) else {
+        let Some((gone, keys, gone_items)) = lot.narrow(&again, None) else {
             lot.callers = callers;
             return self.conclude(lot, &fates, result);
         };
@@ -373,11 +393,11 @@ where
     where
         An: Answer<Res, Answer = A>,
     {
-        if cause == SplitCause::TooLarge && self.delivery.split_budget >= 2 && !lot.split.is_at_fault() {
+        if cause == SplitCause::TooLarge && self.delivery.knobs.split_budget >= 2 && !lot.split.is_at_fault() {
             self.sizes.refused(lot.partition, lot.charge.bytes);
         }
-        let verdict = match (self.delivery.split_budget, &lot.items) {
-            (2.., Some(_)) => lot.split.judge(lot.len(), self.delivery.split_budget),
+        let verdict = match (self.delivery.knobs.split_budget, &lot.items) {
+            (2.., Some(_)) => lot.split.judge(lot.len(), self.delivery.knobs.split_budget),
             _ => Verdict::Spent,
         };
         match verdict {
@@ -451,9 +471,20 @@ where
         }
     }
 
-    /// Goes on after a panic that unwound through the desk: the lot it had in hand has settled itself.
-    pub(crate) fn resume(&mut self) {
+    /// Goes on after a panic that unwound through the desk: the lot it had in hand has settled itself, and only those of
+    /// `in_flight` are under way, each with the generation that it belongs to.
+    pub(crate) fn resume<'a>(&mut self, in_flight: impl Iterator<Item = (&'a Lot<T, A>, u64)>)
+    where
+        T: 'a,
+        A: 'a,
+    {
         self.part_under_way = false;
+        let mut under_way = Vec::new();
+        for (lot, generation) in in_flight {
+            self.part_under_way |= lot.split.is_part();
+            under_way.push((lot.partition, generation));
+        }
+        self.troubles.recount(&under_way);
     }
 
     /// Lets go of all that waits here.

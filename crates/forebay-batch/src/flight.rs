@@ -31,6 +31,12 @@ impl<F, T, A> Flight<F, T, A> {
         Self { future: Some(future), lot: Some(lot), generation }
     }
 
+    /// The lot, until it has come back, and the generation that it belongs to.
+    pub(crate) fn lot(self: Pin<&Self>) -> Option<(&Lot<T, A>, u64)> {
+        let generation = self.generation;
+        self.project_ref().lot.as_ref().map(|lot| (lot, generation))
+    }
+
     /// Drops the future, which may still read the items, and returns the lot.
     pub(crate) fn let_go(self: Pin<&mut Self>) -> Option<Lot<T, A>> {
         let this = self.project();

@@ -18,8 +18,9 @@ use std::{
 
 /// The answer to one item.
 ///
-/// Dropping it does not take the item back: what was accepted is sent, and has its fate in the ledger. Only an item that
-/// still waits in line for room ([`Overflow::Wait`](forebay_queue::Overflow::Wait)) goes with it, never offered.
+/// Dropped before the batch of its item is sent, the item is dropped as [cancelled](forebay_core::DropReason::Cancelled), unless
+/// [`run_cancelled`](crate::BatchBuilder::run_cancelled) says otherwise; dropped later, the item meets its fate all the same. An
+/// item that still waits in line for room ([`Overflow::Wait`](forebay_queue::Overflow::Wait)) was never offered.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, A> {
     state: State<T, A>,
@@ -162,7 +163,7 @@ impl<T, A> Future for Emit<'_, T, A> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let label = this.item.as_ref().map(|item| this.sorting.label(item));
+        let label = this.item.as_ref().map(|item| this.sorting.label(item, &this.shared.panics));
         if let Some(label) = label
             && this.shared.offer_simply(&mut this.item, label)
         {

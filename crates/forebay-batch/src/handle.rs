@@ -16,6 +16,7 @@ trait Reconfigure: Send + Sync {
     fn batching(&self) -> Batching;
     fn set_batching(&self, batching: Batching) -> Result<(), ConfigError>;
     fn discard(&self, reason: DropReason);
+    fn closure_panics(&self) -> u64;
 }
 
 // === impl BatchHandle ===
@@ -48,6 +49,19 @@ impl<T: Send + Sync + 'static> BatchHandle<T> {
     /// reached the far side already.
     pub fn discard(&self, reason: DropReason) {
         self.control.discard(reason);
+    }
+}
+
+impl<T> BatchHandle<T> {
+    /// How often a closure of the builder (`weigh`, `priority`, `fair_share_key`, `partition_by`, `flush_when`) panicked while an
+    /// item was handed over.
+    ///
+    /// The panic does not reach the host, and the item gets the default: the weight of its type alone, normal priority, no key,
+    /// the batch of all items without a partition, and no flush. One function that panics costs no other its result, but for
+    /// weight, priority and fair-share key, which are looked up together.
+    #[must_use]
+    pub fn closure_panics(&self) -> u64 {
+        self.control.closure_panics()
     }
 }
 
@@ -84,5 +98,9 @@ impl<T: Send + Sync, A: Send> Reconfigure for Shared<T, A> {
 
     fn discard(&self, reason: DropReason) {
         self.discard(reason);
+    }
+
+    fn closure_panics(&self) -> u64 {
+        self.panics.counted()
     }
 }

@@ -57,6 +57,9 @@ pub(crate) struct Lot<T, A> {
     pub(crate) owed_to: Option<Arc<Shared<T, A>>>,
 }
 
+/// Items that were taken out of a lot: what they held, their fair-share keys, and they themselves.
+pub(crate) type Narrowed<T> = (Charge, Vec<Option<u64>>, Items<T>);
+
 /// When lots that wait are sent as one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Join {
@@ -313,8 +316,22 @@ impl<T, A> Lot<T, A> {
         (lot(left, left_charge, left_callers, keys), lot(right, right_charge, right_callers, right_keys))
     }
 
+    /// Takes out the items whose callers have dropped their futures, and returns what they held, and them; `None` if there are
+    /// none, or the items are not to be had.
+    pub(crate) fn take_cancelled(&mut self) -> Option<Narrowed<T>> {
+        let cancelled = self.callers.as_ref()?.cancelled();
+        let mut keep = vec![true; self.len()];
+        for (item, _) in &cancelled {
+            *keep.get_mut(*item)? = false;
+        }
+        let bytes = cancelled.iter().map(|(_, bytes)| bytes).sum();
+        if cancelled.is_empty() { None } else { self.narrow(&keep, Some(bytes)) }
+    }
+
     /// Keeps the items that `keep` says, and returns what the others held, and them; `None` if the items are not to be had.
-    pub(crate) fn narrow(&mut self, keep: &[bool]) -> Option<(Charge, Vec<Option<u64>>, Items<T>)> {
+    ///
+    /// The others weigh `gone_bytes`, or where that is not known, their share.
+    pub(crate) fn narrow(&mut self, keep: &[bool], gone_bytes: Option<usize>) -> Option<Narrowed<T>> {
         let items = match self.items.take()?.into_vec() {
             Ok(items) => items,
             Err(shared) => {
@@ -331,7 +348,11 @@ impl<T, A> Lot<T, A> {
         if let Some(callers) = &mut self.callers {
             callers.retain(keep);
         }
-        let bytes = share(self.charge.bytes, left, all.max(1));
+        let bytes = match gone_bytes {
+            // Nothing is held for no item, whatever the weights of its parts added up to.
+            Some(gone) if left > 0 => self.charge.bytes.saturating_sub(gone),
+            _ => share(self.charge.bytes, left, all.max(1)),
+        };
         let gone_charge =
             Charge { items: (all - left) as u64, bytes: self.charge.bytes - bytes, epoch: self.charge.epoch };
         self.charge = Charge { items: left as u64, bytes, epoch: self.charge.epoch };

@@ -83,6 +83,11 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
         self.under_way == 0 && self.may_send(now)
     }
 
+    /// So many of this generation are under way, whatever was counted before.
+    pub(crate) fn recount(&mut self, under_way: usize) {
+        self.under_way = under_way;
+    }
+
     /// When the wait ends, while it lasts.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.phase {

@@ -59,7 +59,7 @@ impl<T, A> Batch<T, A> {
 
     #[inline(never)]
     fn emit_sorted(&self, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item);
+        let label = self.sorting.label(&item, &self.shared.panics);
         self.shared.offer(item, label, false).map(drop)
     }
 
@@ -81,7 +81,7 @@ impl<T, A> Batch<T, A> {
     #[cold]
     #[inline(never)]
     fn emit_slowly(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item).bytes(bytes);
+        let label = self.sorting.label(&item, &self.shared.panics).bytes(bytes);
         self.shared.offer(item, label, false).map(drop)
     }
 
@@ -92,7 +92,7 @@ impl<T, A> Batch<T, A> {
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline]
     pub fn emit_with(&self, priority: Priority, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item).priority(priority);
+        let label = self.sorting.label(&item, &self.shared.panics).priority(priority);
         self.shared.offer(item, label, false).map(drop)
     }
 
@@ -122,7 +122,7 @@ impl<T, A> Batch<T, A> {
 
     #[inline(never)]
     fn call_sorted(&self, item: T) -> ResponseFuture<T, A> {
-        let label = self.sorting.label(&item);
+        let label = self.sorting.label(&item, &self.shared.panics);
         if self.overflow == Overflow::Wait {
             return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
                 Ok(place) => ResponseFuture::accepted(place),
@@ -167,7 +167,8 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
 
     /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
     ///
-    /// CANCEL: the future only waits for the answer. What was accepted is sent without it.
+    /// CANCEL: an item whose future is dropped before its batch is sent is dropped as cancelled, unless
+    /// [`run_cancelled`](crate::BatchBuilder::run_cancelled) is set. What was sent meets its fate without the future.
     #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();

@@ -1,11 +1,11 @@
 use crate::{
     Batching, Discarded,
-    describe::Label,
+    describe::{Label, Panics},
     items::discard_each,
     lot::{Join, Lot},
     state::{Entry, Next, Place, Refused, State},
 };
-use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals};
+use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals, panic};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
     parts::{Charge, Control, Epoch, Mutex, MutexGuard, Ticket, Wakes, lock, wake},
@@ -17,10 +17,12 @@ use std::{
 
 /// The state of a batcher under its lock, and how many may still hand items over.
 ///
-/// Every method takes the lock once, for a few instructions, and wakes and drops after it is gone.
+/// Every method takes the lock once, for a few instructions. Code of a user runs and drops without it: a waker is cloned
+/// before the lock is taken, and wakers and items are woken and dropped after it is released.
 #[derive(Debug)]
 pub(crate) struct Shared<T, A> {
     locked: Mutex<Locked<T, A>>,
+    pub(crate) panics: Panics,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,7 @@ struct Locked<T, A> {
 impl<T, A> Shared<T, A> {
     /// With one handle.
     pub(crate) fn new(state: State<T, A>) -> Self {
-        Self { locked: Mutex::new(Locked { state, handles: 1 }) }
+        Self { locked: Mutex::new(Locked { state, handles: 1 }), panics: Panics::default() }
     }
 
     #[inline]
@@ -149,13 +151,16 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
+        let mut waker = Some(waker.clone());
         if cfg!(forebay_planted_race) {
             // The look and the wait are two steps, so that an item can come unseen in between.
-            let next = self.lock().state.next(now, Waker::noop());
-            self.lock().state.wait(waker);
+            let next = self.lock().state.next(now, &mut Some(Waker::noop().clone()));
+            self.lock().state.wait(&mut waker);
             return next;
         }
-        self.lock().state.next(now, waker)
+        let next = self.lock().state.next(now, &mut waker);
+        panic::discard(waker);
+        next
     }
 
     pub(crate) fn next_to_join(&self, lot: &Lot<T, A>, join: &Join, now: Instant) -> Option<Lot<T, A>> {
@@ -163,7 +168,10 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Next<T, A> {
-        self.lock().state.watch(now, waker)
+        let mut waker = Some(waker.clone());
+        let next = self.lock().state.watch(now, &mut waker);
+        panic::discard(waker);
+        next
     }
 
     pub(crate) fn expired(&self, now: Instant) -> Vec<Lot<T, A>> {

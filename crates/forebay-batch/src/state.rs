@@ -12,6 +12,7 @@ use forebay_queue::{
 };
 use std::{
     collections::VecDeque,
+    mem,
     sync::Arc,
     task::Waker,
     time::{Duration, Instant},
@@ -185,7 +186,7 @@ impl<T, A> State<T, A> {
         lot.push(item, bytes, priority);
         let place = asks.then(|| {
             let last = lot.len() - 1;
-            lot.callers().add(last)
+            lot.callers().add(last, bytes)
         });
         if self.evicts || key.is_some() {
             lot.note(self.evicts.then_some(bytes), key.map(|key| (priority == Priority::Normal).then_some(key)));
@@ -230,8 +231,9 @@ impl<T, A> State<T, A> {
         open.into_iter().for_each(|(_, partition)| self.close(partition));
     }
 
-    /// The next batch to send at `now`, or until when to wait; with `waker` it is woken earlier, if need be.
-    pub(crate) fn next(&mut self, now: Instant, waker: &Waker) -> Next<T, A> {
+    /// The next batch to send at `now`, or until when to wait; `waker` is kept to wake it earlier, as [`wait`](Self::wait)
+    /// says.
+    pub(crate) fn next(&mut self, now: Instant, waker: &mut Option<Waker>) -> Next<T, A> {
         if self.intake.phase() == Phase::Abandoned {
             return Next::Abandoned;
         }
@@ -278,7 +280,7 @@ impl<T, A> State<T, A> {
     }
 
     /// As [`next`](Self::next), when no batch may be sent: only watches the ages of those that are open.
-    pub(crate) fn watch(&mut self, now: Instant, waker: &Waker) -> Next<T, A> {
+    pub(crate) fn watch(&mut self, now: Instant, waker: &mut Option<Waker>) -> Next<T, A> {
         if self.intake.phase() == Phase::Abandoned {
             return Next::Abandoned;
         }
@@ -290,11 +292,14 @@ impl<T, A> State<T, A> {
         Next::Wait([due, self.expires()].into_iter().flatten().min())
     }
 
+    /// Keeps `waker`, and leaves there what the caller drops once it has released the lock: the waker that was replaced, or
+    /// this one, if the task is known already.
+    ///
     /// CORRECTNESS: called under the same lock as the look at the batches, so that no item can come unseen in between.
-    pub(crate) fn wait(&mut self, waker: &Waker) {
-        match &mut self.worker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+    pub(crate) fn wait(&mut self, waker: &mut Option<Waker>) {
+        match (&self.worker, &*waker) {
+            (Some(known), Some(own)) if known.will_wake(own) => {}
+            _ => mem::swap(&mut self.worker, waker),
         }
     }
 

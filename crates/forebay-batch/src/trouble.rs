@@ -163,6 +163,15 @@ where
         self.by_partition.get_mut(&partition).map_or(0, |trouble| trouble.recovery.sent())
     }
 
+    /// Counts again what is under way, from the partition and the generation of each lot that is in flight: after a panic, a
+    /// lot that was sent may be gone without having been answered.
+    pub(crate) fn recount(&mut self, in_flight: &[(Partition, u64)]) {
+        for (partition, trouble) in &mut self.by_partition {
+            let belongs = (*partition, trouble.recovery.generation);
+            trouble.recovery.recount(in_flight.iter().filter(|lot| **lot == belongs).count());
+        }
+    }
+
     /// A lot of this partition was answered, other than by a failure that may pass.
     pub(crate) fn answered(&mut self, partition: Partition, generation: u64, most: usize, backoff: &B) {
         let Some(trouble) = self.by_partition.get_mut(&partition) else { return };
@@ -254,5 +263,23 @@ mod tests {
         troubles.make_room(now);
         assert_eq!(troubles.by_partition.len(), 1);
         assert!(troubles.holds(Partition(20_000), now));
+    }
+
+    #[test]
+    fn f18_a_probe_that_was_lost_to_a_panic_is_not_waited_for() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
+        let start = Instant::now();
+        let (one, due) = (Partition(1), start + S);
+        let mut troubles: Troubles<_, _, [Duration; 2]> = Troubles::new();
+        assert!(troubles.park(lot(1, start), 0, start, Hold { hint: None, ends: None }, &[S, S]).is_none());
+        let probe = troubles.next(due).unwrap();
+        let generation = troubles.sent(one);
+        troubles.recount(&[(one, generation)]);
+        assert!(troubles.holds(one, due), "it is still under way");
+        drop(probe);
+        troubles.recount(&[(one, generation - 1), (Partition(2), generation)]);
+        assert!(!troubles.holds(one, due), "what is under way is of another generation, or partition");
+        assert_eq!(troubles.sent(one), generation);
+        assert!(troubles.holds(one, due), "one probe at a time");
     }
 }

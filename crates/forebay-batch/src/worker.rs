@@ -85,7 +85,10 @@ where
         }
         let may_send = self.flights.len() < self.desk.shared.max_in_flight();
         let choice = match self.next.take() {
-            Some((lot, since)) if may_send => return self.send(lot, since, now, cx),
+            Some((lot, since)) if may_send => match self.desk.without_cancelled(lot) {
+                Some(lot) => return self.send(lot, since, now, cx),
+                None => return Progress::Made,
+            },
             None if may_send => self.desk.choose::<S::Response>(now, cx.waker()),
             waits => {
                 self.next = waits;
@@ -108,7 +111,7 @@ where
         S::Error: Into<BoxError>,
         Se: Settle<S::Response>,
     {
-        let patience = saturating_add(since, self.desk.delivery.ready_timeout);
+        let patience = saturating_add(since, self.desk.delivery.knobs.ready_timeout);
         let polled = panic::catch(|| self.inner.poll_ready(cx).map(|ready| ready.map_err(Into::into)));
         let failed = match polled.map_or(Poll::Ready(Err(DropReason::Panicked)), |polled| polled.map(Ok)) {
             Poll::Ready(Ok(Ok(()))) => return self.call(lot, now),
@@ -193,7 +196,7 @@ where
             // Panics of user code are caught where it runs. One that was missed there has dropped the lot in hand, which
             // settled and answered itself; the worker goes on with the next.
             let progress = panic::catch(|| this.look(now(), cx)).unwrap_or_else(|_reported| {
-                this.desk.resume();
+                this.desk.resume(Pin::new(&this.flights).iter_pin_ref().filter_map(Flight::lot));
                 Progress::Made
             });
             match progress {

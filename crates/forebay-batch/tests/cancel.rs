@@ -48,6 +48,7 @@ impl Rig {
                 _ => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
             })
             .park([SECOND; 2], 1 << 20)
+            .run_cancelled(true)
             .answer_fates()
             .build()
             .unwrap();
@@ -129,7 +130,7 @@ async fn q07_a_cancelled_emit_was_never_offered_and_passes_its_turn_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn q07_a_cancelled_call_is_sent_all_the_same_also_from_its_parking_place() {
+async fn q07_a_cancelled_call_is_sent_all_the_same_also_from_its_parking_place_where_that_was_asked_for() {
     for overflow in [Overflow::Refuse, Overflow::Wait] {
         for polls in 0..POLLS {
             let mut rig = Rig::new(overflow, 1);

@@ -5,8 +5,13 @@
 use forebay_batch::{Batch, BatchLayer, Batching, ResponseFuture};
 use forebay_queue::{Limits, Overflow, Rejected};
 use forebay_testkit::{Probe, laws};
-use std::task::{Context, Poll};
-use tower::{Layer, Service, ServiceExt};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll, Waker},
+};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 const EVERY: [Overflow; 3] = [Overflow::Refuse, Overflow::DropOldest, Overflow::Wait];
 
@@ -16,7 +21,7 @@ struct One(Probe<u32>);
 
 impl Service<Vec<u32>> for One {
     type Response = u32;
-    type Error = tower::BoxError;
+    type Error = BoxError;
     type Future = <Probe<u32> as Service<u32>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -78,6 +83,52 @@ async fn everybody_wakes_on_close() {
     let refused = batch.clone().oneshot(7).await.unwrap_err();
     laws::error_chain_has_one_link_per_sentence(&*refused);
     assert_eq!(Rejected::<u32>::downcast(refused).unwrap().item, 7);
+}
+
+#[test]
+fn f22_no_waker_runs_under_a_lock() {
+    for overflow in EVERY {
+        laws::a_service_runs_no_waker_under_a_lock(over(overflow), 7);
+    }
+}
+
+#[test]
+fn f22_no_waker_of_the_worker_or_of_a_caller_runs_under_a_lock() {
+    laws::no_waker_runs_under_a_lock(|wakers| async move {
+        let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).build().unwrap();
+        let inner = service_fn(|items: Vec<u32>| async move { Ok::<_, BoxError>(items.len()) });
+        let (mut batch, mut worker) = layer.pair(inner);
+        let handle = batch.handle();
+        for gives_up in [false, true] {
+            // A call of the same batch: its reply is under the same lock.
+            let (again, sibling) = (handle.clone(), Mutex::new(Some(batch.call(1))));
+            wakers.call_back(move || {
+                assert!(again.totals().balance());
+                let Ok(mut sibling) = sibling.try_lock() else { return };
+                let replied = sibling
+                    .as_mut()
+                    .is_some_and(|sibling| Pin::new(sibling).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+                if replied {
+                    *sibling = None;
+                }
+            });
+            for _ in 0..3 {
+                assert!(wakers.poll(&mut worker).is_pending());
+            }
+            let mut calls = [batch.call(2), batch.call(3)];
+            for _ in 0..3 {
+                assert!(calls.iter_mut().all(|call| wakers.poll(call).is_pending()));
+            }
+            if gives_up {
+                drop(calls);
+            } else {
+                batch.emit(4).unwrap();
+                assert!(wakers.poll(&mut worker).is_pending());
+                assert!(calls.iter_mut().all(|call| matches!(wakers.poll(call), Poll::Ready(Ok(4)))));
+            }
+            wakers.release();
+        }
+    });
 }
 
 #[test]

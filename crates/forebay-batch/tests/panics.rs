@@ -10,9 +10,9 @@ use std::{
     fmt,
     future::Future,
     panic::panic_any,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
@@ -342,4 +342,47 @@ fn f20_a_drain_reports_every_item_that_was_in_flight_whatever_thread_is_first() 
         });
         assert_eq!(unsent, 600, "round {round}");
     }
+}
+
+type Draining = Pin<Box<dyn Future<Output = usize> + Send>>;
+
+/// A drain that is polled right where it is woken, as another thread of an executor may do.
+#[derive(Default)]
+struct PolledAtOnce {
+    drain: Mutex<Option<Draining>>,
+    unsent: Mutex<Option<usize>>,
+}
+
+impl Wake for PolledAtOnce {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        // Not there while it is polled already.
+        let Ok(mut drain) = self.drain.try_lock() else { return };
+        if let Some(Poll::Ready(unsent)) =
+            drain.as_mut().map(|drain| drain.as_mut().poll(&mut Context::from_waker(&waker)))
+        {
+            *self.unsent.lock().unwrap() = Some(unsent);
+            *drain = None;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f20_a_drain_that_is_polled_while_its_items_are_let_go_reports_them() {
+    let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).keep_items().build().unwrap();
+    let (batch, worker) = layer.pair(Hanging);
+    let mut worker = pin!(worker);
+    let mut look = || worker.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    (0..4).for_each(|item| batch.emit(item).unwrap());
+    assert!(look().is_pending());
+    assert_eq!(batch.handle().queued(), 0, "they are in flight");
+
+    let (handle, polled) = (batch.handle(), Arc::new(PolledAtOnce::default()));
+    *polled.drain.lock().unwrap() = Some(Box::pin(async move { handle.drain(Duration::ZERO).await.unsent.len() }));
+    Arc::clone(&polled).wake();
+    // Its time is over: what is in flight is let go at the next look.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    Arc::clone(&polled).wake();
+    assert!(look().is_ready());
+    assert_eq!(*polled.unsent.lock().unwrap(), Some(4));
 }

@@ -162,6 +162,12 @@ async fn a_rejection_needs_no_timer_and_wakes_nobody() {
 }
 
 #[test]
+fn f22_no_waker_runs_under_a_lock() {
+    laws::a_service_runs_no_waker_under_a_lock(unkeyed, 7);
+    laws::a_service_runs_no_waker_under_a_lock(keyed, 7);
+}
+
+#[test]
 fn everything_can_be_sent_and_shared() {
     type Far = Probe<u32, ()>;
     laws::is_send_and_sync::<BreakerLayer<String, fn(&u32) -> &str, ByError>>();

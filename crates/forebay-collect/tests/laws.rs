@@ -39,6 +39,11 @@ async fn readiness_is_stable() {
 }
 
 #[test]
+fn f22_no_waker_runs_under_a_lock() {
+    laws::a_service_runs_no_waker_under_a_lock(filtering, 7);
+}
+
+#[test]
 fn an_error_says_each_thing_once() {
     let all = aggregator();
     all.close();

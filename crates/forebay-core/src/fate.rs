@@ -49,6 +49,8 @@ pub enum DropReason {
     Failed,
     /// A rule of the host's own, a filter or a fold, did not want it.
     Filtered,
+    /// Its caller no longer waited for the response, and the work had not begun.
+    Cancelled,
 }
 
 // === impl Fate ===
@@ -75,7 +77,7 @@ impl fmt::Display for Fate {
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SoftLimit,
         Self::Full,
         Self::Bytes,
@@ -93,6 +95,7 @@ impl DropReason {
         Self::Disabled,
         Self::Failed,
         Self::Filtered,
+        Self::Cancelled,
     ];
 
     /// The name under which the reason is reported, in `snake_case`; stable.
@@ -116,6 +119,7 @@ impl DropReason {
             Self::Disabled => "disabled",
             Self::Failed => "failed",
             Self::Filtered => "filtered",
+            Self::Cancelled => "cancelled",
         }
     }
 

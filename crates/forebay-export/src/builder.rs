@@ -478,7 +478,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             .split_budget(self.split_budget)
             // What waits keeps its slots: the limits of the queue bound it.
             .park(Patience::new(self.patience), usize::MAX)
-            .max_hint(self.max_hint);
+            .max_hint(self.max_hint)
+            // A dropped future of an exporter does not take its item back.
+            .run_cancelled(true);
         if let Some(flush) = self.flush_when {
             layer = layer.flush_when(flush);
         }

@@ -1,4 +1,4 @@
-use crate::{Compression, Endpoint, Framing, credential::request_header_of, encoding::Target};
+use crate::{Compression, Endpoint, Framing, encoding::Target};
 use forebay_core::ConfigError;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::sync::{
@@ -81,16 +81,6 @@ impl Settings {
             grpc_timeout: None,
             target: None,
         }
-    }
-
-    pub(crate) fn set_header<N, V>(&mut self, name: N, value: V) -> Result<(), ConfigError>
-    where
-        N: TryInto<HeaderName>,
-        V: TryInto<HeaderValue>,
-    {
-        let (name, value) = request_header_of(name, value)?;
-        self.headers.insert(name, value);
-        Ok(())
     }
 
     /// The URL that a request to `endpoint` goes to.

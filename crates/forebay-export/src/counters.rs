@@ -21,9 +21,12 @@ pub struct Counters {
     /// Responses that said that the request was taken, and whose body could not be read: it broke off, was too long, too late,
     /// or not to be decoded. Their items count as delivered.
     pub unreadable_responses: u64,
+    /// Panics of closures that look at an item where it is handed over (its weight, priority, partition, or whether it closes
+    /// its batch). The item got the default: see [`BatchHandle::closure_panics`](forebay_batch::BatchHandle::closure_panics).
+    pub closure_panics: u64,
 }
 
-/// The counts behind [`Counters`]: once per request, so a shared atomic costs nothing that could be measured.
+/// The counts behind [`Counters`], but those that the batcher has: once per request, so a shared atomic costs nothing that could be measured.
 #[derive(Debug, Default)]
 pub(crate) struct Counting {
     pub(crate) requests: AtomicU64,
@@ -46,8 +49,9 @@ pub struct RetryCount(pub(crate) Arc<Counting>);
 // === impl Counting ===
 
 impl Counting {
-    pub(crate) fn read(&self) -> Counters {
+    pub(crate) fn read(&self, closure_panics: u64) -> Counters {
         Counters {
+            closure_panics,
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             breaker_opens: self.breaker_opens.load(Relaxed),

@@ -1,6 +1,6 @@
 use crate::{Counters, ExportError, ExporterBuilder, ExporterHandle, Report, control::Control};
 use forebay_batch::{Batch, Emit};
-use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict};
+use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict, panic};
 use forebay_queue::Rejected;
 use pin_project_lite::pin_project;
 use std::{
@@ -99,13 +99,13 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         }
     }
 
-    /// The refusal is in the ledger; telemetry that does not fit must not become the host's problem. The worker is told,
-    /// which may have to say that something was lost.
+    /// The refusal is in the ledger; telemetry that does not fit must not become the host's problem, and a panic of the item's
+    /// own `Drop` as little. The worker is told, which may have to say that something was lost.
     #[cold]
     #[inline(never)]
     fn refused(&self, refused: Rejected<T>) {
         self.handle.journal().bell.ring();
-        drop(refused);
+        panic::discard(refused);
     }
 
     /// Hands an item over, and waits in line while there is no room for it: for a host that can wait, such as a shipper

@@ -1,5 +1,6 @@
 use crate::{
-    Compression, Counters, Endpoint, ExportError, control::Control, counters::Counting, journal::Journal, trace,
+    Compression, Counters, Endpoint, ExportError, control::Control, counters::Counting, credential::request_header_of,
+    journal::Journal, trace,
 };
 use forebay_batch::BatchHandle;
 use forebay_breaker::BreakerHandle;
@@ -85,7 +86,12 @@ impl<T> ExporterHandle<T> {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        self.control.change(|settings| settings.set_header(name, value))
+        // Before the lock is taken: the conversions may be code of the user.
+        let (name, value) = request_header_of(name, value)?;
+        self.control.change(|settings| {
+            settings.headers.insert(name, value);
+            Ok(())
+        })
     }
 
     /// Compresses bodies this way from the next request on.
@@ -115,7 +121,7 @@ impl<T> ExporterHandle<T> {
     /// Requests, retries, and how often the circuit opened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counting.read()
+        self.counting.read(self.batch.closure_panics())
     }
 
     /// The last export that failed, if any has.

@@ -3,9 +3,9 @@ use crate::{
     meters::{Meters, Stopwatch},
     trace::{self, Bell},
 };
+use forebay_core::panic;
 use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -33,11 +33,14 @@ impl Journal {
 
     /// An export was not even begun.
     pub(crate) fn add(&self, error: &ExportError) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        // The source of the last one is an error of the client: it is dropped without the lock.
+        let last = Some(error.clone());
+        let before = mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), last);
+        panic::discard(before);
         trace::export_failed(&self.name, error);
         if let Some(observer) = &self.observer {
             // A panic of the host's own code was reported by the panic hook, and must not cost the batch.
-            let _reported = catch_unwind(AssertUnwindSafe(|| observer(error)));
+            let _reported = panic::catch(|| observer(error));
         }
     }
 

@@ -1,4 +1,5 @@
 use crate::{ExporterHandle, trace::Losses};
+use forebay_core::panic;
 use std::{
     future::Future,
     pin::Pin,
@@ -29,7 +30,8 @@ impl<W: Future<Output = ()> + Unpin, T> Future for Watched<W, T> {
         let Self { worker, handle, losses } = self.get_mut();
         let ended = Pin::new(worker).poll(cx);
         let journal = handle.journal();
-        losses.look(&journal.name, &journal.bell, || handle.totals(), cx);
+        // A subscriber that panics costs what it would have been told, and not the worker.
+        let _reported = panic::catch(|| losses.look(&journal.name, &journal.bell, || handle.totals(), cx));
         if journal.meters.are_due() || ended.is_ready() {
             journal.meters.record(handle);
         }

@@ -75,6 +75,21 @@ impl<Res> Answers<Res> {
         was
     }
 
+    /// Frees the place of a caller who is gone; `false` if it still waits.
+    #[inline]
+    pub(crate) fn reclaim(&mut self, index: Index) -> bool {
+        let unwanted = self.is_unwanted(index);
+        if unwanted {
+            self.cancel(index);
+        }
+        unwanted
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_unwanted(&self, index: Index) -> bool {
+        matches!(self.places[index.0 as usize], Place::Unwanted)
+    }
+
     /// Fetches the answer, and frees its place with that.
     #[inline]
     pub(crate) fn poll(&mut self, index: Index, waker: &Waker) -> Poll<Answer<Res>> {

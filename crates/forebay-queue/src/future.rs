@@ -17,8 +17,10 @@ use std::{
 
 /// The answer to one item.
 ///
-/// Dropping it does not take the item back: what was accepted is worked off, and has its fate in the ledger. Only an
-/// item that still waits in line for room ([`Overflow::Wait`](crate::Overflow::Wait)) goes with it, never offered.
+/// Dropping it cancels the item: one that the inner service has not begun is dropped as
+/// [cancelled](forebay_core::DropReason::Cancelled) when its turn comes, unless the queue
+/// [runs such items as well](crate::QueueBuilder::run_cancelled); until then it holds its slot. One that was begun runs to
+/// its end. One that still waits in line for room ([`Overflow::Wait`](crate::Overflow::Wait)) was never offered.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, Res> {
     state: State<T, Res>,

@@ -2,6 +2,7 @@ use crate::{
     Limits, Overflow, Queue, Worker,
     answers::Answers,
     describe::{AllNormal, Describe, Description, PriorityOf},
+    hands::Orders,
     parked::Parking,
     shared::{Setup, Shared},
 };
@@ -36,6 +37,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
 /// | [`park`](Self::park) | off |
 /// | [`max_hint`](Self::max_hint) | 60 s |
+/// | [`run_cancelled`](Self::run_cancelled) | false |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T, W = ByFootprint, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
@@ -79,7 +81,8 @@ impl<T, Se> QueueLayer<T, Se> {
         // The limits were checked when the layer was built.
         #[expect(clippy::expect_used, reason = "checked by `build`")]
         let shared = Arc::new(Shared::new(self.setup, Answers::new()).expect("limits that were checked"));
-        let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), self.parking.clone());
+        let orders = Orders { parking: self.parking.clone(), run_cancelled: self.setup.run_cancelled };
+        let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
         (Queue::new(shared, self.describe.clone(), self.setup.overflow), worker)
     }
 }
@@ -200,6 +203,18 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     /// long, and none is longer than [`max_age`](Self::max_age). Zero ignores hints.
     pub fn max_hint(mut self, most: Duration) -> Self {
         self.setup.max_hint = Some(most);
+        self
+    }
+
+    /// Whether the inner service also gets an item whose caller is gone, since it has dropped the future of its `call`.
+    ///
+    /// By default it does not: when the item's turn comes, it is dropped as [cancelled](forebay_core::DropReason::Cancelled)
+    /// and its slot is free, and so is one that [waits](Self::park) for another attempt. An item that the inner service has
+    /// already begun runs to its end either way, and so does every item of [`Queue::offer`], for which nobody waits.
+    ///
+    /// Set it where handing an item over is a promise to process it, whatever becomes of the caller.
+    pub fn run_cancelled(mut self, run: bool) -> Self {
+        self.setup.run_cancelled = run;
         self
     }
 

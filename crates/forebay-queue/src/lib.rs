@@ -12,6 +12,7 @@ mod describe;
 mod drained;
 pub mod future;
 mod handle;
+mod hands;
 mod intake;
 mod job;
 mod lanes;

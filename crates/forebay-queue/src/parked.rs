@@ -37,6 +37,16 @@ pub(crate) struct ParkingLot<T> {
     allowed: usize,
 }
 
+/// What became of the attempt of an item that was parked before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    UnderWay,
+    Taken,
+    Failed,
+    /// It was not made.
+    Withdrawn,
+}
+
 /// An item that waits for another attempt, with its slot.
 pub(crate) struct Parked<T> {
     pub(crate) item: T,
@@ -112,10 +122,14 @@ impl<T> ParkingLot<T> {
         (self.out < self.allowed).then_some(*due)
     }
 
-    /// An attempt is over: the far side has `taken` the item, or is still away.
-    pub(crate) fn landed(&mut self, taken: bool) {
+    /// An attempt is over: the server has taken the item, is still away, or was not asked.
+    pub(crate) fn landed(&mut self, attempt: Attempt) {
         self.out -= 1;
-        self.allowed = if taken { self.allowed.saturating_mul(2) } else { 1 };
+        self.allowed = match attempt {
+            Attempt::Taken => self.allowed.saturating_mul(2),
+            Attempt::Failed | Attempt::UnderWay => 1,
+            Attempt::Withdrawn => self.allowed,
+        };
     }
 
     /// The one that came first, if more than `max_bytes` wait.

@@ -157,7 +157,8 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
 
     /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
     ///
-    /// CANCEL: the future only waits for the answer. What was accepted is worked off without it.
+    /// CANCEL: an item whose future is dropped before the inner service has begun it is not begun (see
+    /// [`run_cancelled`](crate::QueueBuilder::run_cancelled)); one that was begun runs to its end.
     #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();

@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) fair_shares: bool,
     /// The longest that a server's hint may let a parked item wait; `None` is the default.
     pub(crate) max_hint: Option<Duration>,
+    /// Whether the inner service also gets items whose callers are gone.
+    pub(crate) run_cancelled: bool,
 }
 
 /// Items that left without being worked off: to be dropped, or answered, by whoever asked.
@@ -53,7 +55,7 @@ pub(crate) type Discarded<T> = Vec<T>;
 impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
     pub(crate) fn new(setup: Setup, aside: A) -> Result<Self, ConfigError> {
-        let Setup { limits, overflow, max_age, fair_shares, max_hint: _ } = setup;
+        let Setup { limits, overflow, max_age, fair_shares, max_hint: _, run_cancelled: _ } = setup;
         let state = State::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
         let locked = Locked { state, aside, senders: 1, receivers: 1 };
         Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })

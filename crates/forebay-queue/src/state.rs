@@ -4,7 +4,7 @@ use crate::{
     drained::Burst,
     intake::{Candidate, Held, Intake, NotNow, Phase},
     lanes::Lanes,
-    parked::{Parked, ParkingLot},
+    parked::{Attempt, Parked, ParkingLot},
     wait::{Ticket, WaitLine},
     wakes::Wakes,
 };
@@ -316,12 +316,18 @@ impl<T> State<T> {
     }
 
     /// An attempt of an item that was parked is over.
-    pub(crate) fn unparked(&mut self, taken: bool, wakes: &mut Wakes) {
-        self.parked.landed(taken);
+    pub(crate) fn unparked(&mut self, attempt: Attempt, wakes: &mut Wakes) {
+        self.parked.landed(attempt);
         if !self.parked.is_empty() {
             // CORRECTNESS: another may go now, or twice as many, and somebody has to see to it.
             wakes.add(Wakes::one(self.receivers.release()));
         }
+    }
+
+    /// An item that was parked gets no other attempt, as its caller is gone.
+    pub(crate) fn withdraw(&mut self, held: Held, wakes: &mut Wakes) {
+        self.unparked(Attempt::Withdrawn, wakes);
+        self.settle(held, Fate::Dropped(DropReason::Cancelled), wakes);
     }
 
     /// When the next of those that wait may go.

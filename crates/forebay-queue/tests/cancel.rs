@@ -160,12 +160,13 @@ fn rig(overflow: Overflow, items: usize) -> Rig {
     let (senders, answers): (Vec<_>, _) = (0..3).map(|_| oneshot::channel()).unzip();
     let calls = Arc::new(AtomicUsize::new(0));
     let inner = Slow { looks: 0, calls: Arc::clone(&calls), answers };
-    let (queue, worker) = QueueLayer::builder().limits(limits(items)).overflow(overflow).build().unwrap().pair(inner);
+    let layer = QueueLayer::builder().limits(limits(items)).overflow(overflow).run_cancelled(true).build().unwrap();
+    let (queue, worker) = layer.pair(inner);
     (queue, worker, senders, calls)
 }
 
 #[test]
-fn q07_a_cancelled_call_is_worked_off_all_the_same() {
+fn q07_a_cancelled_call_is_worked_off_all_the_same_where_that_is_wanted() {
     for overflow in [Overflow::Refuse, Overflow::Wait] {
         for polls in 0..POLLS {
             let (mut queue, worker, answers, calls) = rig(overflow, 1);

@@ -143,6 +143,14 @@ async fn dropped_in_every_state_nothing_stays_behind() {
 }
 
 #[test]
+fn f22_no_waker_runs_under_a_lock() {
+    let at_once = || RetryLayer::new(Twice::default()).backoff(Backoff::constant(Duration::ZERO));
+    laws::a_service_runs_no_waker_under_a_lock(move |probe: Probe<u32>| at_once().layer(probe), 7);
+    let throttled = move |probe: Probe<u32>| at_once().throttle(Throttle::builder().build().unwrap()).layer(probe);
+    laws::a_service_runs_no_waker_under_a_lock(throttled, 7);
+}
+
+#[test]
 fn service_layer_future_and_errors_are_send_and_sync() {
     type Service = Retry<Mutexed, ByError>;
     laws::is_send_and_sync::<RetryLayer<ByError>>();

@@ -82,6 +82,8 @@ impl Gateway {
             .priority(|job: &Job| job.batch.priority())
             .fair_share_key(|job: &Job| &job.share)
             .settle(settle)
+            // What was taken in stays in, whatever becomes of its sender.
+            .run_cancelled(true)
             .build()
             .map_err(StartError::Config)?;
         let letters = match &config.dead_letters {

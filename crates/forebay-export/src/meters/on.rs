@@ -1,6 +1,6 @@
 use crate::{ExportErrorKind, ExporterHandle};
 use forebay_breaker::State;
-use forebay_core::DropReason;
+use forebay_core::{DropReason, panic};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -26,6 +26,7 @@ pub(crate) struct Meters {
     retries: Counter,
     breaker_opens: Counter,
     unreadable_responses: Counter,
+    closure_panics: Counter,
     breaker_state: Gauge,
     export_duration: Histogram,
     /// By kind of failure. A histogram is many series, so each is registered by the first failure of its kind.
@@ -44,17 +45,26 @@ const ERROR_TYPE: &str = "error.type";
 // === impl Meters ===
 
 impl Meters {
+    /// A recorder that panics costs the metric that it was asked for, and nothing else.
     pub(crate) fn new(name: &str) -> Self {
-        describe();
+        let _reported = panic::catch(describe);
         let name = name.to_owned();
-        let counter = |metric: &'static str| counter!(metric, "exporter" => name.clone());
-        let gauge = |metric: &'static str| gauge!(metric, "exporter" => name.clone());
+        let counter = |metric: &'static str| {
+            panic::catch(|| counter!(metric, "exporter" => name.clone())).unwrap_or_else(|_reported| Counter::noop())
+        };
+        let gauge = |metric: &'static str| {
+            panic::catch(|| gauge!(metric, "exporter" => name.clone())).unwrap_or_else(|_reported| Gauge::noop())
+        };
+        let dropped = |reason: DropReason| {
+            let reason = reason.as_str();
+            panic::catch(|| counter!("forebay.items.dropped", "exporter" => name.clone(), "reason" => reason))
+                .unwrap_or_else(|_reported| Counter::noop())
+        };
+        let duration = panic::catch(|| histogram!("forebay.export.duration", "exporter" => name.clone()));
         Self {
             offered: counter("forebay.items.offered"),
             delivered: counter("forebay.items.delivered"),
-            dropped: DropReason::ALL.map(
-                |reason| counter!("forebay.items.dropped", "exporter" => name.clone(), "reason" => reason.as_str()),
-            ),
+            dropped: DropReason::ALL.map(dropped),
             spooled: gauge("forebay.items.spooled"),
             pending: gauge("forebay.items.pending"),
             queue_size: gauge("forebay.queue.size"),
@@ -65,8 +75,9 @@ impl Meters {
             retries: counter("forebay.retries"),
             breaker_opens: counter("forebay.breaker.opens"),
             unreadable_responses: counter("forebay.responses.unreadable"),
+            closure_panics: counter("forebay.closures.panicked"),
             breaker_state: gauge("forebay.breaker.state"),
-            export_duration: histogram!("forebay.export.duration", "exporter" => name.clone()),
+            export_duration: duration.unwrap_or_else(|_reported| Histogram::noop()),
             failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
             // So that an exporter is seen from its first look on.
             due: AtomicBool::new(true),
@@ -77,14 +88,15 @@ impl Meters {
     /// An export has ended, with all its retries.
     pub(crate) fn export_ended(&self, took: Stopwatch, failed: Option<ExportErrorKind>) {
         let seconds = took.0.elapsed().as_secs_f64();
-        match failed {
+        // The recorder is code of the user: a batch must not count as panicked for it.
+        let _reported = panic::catch(|| match failed {
             None => self.export_duration.record(seconds),
             Some(kind) => {
                 if let Some(histogram) = self.failure_duration.get(kind as usize) {
                     histogram.get_or_init(|| self.failure(kind)).record(seconds);
                 }
             }
-        }
+        });
         self.due.store(true, Relaxed);
     }
 
@@ -98,9 +110,13 @@ impl Meters {
         self.due.load(Relaxed) && self.due.swap(false, Relaxed)
     }
 
-    /// Brings all up to date.
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    /// Brings all up to date, as far as the recorder does not panic.
     pub(crate) fn record<T>(&self, handle: &ExporterHandle<T>) {
+        let _reported = panic::catch(|| self.record_all(handle));
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    fn record_all<T>(&self, handle: &ExporterHandle<T>) {
         let (totals, counters) = (handle.totals(), handle.counters());
         self.offered.absolute(totals.offered);
         self.delivered.absolute(totals.delivered);
@@ -117,6 +133,7 @@ impl Meters {
         self.retries.absolute(counters.retries);
         self.breaker_opens.absolute(counters.breaker_opens);
         self.unreadable_responses.absolute(counters.unreadable_responses);
+        self.closure_panics.absolute(counters.closure_panics);
         self.breaker_state.set(match handle.breaker().state(&()) {
             State::Closed => 0.0,
             State::Ramping => 1.0,
@@ -148,6 +165,8 @@ fn describe() {
     describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
     let unreadable = "Responses to requests that were taken, with a body that could not be read.";
     describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
+    let closures = "Panics of closures that looked at an item where it was handed over.";
+    describe_counter!("forebay.closures.panicked", Unit::Count, closures);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
 }

@@ -4,17 +4,16 @@ use super::{
     alarm::{Alarm, Step},
     on::{TARGET, lost},
 };
-use forebay_core::Totals;
+use forebay_core::{Totals, panic};
+use forebay_queue::parts::{Timer, now, wake};
 use std::{
-    future::Future,
-    pin::Pin,
+    mem,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Waker},
 };
-use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{Level, enabled};
 
 /// Wakes the worker when an item was refused at the door, where it would not see it before it has other work.
@@ -28,7 +27,7 @@ pub(crate) struct Bell {
 #[derive(Default)]
 pub(crate) struct Losses {
     alarm: Alarm,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 // === impl Bell ===
@@ -42,19 +41,17 @@ impl Bell {
         }
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(worker) = worker {
-            worker.wake();
+            wake(worker);
         }
     }
 
     /// CORRECTNESS: the waker is there before the bell is silent again, and the caller reads the ledger after that. So a
     /// loss is either in what it reads, or rings.
     fn listen(&self, waker: &Waker) {
-        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *worker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-        drop(worker);
+        // A waker is code of its executor: it is cloned and dropped without the lock.
+        let waker = Some(waker.clone());
+        let before = mem::replace(&mut *self.worker.lock().unwrap_or_else(PoisonError::into_inner), waker);
+        panic::discard(before);
         self.rung.store(false, Ordering::Release);
     }
 
@@ -69,25 +66,20 @@ impl Bell {
 impl Losses {
     /// Looks at the ledger, and says what was lost, unless it is too early for that: then a timer will wake the worker.
     pub(crate) fn look(&mut self, name: &str, bell: &Bell, totals: impl Fn() -> Totals, cx: &mut Context<'_>) {
-        if !enabled!(target: TARGET, Level::WARN) {
+        if panic::catch(|| enabled!(target: TARGET, Level::WARN)) != Ok(true) {
             return;
         }
         bell.listen(cx.waker());
         loop {
             let dropped = totals().dropped;
             if !self.alarm.has_news(&dropped) {
-                self.timer = None;
+                let _never = self.timer.poll(None, cx);
                 return;
             }
-            match self.alarm.look(&dropped, Instant::now().into_std()) {
+            match self.alarm.look(&dropped, now()) {
                 Step::Say(items) => lost(name, &items),
                 Step::Wait(until) => {
-                    let until = Instant::from_std(until);
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-                    if timer.deadline() != until {
-                        timer.as_mut().reset(until);
-                    }
-                    if timer.as_mut().poll(cx).is_pending() {
+                    if self.timer.poll(Some(until), cx).is_pending() {
                         bell.mute();
                         return;
                     }

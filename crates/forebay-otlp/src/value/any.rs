@@ -114,3 +114,33 @@ from! {
     Vec<Self> => Array(value => value);
     Vec<KeyValue> => KvList(value => value);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_core::Footprint;
+    use std::thread;
+
+    /// Lists of both kinds in one another, with a plain value beside each.
+    fn nested(depth: usize) -> AnyValue {
+        (0..depth).fold(AnyValue::from("the innermost"), |inner, level| match level % 2 {
+            0 => AnyValue::Array(vec![AnyValue::Int(1), inner]),
+            _ => AnyValue::KvList(vec![KeyValue::new("inner", inner), KeyValue::new(level.to_string(), "beside")]),
+        })
+    }
+
+    #[test]
+    fn f26_a_value_of_any_depth_is_weighed_and_dropped_on_a_small_stack() {
+        const SMALL: usize = 64 << 10;
+
+        for depth in [crate::MAX_DEPTH, 64_000, 1_000_000] {
+            let small = thread::Builder::new().stack_size(SMALL).spawn(move || {
+                let value = nested(depth);
+                assert!(value.heap() >= depth * size_of::<AnyValue>());
+                drop(value);
+            });
+            // An overflow of the stack would end the process.
+            small.unwrap().join().unwrap();
+        }
+    }
+}

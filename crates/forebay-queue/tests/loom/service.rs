@@ -1,7 +1,7 @@
 //! The queue before a service. Under the planted race a call may end in a deadlock.
 
 use super::{limits, model, poll_once};
-use forebay_core::BoxError;
+use forebay_core::{BoxError, DropReason};
 use forebay_queue::QueueLayer;
 use loom::{future::block_on, thread};
 use std::{
@@ -49,11 +49,30 @@ fn a_call_is_answered_and_the_worker_ends_with_the_queue() {
     });
 }
 
+/// The caller goes beside the worker that takes its item: the item is begun or skipped, and never both.
+#[test]
+fn f15_a_caller_that_goes_away_has_its_item_skipped_or_run_and_leaves_no_slot_behind() {
+    model(|| {
+        let count = Count::default();
+        let (mut queue, worker) = QueueLayer::builder().limits(limits(2)).build().unwrap().pair(count.clone());
+        let handle = queue.handle();
+        let works = thread::spawn(move || block_on(worker));
+        let _gone = poll_once(queue.call(7));
+        drop(queue);
+        works.join().unwrap();
+        let (totals, calls) = (handle.totals(), count.0.load(SeqCst));
+        assert_eq!((totals.delivered, totals.pending, handle.bytes()), (calls, 0, 0));
+        assert_eq!(totals.dropped.get(DropReason::Cancelled), 1 - calls);
+        assert!(totals.balance());
+    });
+}
+
 #[test]
 fn a_caller_that_goes_away_leaves_the_item_and_no_slot_behind() {
     model(|| {
         let count = Count::default();
-        let (mut queue, worker) = QueueLayer::builder().limits(limits(2)).build().unwrap().pair(count.clone());
+        let layer = QueueLayer::builder().limits(limits(2)).run_cancelled(true).build().unwrap();
+        let (mut queue, worker) = layer.pair(count.clone());
         let handle = queue.handle();
         let works = thread::spawn(move || block_on(worker));
         let _gone = poll_once(queue.call(7));
