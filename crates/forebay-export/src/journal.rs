@@ -3,9 +3,9 @@ use crate::{
     meters::{Meters, Stopwatch},
     trace::{self, Bell},
 };
+use forebay_core::panic;
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -37,7 +37,7 @@ impl Journal {
         trace::export_failed(&self.name, error);
         if let Some(observer) = &self.observer {
             // A panic of the host's own code was reported by the panic hook, and must not cost the batch.
-            let _reported = catch_unwind(AssertUnwindSafe(|| observer(error)));
+            let _reported = panic::catch(|| observer(error));
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     on::{TARGET, lost},
 };
 use forebay_core::Totals;
+use forebay_queue::parts::{Registration, wake};
 use std::{
     future::Future,
     pin::Pin,
@@ -42,19 +43,15 @@ impl Bell {
         }
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(worker) = worker {
-            worker.wake();
+            wake(worker);
         }
     }
 
     /// CORRECTNESS: the waker is there before the bell is silent again, and the caller reads the ledger after that. So a
     /// loss is either in what it reads, or rings.
     fn listen(&self, waker: &Waker) {
-        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *worker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-        drop(worker);
+        let mut registration = Registration::new(waker);
+        registration.store(&mut self.worker.lock().unwrap_or_else(PoisonError::into_inner));
         self.rung.store(false, Ordering::Release);
     }
 

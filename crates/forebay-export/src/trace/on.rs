@@ -1,8 +1,7 @@
 use super::alarm::Lost;
 use crate::{Endpoint, ExportError, ExportErrorKind, receive::Unread};
-use forebay_core::{BoxError, cause_ref, http::StatusError};
+use forebay_core::{BoxError, cause_ref, http::StatusError, panic};
 use forebay_retry::grpc::Code;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing::{debug, warn};
 
 pub(crate) const TARGET: &str = "forebay_export";
@@ -10,7 +9,7 @@ pub(crate) const TARGET: &str = "forebay_export";
 /// A subscriber that panics is not allowed to take the worker along. Called without any lock: a subscriber may hand its
 /// events to this very exporter.
 fn quietly(tell: impl FnOnce()) {
-    let _told = catch_unwind(AssertUnwindSafe(tell));
+    let _reported = panic::catch(tell);
 }
 
 /// An attempt failed. The texts of errors are not shown: a client may have put the whole URL into its own, and a server
