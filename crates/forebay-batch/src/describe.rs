@@ -1,6 +1,6 @@
 use crate::lot::Partition;
 use forebay_core::{KeyOf, Priority};
-use forebay_queue::parts::{Candidate, Describe};
+use forebay_queue::parts::{Candidate, ClosurePanics, Describe};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -49,6 +49,11 @@ impl<T> Sorting<T> {
     #[inline]
     pub(crate) fn is_by_weight(&self) -> bool {
         self.sort.is_none() && self.describe.is_by_weight()
+    }
+
+    /// How often the functions of the user have panicked.
+    pub(crate) fn panics(&self) -> &ClosurePanics {
+        self.describe.panics()
     }
 
     /// Runs functions of the user; call it without a lock.

@@ -1,6 +1,6 @@
 use crate::{Batching, shared::Shared};
 use forebay_core::{ConfigError, DropReason};
-use forebay_queue::QueueHandle;
+use forebay_queue::{QueueHandle, parts::ClosurePanics};
 use std::{fmt, ops::Deref, sync::Arc};
 
 /// Reads and changes a batcher from outside; any number of them, and none keeps it open.
@@ -21,8 +21,9 @@ trait Reconfigure: Send + Sync {
 // === impl BatchHandle ===
 
 impl<T: Send + Sync + 'static> BatchHandle<T> {
-    pub(crate) fn new<A: Send + 'static>(shared: &Arc<Shared<T, A>>) -> Self {
-        Self { queue: QueueHandle::new(Arc::clone(shared) as _), control: Arc::clone(shared) as _ }
+    pub(crate) fn new<A: Send + 'static>(shared: &Arc<Shared<T, A>>, panics: &ClosurePanics) -> Self {
+        let queue = QueueHandle::new(Arc::clone(shared) as _).with_panics(panics);
+        Self { queue, control: Arc::clone(shared) as _ }
     }
 
     /// When batches close, and how many are under way.

@@ -117,7 +117,7 @@ impl<T, A> Batch<T, A> {
         T: Send + Sync + 'static,
         A: Send + 'static,
     {
-        BatchHandle::new(&self.shared)
+        BatchHandle::new(&self.shared, self.sorting.panics())
     }
 
     #[inline(never)]

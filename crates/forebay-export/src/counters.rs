@@ -21,6 +21,9 @@ pub struct Counters {
     /// Responses that said that the request was taken, and whose body could not be read: it broke off, was too long, too late,
     /// or not to be decoded. Their items count as delivered.
     pub unreadable_responses: u64,
+    /// How often a function of the host that looks at an item when it is handed over (its weight, priority or key) has panicked;
+    /// such an item goes on with the default.
+    pub closure_panics: u64,
 }
 
 /// The counts behind [`Counters`]: once per request, so a shared atomic costs nothing that could be measured.
@@ -52,6 +55,8 @@ impl Counting {
             retries: self.retries.load(Relaxed),
             breaker_opens: self.breaker_opens.load(Relaxed),
             unreadable_responses: self.unreadable.load(Relaxed),
+            // Counted where items are handed over.
+            closure_panics: 0,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Meters {
     retries: Counter,
     breaker_opens: Counter,
     unreadable_responses: Counter,
+    closure_panics: Counter,
     breaker_state: Gauge,
     export_duration: Histogram,
     /// By kind of failure. A histogram is many series, so each is registered by the first failure of its kind.
@@ -65,6 +66,7 @@ impl Meters {
             retries: counter("forebay.retries"),
             breaker_opens: counter("forebay.breaker.opens"),
             unreadable_responses: counter("forebay.responses.unreadable"),
+            closure_panics: counter("forebay.closures.panics"),
             breaker_state: gauge("forebay.breaker.state"),
             export_duration: histogram!("forebay.export.duration", "exporter" => name.clone()),
             failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
@@ -117,6 +119,7 @@ impl Meters {
         self.retries.absolute(counters.retries);
         self.breaker_opens.absolute(counters.breaker_opens);
         self.unreadable_responses.absolute(counters.unreadable_responses);
+        self.closure_panics.absolute(counters.closure_panics);
         self.breaker_state.set(match handle.breaker().state(&()) {
             State::Closed => 0.0,
             State::Ramping => 1.0,
@@ -148,6 +151,8 @@ fn describe() {
     describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
     let unreadable = "Responses to requests that were taken, with a body that could not be read.";
     describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
+    let panics = "Panics of the host's functions that look at an item when it is handed over.";
+    describe_counter!("forebay.closures.panics", Unit::Count, panics);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
 }
