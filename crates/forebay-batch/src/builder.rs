@@ -337,14 +337,14 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
         let sort: Option<Arc<Sort<T>>> = match (partition, flush_when) {
             (None, None) => None,
             (Some(partition), None) => {
-                Some(Arc::new(move |item, panics| (panics.catch(|| partition(item)).unwrap_or_default(), false)))
+                Some(Arc::new(move |item, panics| (panics.catch(|| partition(item), Partition::default()), false)))
             }
-            (None, Some(flush)) => Some(Arc::new(move |item, panics| {
-                (Partition::default(), panics.catch(|| flush(item)).unwrap_or_default())
-            })),
+            (None, Some(flush)) => {
+                Some(Arc::new(move |item, panics| (Partition::default(), panics.catch(|| flush(item), false))))
+            }
             (Some(partition), Some(flush)) => Some(Arc::new(move |item, panics| {
-                let partition = panics.catch(|| partition(item)).unwrap_or_default();
-                (partition, panics.catch(|| flush(item)).unwrap_or_default())
+                let partition = panics.catch(|| partition(item), Partition::default());
+                (partition, panics.catch(|| flush(item), false))
             })),
         };
         let sorting = Sorting::new(description.describe(), sort);

@@ -2,6 +2,8 @@ use crate::{
     Limits,
     admission::Epoch,
     clock::{self, Timer},
+    describe::ClosurePanics,
+    registration::Registration,
     shared::Shared,
     trace,
     wait::Ticket,
@@ -19,6 +21,7 @@ use std::{
 /// Reads and changes a queue from outside; any number of them, and none keeps the queue open.
 pub struct QueueHandle<T> {
     control: Arc<dyn Control<T>>,
+    panics: ClosurePanics,
 }
 
 /// What [`QueueHandle::drain`] left behind.
@@ -88,7 +91,21 @@ impl<T> QueueHandle<T> {
     /// A handle to an intake.
     #[must_use]
     pub fn new(control: Arc<dyn Control<T>>) -> Self {
-        Self { control }
+        Self { control, panics: ClosurePanics::default() }
+    }
+
+    /// The same handle, which reads the panics of those closures.
+    #[must_use]
+    pub fn with_panics(mut self, panics: &ClosurePanics) -> Self {
+        self.panics = panics.clone();
+        self
+    }
+
+    /// How often a function of the user that looks at an item when it is handed over (its weight, priority or key) has
+    /// panicked so far. Such an item is not lost: it weighs its own `size_of`, has normal priority, or has no key.
+    #[must_use]
+    pub fn closure_panics(&self) -> u64 {
+        self.panics.get()
     }
 
     /// What became of every item so far; the counts are of one instant.
@@ -157,9 +174,10 @@ impl<T> QueueHandle<T> {
 
     /// Closes the queue and waits until it is worked off, for `deadline` at most.
     ///
-    /// What is still queued then is returned, and counts as dropped by shutdown. What is in flight then is let go: a
-    /// [`Queue`](crate::Queue)'s workers drop it and count it the same way; for a plain channel it stays pending in the
-    /// hands of whoever received it. Returns no later than 20 ms after the deadline.
+    /// What is still queued then is returned, and counts as dropped by shutdown. So does an item that a
+    /// [`Queue`](crate::Queue)'s worker has in hand: one that waits for the inner service to be ready is returned, and one that
+    /// the inner service has got is let go, and returned if a clone was kept for [another attempt](crate::QueueBuilder::park).
+    /// For a plain channel what was received stays pending in the hands of its receiver. Returns no later than 20 ms after the deadline.
     ///
     /// # Cancellation
     ///
@@ -173,8 +191,17 @@ impl<T> QueueHandle<T> {
             let _in_time = self.is_flushed_within(LET_GO).await;
         }
         // Also where all was settled in time: a worker that was dropped meanwhile has let its items go.
-        unsent.extend(self.control.recovered());
-        let totals = self.totals();
+        let mut totals = self.totals();
+        loop {
+            unsent.extend(self.control.recovered());
+            let after = self.totals();
+            // CORRECTNESS: an item that was let go between the two looks counts as dropped, and has to be in the report. Nothing
+            // enters any more, so that this ends with the last one.
+            if after == totals {
+                break;
+            }
+            totals = after;
+        }
         trace::drained(&totals, unsent.len());
         DrainReport { totals, unsent }
     }
@@ -193,7 +220,7 @@ impl<T> QueueHandle<T> {
 
 impl<T> Clone for QueueHandle<T> {
     fn clone(&self) -> Self {
-        Self { control: Arc::clone(&self.control) }
+        Self { control: Arc::clone(&self.control), panics: self.panics.clone() }
     }
 }
 
@@ -284,8 +311,8 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
     }
 
     fn recovered(&self) -> Vec<T> {
-        // A worker gives its item to the inner service, and cannot have it back.
-        Vec::new()
+        let entries = std::mem::take(&mut self.lock().state.recovered);
+        A::discard(self, entries)
     }
 
     fn flush(&self) -> Epoch {
@@ -293,10 +320,12 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
     }
 
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, waker)
+        let mut registration = Registration::new(waker);
+        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
     }
 
     fn stop_flushing(&self, ticket: Ticket) {
-        self.lock().state.intake.stop_flushing(ticket);
+        let wakes = self.lock().state.intake.stop_flushing(ticket);
+        wakes.wake();
     }
 }

@@ -7,9 +7,11 @@ mod admission;
 mod alarm;
 mod answers;
 mod channel;
+mod charges;
 mod clock;
 mod describe;
 mod drained;
+mod fifo;
 pub mod future;
 mod handle;
 mod hands;
@@ -23,7 +25,9 @@ mod overflow;
 mod parked;
 #[cfg(feature = "http")]
 mod refusal;
+mod registration;
 mod rejected;
+mod runs;
 mod service;
 mod shared;
 mod state;
@@ -56,10 +60,11 @@ pub mod parts {
     pub use crate::{
         admission::{Admission, Charge, Epoch},
         clock::{Timer, now},
-        describe::{AllNormal, Describe, Description, PriorityOf},
+        describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
         handle::Control,
         intake::{Candidate, Held, Intake, NotNow, Phase},
         lanes::Turn,
+        registration::Registration,
         sync::{Mutex, MutexGuard, lock},
         wait::{Ticket, WaitLine},
         wakes::{Wakes, wake},

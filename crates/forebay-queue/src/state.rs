@@ -1,14 +1,16 @@
 use crate::{
     Offer, Rejected,
     admission::{Charge, Epoch},
+    charges::Charges,
     drained::Burst,
     intake::{Candidate, Held, Intake, NotNow, Phase},
     lanes::Lanes,
-    parked::{Attempt, Parked, ParkingLot},
+    parked::{Attempt, Delays, Parked, ParkingLot},
+    registration::Registration,
     wait::{Ticket, WaitLine},
     wakes::Wakes,
 };
-use forebay_core::{DropReason, Fate, Priority};
+use forebay_core::{DropReason, Fate, Priority, panic};
 use std::{
     task::Waker,
     time::{Duration, Instant},
@@ -18,7 +20,10 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct State<T> {
     pub(crate) intake: Intake,
-    lanes: Lanes<Entry<T>>,
+    lanes: Lanes<T>,
+    /// What every entry of each lane holds, in step with it.
+    high: Charges,
+    normal: Charges,
     /// What only some queues know of an entry, in step with `lanes`; empty in all others.
     tracked: Option<Lanes<Tracked>>,
     /// Items that wait for another attempt; empty in all but some queues before a service.
@@ -32,14 +37,8 @@ pub(crate) struct State<T> {
     receivers: WaitLine,
     /// Workers with an item in flight, to be told when the queue is abandoned.
     busy: WaitLine,
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry<T> {
-    item: T,
-    /// Fits: limits keep one item below 4 GiB.
-    bytes: u32,
-    epoch: Epoch,
+    /// Items that workers had in hand when they let go of them, for a drain to return.
+    pub(crate) recovered: Vec<T>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +62,13 @@ pub(crate) enum Refused<T> {
     Rejected(Rejected<T>, Wakes),
 }
 
+/// What was in a queue when it was abandoned.
+pub(crate) struct Leftover<T> {
+    pub(crate) items: Vec<T>,
+    /// Code of the user, to be dropped outside of the lock.
+    delays: Vec<Delays>,
+}
+
 // === impl State ===
 
 impl<T> State<T> {
@@ -70,6 +76,8 @@ impl<T> State<T> {
         Self {
             intake,
             lanes: Lanes::new(),
+            high: Charges::new(),
+            normal: Charges::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
             parked: ParkingLot::new(),
             high_bytes: 0,
@@ -77,6 +85,7 @@ impl<T> State<T> {
             max_age,
             receivers: WaitLine::new(),
             busy: WaitLine::new(),
+            recovered: Vec::new(),
         }
     }
 
@@ -97,24 +106,26 @@ impl<T> State<T> {
         offer: Offer<T>,
         now: Option<Instant>,
         evicted: &mut Vec<T>,
-    ) -> Result<Wakes, Rejected<T>> {
+        wakes: &mut Wakes,
+    ) -> Result<(), Rejected<T>> {
         let candidate = self.candidate(&offer);
         let evictable = Charge {
             items: self.lanes.normal.len() as u64,
             bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
             ..Charge::default()
         };
-        let Self { intake, lanes, tracked, .. } = self;
-        let admitted = intake.admit_or_evict(candidate, evictable, || {
-            let Entry { item, bytes, epoch } = lanes.normal.pop()?;
+        let Self { intake, lanes, normal, tracked, .. } = self;
+        let evict = || {
+            let item = lanes.normal.pop()?;
+            let (bytes, epoch) = normal.pop();
             let tracked = tracked.as_mut().and_then(|tracked| tracked.normal.pop());
             evicted.push(item);
-            Some(Held::new(bytes as usize, epoch, tracked.and_then(|tracked| tracked.key)))
-        });
-        match admitted {
-            Ok((epoch, mut wakes)) => {
+            Some(Held::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
+        };
+        match intake.admit_or_evict(candidate, evictable, evict, wakes) {
+            Ok(epoch) => {
                 wakes.add(self.enter(offer, epoch, now));
-                Ok(wakes)
+                Ok(())
             }
             Err(reason) => Err(Rejected::new(offer.item, reason)),
         }
@@ -135,10 +146,10 @@ impl<T> State<T> {
         offer: Offer<T>,
         now: Option<Instant>,
         ticket: Option<Ticket>,
-        waker: &Waker,
+        registration: &mut Registration<'_>,
     ) -> Result<Wakes, Refused<T>> {
         let candidate = self.candidate(&offer);
-        match self.intake.admit_or_wait(candidate, ticket, waker) {
+        match self.intake.admit_or_wait(candidate, ticket, registration) {
             Ok((epoch, mut wakes)) => {
                 wakes.add(self.enter(offer, epoch, now));
                 Ok(wakes)
@@ -164,12 +175,15 @@ impl<T> State<T> {
 
     /// Puts an item that was admitted as `candidate` into its lane, and names the receiver to wake.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
     pub(crate) fn push(&mut self, item: T, candidate: Candidate, epoch: Epoch) -> Option<Waker> {
         let Candidate { bytes, priority, .. } = candidate;
-        self.lanes.push(Entry { item, bytes: bytes as u32, epoch }, priority);
-        if priority == Priority::High {
-            self.high_bytes += bytes;
+        self.lanes.push(item, priority);
+        match priority {
+            Priority::Normal => self.normal.push(bytes, epoch),
+            Priority::High => {
+                self.high.push(bytes, epoch);
+                self.high_bytes += bytes;
+            }
         }
         self.receivers.release()
     }
@@ -180,11 +194,15 @@ impl<T> State<T> {
     #[inline(always)]
     pub(crate) fn next(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Option<(T, Held)> {
         loop {
-            let (Entry { item, bytes, epoch }, priority) = self.lanes.pop()?;
-            let bytes = bytes as usize;
-            if priority == Priority::High {
-                self.high_bytes -= bytes;
-            }
+            let (item, priority) = self.lanes.pop()?;
+            let (bytes, epoch) = match priority {
+                Priority::Normal => self.normal.pop(),
+                Priority::High => {
+                    let (bytes, epoch) = self.high.pop();
+                    self.high_bytes -= bytes;
+                    (bytes, epoch)
+                }
+            };
             let (key, is_expired) = if self.tracked.is_some() { self.pop_tracked(now) } else { (None, false) };
             let held = Held::new(bytes, epoch, key);
             if is_expired {
@@ -217,20 +235,20 @@ impl<T> State<T> {
 
     /// Waits for an item where there is [none](Self::next), in the line of the others.
     #[inline]
-    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) -> Empty {
+    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) -> Empty {
         let empty = self.empty();
         match empty {
-            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), waker)),
-            Empty::ForGood => self.stop_waiting(ticket),
+            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), registration)),
+            Empty::ForGood => self.stop_waiting(ticket, registration),
         }
         empty
     }
 
     /// Waits no longer: it was let go for the item it has, or found it by chance.
     #[inline]
-    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>) {
+    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) {
         if let Some(ticket) = ticket.take() {
-            self.receivers.leave(ticket);
+            registration.retire(self.receivers.leave(ticket));
         }
     }
 
@@ -254,6 +272,8 @@ impl<T> State<T> {
             let bytes = self.intake.admission.bytes() - self.in_hand;
             self.in_hand += bytes;
             self.high_bytes = 0;
+            self.high.clear();
+            self.normal.clear();
             burst.charges.push(Charge { items: waiting as u64, bytes, epoch });
             return;
         }
@@ -267,9 +287,11 @@ impl<T> State<T> {
 
     /// A receiver goes away: whatever it was woken for is for another.
     pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> Wakes {
-        let was_waiting = self.receivers.leave(ticket);
+        if let Some(waker) = self.receivers.leave(ticket) {
+            return Wakes::Gone(waker);
+        }
         let nothing = self.lanes.len() == 0 && self.parked.is_empty();
-        if was_waiting || nothing { Wakes::default() } else { Wakes::one(self.receivers.release()) }
+        if nothing { Wakes::None } else { Wakes::one(self.receivers.release()) }
     }
 
     /// An item that was taken off waits for another attempt until `due`, and keeps its slot; at most `max_bytes` do.
@@ -280,16 +302,16 @@ impl<T> State<T> {
         parked: Parked<T>,
         due: Instant,
         max_bytes: usize,
-        evicted: &mut Vec<T>,
+        evicted: &mut Vec<Parked<T>>,
         wakes: &mut Wakes,
     ) -> Result<(), Parked<T>> {
         if self.intake.phase() == Phase::Abandoned {
             return Err(parked);
         }
         self.parked.park(parked, due);
-        while let Some(Parked { item, held, .. }) = self.parked.evict(max_bytes) {
-            self.settle(held, Fate::Dropped(DropReason::Evicted), wakes);
-            evicted.push(item);
+        while let Some(oldest) = self.parked.evict(max_bytes) {
+            self.settle(oldest.held, Fate::Dropped(DropReason::Evicted), wakes);
+            evicted.push(oldest);
         }
         // CORRECTNESS: whoever parks it may be busy when it is due; one who is idle learns of the time.
         wakes.add(Wakes::one(self.receivers.release()));
@@ -352,16 +374,20 @@ impl<T> State<T> {
     }
 
     /// Whether what is in flight is to be let go; waits for that if not.
-    pub(crate) fn abandoned_or_wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+    pub(crate) fn abandoned_or_wait(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        registration: &mut Registration<'_>,
+    ) -> bool {
         if self.intake.phase() == Phase::Abandoned {
             return true;
         }
-        *ticket = Some(self.busy.wait(ticket.take(), waker));
+        *ticket = Some(self.busy.wait(ticket.take(), registration));
         false
     }
 
-    pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) {
-        self.busy.leave(ticket);
+    pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) -> Wakes {
+        self.busy.leave(ticket).map_or(Wakes::None, Wakes::Gone)
     }
 
     /// From now on nothing enters.
@@ -372,20 +398,22 @@ impl<T> State<T> {
     }
 
     /// From now on nothing enters and nothing is worked off. What was queued is settled and returned.
-    pub(crate) fn abandon(&mut self) -> (Vec<T>, Wakes) {
+    pub(crate) fn abandon(&mut self) -> (Leftover<T>, Wakes) {
         let mut wakes = self.intake.abandon();
-        let mut items = Vec::with_capacity(self.lanes.len());
+        let mut items = Vec::with_capacity(self.lanes.len() + self.parked.len());
+        let mut delays = Vec::new();
         while let Some((item, held)) = self.next(None, &mut Vec::new(), &mut wakes) {
             self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
             items.push(item);
         }
-        while let Some(Parked { item, held, .. }) = self.parked.pop() {
-            self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
-            items.push(item);
+        while let Some(parked) = self.parked.pop() {
+            self.settle(parked.held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
+            items.push(parked.item);
+            delays.push(parked.delays);
         }
         wakes.add(Wakes::Many(self.receivers.release_all()));
         wakes.add(Wakes::Many(self.busy.release_all()));
-        (items, wakes)
+        (Leftover { items, delays }, wakes)
     }
 
     /// Items that wait.
@@ -394,11 +422,17 @@ impl<T> State<T> {
     }
 }
 
-// === impl Entry ===
+// === impl Leftover ===
 
-impl<T> Entry<T> {
-    #[inline]
-    pub(crate) fn into_item(self) -> T {
-        self.item
+impl<T> Default for Leftover<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), delays: Vec::new() }
+    }
+}
+
+impl<T> Drop for Leftover<T> {
+    fn drop(&mut self) {
+        self.items.drain(..).for_each(panic::discard);
+        self.delays.drain(..).for_each(panic::discard);
     }
 }
