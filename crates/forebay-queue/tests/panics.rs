@@ -276,7 +276,6 @@ fn key(item: &Dropped) -> &str {
 
 #[tokio::test(start_paused = true)]
 async fn f18_a_panic_anywhere_in_user_code_costs_its_own_item_at_most() {
-    std::panic::set_hook(Box::new(|_| {}));
     for (place, with_payload) in PLACES.into_iter().flat_map(|place| [(place, false), (place, true)]) {
         let what = format!("{place:?}, payload {with_payload}");
         let trap = Trap(Arc::new((place, with_payload, AtomicBool::new(false))));
