@@ -5,10 +5,7 @@ use crate::{
     lot::Partition,
 };
 use forebay_core::{ByFootprint, ConfigError, KeyOf, Priority, SettleByVerdict, Unkeyed, Weigh};
-use forebay_queue::{
-    Limits, Overflow,
-    parts::{AllNormal, Description, PriorityOf},
-};
+use forebay_intake::{AllNormal, Description, Limits, Overflow, PriorityOf};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Builds a [`BatchLayer`].

@@ -1,8 +1,5 @@
 use forebay_core::{BoxError, panic};
-use forebay_queue::{
-    Panicked,
-    parts::{Mutex, MutexGuard, wake},
-};
+use forebay_intake::{Mutex, MutexGuard, Panicked, wake};
 use std::{
     mem,
     sync::{Arc, PoisonError},

@@ -1,6 +1,6 @@
 use crate::lot::Partition;
 use forebay_core::{KeyOf, Priority};
-use forebay_queue::parts::{Candidate, ClosurePanics, Describe};
+use forebay_intake::{ClosurePanics, Describe, OfferMeta};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -17,7 +17,7 @@ pub(crate) struct Sorting<T> {
 /// An item on its way in, without the item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label {
-    pub(crate) candidate: Candidate,
+    pub(crate) candidate: OfferMeta,
     pub(crate) partition: Partition,
     /// It closes its batch.
     pub(crate) flush: bool,
@@ -105,7 +105,7 @@ impl Label {
     /// Normal priority, so many bytes, one batch for all.
     #[inline]
     pub(crate) fn weighing(bytes: usize) -> Self {
-        Self { candidate: Candidate::weighing(bytes), partition: Partition::default(), flush: false }
+        Self { candidate: OfferMeta::weighing(bytes), partition: Partition::default(), flush: false }
     }
 
     /// Weighing `bytes`, whatever the item itself says.

@@ -15,7 +15,7 @@ use crate::{
 use forebay_core::{
     BoxError, DropReason, Fate, ItemFate, Seen, Settle, Settlement, SplitCause, panic, time::saturating_add,
 };
-use forebay_queue::{Evicted, Expired, Panicked};
+use forebay_intake::{Evicted, Expired, Panicked};
 use std::{
     sync::Arc,
     task::Waker,

@@ -1,5 +1,5 @@
 use forebay_core::{DropReason, Fate, ItemFate};
-use forebay_queue::parts::Charge;
+use forebay_intake::Charge;
 
 /// The fates of the items of one lot.
 #[derive(Clone, Debug, PartialEq, Eq)]

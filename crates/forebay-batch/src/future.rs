@@ -7,7 +7,7 @@ use crate::{
     state::{Entry, Place},
 };
 use forebay_core::{BoxError, Priority, Seen};
-use forebay_queue::{Abandoned, Rejected, parts::Ticket};
+use forebay_intake::{Abandoned, Rejected, Ticket};
 use std::{
     fmt,
     future::Future,
@@ -20,7 +20,7 @@ use std::{
 ///
 /// Dropped before the batch of its item is sent, the item is dropped as [cancelled](forebay_core::DropReason::Cancelled), unless
 /// [`run_cancelled`](crate::BatchBuilder::run_cancelled) says otherwise; dropped later, the item meets its fate all the same. An
-/// item that still waits in line for room ([`Overflow::Wait`](forebay_queue::Overflow::Wait)) was never offered.
+/// item that still waits in line for room ([`Overflow::Wait`](forebay_intake::Overflow::Wait)) was never offered.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, A> {
     state: State<T, A>,

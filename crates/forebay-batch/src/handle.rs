@@ -1,13 +1,13 @@
 use crate::{Batching, shared::Shared};
 use forebay_core::{ConfigError, DropReason};
-use forebay_queue::{QueueHandle, parts::ClosurePanics};
+use forebay_intake::{ClosurePanics, IntakeHandle};
 use std::{fmt, ops::Deref, sync::Arc};
 
 /// Reads and changes a batcher from outside; any number of them, and none keeps it open.
 ///
-/// It is a [`QueueHandle`] as well: totals, limits, flush, drain.
+/// It is a [`IntakeHandle`] as well: totals, limits, flush, drain.
 pub struct BatchHandle<T> {
-    queue: QueueHandle<T>,
+    queue: IntakeHandle<T>,
     control: Arc<dyn Reconfigure>,
 }
 
@@ -22,7 +22,7 @@ trait Reconfigure: Send + Sync {
 
 impl<T: Send + Sync + 'static> BatchHandle<T> {
     pub(crate) fn new<A: Send + 'static>(shared: &Arc<Shared<T, A>>, panics: &ClosurePanics) -> Self {
-        let queue = QueueHandle::new(Arc::clone(shared) as _).with_panics(panics);
+        let queue = IntakeHandle::new(Arc::clone(shared) as _).with_panics(panics);
         Self { queue, control: Arc::clone(shared) as _ }
     }
 
@@ -53,9 +53,9 @@ impl<T: Send + Sync + 'static> BatchHandle<T> {
 }
 
 impl<T> Deref for BatchHandle<T> {
-    type Target = QueueHandle<T>;
+    type Target = IntakeHandle<T>;
 
-    fn deref(&self) -> &QueueHandle<T> {
+    fn deref(&self) -> &IntakeHandle<T> {
         &self.queue
     }
 }

@@ -5,10 +5,7 @@ use crate::{
 #[cfg(not(loom))]
 use forebay_core::BoxError;
 use forebay_core::Settle;
-use forebay_queue::{
-    Limits, Overflow,
-    parts::{Admission, Intake},
-};
+use forebay_intake::{Admission, Intake, Limits, Overflow};
 use std::{fmt, sync::Arc, time::Duration};
 #[cfg(not(loom))]
 use tower_layer::Layer;

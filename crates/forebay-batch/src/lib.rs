@@ -30,6 +30,12 @@ mod trace;
 mod trouble;
 mod worker;
 
+#[doc(inline)]
+pub use forebay_intake::{
+    Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Overflow, Panicked, PriorityOf,
+    Rejected,
+};
+
 pub use self::{
     answer::{Answer, Around, Elements, Fates, Scattered, ScatteredBy, Shared},
     batching::Batching,

@@ -1,9 +1,6 @@
 use crate::{Items, callers::Callers, shared::Shared, split::Split};
 use forebay_core::{BoxError, DropReason, Fate, Priority};
-use forebay_queue::{
-    Panicked,
-    parts::{Charge, Epoch},
-};
+use forebay_intake::{Charge, Epoch, Panicked};
 use std::{
     collections::VecDeque,
     mem,

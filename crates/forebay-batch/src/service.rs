@@ -5,7 +5,7 @@ use crate::{
     state::Entry,
 };
 use forebay_core::{BoxError, Priority};
-use forebay_queue::{Overflow, Rejected, parts::Ticket};
+use forebay_intake::{Overflow, Rejected, Ticket};
 use std::{
     fmt, mem,
     sync::Arc,

@@ -6,9 +6,8 @@ use crate::{
     state::{Entry, Next, Place, Refused, State},
 };
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals, panic};
-use forebay_queue::{
-    Abandoned, Limits, Rejected,
-    parts::{Charge, Control, Epoch, Mutex, MutexGuard, Registration, Ticket, Wakes, lock, wake},
+use forebay_intake::{
+    Abandoned, Charge, Control, Epoch, Limits, Mutex, MutexGuard, Registration, Rejected, Ticket, WakerSet, lock, wake,
 };
 use std::{
     task::{Context, Poll, Waker},
@@ -67,7 +66,7 @@ impl<T, A> Shared<T, A> {
     fn offer_at_limit(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
         // Evicted items are counted, their callers are told, and they are dropped here, after the lock is gone.
         let mut evicted = Vec::new();
-        let mut wakes = Wakes::None;
+        let mut wakes = WakerSet::None;
         let offered = self.lock().state.offer(entry, &mut evicted, &mut wakes);
         wakes.wake();
         discard_each(evicted);
@@ -184,7 +183,7 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
-        let mut wakes = Wakes::None;
+        let mut wakes = WakerSet::None;
         self.lock().state.settle(settled, keys, &mut wakes);
         wakes.wake();
     }
@@ -194,7 +193,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn let_go(&self, mut lot: Lot<T, A>, seen: Seen) {
         lot.owed_to = None;
         let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
-        let mut wakes = Wakes::None;
+        let mut wakes = WakerSet::None;
         let mut locked = self.lock();
         // CORRECTNESS: in one step. A drain that sees these items settled ends at once, and then reports those kept here.
         locked.state.recovered.extend(items);
@@ -240,7 +239,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
         batching.validate()?;
         let waker = self.lock().state.set_batching(batching);
-        Wakes::one(waker).wake();
+        WakerSet::one(waker).wake();
         Ok(())
     }
 
@@ -252,7 +251,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn remove_handle(&self) {
         let mut locked = self.lock();
         locked.handles -= 1;
-        let wakes = if locked.handles == 0 { locked.state.close_intake() } else { Wakes::None };
+        let wakes = if locked.handles == 0 { locked.state.close_intake() } else { WakerSet::None };
         drop(locked);
         wakes.wake();
     }
@@ -340,7 +339,7 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
 
     fn flush(&self) -> Epoch {
         let (epoch, waker) = self.lock().state.flush();
-        Wakes::one(waker).wake();
+        WakerSet::one(waker).wake();
         epoch
     }
 

@@ -6,9 +6,9 @@ use crate::{
     open::Open,
 };
 use forebay_core::{BoxError, DropReason, Fate, Priority, time::saturating_add};
-use forebay_queue::{
-    Evicted, Overflow, Rejected,
-    parts::{Candidate, Charge, Epoch, Held, Intake, NotNow, Phase, Registration, Ticket, Turn, Wakes},
+use forebay_intake::{
+    AdmitError, Charge, Epoch, Evicted, Held, Intake, LaneScheduler, Lifecycle, OfferMeta, Overflow, Registration,
+    Rejected, Ticket, WakerSet,
 };
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ pub(crate) struct State<T, A> {
     /// Closed batches that hold something of high priority, and those that do not.
     high: VecDeque<ClosedLot<T, A>>,
     normal: VecDeque<ClosedLot<T, A>>,
-    turn: Turn,
+    turn: LaneScheduler,
     /// Whether single items may be evicted, so that their weights are noted.
     evicts: bool,
     /// The worker, when it found nothing to do.
@@ -70,7 +70,7 @@ pub(crate) enum Next<T, A> {
 /// Why an entry that may wait did not enter.
 pub(crate) enum Refused<T> {
     Wait(Entry<T>, Ticket),
-    Rejected(Rejected<T>, Wakes),
+    Rejected(Rejected<T>, WakerSet),
 }
 
 // === impl State ===
@@ -89,7 +89,7 @@ impl<T, A> State<T, A> {
             open: Open::new(max_partitions),
             high: VecDeque::new(),
             normal: VecDeque::new(),
-            turn: Turn::default(),
+            turn: LaneScheduler::default(),
             evicts: overflow == Overflow::DropOldest,
             worker: None,
             opened: 0,
@@ -104,7 +104,7 @@ impl<T, A> State<T, A> {
     ///
     /// The item itself is not looked at, so that it is moved just once, into its place.
     #[inline]
-    pub(crate) fn admit_simply(&mut self, candidate: Candidate) -> Option<Epoch> {
+    pub(crate) fn admit_simply(&mut self, candidate: OfferMeta) -> Option<Epoch> {
         if self.intake.has_senders() { None } else { self.intake.admit(candidate).ok() }
     }
 
@@ -113,7 +113,7 @@ impl<T, A> State<T, A> {
         &mut self,
         entry: Entry<T>,
         evicted: &mut Vec<T>,
-        wakes: &mut Wakes,
+        wakes: &mut WakerSet,
     ) -> Result<Place<A>, Rejected<T>> {
         let mut evictable = Charge::default();
         for lot in &self.normal {
@@ -136,12 +136,12 @@ impl<T, A> State<T, A> {
         };
         let admitted = self.intake.admit_or_evict(entry.label.candidate, evictable, evict, wakes);
         if !told.is_empty() {
-            wakes.add(Wakes::Many(told));
+            wakes.add(WakerSet::Many(told));
         }
         match admitted {
             Ok(epoch) => {
                 let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
-                wakes.add(Wakes::one(waker));
+                wakes.add(WakerSet::one(waker));
                 Ok(place)
             }
             Err(reason) => Err(Rejected::new(entry.item, reason)),
@@ -162,22 +162,22 @@ impl<T, A> State<T, A> {
         entry: Entry<T>,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
-    ) -> Result<(Place<A>, Wakes), Refused<T>> {
+    ) -> Result<(Place<A>, WakerSet), Refused<T>> {
         match self.intake.admit_or_wait(entry.label.candidate, ticket, registration) {
             Ok((epoch, mut wakes)) => {
                 let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
-                wakes.add(Wakes::one(waker));
+                wakes.add(WakerSet::one(waker));
                 Ok((place, wakes))
             }
-            Err(NotNow::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
-            Err(NotNow::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
+            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
+            Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
         }
     }
 
     /// Puts an item that was admitted into its batch, and names the worker to wake.
     #[inline(always)]
     pub(crate) fn enter(&mut self, item: T, label: Label, epoch: Epoch, asks: bool) -> (Place<A>, Option<Waker>) {
-        let Label { candidate: Candidate { bytes, priority, key }, partition, flush } = label;
+        let Label { candidate: OfferMeta { bytes, priority, key }, partition, flush } = label;
         let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
             Some(lot) => lot.bytes().saturating_add(bytes) <= max_bytes,
@@ -239,7 +239,7 @@ impl<T, A> State<T, A> {
     /// The next batch to send at `now`, or until when to wait; `waker` is kept to wake it earlier, as [`wait`](Self::wait)
     /// says.
     pub(crate) fn next(&mut self, now: Instant, waker: &mut Option<Waker>) -> Next<T, A> {
-        if self.intake.phase() == Phase::Abandoned {
+        if self.intake.lifecycle() == Lifecycle::Aborted {
             return Next::Abandoned;
         }
         if let Some(reason) = self.discard.take() {
@@ -263,7 +263,7 @@ impl<T, A> State<T, A> {
             }
         }
         self.wait(waker);
-        if self.intake.phase() != Phase::Open {
+        if self.intake.lifecycle() != Lifecycle::Open {
             debug_assert_eq!(self.open.len(), 0);
             return Next::End;
         }
@@ -272,7 +272,7 @@ impl<T, A> State<T, A> {
 
     /// The batch behind `lot`, which [`next`](Self::next) has returned, if the two may be sent as one.
     pub(crate) fn next_to_join(&mut self, lot: &Lot<T, A>, join: &Join, now: Instant) -> Option<Lot<T, A>> {
-        if self.intake.phase() == Phase::Abandoned || self.discard.is_some() {
+        if self.intake.lifecycle() == Lifecycle::Aborted || self.discard.is_some() {
             return None;
         }
         let lots = match lot.priority {
@@ -286,7 +286,7 @@ impl<T, A> State<T, A> {
 
     /// As [`next`](Self::next), when no batch may be sent: only watches the ages of those that are open.
     pub(crate) fn watch(&mut self, now: Instant, waker: &mut Option<Waker>) -> Next<T, A> {
-        if self.intake.phase() == Phase::Abandoned {
+        if self.intake.lifecycle() == Lifecycle::Aborted {
             return Next::Abandoned;
         }
         if let Some(reason) = self.discard.take() {
@@ -346,7 +346,7 @@ impl<T, A> State<T, A> {
                 let _seen_before = lots.iter_mut().rev().all(|lot| lot.stamp(now));
             }
         }
-        if self.intake.phase() != Phase::Open {
+        if self.intake.lifecycle() != Lifecycle::Open {
             self.close_all();
             return None;
         }
@@ -379,7 +379,7 @@ impl<T, A> State<T, A> {
     }
 
     /// Counts the fates of items that left together, and frees their slots.
-    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[Option<u64>], wakes: &mut Wakes) {
+    pub(crate) fn settle(&mut self, settled: &[(Charge, Fate)], keys: &[Option<u64>], wakes: &mut WakerSet) {
         keys.iter().flatten().for_each(|key| self.intake.admission.free_share(*key));
         settled.iter().for_each(|(charge, fate)| self.intake.settle_charge(*charge, *fate, wakes));
     }
@@ -391,30 +391,30 @@ impl<T, A> State<T, A> {
     }
 
     /// From now on nothing enters; what is here is sent.
-    pub(crate) fn close_intake(&mut self) -> Wakes {
+    pub(crate) fn close_intake(&mut self) -> WakerSet {
         let mut wakes = self.intake.close();
         self.close_all();
-        wakes.add(Wakes::one(self.worker.take()));
+        wakes.add(WakerSet::one(self.worker.take()));
         wakes
     }
 
     /// From now on nothing enters and nothing is sent. What was queued is settled and returned.
-    pub(crate) fn abandon(&mut self) -> (Vec<Lot<T, A>>, Wakes) {
+    pub(crate) fn abandon(&mut self) -> (Vec<Lot<T, A>>, WakerSet) {
         let mut wakes = self.intake.abandon();
         self.close_all();
         let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
         for lot in &lots {
             self.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
         }
-        wakes.add(Wakes::one(self.worker.take()));
+        wakes.add(WakerSet::one(self.worker.take()));
         (lots, wakes)
     }
 
     /// Drops what was queued, and has the worker drop what it took; what comes later is not meant.
-    pub(crate) fn discard(&mut self, reason: DropReason) -> (Vec<Lot<T, A>>, Wakes) {
+    pub(crate) fn discard(&mut self, reason: DropReason) -> (Vec<Lot<T, A>>, WakerSet) {
         self.close_all();
         let lots: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(ClosedLot::into_lot).collect();
-        let mut wakes = Wakes::one(self.worker.take());
+        let mut wakes = WakerSet::one(self.worker.take());
         for lot in &lots {
             self.settle(&[(lot.charge, Fate::Dropped(reason))], &lot.keys, &mut wakes);
         }

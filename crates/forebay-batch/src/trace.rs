@@ -8,7 +8,7 @@ pub(crate) use self::on::{closed, cut, parked, settled};
 #[cfg(feature = "tracing")]
 mod on {
     use forebay_core::{DropReason, Fate, SplitCause, Totals, panic};
-    use forebay_queue::parts::Charge;
+    use forebay_intake::Charge;
     use std::time::Duration;
     use tracing::{Level, debug, enabled};
 
@@ -60,7 +60,7 @@ mod on {
 #[cfg(not(feature = "tracing"))]
 mod off {
     use forebay_core::{Fate, SplitCause, Totals};
-    use forebay_queue::parts::Charge;
+    use forebay_intake::Charge;
     use std::time::Duration;
 
     #[inline(always)]

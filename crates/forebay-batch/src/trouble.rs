@@ -230,7 +230,7 @@ impl<T, A, I: Iterator<Item = Duration>> Trouble<T, A, I> {
 mod tests {
     use super::*;
     use crate::lot::OpenLot;
-    use forebay_queue::parts::Epoch;
+    use forebay_intake::Epoch;
 
     const S: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use crate::{
     trace,
 };
 use forebay_core::{BoxError, DropReason, Seen, Settle, panic, time::saturating_add};
-use forebay_queue::parts::{Timer, now};
+use forebay_intake::{Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
     fmt,

@@ -6,7 +6,7 @@ use forebay_batch::{Batch, BatchFailed, BatchHandle, BatchLayer, Batching, Items
 use forebay_core::{
     Advice, BoxError, DropReason, Fate, Priority, Seen, Settlement, SplitCause, Totals, Verdict, is_caused_by,
 };
-use forebay_queue::{Limits, Overflow, Panicked};
+use forebay_intake::{Limits, Overflow, Panicked};
 use forebay_testkit::{Probe, Watch, laws};
 use std::{
     future::{pending, ready},
@@ -321,7 +321,7 @@ async fn t13_a_service_that_is_never_ready_costs_the_batch_that_waited_for_it() 
         type Future = std::future::Ready<Result<(), BoxError>>;
 
         fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
-            // Wakes nobody, on purpose.
+            // WakerSet nobody, on purpose.
             if self.0.load(SeqCst) > 0 { std::task::Poll::Ready(Ok(())) } else { std::task::Poll::Pending }
         }
 

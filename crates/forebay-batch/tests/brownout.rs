@@ -4,7 +4,7 @@
 
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Items, Kept};
 use forebay_core::{BoxError, ByFootprint, DropReason, Fate, Settlement, Unkeyed, chance::SplitMix64};
-use forebay_queue::{Limits, parts::AllNormal};
+use forebay_intake::{AllNormal, Limits};
 use std::{
     future::ready,
     sync::{Arc, Mutex},

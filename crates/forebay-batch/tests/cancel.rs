@@ -4,7 +4,7 @@
 
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, Totals};
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, task::Poll, time::Duration};
 use tokio::sync::oneshot;
 use tokio_test::{

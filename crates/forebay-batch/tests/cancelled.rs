@@ -4,7 +4,7 @@
 
 use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, Totals};
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use proptest::prelude::*;
 use std::{
     collections::VecDeque,

@@ -4,7 +4,7 @@
 
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching};
 use forebay_core::{BoxError, Priority};
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use std::sync::{Arc, Mutex};
 use tokio_test::{assert_ready, task};
 use tower::{Service, service_fn};

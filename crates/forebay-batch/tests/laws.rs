@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_batch::{Batch, BatchLayer, Batching, ResponseFuture};
-use forebay_queue::{Limits, Overflow, Rejected};
+use forebay_intake::{Limits, Overflow, Rejected};
 use forebay_testkit::{Probe, laws};
 use std::{
     future::Future,

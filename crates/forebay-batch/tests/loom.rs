@@ -8,7 +8,7 @@
 
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Fates, Items, Kept, ResponseFuture, Worker};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
-use forebay_queue::{Limits, Overflow, parts::advance};
+use forebay_intake::{Limits, Overflow, advance};
 #[cfg(not(forebay_planted_race))]
 use loom::future::block_on;
 use loom::thread;

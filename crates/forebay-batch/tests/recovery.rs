@@ -4,7 +4,7 @@
 
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Items};
 use forebay_core::{Advice, BoxError, DropReason, Fate, ItemFate, Seen, Settlement, SplitCause, Totals, Verdict};
-use forebay_queue::Limits;
+use forebay_intake::Limits;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},

@@ -13,7 +13,7 @@ use forebay_breaker::{Mode, Trip};
 use forebay_collect::{Aggregator, Emission};
 use forebay_core::{BoxError, ConfigError, Priority, Totals, http::Classifier};
 use forebay_export::{Counters, Exporter};
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use forebay_retry::{Backoff, Jitter};
 use http::{Request, Response, header};
 use http_body::Body;

@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 use forebay_core::{BoxError, ConfigError, Observe, time::saturating_add};
-use forebay_queue::parts::within;
+use forebay_intake::within;
 use forebay_registry::{CloseEnd, CloseReport, EndpointKey, Event as RegistryEvent, Identity, Lease, Registry};
 use futures_util::future::{join_all, poll_fn};
 use http::{Request, Response, StatusCode};

@@ -1,7 +1,7 @@
 use crate::{Counters, ExportError, ExporterBuilder, ExporterHandle, Report, control::Control};
 use forebay_batch::{Batch, Emit};
 use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict, panic};
-use forebay_queue::Rejected;
+use forebay_intake::Rejected;
 use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,

@@ -32,6 +32,9 @@ mod trace;
 mod transport;
 mod watched;
 
+#[doc(inline)]
+pub use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf, Rejected};
+
 pub use self::{
     builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},
     compression::Compression,

@@ -2,7 +2,7 @@ use crate::ExporterBuilder;
 use forebay_batch::Batching;
 use forebay_breaker::Trip;
 use forebay_core::http::Classifier;
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use forebay_retry::{Backoff, Jitter};
 use std::time::Duration;
 

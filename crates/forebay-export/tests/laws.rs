@@ -10,7 +10,7 @@ use forebay_export::{
     AddressRefused, BodyTooLarge, Credential, EmitOrWait, Encode, EndpointGuard, ExportError, Exporter, ExporterHandle,
     GrpcError, NoCredential, ResponseFuture, Skipped, TransportError,
 };
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use forebay_retry::Backoff;
 use forebay_testkit::{Probe, laws};
 use http::{HeaderValue, Request, Response, StatusCode};

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, DropReason, Priority};
 use forebay_export::{Encode, Exporter, ExporterBuilder, Skipped};
-use forebay_queue::{Limits, Overflow};
+use forebay_intake::{Limits, Overflow};
 use forebay_testkit::events::{Heard, HeardEvent};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;

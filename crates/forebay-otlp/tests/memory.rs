@@ -6,11 +6,11 @@ use bytes::Bytes;
 use forebay_batch::Batching;
 use forebay_core::{BoxError, Footprint};
 use forebay_export::{Encode, Exporter, ExporterBuilder};
+use forebay_intake::Limits;
 use forebay_otlp::{
     AnyValue, AsLogRecord, HistogramPoint, KeyValue, LogRecord, LogRecordWriter, LogsEncoder, Metric, MetricData,
     MetricsEncoder, NumberPoint, Protocol, Span, SpanEvent, SpanLink, StatusCode, Temporality, TracesEncoder,
 };
-use forebay_queue::Limits;
 use http::{Request, Response};
 use http_body_util::Full;
 use std::{

@@ -1,5 +1,5 @@
-use crate::registration::Registration;
 use forebay_core::BoxError;
+use forebay_intake::Registration;
 use std::{
     mem,
     task::{Poll, Waker},

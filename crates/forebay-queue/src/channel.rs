@@ -1,11 +1,10 @@
 use crate::{
     Drained, Limits, Offer, Overflow, QueueHandle, Rejected,
     drained::Burst,
-    intake::Held,
     shared::{Setup, Shared},
-    wait::Ticket,
 };
 use forebay_core::{ConfigError, DropReason, Fate, Priority, panic};
+use forebay_intake::{Held, Ticket};
 use std::{
     fmt,
     future::{Future, poll_fn},

@@ -1,4 +1,5 @@
-use crate::{admission::Epoch, runs::Runs};
+use crate::runs::Runs;
+use forebay_intake::Epoch;
 
 /// What the entries of a lane hold: beside them, as it is mostly the same for many in a row.
 #[derive(Debug)]

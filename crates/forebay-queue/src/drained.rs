@@ -1,10 +1,9 @@
 use crate::{
-    admission::Charge,
     fifo::{Leaving, Swapped},
-    lanes::Turn,
     shared::Shared,
 };
 use forebay_core::{DropReason, Fate, Priority};
+use forebay_intake::{Charge, LaneScheduler};
 use std::{fmt, vec};
 
 /// Items that left a queue together and hold their slots together.
@@ -16,7 +15,7 @@ pub struct Drained<'a, T> {
     high: Leaving<'a, T>,
     normal: Leaving<'a, T>,
     ordered: vec::Drain<'a, T>,
-    turn: Turn,
+    turn: LaneScheduler,
     slots: Slots<'a, T>,
 }
 
@@ -32,7 +31,7 @@ pub(crate) struct Burst<T> {
     /// Lanes that were swapped out whole: their turns are taken on the way out.
     pub(crate) high: Swapped<T>,
     pub(crate) normal: Swapped<T>,
-    pub(crate) turn: Turn,
+    pub(crate) turn: LaneScheduler,
     /// Items that were taken one by one.
     pub(crate) ordered: Vec<T>,
     /// What all of them hold, by epoch.
@@ -63,7 +62,7 @@ impl<T> Burst<T> {
 
 impl<T> Default for Burst<T> {
     fn default() -> Self {
-        let turn = Turn::default();
+        let turn = LaneScheduler::default();
         Self {
             high: Swapped::default(),
             normal: Swapped::default(),

@@ -4,10 +4,9 @@ use crate::{
     Abandoned, Offer, Rejected,
     answers::Index,
     job::{Calls, Job},
-    registration::Registration,
-    wait::Ticket,
 };
 use forebay_core::{BoxError, Priority, Seen};
+use forebay_intake::{Registration, Ticket};
 use std::{
     fmt,
     future::Future,

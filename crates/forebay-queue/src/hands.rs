@@ -1,18 +1,14 @@
 use crate::{
     Abandoned, Panicked,
     answers::{Answer, Index},
-    clock::{self, Timer},
-    intake::Held,
     job::{Calls, Job},
     parked::{Attempt, Delays, Parked, Parking},
-    registration::Registration,
     shared::Discarded,
     state::Empty,
     trace,
-    wait::Ticket,
-    wakes::Wakes,
 };
 use forebay_core::{BoxError, DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
+use forebay_intake::{self as intake, Held, Registration, Ticket, Timer, WakerSet};
 use std::{
     sync::Arc,
     task::{Context, Poll, ready},
@@ -127,7 +123,7 @@ impl<T, Res> Hands<T, Res> {
     fn poll_take_once(&mut self, done: Done<Res>, registration: &mut Registration<'_>) -> Poll<bool> {
         registration.prepare();
         let now = self.shared.now();
-        let (mut wakes, mut caller, mut unwanted) = (Wakes::None, None, None);
+        let (mut wakes, mut caller, mut unwanted) = (WakerSet::None, None, None);
         let mut locked = self.shared.lock();
         if let (Some((fate, answer)), Some(held)) = (done, self.held.take()) {
             locked.state.settle(held, fate, &mut wakes);
@@ -149,7 +145,7 @@ impl<T, Res> Hands<T, Res> {
             locked.state.unparked(attempt, &mut wakes);
         }
         let (mut withdrawn, skips) = (None, !self.orders.run_cancelled);
-        let parked = if locked.state.has_parked() { locked.state.unpark(clock::now(), &mut wakes) } else { None };
+        let parked = if locked.state.has_parked() { locked.state.unpark(intake::now(), &mut wakes) } else { None };
         let taken = if let Some(parked) = parked {
             locked.state.stop_waiting(&mut self.idle, registration);
             if skips && parked.item.answer.is_some_and(|index| locked.aside.reclaim(index)) {
@@ -187,7 +183,7 @@ impl<T, Res> Hands<T, Res> {
         };
         drop(locked);
         wakes.wake();
-        Wakes::one(caller).wake();
+        WakerSet::one(caller).wake();
         if let Some(unwanted) = unwanted {
             // Its caller has gone, or there was none; the fate of the item is in the ledger all the same.
             panic::discard(unwanted);
@@ -307,9 +303,9 @@ impl<T, Res> Hands<T, Res> {
         // One that was never called is still here itself.
         let Some(request) = self.kept.take().or_else(|| self.next.take()) else { return Next::Final };
         let Some(delays) = self.delays.take() else { return Next::Final };
-        let (now, hint) = (clock::now(), hint.unwrap_or_default().min(parking.max_hint));
+        let (now, hint) = (intake::now(), hint.unwrap_or_default().min(parking.max_hint));
         let parked = Parked { item: Job { request, answer: self.answer.take() }, held, delays };
-        let (mut evicted, mut wakes) = (Vec::new(), Wakes::None);
+        let (mut evicted, mut wakes) = (Vec::new(), WakerSet::None);
         let mut locked = self.shared.lock();
         let hint = locked.state.max_age.map_or(hint, |most| hint.min(most));
         let due = saturating_add(now, wait.max(hint));
@@ -338,7 +334,7 @@ impl<T, Res> Hands<T, Res> {
 /// that is dropped here may end that half-way.
 impl<T, Res> Drop for Hands<T, Res> {
     fn drop(&mut self) {
-        let (mut lost, mut wakes) = (0, Wakes::None);
+        let (mut lost, mut wakes) = (0, WakerSet::None);
         if let Some(held) = self.held.take() {
             lost += 1;
             let error = Abandoned::new(self.seen());

@@ -1,11 +1,11 @@
 use crate::{
     Abandoned, Evicted, Expired,
     answers::{Answer, Answers, Index},
-    handle::Aside,
+    control::Aside,
     shared::Shared,
-    wakes::Wakes,
 };
 use forebay_core::{BoxError, DropReason, Seen, panic};
+use forebay_intake::WakerSet;
 
 /// A request in a [`Queue`](crate::Queue), and where its caller looks for the answer, if there is one.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl<T, Res> Calls<T, Res> {
         let Some(index) = index else { return };
         let answered = self.lock().aside.answer(index, answer);
         match answered {
-            Ok(waker) => Wakes::one(waker).wake(),
+            Ok(waker) => WakerSet::one(waker).wake(),
             Err(unwanted) => panic::discard(unwanted),
         }
     }

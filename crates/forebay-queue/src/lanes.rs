@@ -1,53 +1,23 @@
 use crate::fifo::{Fifo, Swapped};
 use forebay_core::Priority;
+use forebay_intake::LaneScheduler;
 
 /// Two lanes of entries, and whose turn it is. Pure state.
 ///
-/// High overtakes normal, but of any [`Turn::NORMAL_EVERY`] entries taken while both wait, one is normal: no flood of
+/// High overtakes normal, but of any [`LaneScheduler::NORMAL_EVERY`] entries taken while both wait, one is normal: no flood of
 /// high priority starves the rest. Within a lane entries leave in the order they came.
 #[derive(Debug)]
 pub(crate) struct Lanes<E> {
     pub(crate) high: Fifo<E>,
     pub(crate) normal: Fifo<E>,
-    turn: Turn,
-}
-
-/// Whose turn it is when both lanes wait: high overtakes normal, and normal never starves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Turn {
-    high_in_a_row: u8,
-}
-
-// === impl Turn ===
-
-impl Turn {
-    /// Of this many takes while both lanes wait, one is normal.
-    pub const NORMAL_EVERY: u8 = 8;
-
-    /// The lane to take from, of those that wait; `None` if neither does.
-    #[inline]
-    pub fn take(&mut self, high_waits: bool, normal_waits: bool) -> Option<Priority> {
-        match (high_waits, normal_waits) {
-            (true, true) if self.high_in_a_row + 1 < Self::NORMAL_EVERY => {
-                self.high_in_a_row += 1;
-                return Some(Priority::High);
-            }
-            // Nobody was overtaken: no turns are saved up.
-            _ => self.high_in_a_row = 0,
-        }
-        match (high_waits, normal_waits) {
-            (_, true) => Some(Priority::Normal),
-            (true, false) => Some(Priority::High),
-            (false, false) => None,
-        }
-    }
+    turn: LaneScheduler,
 }
 
 // === impl Lanes ===
 
 impl<E> Lanes<E> {
     pub(crate) const fn new() -> Self {
-        Self { high: Fifo::new(), normal: Fifo::new(), turn: Turn { high_in_a_row: 0 } }
+        Self { high: Fifo::new(), normal: Fifo::new(), turn: LaneScheduler::new() }
     }
 
     #[inline]
@@ -64,7 +34,7 @@ impl<E> Lanes<E> {
 
     /// Both lanes at once, with whose turn it is among their entries.
     #[inline]
-    pub(crate) fn swap(&mut self, high: &mut Swapped<E>, normal: &mut Swapped<E>, turn: &mut Turn) -> bool {
+    pub(crate) fn swap(&mut self, high: &mut Swapped<E>, normal: &mut Swapped<E>, turn: &mut LaneScheduler) -> bool {
         let whole = self.high.is_whole() && self.normal.is_whole();
         if whole {
             self.high.swap(high);
@@ -130,7 +100,7 @@ mod tests {
     #[test]
     fn entries_leave_in_order_however_they_are_taken() {
         let mut lanes = Lanes::new();
-        let (mut high, mut normal, mut turn) = (Swapped::default(), Swapped::default(), Turn::default());
+        let (mut high, mut normal, mut turn) = (Swapped::default(), Swapped::default(), LaneScheduler::default());
         (0..3).for_each(|n| lanes.push(n, Normal));
         assert_eq!(lanes.pop(), Some((0, Normal)));
         lanes.push(3, Normal);

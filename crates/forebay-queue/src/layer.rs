@@ -1,12 +1,12 @@
 use crate::{
     Limits, Overflow, Queue, Worker,
     answers::Answers,
-    describe::{AllNormal, Describe, Description, PriorityOf},
     hands::Orders,
     parked::Parking,
     shared::{Setup, Shared},
 };
 use forebay_core::{BoxError, ByFootprint, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh};
+use forebay_intake::{AllNormal, Describe, Description, PriorityOf};
 use std::{fmt, marker::PhantomData, num::NonZeroUsize, sync::Arc, time::Duration};
 #[cfg(not(loom))]
 use tower_layer::Layer;

@@ -1,4 +1,4 @@
-use crate::intake::Held;
+use forebay_intake::Held;
 use std::{
     collections::BTreeMap,
     fmt,

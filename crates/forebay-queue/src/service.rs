@@ -1,13 +1,11 @@
 use crate::{
     Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
     answers::Index,
-    describe::Describe,
     future::Late,
     job::{Calls, Job},
-    wait::Ticket,
-    wakes::wake,
 };
 use forebay_core::{BoxError, DropReason, Priority, panic};
+use forebay_intake::{Describe, Ticket, wake};
 use std::{
     fmt, mem,
     sync::Arc,
@@ -82,7 +80,7 @@ impl<T, Res> Queue<T, Res> {
     where
         T: Send + 'static,
     {
-        let (candidate, request) = (offer.candidate(), offer.item);
+        let (candidate, request) = (offer.meta(), offer.item);
         let mut locked = self.shared.lock();
         let places = locked.aside.expect().map(|index| (index, locked.state.admit_simply(candidate)));
         let Some((index, Some(epoch))) = places else {

@@ -1,16 +1,12 @@
 use crate::{
     Limits, Offer, Overflow, Rejected,
-    admission::{Admission, Charge},
-    clock,
     drained::Burst,
-    intake::{Held, Intake},
-    registration::Registration,
     state::{Empty, Leftover, Refused, State},
-    sync::{Mutex, MutexGuard, lock},
-    wait::Ticket,
-    wakes::{Wakes, wake},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
+use forebay_intake::{
+    self as intake, Admission, Charge, Held, Intake, Mutex, MutexGuard, Registration, Ticket, WakerSet, lock, wake,
+};
 use std::{
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -69,7 +65,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn now(&self) -> Option<Instant> {
-        self.has_age_limit.then(clock::now)
+        self.has_age_limit.then(intake::now)
     }
 
     /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.
@@ -80,7 +76,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Discarded<T>)) -> Result<(), Rejected<T>> {
         // In parts, and put together again only where it is refused: an item that never had to have an address of its
         // own is made up in the very place where it waits.
-        let (candidate, item) = (offer.candidate(), offer.item);
+        let (candidate, item) = (offer.meta(), offer.item);
         let mut locked = self.lock();
         let Some(epoch) = locked.state.admit_simply(candidate) else {
             drop(locked);
@@ -101,7 +97,7 @@ impl<T, A> Shared<T, A> {
         discard: impl FnOnce(Discarded<T>),
     ) -> Result<(), Rejected<T>> {
         let now = self.now();
-        let (mut evicted, mut wakes) = (Vec::new(), Wakes::None);
+        let (mut evicted, mut wakes) = (Vec::new(), WakerSet::None);
         let offered = self.lock().state.offer(offer, now, &mut evicted, &mut wakes);
         wakes.wake();
         discard(evicted);
@@ -179,7 +175,7 @@ impl<T, A> Shared<T, A> {
 
     pub(crate) fn try_next(&self, expired: &mut Discarded<T>) -> Option<(T, Held)> {
         let now = self.now();
-        let mut wakes = Wakes::default();
+        let mut wakes = WakerSet::default();
         let next = self.lock().state.next(now, expired, &mut wakes);
         wakes.wake();
         next
@@ -193,7 +189,7 @@ impl<T, A> Shared<T, A> {
         expired: &mut Discarded<T>,
     ) -> Poll<Option<(T, Held)>> {
         let now = self.now();
-        let (mut wakes, mut registration) = (Wakes::None, Registration::without_clone(waker));
+        let (mut wakes, mut registration) = (WakerSet::None, Registration::without_clone(waker));
         let mut locked = self.lock();
         let next = loop {
             break match locked.state.next(now, expired, &mut wakes) {
@@ -227,7 +223,7 @@ impl<T, A> Shared<T, A> {
     #[inline]
     pub(crate) fn drain(&self, most: usize, burst: &mut Burst<T>) -> Discarded<T> {
         let now = self.now();
-        let (mut expired, mut wakes) = (Vec::new(), Wakes::default());
+        let (mut expired, mut wakes) = (Vec::new(), WakerSet::default());
         self.lock().state.drain(most, now, burst, &mut expired, &mut wakes);
         wakes.wake();
         expired
@@ -235,7 +231,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn settle_all(&self, charges: &[Charge], keys: &[u64], fate: Fate) {
-        let mut wakes = Wakes::None;
+        let mut wakes = WakerSet::None;
         self.lock().state.settle_all(charges, keys, fate, &mut wakes);
         wakes.wake();
     }
@@ -247,7 +243,7 @@ impl<T, A> Shared<T, A> {
 
     #[inline]
     pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        let mut wakes = Wakes::None;
+        let mut wakes = WakerSet::None;
         self.lock().state.settle(held, fate, &mut wakes);
         wakes.wake();
     }
@@ -297,7 +293,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn remove_sender(&self) {
         let mut locked = self.lock();
         locked.senders -= 1;
-        let wakes = if locked.senders == 0 { locked.state.close() } else { Wakes::default() };
+        let wakes = if locked.senders == 0 { locked.state.close() } else { WakerSet::default() };
         drop(locked);
         wakes.wake();
     }
@@ -334,8 +330,8 @@ impl<T, A> Shared<T, A> {
 
 impl<T, A> Locked<T, A> {
     /// What is left if it was the last one.
-    fn remove_receiver(&mut self) -> (Leftover<T>, Wakes) {
+    fn remove_receiver(&mut self) -> (Leftover<T>, WakerSet) {
         self.receivers -= 1;
-        if self.receivers == 0 { self.state.abandon() } else { (Leftover::default(), Wakes::None) }
+        if self.receivers == 0 { self.state.abandon() } else { (Leftover::default(), WakerSet::None) }
     }
 }

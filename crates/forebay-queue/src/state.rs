@@ -1,16 +1,14 @@
 use crate::{
     Offer, Rejected,
-    admission::{Charge, Epoch},
     charges::Charges,
     drained::Burst,
-    intake::{Candidate, Held, Intake, NotNow, Phase},
     lanes::Lanes,
     parked::{Attempt, Delays, Parked, ParkingLot},
-    registration::Registration,
-    wait::{Ticket, WaitLine},
-    wakes::Wakes,
 };
 use forebay_core::{DropReason, Fate, Priority, panic};
+use forebay_intake::{
+    AdmitError, Charge, Epoch, Held, Intake, Lifecycle, OfferMeta, Registration, Ticket, WaitLine, WakerSet,
+};
 use std::{
     task::Waker,
     time::{Duration, Instant},
@@ -59,7 +57,7 @@ pub(crate) enum Empty {
 /// Why an offer that may wait did not enter.
 pub(crate) enum Refused<T> {
     Wait(Offer<T>, Ticket),
-    Rejected(Rejected<T>, Wakes),
+    Rejected(Rejected<T>, WakerSet),
 }
 
 /// What was in a queue when it was abandoned.
@@ -93,11 +91,11 @@ impl<T> State<T> {
     ///
     /// The item itself is not looked at, so that it is moved just once, into its place.
     #[inline]
-    pub(crate) fn admit_simply(&mut self, candidate: Candidate) -> Option<Epoch> {
+    pub(crate) fn admit_simply(&mut self, candidate: OfferMeta) -> Option<Epoch> {
         if self.tracked.is_some() || self.intake.has_senders() {
             return None;
         }
-        self.intake.admit(Candidate { key: None, ..candidate }).ok()
+        self.intake.admit(OfferMeta { key: None, ..candidate }).ok()
     }
 
     /// Takes `offer` in, or hands it back and counts that. Evicted items are put into `evicted`.
@@ -106,7 +104,7 @@ impl<T> State<T> {
         offer: Offer<T>,
         now: Option<Instant>,
         evicted: &mut Vec<T>,
-        wakes: &mut Wakes,
+        wakes: &mut WakerSet,
     ) -> Result<(), Rejected<T>> {
         let candidate = self.candidate(&offer);
         let evictable = Charge {
@@ -132,7 +130,7 @@ impl<T> State<T> {
     }
 
     /// Takes `offer` in if there is room for it and nobody waits in line before it.
-    pub(crate) fn offer_unless_wait(&mut self, offer: Offer<T>, now: Option<Instant>) -> Result<Wakes, Offer<T>> {
+    pub(crate) fn offer_unless_wait(&mut self, offer: Offer<T>, now: Option<Instant>) -> Result<WakerSet, Offer<T>> {
         let candidate = self.candidate(&offer);
         match self.intake.admit_unless_wait(candidate) {
             Some(epoch) => Ok(self.enter(offer, epoch, now)),
@@ -147,36 +145,36 @@ impl<T> State<T> {
         now: Option<Instant>,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
-    ) -> Result<Wakes, Refused<T>> {
+    ) -> Result<WakerSet, Refused<T>> {
         let candidate = self.candidate(&offer);
         match self.intake.admit_or_wait(candidate, ticket, registration) {
             Ok((epoch, mut wakes)) => {
                 wakes.add(self.enter(offer, epoch, now));
                 Ok(wakes)
             }
-            Err(NotNow::Waits(ticket)) => Err(Refused::Wait(offer, ticket)),
-            Err(NotNow::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(offer.item, reason), wakes)),
+            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(offer, ticket)),
+            Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(offer.item, reason), wakes)),
         }
     }
 
-    fn candidate(&self, offer: &Offer<T>) -> Candidate {
+    fn candidate(&self, offer: &Offer<T>) -> OfferMeta {
         let key = if self.tracked.is_some() { offer.key } else { None };
-        Candidate { bytes: offer.bytes, priority: offer.priority, key }
+        OfferMeta { bytes: offer.bytes, priority: offer.priority, key }
     }
 
-    fn enter(&mut self, offer: Offer<T>, epoch: Epoch, now: Option<Instant>) -> Wakes {
+    fn enter(&mut self, offer: Offer<T>, epoch: Epoch, now: Option<Instant>) -> WakerSet {
         if let Some(tracked) = &mut self.tracked {
             let key = if offer.priority == Priority::Normal { offer.key } else { None };
             tracked.push(Tracked { entered: now, key }, offer.priority);
         }
-        let candidate = offer.candidate();
-        Wakes::one(self.push(offer.item, candidate, epoch))
+        let candidate = offer.meta();
+        WakerSet::one(self.push(offer.item, candidate, epoch))
     }
 
     /// Puts an item that was admitted as `candidate` into its lane, and names the receiver to wake.
     #[inline]
-    pub(crate) fn push(&mut self, item: T, candidate: Candidate, epoch: Epoch) -> Option<Waker> {
-        let Candidate { bytes, priority, .. } = candidate;
+    pub(crate) fn push(&mut self, item: T, candidate: OfferMeta, epoch: Epoch) -> Option<Waker> {
+        let OfferMeta { bytes, priority, .. } = candidate;
         self.lanes.push(item, priority);
         match priority {
             Priority::Normal => self.normal.push(bytes, epoch),
@@ -192,7 +190,12 @@ impl<T> State<T> {
     ///
     /// Always inlined, for the reason for which an offer is.
     #[inline(always)]
-    pub(crate) fn next(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Option<(T, Held)> {
+    pub(crate) fn next(
+        &mut self,
+        now: Option<Instant>,
+        expired: &mut Vec<T>,
+        wakes: &mut WakerSet,
+    ) -> Option<(T, Held)> {
         loop {
             let (item, priority) = self.lanes.pop()?;
             let (bytes, epoch) = match priority {
@@ -230,7 +233,11 @@ impl<T> State<T> {
     /// What it means that there is no next item now.
     pub(crate) fn empty(&self) -> Empty {
         // What waits for another attempt may yet be for whoever waits.
-        if self.intake.phase() == Phase::Open || !self.parked.is_empty() { Empty::ForNow } else { Empty::ForGood }
+        if self.intake.lifecycle() == Lifecycle::Open || !self.parked.is_empty() {
+            Empty::ForNow
+        } else {
+            Empty::ForGood
+        }
     }
 
     /// Waits for an item where there is [none](Self::next), in the line of the others.
@@ -260,7 +267,7 @@ impl<T> State<T> {
         now: Option<Instant>,
         burst: &mut Burst<T>,
         expired: &mut Vec<T>,
-        wakes: &mut Wakes,
+        wakes: &mut WakerSet,
     ) {
         let waiting = self.lanes.len();
         if let Some(epoch) = self.intake.admission.only_epoch()
@@ -286,12 +293,12 @@ impl<T> State<T> {
     }
 
     /// A receiver goes away: whatever it was woken for is for another.
-    pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> Wakes {
+    pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> WakerSet {
         if let Some(waker) = self.receivers.leave(ticket) {
-            return Wakes::Gone(waker);
+            return WakerSet::Gone(waker);
         }
         let nothing = self.lanes.len() == 0 && self.parked.is_empty();
-        if nothing { Wakes::None } else { Wakes::one(self.receivers.release()) }
+        if nothing { WakerSet::None } else { WakerSet::one(self.receivers.release()) }
     }
 
     /// An item that was taken off waits for another attempt until `due`, and keeps its slot; at most `max_bytes` do.
@@ -303,9 +310,9 @@ impl<T> State<T> {
         due: Instant,
         max_bytes: usize,
         evicted: &mut Vec<Parked<T>>,
-        wakes: &mut Wakes,
+        wakes: &mut WakerSet,
     ) -> Result<(), Parked<T>> {
-        if self.intake.phase() == Phase::Abandoned {
+        if self.intake.lifecycle() == Lifecycle::Aborted {
             return Err(parked);
         }
         self.parked.park(parked, due);
@@ -314,7 +321,7 @@ impl<T> State<T> {
             evicted.push(oldest);
         }
         // CORRECTNESS: whoever parks it may be busy when it is due; one who is idle learns of the time.
-        wakes.add(Wakes::one(self.receivers.release()));
+        wakes.add(WakerSet::one(self.receivers.release()));
         Ok(())
     }
 
@@ -325,29 +332,29 @@ impl<T> State<T> {
     }
 
     /// An item whose next attempt is due at `now`.
-    pub(crate) fn unpark(&mut self, now: Instant, wakes: &mut Wakes) -> Option<Parked<T>> {
+    pub(crate) fn unpark(&mut self, now: Instant, wakes: &mut WakerSet) -> Option<Parked<T>> {
         let parked = self.parked.take_due(now)?;
-        if self.parked.is_empty() && self.intake.phase() != Phase::Open {
+        if self.parked.is_empty() && self.intake.lifecycle() != Lifecycle::Open {
             // CORRECTNESS: those that stayed for what was parked have nothing to stay for.
-            wakes.add(Wakes::Many(self.receivers.release_all()));
+            wakes.add(WakerSet::Many(self.receivers.release_all()));
         } else if self.lanes.len() > 0 {
             // CORRECTNESS: it may have been woken for one of these.
-            wakes.add(Wakes::one(self.receivers.release()));
+            wakes.add(WakerSet::one(self.receivers.release()));
         }
         Some(parked)
     }
 
     /// An attempt of an item that was parked is over.
-    pub(crate) fn unparked(&mut self, attempt: Attempt, wakes: &mut Wakes) {
+    pub(crate) fn unparked(&mut self, attempt: Attempt, wakes: &mut WakerSet) {
         self.parked.landed(attempt);
         if !self.parked.is_empty() {
             // CORRECTNESS: another may go now, or twice as many, and somebody has to see to it.
-            wakes.add(Wakes::one(self.receivers.release()));
+            wakes.add(WakerSet::one(self.receivers.release()));
         }
     }
 
     /// An item that was parked gets no other attempt, as its caller is gone.
-    pub(crate) fn withdraw(&mut self, held: Held, wakes: &mut Wakes) {
+    pub(crate) fn withdraw(&mut self, held: Held, wakes: &mut WakerSet) {
         self.unparked(Attempt::Withdrawn, wakes);
         self.settle(held, Fate::Dropped(DropReason::Cancelled), wakes);
     }
@@ -359,13 +366,13 @@ impl<T> State<T> {
 
     /// Counts the fate of an item that was taken off, and frees its slot.
     #[inline]
-    pub(crate) fn settle(&mut self, held: Held, fate: Fate, wakes: &mut Wakes) {
+    pub(crate) fn settle(&mut self, held: Held, fate: Fate, wakes: &mut WakerSet) {
         self.in_hand -= held.charge().bytes;
         self.intake.settle(held, fate, wakes);
     }
 
     /// As [`settle`](Self::settle), for items that left together.
-    pub(crate) fn settle_all(&mut self, charges: &[Charge], keys: &[u64], fate: Fate, wakes: &mut Wakes) {
+    pub(crate) fn settle_all(&mut self, charges: &[Charge], keys: &[u64], fate: Fate, wakes: &mut WakerSet) {
         keys.iter().for_each(|key| self.intake.admission.free_share(*key));
         for charge in charges {
             self.in_hand -= charge.bytes;
@@ -379,26 +386,26 @@ impl<T> State<T> {
         ticket: &mut Option<Ticket>,
         registration: &mut Registration<'_>,
     ) -> bool {
-        if self.intake.phase() == Phase::Abandoned {
+        if self.intake.lifecycle() == Lifecycle::Aborted {
             return true;
         }
         *ticket = Some(self.busy.wait(ticket.take(), registration));
         false
     }
 
-    pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) -> Wakes {
-        self.busy.leave(ticket).map_or(Wakes::None, Wakes::Gone)
+    pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) -> WakerSet {
+        self.busy.leave(ticket).map_or(WakerSet::None, WakerSet::Gone)
     }
 
     /// From now on nothing enters.
-    pub(crate) fn close(&mut self) -> Wakes {
+    pub(crate) fn close(&mut self) -> WakerSet {
         let mut wakes = self.intake.close();
-        wakes.add(Wakes::Many(self.receivers.release_all()));
+        wakes.add(WakerSet::Many(self.receivers.release_all()));
         wakes
     }
 
     /// From now on nothing enters and nothing is worked off. What was queued is settled and returned.
-    pub(crate) fn abandon(&mut self) -> (Leftover<T>, Wakes) {
+    pub(crate) fn abandon(&mut self) -> (Leftover<T>, WakerSet) {
         let mut wakes = self.intake.abandon();
         let mut items = Vec::with_capacity(self.lanes.len() + self.parked.len());
         let mut delays = Vec::new();
@@ -411,8 +418,8 @@ impl<T> State<T> {
             items.push(parked.item);
             delays.push(parked.delays);
         }
-        wakes.add(Wakes::Many(self.receivers.release_all()));
-        wakes.add(Wakes::Many(self.busy.release_all()));
+        wakes.add(WakerSet::Many(self.receivers.release_all()));
+        wakes.add(WakerSet::Many(self.busy.release_all()));
         (Leftover { items, delays }, wakes)
     }
 

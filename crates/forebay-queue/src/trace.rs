@@ -7,7 +7,7 @@ pub(crate) use self::on::*;
 
 #[cfg(feature = "tracing")]
 mod on {
-    use forebay_core::{Totals, panic};
+    use forebay_core::panic;
     use tracing::debug;
 
     const TARGET: &str = "forebay_queue";
@@ -23,13 +23,6 @@ mod on {
         quietly(|| debug!(target: TARGET, "inner service panicked"));
     }
 
-    /// A drain has ended.
-    pub(crate) fn drained(totals: &Totals, unsent: usize) {
-        let Totals { offered, delivered, spooled, pending, .. } = *totals;
-        let dropped = totals.dropped.total();
-        quietly(|| debug!(target: TARGET, offered, delivered, spooled, dropped, pending, unsent, "drained"));
-    }
-
     /// A worker was dropped, and so many items with it.
     pub(crate) fn closed(items: usize) {
         quietly(|| debug!(target: TARGET, items, "worker closed with losses"));
@@ -38,13 +31,8 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    use forebay_core::Totals;
-
     #[inline(always)]
     pub(crate) fn panicked() {}
-
-    #[inline(always)]
-    pub(crate) fn drained(_: &Totals, _: usize) {}
 
     #[inline(always)]
     pub(crate) fn closed(_: usize) {}

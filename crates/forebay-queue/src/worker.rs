@@ -1,9 +1,9 @@
 use crate::{
     hands::{Hands, Orders},
     job::Calls,
-    registration::Registration,
 };
 use forebay_core::{BoxError, DropReason, Settle, SettleByVerdict, panic};
+use forebay_intake::Registration;
 use pin_project_lite::pin_project;
 use std::{
     fmt,

@@ -19,7 +19,7 @@ use self::{
 };
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Items, ResponseFuture};
 use forebay_core::{BoxError, DropReason, Fate, ItemFate, Priority, Settlement, SplitCause};
-use forebay_queue::{Evicted, Flush, Limits, Overflow};
+use forebay_intake::{Evicted, Flush, Limits, Overflow};
 use proptest::prelude::*;
 use std::{cell::RefCell, future::Future, pin::Pin, rc::Rc, task::Poll, time::Duration};
 use tokio::sync::oneshot;

@@ -5,7 +5,7 @@ use super::{
     on::{TARGET, lost},
 };
 use forebay_core::{Totals, panic};
-use forebay_queue::parts::{Registration, Timer, now, wake};
+use forebay_intake::{Registration, Timer, now, wake};
 use std::{
     sync::{
         Mutex, PoisonError,

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{labels::ClientLabels, wire::InstanceId};
 use forebay_core::{Totals, time::saturating_add};
-use forebay_queue::parts::within;
+use forebay_intake::within;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 

@@ -10,7 +10,7 @@ use crate::{Severity, logs::LogRecordMessage, settle::Notice, wire::Message};
 use bytes::{Bytes, BytesMut};
 use forebay_core::{BoxError, ByFootprint, ConfigError, Footprint, Observe, Totals, heap_block};
 use forebay_export::{Exporter, ExporterBuilder};
-use forebay_queue::parts::PriorityOf;
+use forebay_intake::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;

@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use forebay_core::{BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Totals, heap_block};
 use forebay_export::{Exporter, ExporterBuilder};
-use forebay_queue::parts::PriorityOf;
+use forebay_intake::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;

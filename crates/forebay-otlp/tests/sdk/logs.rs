@@ -1,11 +1,11 @@
 use crate::support::{exporter, exporter_to, flat_logs, received_logs, receiver};
 use forebay_core::DropReason;
 use forebay_export::Compression;
+use forebay_intake::Limits;
 use forebay_otlp::{
     Protocol,
     sdk::{ForebayLogProcessor, SdkLog},
 };
-use forebay_queue::Limits;
 use forebay_testkit::receiver::{Fault, proto::logs::v1::ResourceLogs};
 use opentelemetry::{
     InstrumentationScope, Key, KeyValue, SpanId, TraceFlags, TraceId,

@@ -1,10 +1,10 @@
 use crate::support::{exporter, receiver};
 use forebay_export::ExporterBuilder;
+use forebay_intake::Limits;
 use forebay_otlp::{
     Protocol,
     sdk::{ForebayMetricExporter, SdkMetric},
 };
-use forebay_queue::Limits;
 use forebay_retry::Backoff;
 use forebay_testkit::receiver::{
     Fault, Payload, Receiver,

@@ -283,13 +283,17 @@ impl Admission {
 // === impl Epoch ===
 
 impl Epoch {
+    /// Epochs are numbered in their order, and wrap around.
     #[inline]
-    pub(crate) const fn number(self) -> u32 {
+    #[must_use]
+    pub const fn number(self) -> u32 {
         self.0
     }
 
+    /// The epoch with this [number](Self::number).
     #[inline]
-    pub(crate) const fn numbered(number: u32) -> Self {
+    #[must_use]
+    pub const fn numbered(number: u32) -> Self {
         Self(number)
     }
 }

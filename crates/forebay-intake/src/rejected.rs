@@ -72,7 +72,9 @@ impl<T> Rejected<T> {
         Ok(Self { item: item.0.into_inner().unwrap_or_else(PoisonError::into_inner), reason, verdict })
     }
 
-    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Rejected<U> {
+    /// The refusal of what `with` makes of the item.
+    #[must_use]
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Rejected<U> {
         Rejected { item: with(self.item), reason: self.reason, verdict: self.verdict }
     }
 }

@@ -130,7 +130,7 @@ mod model {
         timers: u64,
     }
 
-    /// Wakes whoever polled it last, at the time that was said last.
+    /// WakerSet whoever polled it last, at the time that was said last.
     #[derive(Debug, Default)]
     pub struct Timer(Option<u64>);
 

@@ -6,7 +6,7 @@ use std::task::Waker;
 /// An enum, as nearly always there is nobody to wake, or one.
 #[derive(Debug, Default)]
 #[must_use = "a waker that is not woken is a task that sleeps for ever"]
-pub enum Wakes {
+pub enum WakerSet {
     /// Nobody.
     #[default]
     None,
@@ -18,7 +18,7 @@ pub enum Wakes {
     Gone(Waker),
 }
 
-/// Wakes one task; call it without a lock. A panic of its waker is that task's own, and reaches neither the caller nor the
+/// WakerSet one task; call it without a lock. A panic of its waker is that task's own, and reaches neither the caller nor the
 /// tasks that are woken after it.
 #[inline]
 pub fn wake(waker: Waker) {
@@ -26,9 +26,9 @@ pub fn wake(waker: Waker) {
     let _reported = panic::catch(|| waker.wake());
 }
 
-// === impl Wakes ===
+// === impl WakerSet ===
 
-impl Wakes {
+impl WakerSet {
     /// The task behind `waker`, if there is one.
     #[inline]
     pub fn one(waker: Option<Waker>) -> Self {
@@ -67,7 +67,7 @@ impl Wakes {
         }
     }
 
-    /// Wakes them; call it without a lock.
+    /// WakerSet them; call it without a lock.
     #[inline]
     pub fn wake(self) {
         if !matches!(self, Self::None) {

@@ -3,8 +3,6 @@ use crate::{
     admission::Epoch,
     clock::{self, Timer},
     describe::ClosurePanics,
-    registration::Registration,
-    shared::Shared,
     trace,
     wait::Ticket,
 };
@@ -19,12 +17,12 @@ use std::{
 };
 
 /// Reads and changes a queue from outside; any number of them, and none keeps the queue open.
-pub struct QueueHandle<T> {
+pub struct IntakeHandle<T> {
     control: Arc<dyn Control<T>>,
     panics: ClosurePanics,
 }
 
-/// What [`QueueHandle::drain`] left behind.
+/// What [`IntakeHandle::drain`] left behind.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct DrainReport<T> {
@@ -34,7 +32,7 @@ pub struct DrainReport<T> {
     pub unsent: Vec<T>,
 }
 
-/// The future of [`QueueHandle::flush`]; dropping it changes nothing.
+/// The future of [`IntakeHandle::flush`]; dropping it changes nothing.
 #[must_use = "futures do nothing unless polled"]
 pub struct Flush<T> {
     control: Arc<dyn Control<T>>,
@@ -42,7 +40,7 @@ pub struct Flush<T> {
     ticket: Option<Ticket>,
 }
 
-/// What a [`QueueHandle`] does with a queue or a batch, whatever stands under its lock.
+/// What a [`IntakeHandle`] does with a queue or a batch, whatever stands under its lock.
 pub trait Control<T>: Send + Sync {
     /// The ledger.
     fn totals(&self) -> Totals;
@@ -85,9 +83,9 @@ pub trait Control<T>: Send + Sync {
 /// How long a drain waits, after its deadline, for work in flight to be let go.
 const LET_GO: Duration = Duration::from_millis(20);
 
-// === impl QueueHandle ===
+// === impl IntakeHandle ===
 
-impl<T> QueueHandle<T> {
+impl<T> IntakeHandle<T> {
     /// A handle to an intake.
     #[must_use]
     pub fn new(control: Arc<dyn Control<T>>) -> Self {
@@ -218,15 +216,15 @@ impl<T> QueueHandle<T> {
     }
 }
 
-impl<T> Clone for QueueHandle<T> {
+impl<T> Clone for IntakeHandle<T> {
     fn clone(&self) -> Self {
         Self { control: Arc::clone(&self.control), panics: self.panics.clone() }
     }
 }
 
-impl<T> fmt::Debug for QueueHandle<T> {
+impl<T> fmt::Debug for IntakeHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueHandle").field("totals", &self.totals()).finish_non_exhaustive()
+        f.debug_struct("IntakeHandle").field("totals", &self.totals()).finish_non_exhaustive()
     }
 }
 
@@ -252,80 +250,5 @@ impl<T> Drop for Flush<T> {
 impl<T> fmt::Debug for Flush<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flush").field("epoch", &self.epoch).finish_non_exhaustive()
-    }
-}
-
-// === impl Control ===
-
-/// What stands beside a queue under its lock, and so decides how items leave that are not worked off.
-pub(crate) trait Aside<Entry, T>: Send + Sized {
-    /// The items of entries that left the queue. Called without the lock.
-    fn discard(shared: &Shared<Entry, Self>, entries: Vec<Entry>) -> Vec<T>;
-}
-
-impl<T> Aside<T, T> for () {
-    fn discard(_: &Shared<T>, entries: Vec<T>) -> Vec<T> {
-        entries
-    }
-}
-
-impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
-    fn totals(&self) -> Totals {
-        self.totals()
-    }
-
-    fn queued(&self) -> usize {
-        self.lock().state.queued()
-    }
-
-    fn bytes(&self) -> usize {
-        self.lock().state.intake.admission.bytes()
-    }
-
-    fn fullness(&self) -> f64 {
-        self.lock().state.intake.admission.fullness()
-    }
-
-    fn max_items(&self) -> u64 {
-        self.lock().state.intake.admission.max_items()
-    }
-
-    fn max_bytes(&self) -> usize {
-        self.lock().state.intake.admission.max_bytes()
-    }
-
-    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
-        self.set_limits(limits)
-    }
-
-    fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
-        self.set_max_age(age)
-    }
-
-    fn close(&self) {
-        self.close();
-    }
-
-    fn abandon(&self) -> Vec<T> {
-        A::discard(self, self.abandon())
-    }
-
-    fn recovered(&self) -> Vec<T> {
-        let entries = std::mem::take(&mut self.lock().state.recovered);
-        A::discard(self, entries)
-    }
-
-    fn flush(&self) -> Epoch {
-        self.lock().state.intake.admission.end_epoch()
-    }
-
-    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        let mut registration = Registration::new(waker);
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
-    }
-
-    fn stop_flushing(&self, ticket: Ticket) {
-        let wakes = self.lock().state.intake.stop_flushing(ticket);
-        wakes.wake();
     }
 }

@@ -1,4 +1,4 @@
-use crate::{Offer, intake::Candidate};
+use crate::{Offer, intake::OfferMeta};
 use forebay_core::{ByFootprint, KeyOf, Priority, Unkeyed, Weigh, panic};
 use std::{
     any::TypeId,
@@ -25,11 +25,11 @@ pub struct ClosurePanics(Arc<AtomicU64>);
 
 /// What an item is looked at for.
 enum Look<T> {
-    /// Nothing: every item is a [plain candidate](Candidate::plain).
+    /// Nothing: every item is a [plain candidate](OfferMeta::plain).
     None,
     /// Its weight alone.
     Weight(Arc<dyn Fn(&T) -> usize + Send + Sync>),
-    All(Arc<dyn Fn(&T) -> Candidate + Send + Sync>),
+    All(Arc<dyn Fn(&T) -> OfferMeta + Send + Sync>),
 }
 
 /// Builds a [`Describe`].
@@ -56,7 +56,7 @@ pub trait PriorityOf<T> {
 // === impl Describe ===
 
 impl<T> Describe<T> {
-    /// Whether every item is a [plain candidate](Candidate::plain).
+    /// Whether every item is a [plain candidate](OfferMeta::plain).
     #[inline]
     #[must_use]
     pub const fn is_plain(&self) -> bool {
@@ -73,10 +73,10 @@ impl<T> Describe<T> {
     /// What an intake sees of `item`. Runs functions of the user; call it without a lock.
     #[inline]
     #[must_use]
-    pub fn candidate(&self, item: &T) -> Candidate {
+    pub fn candidate(&self, item: &T) -> OfferMeta {
         match &self.look {
-            Look::None => Candidate::plain::<T>(),
-            Look::Weight(weigh) => Candidate::weighing(weigh(item)),
+            Look::None => OfferMeta::plain::<T>(),
+            Look::Weight(weigh) => OfferMeta::weighing(weigh(item)),
             Look::All(look) => look(item),
         }
     }
@@ -203,7 +203,7 @@ impl<W, P, K> Description<W, P, K> {
         let look = Look::All(Arc::new(move |item| {
             let lane = counted.catch(|| priority.priority_of(item), Priority::Normal);
             let key = if keyed { counted.catch(|| Some(hasher.hash_one(key.key_of(item))), None) } else { None };
-            Candidate { bytes: weight(item), priority: lane, key }
+            OfferMeta { bytes: weight(item), priority: lane, key }
         }));
         Describe { look, panics }
     }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn an_item_is_looked_at_for_what_was_asked_for_and_nothing_else() {
         let of = |describe: &Describe<u32>| {
-            let Candidate { bytes, priority, key } = describe.candidate(&7);
+            let OfferMeta { bytes, priority, key } = describe.candidate(&7);
             (describe.is_plain(), describe.is_by_weight(), bytes, priority, key.is_some())
         };
         let (new, heavy) = (Description::new, |number: &u32| *number as usize * 10);
@@ -267,7 +267,7 @@ mod tests {
             .key(key)
             .describe();
         let of = |item: u32| {
-            let Candidate { bytes, priority, key } = describe.candidate(&item);
+            let OfferMeta { bytes, priority, key } = describe.candidate(&item);
             (bytes, priority, key.is_some())
         };
         assert_eq!(of(0), (7, Priority::High, true));

@@ -3,19 +3,20 @@ use crate::{
     admission::{Admission, Charge, Epoch},
     registration::Registration,
     wait::{Ticket, WaitLine},
-    wakes::Wakes,
+    wakers::WakerSet,
 };
 use forebay_core::{DropReason, Fate, Priority};
 
-/// The door of a queue or a batch: who enters, who waits before it, and what is told to whom. Pure state.
+/// Admission control shared by the queue and the batcher: limits, the line of waiting senders, flush epochs, and the lifecycle.
 ///
-/// What is behind the door, and in which order it leaves, is its owner's. Nothing of a user runs in here: wakers to be
-/// woken are handed out, so that it happens after the lock is gone.
+/// Pure state. The owner stores the admitted items and decides their order. No user code runs here: methods return the
+/// wakers to wake, and the owner wakes them after it has released its lock.
 #[derive(Debug)]
 pub struct Intake {
     /// Limits, slots and ledger.
     pub admission: Admission,
-    phase: Phase,
+    /// Whether items are admitted and processed.
+    lifecycle: Lifecycle,
     overflow: Overflow,
     /// Senders that found no room.
     high_senders: WaitLine,
@@ -24,20 +25,20 @@ pub struct Intake {
     flushes: WaitLine,
 }
 
-/// How far the end has come.
+/// Whether items are admitted and processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Items enter and leave.
+pub enum Lifecycle {
+    /// Items are admitted and processed.
     Open,
-    /// Nothing enters; what is here is worked off.
+    /// No item is admitted. Items already admitted are processed.
     Closed,
-    /// Nothing is worked off either; what is in flight is to be let go.
-    Abandoned,
+    /// No item is processed. Items in flight are being released.
+    Aborted,
 }
 
-/// An item at the door, without the item.
+/// What admission needs to know of an item: its weight, its lane, and its fair-share key.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate {
+pub struct OfferMeta {
     /// Its weight.
     pub bytes: usize,
     /// Its lane.
@@ -46,7 +47,7 @@ pub struct Candidate {
     pub key: Option<u64>,
 }
 
-/// What an item that left still holds: its slot, and a part of the fair share of its key.
+/// The slot of an item that was admitted, with its part of the fair share of its key; it is held until the item has its fate.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     /// Fits: limits keep one item below 4 GiB.
@@ -55,13 +56,13 @@ pub struct Held {
     key: Option<u64>,
 }
 
-/// Why a candidate that may wait did not enter.
+/// Why an item that may wait was not admitted.
 #[derive(Debug)]
-pub enum NotNow {
+pub enum AdmitError {
     /// It waits in line, with this ticket.
     Waits(Ticket),
     /// It is refused, and the refusal is counted; its turn was passed on.
-    Refused(DropReason, Wakes),
+    Refused(DropReason, WakerSet),
 }
 
 // === impl Intake ===
@@ -72,7 +73,7 @@ impl Intake {
     pub const fn new(admission: Admission, overflow: Overflow) -> Self {
         Self {
             admission,
-            phase: Phase::Open,
+            lifecycle: Lifecycle::Open,
             overflow,
             high_senders: WaitLine::new(),
             normal_senders: WaitLine::new(),
@@ -80,11 +81,11 @@ impl Intake {
         }
     }
 
-    /// How far the end has come.
+    /// Whether items are admitted and processed.
     #[inline]
     #[must_use]
-    pub fn phase(&self) -> Phase {
-        self.phase
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
     }
 
     /// Lets `candidate` in if there is room; a refusal is not counted.
@@ -93,8 +94,8 @@ impl Intake {
     ///
     /// The reason for which it may not enter now.
     #[inline]
-    pub fn admit(&mut self, candidate: Candidate) -> Result<Epoch, DropReason> {
-        if self.phase != Phase::Open {
+    pub fn admit(&mut self, candidate: OfferMeta) -> Result<Epoch, DropReason> {
+        if self.lifecycle != Lifecycle::Open {
             return Err(DropReason::Shutdown);
         }
         self.admission.admit(candidate.bytes, candidate.priority, candidate.key)
@@ -110,17 +111,17 @@ impl Intake {
     /// The reason for which it was refused.
     pub fn admit_or_evict(
         &mut self,
-        candidate: Candidate,
+        candidate: OfferMeta,
         evictable: Charge,
         mut evict: impl FnMut() -> Option<Held>,
-        wakes: &mut Wakes,
+        wakes: &mut WakerSet,
     ) -> Result<Epoch, DropReason> {
         let reason = match self.admit(candidate) {
             Ok(epoch) => return Ok(epoch),
             Err(reason) => reason,
         };
         let passes = matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes);
-        let Candidate { bytes, priority, .. } = candidate;
+        let OfferMeta { bytes, priority, .. } = candidate;
         // Dropping what is there must not be for nothing: there has to be room once all that may go is gone.
         if self.overflow == Overflow::DropOldest && passes && self.admission.would_have_room(bytes, priority, evictable)
         {
@@ -138,7 +139,7 @@ impl Intake {
 
     /// Lets `candidate` in if there is room and nobody waits in line before it.
     #[must_use]
-    pub fn admit_unless_wait(&mut self, candidate: Candidate) -> Option<Epoch> {
+    pub fn admit_unless_wait(&mut self, candidate: OfferMeta) -> Option<Epoch> {
         if self.line(candidate.priority).is_empty() { self.admit(candidate).ok() } else { None }
     }
 
@@ -149,12 +150,13 @@ impl Intake {
     /// When it waits, or is refused for a reason that does not pass.
     pub fn admit_or_wait(
         &mut self,
-        candidate: Candidate,
+        candidate: OfferMeta,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
-    ) -> Result<(Epoch, Wakes), NotNow> {
+    ) -> Result<(Epoch, WakerSet), AdmitError> {
         // Who comes anew does not overtake who waits.
-        let waits_behind = ticket.is_none() && self.phase == Phase::Open && !self.line(candidate.priority).is_empty();
+        let waits_behind =
+            ticket.is_none() && self.lifecycle == Lifecycle::Open && !self.line(candidate.priority).is_empty();
         let reason = if waits_behind && !self.admission.is_too_large(candidate.bytes) {
             DropReason::Full
         } else {
@@ -169,13 +171,13 @@ impl Intake {
         };
         match reason {
             DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => {
-                Err(NotNow::Waits(self.line(candidate.priority).wait(ticket, registration)))
+                Err(AdmitError::Waits(self.line(candidate.priority).wait(ticket, registration)))
             }
             _ => {
                 self.admission.refuse(reason, 1);
                 self.leave_line(candidate.priority, ticket, registration);
                 // CORRECTNESS: whoever was let go and cannot use the turn passes it on.
-                Err(NotNow::Refused(reason, self.wake_sender()))
+                Err(AdmitError::Refused(reason, self.wake_sender()))
             }
         }
     }
@@ -189,9 +191,9 @@ impl Intake {
     }
 
     /// A sender that waited goes away.
-    pub fn stop_waiting(&mut self, ticket: Ticket, priority: Priority) -> Wakes {
+    pub fn stop_waiting(&mut self, ticket: Ticket, priority: Priority) -> WakerSet {
         match self.line(priority).leave(ticket) {
-            Some(waker) => Wakes::Gone(waker),
+            Some(waker) => WakerSet::Gone(waker),
             None => self.wake_sender(),
         }
     }
@@ -205,14 +207,14 @@ impl Intake {
         &mut self,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
-    ) -> Result<Wakes, Ticket> {
+    ) -> Result<WakerSet, Ticket> {
         if !self.has_room_or_ended() {
             return Err(self.high_senders.wait(ticket, registration));
         }
-        let Some(ticket) = ticket else { return Ok(Wakes::None) };
+        let Some(ticket) = ticket else { return Ok(WakerSet::None) };
         // CORRECTNESS: the room is only seen, not taken; the next may see it too.
         Ok(match self.high_senders.leave(ticket) {
-            Some(waker) => Wakes::Gone(waker),
+            Some(waker) => WakerSet::Gone(waker),
             None => self.wake_sender(),
         })
     }
@@ -221,13 +223,13 @@ impl Intake {
     #[inline]
     #[must_use]
     pub fn has_room_or_ended(&self) -> bool {
-        self.phase != Phase::Open || self.admission.has_room(0, Priority::High)
+        self.lifecycle != Lifecycle::Open || self.admission.has_room(0, Priority::High)
     }
 
     /// Lets everybody who waits try again, after the limits have changed.
-    pub fn wake_senders(&mut self) -> Wakes {
+    pub fn wake_senders(&mut self) -> WakerSet {
         let lines = [&mut self.high_senders, &mut self.normal_senders];
-        Wakes::Many(lines.into_iter().flat_map(WaitLine::release_all).collect())
+        WakerSet::Many(lines.into_iter().flat_map(WaitLine::release_all).collect())
     }
 
     fn line(&mut self, priority: Priority) -> &mut WaitLine {
@@ -245,20 +247,20 @@ impl Intake {
     }
 
     /// Lets the next sender try, if there may be room for it.
-    fn wake_sender(&mut self) -> Wakes {
+    fn wake_sender(&mut self) -> WakerSet {
         let line = if !self.high_senders.is_empty() && self.admission.has_room(0, Priority::High) {
             &mut self.high_senders
         } else if !self.normal_senders.is_empty() && self.admission.has_room(0, Priority::Normal) {
             &mut self.normal_senders
         } else {
-            return Wakes::None;
+            return WakerSet::None;
         };
-        Wakes::one(line.release())
+        WakerSet::one(line.release())
     }
 
     /// Counts the fate of an item that left, and frees its slot; who can go on because of it is added to `wakes`.
     #[inline]
-    pub fn settle(&mut self, held: Held, fate: Fate, wakes: &mut Wakes) {
+    pub fn settle(&mut self, held: Held, fate: Fate, wakes: &mut WakerSet) {
         if let Some(key) = held.key {
             self.admission.free_share(key);
         }
@@ -267,9 +269,9 @@ impl Intake {
 
     /// As [`settle`](Self::settle), for any number of items that left together, whose shares are freed apart.
     #[inline]
-    pub fn settle_charge(&mut self, charge: Charge, fate: Fate, wakes: &mut Wakes) {
+    pub fn settle_charge(&mut self, charge: Charge, fate: Fate, wakes: &mut WakerSet) {
         if self.admission.settle(fate, charge) {
-            wakes.add(Wakes::Many(self.flushes.release_all()));
+            wakes.add(WakerSet::Many(self.flushes.release_all()));
         }
         if self.has_senders() {
             wakes.add(self.wake_sender());
@@ -294,26 +296,26 @@ impl Intake {
     }
 
     /// A flush goes away.
-    pub fn stop_flushing(&mut self, ticket: Ticket) -> Wakes {
-        self.flushes.leave(ticket).map_or(Wakes::None, Wakes::Gone)
+    pub fn stop_flushing(&mut self, ticket: Ticket) -> WakerSet {
+        self.flushes.leave(ticket).map_or(WakerSet::None, WakerSet::Gone)
     }
 
     /// From now on nothing enters.
-    pub fn close(&mut self) -> Wakes {
-        self.phase = self.phase.max(Phase::Closed);
+    pub fn close(&mut self) -> WakerSet {
+        self.lifecycle = self.lifecycle.max(Lifecycle::Closed);
         self.wake_senders()
     }
 
     /// From now on nothing enters, and nothing is worked off.
-    pub fn abandon(&mut self) -> Wakes {
-        self.phase = Phase::Abandoned;
+    pub fn abandon(&mut self) -> WakerSet {
+        self.lifecycle = Lifecycle::Aborted;
         self.wake_senders()
     }
 }
 
-// === impl Candidate ===
+// === impl OfferMeta ===
 
-impl Candidate {
+impl OfferMeta {
     /// Of normal priority, weighing `size_of::<T>()` bytes, without a key.
     #[inline]
     #[must_use]

@@ -1,4 +1,4 @@
-use crate::intake::Candidate;
+use crate::intake::OfferMeta;
 use forebay_core::{Footprint, Priority};
 
 /// An item with what the queue must know of it.
@@ -7,20 +7,25 @@ use forebay_core::{Footprint, Priority};
 /// [weighed](Offer::weighing) by its user.
 ///
 /// ```
-/// use forebay_queue::{Limits, Offer, channel};
-/// use forebay_core::{Footprint, Priority};
+/// use forebay_core::Priority;
+/// use forebay_intake::Offer;
 ///
-/// let (sender, mut receiver) = channel(Limits::new()).unwrap();
-/// sender.try_send("first".to_owned()).unwrap();
-/// sender.try_send(Offer::weighing("urgent".to_owned(), 30).priority(Priority::High)).unwrap();
-/// assert_eq!(*receiver.try_recv().unwrap(), "urgent");
+/// let first: Offer<String> = "first".to_owned().into();
+/// let urgent = Offer::weighing("urgent".to_owned(), 30).priority(Priority::High);
+/// assert!(first.bytes > "first".len());
+/// assert_eq!((urgent.bytes, urgent.priority), (30, Priority::High));
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Offer<T> {
-    pub(crate) item: T,
-    pub(crate) bytes: usize,
-    pub(crate) priority: Priority,
-    pub(crate) key: Option<u64>,
+    /// The item itself.
+    pub item: T,
+    /// What it is charged for, in bytes, heap included.
+    pub bytes: usize,
+    /// Its lane.
+    pub priority: Priority,
+    /// Whose fair share it counts against.
+    pub key: Option<u64>,
 }
 
 // === impl Offer ===
@@ -71,8 +76,8 @@ impl<T> Offer<T> {
     /// The offer without its item, as an intake sees it.
     #[must_use]
     #[inline]
-    pub const fn candidate(&self) -> Candidate {
-        Candidate { bytes: self.bytes, priority: self.priority, key: self.key }
+    pub const fn meta(&self) -> OfferMeta {
+        OfferMeta { bytes: self.bytes, priority: self.priority, key: self.key }
     }
 
     /// The item.
@@ -82,13 +87,17 @@ impl<T> Offer<T> {
         self.item
     }
 
+    /// The offer of `item`, as an intake sees it.
+    #[must_use]
     #[inline]
-    pub(crate) fn from_parts(item: T, candidate: Candidate) -> Self {
-        let Candidate { bytes, priority, key } = candidate;
+    pub fn from_parts(item: T, candidate: OfferMeta) -> Self {
+        let OfferMeta { bytes, priority, key } = candidate;
         Self { item, bytes, priority, key }
     }
 
-    pub(crate) fn map<U>(self, with: impl FnOnce(T) -> U) -> Offer<U> {
+    /// The offer of what `with` makes of the item.
+    #[must_use]
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Offer<U> {
         let Self { item, bytes, priority, key } = self;
         Offer { item: with(item), bytes, priority, key }
     }

@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
+mod admission;
+#[cfg(not(loom))]
+mod alarm;
+mod clock;
+mod describe;
+mod handle;
+mod intake;
+mod lane_scheduler;
+mod limits;
+mod offer;
+mod overflow;
+#[cfg(feature = "http")]
+mod refusal;
+mod registration;
+mod rejected;
+mod sync;
+mod trace;
+mod wait;
+mod wakers;
+
+#[cfg(loom)]
+pub use self::clock::advance;
+#[cfg(not(loom))]
+pub use self::clock::within;
+pub use self::{
+    admission::{Admission, Charge, Epoch},
+    clock::{Timer, now},
+    describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
+    handle::{Control, DrainReport, Flush, IntakeHandle},
+    intake::{AdmitError, Held, Intake, Lifecycle, OfferMeta},
+    lane_scheduler::LaneScheduler,
+    limits::Limits,
+    offer::Offer,
+    overflow::Overflow,
+    registration::Registration,
+    rejected::{Abandoned, Evicted, Expired, Panicked, Rejected},
+    sync::{Mutex, MutexGuard, lock},
+    wait::{Ticket, WaitLine},
+    wakers::{WakerSet, wake},
+};
