@@ -101,7 +101,7 @@ impl<A> Replies<A> {
         slots.forgotten += usize::from(matches!(unwanted, Slot::Expected(_)));
         drop(slots);
         // A waker, or a reply that came too late: both are the user's, and dropped without the lock.
-        drop(unwanted);
+        panic::discard(unwanted);
     }
 }
 

@@ -5,7 +5,9 @@
 use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, Totals};
 use forebay_queue::{Limits, Overflow};
+use proptest::prelude::*;
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     sync::{
@@ -237,4 +239,154 @@ async fn f15_an_item_is_sent_all_the_same_where_that_was_asked_for() {
     rig.look();
     assert_eq!(rig.seen(), [[0, 1, 2, 3]]);
     assert_eq!((rig.totals().delivered, rig.cancelled()), (4, 0));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Emit(u32),
+    Call(u32),
+    /// A caller drops its future.
+    Drop(prop::sample::Index),
+    /// The worker is polled.
+    Look,
+    /// The server responds to what is in flight.
+    Respond,
+}
+
+/// An item, and whether its caller has dropped the future.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    number: usize,
+    bytes: u32,
+    is_cancelled: bool,
+}
+
+/// The batcher as one would write it down first, with batches of three and one in flight.
+#[derive(Debug, Default)]
+struct Plain {
+    offered: usize,
+    batches: VecDeque<Vec<Held>>,
+    in_flight: Vec<Held>,
+    has_response: bool,
+    sent: Vec<Vec<u32>>,
+    delivered: usize,
+    cancelled: usize,
+}
+
+impl Plain {
+    fn enter(&mut self, bytes: u32) {
+        if self.batches.back().is_none_or(|batch| batch.len() == 3) {
+            self.batches.push_back(Vec::new());
+        }
+        let held = Held { number: self.offered, bytes, is_cancelled: false };
+        self.offered += 1;
+        self.batches.back_mut().unwrap().push(held);
+    }
+
+    fn look(&mut self) {
+        if std::mem::take(&mut self.has_response) {
+            self.delivered += std::mem::take(&mut self.in_flight).len();
+        }
+        while self.in_flight.is_empty() && self.batches.front().is_some_and(|batch| batch.len() == 3) {
+            let (gone, left): (Vec<_>, Vec<_>) =
+                self.batches.pop_front().unwrap().into_iter().partition(|held| held.is_cancelled);
+            self.cancelled += gone.len();
+            if !left.is_empty() {
+                self.sent.push(left.iter().map(|held| held.bytes).collect());
+            }
+            self.in_flight = left;
+        }
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.batches.iter().flatten().chain(&self.in_flight).copied().collect()
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (1..1000_u32).prop_map(Step::Emit),
+        4 => (1..1000_u32).prop_map(Step::Call),
+        4 => any::<prop::sample::Index>().prop_map(Step::Drop),
+        2 => Just(Step::Look),
+        2 => Just(Step::Respond),
+    ]
+}
+
+fn runs(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (response, responds) = tokio::sync::mpsc::unbounded_channel();
+    let responds = Arc::new(tokio::sync::Mutex::new(responds));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let layer = BatchLayer::builder()
+        .batching(Batching::new().max_items(3))
+        .weigh(|item: &u32| *item as usize)
+        .answer_fates()
+        .build()
+        .unwrap();
+    let (mut batch, worker) = layer.pair(service_fn(move |items: Vec<u32>| {
+        noted.lock().unwrap().push(items);
+        let responds = Arc::clone(&responds);
+        async move { responds.lock().await.recv().await.ok_or_else(|| BoxError::from("gone")) }
+    }));
+    let (mut worker, handle) = (task::spawn(worker), batch.handle());
+    let (mut plain, mut calls) = (Plain::default(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Emit(bytes) => {
+                batch.emit(bytes).unwrap();
+                plain.enter(bytes);
+            }
+            Step::Call(bytes) => {
+                calls.push((plain.offered, task::spawn(batch.call(bytes))));
+                plain.enter(bytes);
+            }
+            Step::Drop(index) if !calls.is_empty() => {
+                let (number, call) = calls.swap_remove(index.index(calls.len()));
+                drop(call);
+                let waits = plain.batches.iter_mut().flatten();
+                waits.filter(|held| held.number == number).for_each(|held| held.is_cancelled = true);
+            }
+            Step::Respond if !plain.in_flight.is_empty() && !plain.has_response => {
+                response.send(()).unwrap();
+                plain.has_response = true;
+            }
+            Step::Look => {
+                assert_pending!(worker.poll());
+                plain.look();
+            }
+            Step::Drop(_) | Step::Respond => {}
+        }
+        let (totals, held) = (handle.totals(), plain.held());
+        prop_assert!(totals.balance());
+        prop_assert_eq!(totals.delivered, plain.delivered as u64);
+        prop_assert_eq!(totals.dropped.get(DropReason::Cancelled), plain.cancelled as u64);
+        prop_assert_eq!(totals.dropped.total(), plain.cancelled as u64);
+        prop_assert_eq!(totals.pending, held.len() as u64);
+        prop_assert_eq!(handle.bytes(), held.iter().map(|held| held.bytes as usize).sum::<usize>());
+        prop_assert_eq!(&*seen.lock().unwrap(), &plain.sent);
+        for index in (0..calls.len()).rev() {
+            let is_held = held.iter().any(|held| held.number == calls[index].0);
+            match calls[index].1.poll() {
+                Poll::Pending => prop_assert!(is_held, "a caller was forgotten"),
+                Poll::Ready(fate) => {
+                    prop_assert!(!is_held);
+                    prop_assert_eq!(fate.unwrap(), Fate::Delivered);
+                    drop(calls.swap_remove(index));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn f15_whenever_callers_go_each_item_is_sent_or_cancelled_and_none_is_both(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        // All of it is one poll, for which tokio's budget would not do.
+        runtime.block_on(tokio::task::unconstrained(async { runs(steps) }))?;
+    }
 }

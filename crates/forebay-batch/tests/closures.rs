@@ -1,6 +1,6 @@
 //! Closures of the user that look at an item where it is handed over: a panic in them is counted, and reaches no host.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::panic, reason = "what is tested")]
 
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching};
 use forebay_core::{BoxError, Priority};

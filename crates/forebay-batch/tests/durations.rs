@@ -89,7 +89,8 @@ async fn drive(durations: Durations) -> Result<u64, ConfigError> {
     assert!(waits, "{durations:?}: {}", handle.totals());
     drop(batch);
     if handle.totals().pending == 0 {
-        timeout(DAY, worker).await.expect("the worker ends").expect("the worker has not panicked");
+        // It ends, and has not panicked.
+        timeout(DAY, worker).await.unwrap().unwrap();
     }
     Ok(handle.totals().delivered)
 }

@@ -45,7 +45,7 @@ fn silent() {
 
 /// An exporter of batches of two, the first of which the server refuses.
 fn exporter(change: impl FnOnce(ExporterBuilder<u32, Lines>) -> ExporterBuilder<u32, Lines>) -> Exporter<u32> {
-    let refused = AtomicBool::new(false);
+    let refused = Arc::new(AtomicBool::new(false));
     let client = service_fn(move |_: Request<Full<Bytes>>| {
         let status = if refused.swap(true, SeqCst) { 200 } else { 404 };
         let response = Response::builder().status(status).body(Full::new(Bytes::new())).unwrap();
