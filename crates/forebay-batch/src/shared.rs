@@ -8,7 +8,7 @@ use crate::{
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals, panic};
 use forebay_queue::{
     Abandoned, Limits, Rejected,
-    parts::{Charge, Control, Epoch, Mutex, MutexGuard, Ticket, Wakes, lock, wake},
+    parts::{Charge, Control, Epoch, Mutex, MutexGuard, Registration, Ticket, Wakes, lock, wake},
 };
 use std::{
     task::{Context, Poll, Waker},
@@ -68,10 +68,11 @@ impl<T, A> Shared<T, A> {
     fn offer_at_limit(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
         // Evicted items are counted, their callers are told, and they are dropped here, after the lock is gone.
         let mut evicted = Vec::new();
-        let (place, wakes) = self.lock().state.offer(entry, &mut evicted)?;
+        let mut wakes = Wakes::None;
+        let offered = self.lock().state.offer(entry, &mut evicted, &mut wakes);
         wakes.wake();
         discard_each(evicted);
-        Ok(place)
+        offered
     }
 
     /// Takes the entry in if it need not wait for room.
@@ -113,7 +114,8 @@ impl<T, A> Shared<T, A> {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
-        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), cx.waker());
+        let mut registration = Registration::new(cx.waker());
+        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), &mut registration);
         match offered {
             Ok((place, wakes)) => {
                 wakes.wake();
@@ -132,7 +134,11 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        let waited = self.lock().state.intake.wait_for_room(ticket.take(), cx.waker());
+        if ticket.is_none() && self.lock().state.intake.has_room_or_ended() {
+            return Poll::Ready(());
+        }
+        let mut registration = Registration::new(cx.waker());
+        let waited = self.lock().state.intake.wait_for_room(ticket.take(), &mut registration);
         match waited {
             Ok(wakes) => {
                 wakes.wake();
@@ -340,10 +346,12 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
     }
 
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, waker)
+        let mut registration = Registration::new(waker);
+        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
     }
 
     fn stop_flushing(&self, ticket: Ticket) {
-        self.lock().state.intake.stop_flushing(ticket);
+        let wakes = self.lock().state.intake.stop_flushing(ticket);
+        wakes.wake();
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 use forebay_core::{BoxError, DropReason, Fate, Priority, time::saturating_add};
 use forebay_queue::{
     Evicted, Overflow, Rejected,
-    parts::{Candidate, Charge, Epoch, Held, Intake, NotNow, Phase, Ticket, Turn, Wakes},
+    parts::{Candidate, Charge, Epoch, Held, Intake, NotNow, Phase, Registration, Ticket, Turn, Wakes},
 };
 use std::{
     collections::VecDeque,
@@ -109,7 +109,12 @@ impl<T, A> State<T, A> {
     }
 
     /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
-    pub(crate) fn offer(&mut self, entry: Entry<T>, evicted: &mut Vec<T>) -> Result<(Place<A>, Wakes), Rejected<T>> {
+    pub(crate) fn offer(
+        &mut self,
+        entry: Entry<T>,
+        evicted: &mut Vec<T>,
+        wakes: &mut Wakes,
+    ) -> Result<Place<A>, Rejected<T>> {
         let mut evictable = Charge::default();
         for lot in &self.normal {
             evictable.items += lot.len() as u64;
@@ -117,7 +122,7 @@ impl<T, A> State<T, A> {
         }
         let mut told = Vec::new();
         let normal = &mut self.normal;
-        let admitted = self.intake.admit_or_evict(entry.label.candidate, evictable, || {
+        let evict = || {
             let lot = normal.front_mut()?;
             let (item, bytes, epoch, key) = lot.evict()?;
             if let Some(callers) = lot.callers() {
@@ -128,17 +133,17 @@ impl<T, A> State<T, A> {
             }
             evicted.push(item);
             Some(Held::new(bytes, epoch, key))
-        });
+        };
+        let admitted = self.intake.admit_or_evict(entry.label.candidate, evictable, evict, wakes);
+        if !told.is_empty() {
+            wakes.add(Wakes::Many(told));
+        }
         match admitted {
-            Ok((epoch, mut wakes)) => {
+            Ok(epoch) => {
                 let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));
-                if !told.is_empty() {
-                    wakes.add(Wakes::Many(told));
-                }
-                Ok((place, wakes))
+                Ok(place)
             }
-            // Then nothing was evicted.
             Err(reason) => Err(Rejected::new(entry.item, reason)),
         }
     }
@@ -156,9 +161,9 @@ impl<T, A> State<T, A> {
         &mut self,
         entry: Entry<T>,
         ticket: Option<Ticket>,
-        waker: &Waker,
+        registration: &mut Registration<'_>,
     ) -> Result<(Place<A>, Wakes), Refused<T>> {
-        match self.intake.admit_or_wait(entry.label.candidate, ticket, waker) {
+        match self.intake.admit_or_wait(entry.label.candidate, ticket, registration) {
             Ok((epoch, mut wakes)) => {
                 let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
                 wakes.add(Wakes::one(waker));

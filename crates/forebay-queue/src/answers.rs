@@ -1,3 +1,4 @@
+use crate::registration::Registration;
 use forebay_core::BoxError;
 use std::{
     mem,
@@ -32,6 +33,10 @@ enum Place<Res> {
     Unwanted,
 }
 
+/// What was in the place of a caller who is gone: a waker, or the answer. Both are the user's.
+#[derive(Debug)]
+pub(crate) struct Unwanted<Res>(#[expect(dead_code, reason = "it is dropped")] Place<Res>);
+
 // === impl Answers ===
 
 impl<Res> Answers<Res> {
@@ -63,9 +68,10 @@ impl<Res> Answers<Res> {
         Some(())
     }
 
-    /// Nobody will answer: the item was not accepted.
-    pub(crate) fn cancel(&mut self, index: Index) {
-        drop(self.vacate(index));
+    /// Nobody will answer: the item was not accepted. What is returned is dropped without the lock.
+    #[must_use = "it is dropped without the lock"]
+    pub(crate) fn cancel(&mut self, index: Index) -> Unwanted<Res> {
+        Unwanted(self.vacate(index))
     }
 
     #[inline]
@@ -80,7 +86,8 @@ impl<Res> Answers<Res> {
     pub(crate) fn reclaim(&mut self, index: Index) -> bool {
         let unwanted = self.is_unwanted(index);
         if unwanted {
-            self.cancel(index);
+            // Such a place is empty.
+            drop(self.vacate(index));
         }
         unwanted
     }
@@ -92,10 +99,9 @@ impl<Res> Answers<Res> {
 
     /// Fetches the answer, and frees its place with that.
     #[inline]
-    pub(crate) fn poll(&mut self, index: Index, waker: &Waker) -> Poll<Answer<Res>> {
+    pub(crate) fn poll(&mut self, index: Index, registration: &mut Registration<'_>) -> Poll<Answer<Res>> {
         match &mut self.places[index.0 as usize] {
-            Place::Expected(Some(known)) => known.clone_from(waker),
-            Place::Expected(none) => *none = Some(waker.clone()),
+            Place::Expected(waker) => registration.store(waker),
             Place::Here(_) => {
                 if let Place::Here(answer) = self.vacate(index) {
                     return Poll::Ready(answer);
@@ -120,25 +126,25 @@ impl<Res> Answers<Res> {
                 *place = Place::Here(answer);
                 return Ok(waker);
             }
+            // Such a place is empty.
             Place::Unwanted => drop(self.vacate(index)),
             Place::Here(_) | Place::Free(_) => debug_assert!(false, "a call is answered once"),
         }
         Err(answer)
     }
 
-    /// Nobody waits any more. An answer that is here already is returned, to be dropped without the lock.
-    pub(crate) fn forget(&mut self, index: Index) -> Option<Answer<Res>> {
+    /// Nobody waits any more. What is returned is dropped without the lock.
+    #[must_use = "it is dropped without the lock"]
+    pub(crate) fn forget(&mut self, index: Index) -> Unwanted<Res> {
         let place = &mut self.places[index.0 as usize];
         match place {
-            Place::Expected(_) => *place = Place::Unwanted,
-            Place::Here(_) => {
-                if let Place::Here(answer) = self.vacate(index) {
-                    return Some(answer);
-                }
+            Place::Expected(_) => Unwanted(mem::replace(place, Place::Unwanted)),
+            Place::Here(_) => self.cancel(index),
+            Place::Unwanted | Place::Free(_) => {
+                debug_assert!(false, "an answer is forgotten once");
+                Unwanted(Place::Unwanted)
             }
-            Place::Unwanted | Place::Free(_) => debug_assert!(false, "an answer is forgotten once"),
         }
-        None
     }
 }
 
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_once_its_answer_was_fetched_or_forgotten() {
-        let waker = Waker::noop();
+        let waker = &mut Registration::new(Waker::noop());
         let mut answers = Answers::new();
         let first = answers.expect().unwrap();
         assert!(answers.poll(first, waker).is_pending());
@@ -157,14 +163,14 @@ mod tests {
 
         let second = answers.expect().unwrap();
         assert_eq!(second, first);
-        assert!(answers.forget(second).is_none());
+        assert!(matches!(answers.forget(second).0, Place::Expected(None)));
         let third = answers.expect().unwrap();
         assert_ne!(third, second, "its answer is still to come");
         assert!(matches!(answers.answer(second, Ok(2)), Err(Ok(2))));
         assert_eq!(answers.expect().unwrap(), second);
 
         assert!(answers.answer(third, Ok(3)).unwrap().is_none());
-        assert!(matches!(answers.forget(third), Some(Ok(3))));
+        assert!(matches!(answers.forget(third).0, Place::Here(Ok(3))));
         assert_eq!(answers.expect().unwrap(), third);
     }
 }

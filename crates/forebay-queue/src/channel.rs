@@ -5,7 +5,7 @@ use crate::{
     shared::{Setup, Shared},
     wait::Ticket,
 };
-use forebay_core::{ConfigError, DropReason, Fate, Priority};
+use forebay_core::{ConfigError, DropReason, Fate, Priority, panic};
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -149,7 +149,7 @@ impl<T> Sender<T> {
     /// Hands the item back when there is no room for it, or the queue is closed.
     #[inline]
     pub fn try_send(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
-        self.shared.offer(offer.into(), |_evicted| {})
+        self.shared.offer(offer.into(), |evicted| evicted.into_iter().for_each(panic::discard))
     }
 
     /// Offers an item, and waits in line while there is no room.
@@ -288,7 +288,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.stop_waiting();
         // What is left in the queue if this was the last receiver is counted as `Shutdown`.
-        drop(self.shared.remove_receiver());
+        self.shared.remove_receiver();
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{
     Abandoned, Offer, Rejected,
     answers::Index,
     job::{Calls, Job},
+    registration::Registration,
     wait::Ticket,
 };
 use forebay_core::{BoxError, Priority, Seen};
@@ -43,7 +44,18 @@ pub(crate) enum Late<T, Res> {
 /// An answer that is to come; fetched, or forgotten on drop.
 struct Expected<T, Res> {
     shared: Arc<Calls<T, Res>>,
-    index: Option<Index>,
+    place: Place,
+}
+
+/// Where an answer is to come.
+#[derive(Clone, Copy)]
+enum Place {
+    /// No waker was left there.
+    New(Index),
+    /// A waker was left there.
+    Registered(Index),
+    /// It was fetched, or given back.
+    Over,
 }
 
 /// An item that waits for room. It keeps the queue open.
@@ -59,7 +71,7 @@ pub(crate) struct InLine<T, Res> {
 impl<T, Res> ResponseFuture<T, Res> {
     #[inline]
     pub(crate) fn accepted(shared: Arc<Calls<T, Res>>, index: Index) -> Self {
-        Self { state: State::Accepted(Expected { shared, index: Some(index) }) }
+        Self { state: State::Accepted(Expected { shared, place: Place::New(index) }) }
     }
 
     #[inline]
@@ -108,7 +120,7 @@ impl<T: Send + 'static, Res> Late<T, Res> {
     /// Waits in line with an item that was not offered yet.
     pub(crate) fn waits(shared: &Arc<Calls<T, Res>>, offer: Offer<Job<T>>, index: Index) -> Self {
         shared.add_sender();
-        let (expected, priority) = (Expected { shared: Arc::clone(shared), index: Some(index) }, offer.priority);
+        let (expected, priority) = (Expected { shared: Arc::clone(shared), place: Place::New(index) }, offer.priority);
         Self::Waits(Box::new(InLine { expected, offer: Some(offer), ticket: None, priority }))
     }
 
@@ -121,26 +133,48 @@ impl<T: Send + 'static, Res> Late<T, Res> {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    fn take(&mut self) -> Option<Index> {
+        match std::mem::replace(self, Self::Over) {
+            Self::New(index) | Self::Registered(index) => Some(index),
+            Self::Over => None,
+        }
+    }
+}
+
 // === impl Expected ===
 
 impl<T, Res> Expected<T, Res> {
     #[inline]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Res, BoxError>> {
-        let Some(index) = self.index else {
-            debug_assert!(false, "polled after it was ready");
-            return Poll::Pending;
+        // At first the answer is hardly ever there, and later the same task waits for it: the clone is made where it is needed.
+        let (index, mut registration) = match self.place {
+            Place::New(index) => (index, Registration::new(cx.waker())),
+            Place::Registered(index) => (index, Registration::without_clone(cx.waker())),
+            Place::Over => {
+                debug_assert!(false, "polled after it was ready");
+                return Poll::Pending;
+            }
         };
-        // CORRECTNESS: the worker answers under the same lock, so it either sees this waker or the answer is here.
-        let answer = ready!(self.shared.lock().aside.poll(index, cx.waker()));
-        self.index = None;
-        Poll::Ready(answer)
+        loop {
+            // CORRECTNESS: the worker answers under the same lock, so it either sees this waker or the answer is here.
+            let polled = self.shared.lock().aside.poll(index, &mut registration);
+            if polled.is_pending() && registration.is_short() {
+                registration.prepare();
+                continue;
+            }
+            self.place = if polled.is_ready() { Place::Over } else { Place::Registered(index) };
+            return polled;
+        }
     }
 }
 
 impl<T, Res> Drop for Expected<T, Res> {
     fn drop(&mut self) {
-        if let Some(index) = self.index.take() {
-            // Bound to a name, so that an answer that nobody wants is dropped without the lock.
+        if let Some(index) = self.place.take() {
+            // Bound to a name, so that it is dropped without the lock.
             let _unwanted = self.shared.lock().aside.forget(index);
         }
     }
@@ -152,16 +186,18 @@ impl<T, Res> InLine<T, Res> {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, Rejected<T>>> {
         let shared = &self.expected.shared;
         let entered = ready!(shared.poll_offer(cx, &mut self.offer, &mut self.ticket));
-        let index = self.expected.index.take();
-        match (entered, index) {
-            (Ok(()), index) => Poll::Ready(Ok(Expected { shared: Arc::clone(shared), index })),
-            (Err(rejected), index) => {
-                if let Some(index) = index {
-                    shared.lock().aside.cancel(index);
-                }
-                Poll::Ready(Err(rejected.map(|job| job.request)))
+        Poll::Ready(match entered {
+            Ok(()) => {
+                let place = std::mem::replace(&mut self.expected.place, Place::Over);
+                Ok(Expected { shared: Arc::clone(shared), place })
             }
-        }
+            Err(rejected) => {
+                if let Some(index) = self.expected.place.take() {
+                    let _unused = shared.lock().aside.cancel(index);
+                }
+                Err(rejected.map(|job| job.request))
+            }
+        })
     }
 }
 
@@ -171,9 +207,9 @@ impl<T, Res> Drop for InLine<T, Res> {
         if let Some(ticket) = self.ticket {
             shared.stop_waiting(ticket, self.priority);
         }
-        if let Some(index) = self.expected.index.take() {
+        if let Some(index) = self.expected.place.take() {
             // It was never offered, so nobody will answer.
-            shared.lock().aside.cancel(index);
+            let _unused = shared.lock().aside.cancel(index);
         }
         shared.remove_sender();
     }

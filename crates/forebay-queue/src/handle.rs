@@ -2,6 +2,7 @@ use crate::{
     Limits,
     admission::Epoch,
     clock::{self, Timer},
+    registration::Registration,
     shared::Shared,
     trace,
     wait::Ticket,
@@ -157,9 +158,10 @@ impl<T> QueueHandle<T> {
 
     /// Closes the queue and waits until it is worked off, for `deadline` at most.
     ///
-    /// What is still queued then is returned, and counts as dropped by shutdown. What is in flight then is let go: a
-    /// [`Queue`](crate::Queue)'s workers drop it and count it the same way; for a plain channel it stays pending in the
-    /// hands of whoever received it. Returns no later than 20 ms after the deadline.
+    /// What is still queued then is returned, and counts as dropped by shutdown. So does an item that a
+    /// [`Queue`](crate::Queue)'s worker has in hand: one that waits for the inner service to be ready is returned, and one that
+    /// the inner service has got is let go, and returned if a clone was kept for [another attempt](crate::QueueBuilder::park).
+    /// For a plain channel what was received stays pending in the hands of its receiver. Returns no later than 20 ms after the deadline.
     ///
     /// # Cancellation
     ///
@@ -284,8 +286,8 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
     }
 
     fn recovered(&self) -> Vec<T> {
-        // A worker gives its item to the inner service, and cannot have it back.
-        Vec::new()
+        let entries = std::mem::take(&mut self.lock().state.recovered);
+        A::discard(self, entries)
     }
 
     fn flush(&self) -> Epoch {
@@ -293,10 +295,12 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
     }
 
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, waker)
+        let mut registration = Registration::new(waker);
+        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
     }
 
     fn stop_flushing(&self, ticket: Ticket) {
-        self.lock().state.intake.stop_flushing(ticket);
+        let wakes = self.lock().state.intake.stop_flushing(ticket);
+        wakes.wake();
     }
 }

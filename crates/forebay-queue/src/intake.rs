@@ -1,11 +1,11 @@
 use crate::{
     Overflow,
     admission::{Admission, Charge, Epoch},
+    registration::Registration,
     wait::{Ticket, WaitLine},
     wakes::Wakes,
 };
 use forebay_core::{DropReason, Fate, Priority};
-use std::task::Waker;
 
 /// The door of a queue or a batch: who enters, who waits before it, and what is told to whom. Pure state.
 ///
@@ -102,7 +102,8 @@ impl Intake {
 
     /// Lets `candidate` in, making room with `evict` where the overflow policy says so, or counts its refusal.
     ///
-    /// `evictable` is what could be freed in all, `evict` frees the oldest item of normal priority.
+    /// `evictable` is what could be freed in all, `evict` frees the oldest item of normal priority. Who can go on because of it
+    /// is added to `wakes`.
     ///
     /// # Errors
     ///
@@ -112,9 +113,10 @@ impl Intake {
         candidate: Candidate,
         evictable: Charge,
         mut evict: impl FnMut() -> Option<Held>,
-    ) -> Result<(Epoch, Wakes), DropReason> {
+        wakes: &mut Wakes,
+    ) -> Result<Epoch, DropReason> {
         let reason = match self.admit(candidate) {
-            Ok(epoch) => return Ok((epoch, Wakes::None)),
+            Ok(epoch) => return Ok(epoch),
             Err(reason) => reason,
         };
         let passes = matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes);
@@ -122,15 +124,13 @@ impl Intake {
         // Dropping what is there must not be for nothing: there has to be room once all that may go is gone.
         if self.overflow == Overflow::DropOldest && passes && self.admission.would_have_room(bytes, priority, evictable)
         {
-            let mut wakes = Wakes::None;
             while let Some(held) = evict() {
-                self.settle(held, Fate::Dropped(DropReason::Evicted), &mut wakes);
+                self.settle(held, Fate::Dropped(DropReason::Evicted), wakes);
                 if let Ok(epoch) = self.admit(candidate) {
-                    return Ok((epoch, wakes));
+                    return Ok(epoch);
                 }
             }
             debug_assert!(false, "less could be freed than was said");
-            wakes.wake();
         }
         self.admission.refuse(reason, 1);
         Err(reason)
@@ -151,7 +151,7 @@ impl Intake {
         &mut self,
         candidate: Candidate,
         ticket: Option<Ticket>,
-        waker: &Waker,
+        registration: &mut Registration<'_>,
     ) -> Result<(Epoch, Wakes), NotNow> {
         // Who comes anew does not overtake who waits.
         let waits_behind = ticket.is_none() && self.phase == Phase::Open && !self.line(candidate.priority).is_empty();
@@ -160,25 +160,40 @@ impl Intake {
         } else {
             match self.admit(candidate) {
                 // CORRECTNESS: one item that left may make room for several; each that enters wakes the next.
-                Ok(epoch) => return Ok((epoch, self.wake_sender())),
+                Ok(epoch) => {
+                    self.leave_line(candidate.priority, ticket, registration);
+                    return Ok((epoch, self.wake_sender()));
+                }
                 Err(reason) => reason,
             }
         };
         match reason {
             DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => {
-                Err(NotNow::Waits(self.line(candidate.priority).wait(ticket, waker)))
+                Err(NotNow::Waits(self.line(candidate.priority).wait(ticket, registration)))
             }
             _ => {
                 self.admission.refuse(reason, 1);
+                self.leave_line(candidate.priority, ticket, registration);
                 // CORRECTNESS: whoever was let go and cannot use the turn passes it on.
                 Err(NotNow::Refused(reason, self.wake_sender()))
             }
         }
     }
 
+    /// CORRECTNESS: a sender may have been polled before it was let go. A place that it left behind in the line would take the
+    /// turn of one that still waits.
+    fn leave_line(&mut self, priority: Priority, ticket: Option<Ticket>, registration: &mut Registration<'_>) {
+        if let Some(ticket) = ticket {
+            registration.retire(self.line(priority).leave(ticket));
+        }
+    }
+
     /// A sender that waited goes away.
     pub fn stop_waiting(&mut self, ticket: Ticket, priority: Priority) -> Wakes {
-        if self.line(priority).leave(ticket) { Wakes::None } else { self.wake_sender() }
+        match self.line(priority).leave(ticket) {
+            Some(waker) => Wakes::Gone(waker),
+            None => self.wake_sender(),
+        }
     }
 
     /// Waits for room without an item, as `poll_ready` does.
@@ -186,13 +201,27 @@ impl Intake {
     /// # Errors
     ///
     /// The ticket with which it waits.
-    pub fn wait_for_room(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Result<Wakes, Ticket> {
-        if self.phase != Phase::Open || self.admission.has_room(0, Priority::High) {
-            // CORRECTNESS: the room is only seen, not taken; the next may see it too.
-            let was_waiting = ticket.is_none_or(|ticket| self.high_senders.leave(ticket));
-            return Ok(if was_waiting { Wakes::None } else { self.wake_sender() });
+    pub fn wait_for_room(
+        &mut self,
+        ticket: Option<Ticket>,
+        registration: &mut Registration<'_>,
+    ) -> Result<Wakes, Ticket> {
+        if !self.has_room_or_ended() {
+            return Err(self.high_senders.wait(ticket, registration));
         }
-        Err(self.high_senders.wait(ticket, waker))
+        let Some(ticket) = ticket else { return Ok(Wakes::None) };
+        // CORRECTNESS: the room is only seen, not taken; the next may see it too.
+        Ok(match self.high_senders.leave(ticket) {
+            Some(waker) => Wakes::Gone(waker),
+            None => self.wake_sender(),
+        })
+    }
+
+    /// Whether nobody need wait for room, as there is some or will never be any.
+    #[inline]
+    #[must_use]
+    pub fn has_room_or_ended(&self) -> bool {
+        self.phase != Phase::Open || self.admission.has_room(0, Priority::High)
     }
 
     /// Lets everybody who waits try again, after the limits have changed.
@@ -248,20 +277,25 @@ impl Intake {
     }
 
     /// Whether everything up to `epoch` is settled; waits for it if not.
-    pub fn flushed_or_wait(&mut self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+    pub fn flushed_or_wait(
+        &mut self,
+        epoch: Epoch,
+        ticket: &mut Option<Ticket>,
+        registration: &mut Registration<'_>,
+    ) -> bool {
         if self.admission.is_settled(epoch) {
             if let Some(ticket) = ticket.take() {
-                self.flushes.leave(ticket);
+                registration.retire(self.flushes.leave(ticket));
             }
             return true;
         }
-        *ticket = Some(self.flushes.wait(ticket.take(), waker));
+        *ticket = Some(self.flushes.wait(ticket.take(), registration));
         false
     }
 
     /// A flush goes away.
-    pub fn stop_flushing(&mut self, ticket: Ticket) {
-        self.flushes.leave(ticket);
+    pub fn stop_flushing(&mut self, ticket: Ticket) -> Wakes {
+        self.flushes.leave(ticket).map_or(Wakes::None, Wakes::Gone)
     }
 
     /// From now on nothing enters.

@@ -3,8 +3,9 @@ use crate::{
     answers::{Answer, Answers, Index},
     handle::Aside,
     shared::Shared,
+    wakes::Wakes,
 };
-use forebay_core::{BoxError, DropReason, Seen};
+use forebay_core::{BoxError, DropReason, Seen, panic};
 
 /// A request in a [`Queue`](crate::Queue), and where its caller looks for the answer, if there is one.
 #[derive(Debug)]
@@ -23,8 +24,9 @@ impl<T, Res> Calls<T, Res> {
     pub(crate) fn answer(&self, index: Option<Index>, answer: Answer<Res>) {
         let Some(index) = index else { return };
         let answered = self.lock().aside.answer(index, answer);
-        if let Ok(Some(waker)) = answered {
-            waker.wake();
+        match answered {
+            Ok(waker) => Wakes::one(waker).wake(),
+            Err(unwanted) => panic::discard(unwanted),
         }
     }
 

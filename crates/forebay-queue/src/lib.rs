@@ -23,6 +23,7 @@ mod overflow;
 mod parked;
 #[cfg(feature = "http")]
 mod refusal;
+mod registration;
 mod rejected;
 mod service;
 mod shared;
@@ -60,6 +61,7 @@ pub mod parts {
         handle::Control,
         intake::{Candidate, Held, Intake, NotNow, Phase},
         lanes::Turn,
+        registration::Registration,
         sync::{Mutex, MutexGuard, lock},
         wait::{Ticket, WaitLine},
         wakes::{Wakes, wake},

@@ -5,8 +5,9 @@ use crate::{
     future::Late,
     job::{Calls, Job},
     wait::Ticket,
+    wakes::wake,
 };
-use forebay_core::{BoxError, DropReason, Priority};
+use forebay_core::{BoxError, DropReason, Priority, panic};
 use std::{
     fmt, mem,
     sync::Arc,
@@ -72,7 +73,7 @@ impl<T, Res> Queue<T, Res> {
     }
 
     fn evict(&self, jobs: Vec<Job<T>>) {
-        jobs.into_iter().for_each(|job| drop(self.shared.discard(job, DropReason::Evicted)));
+        jobs.into_iter().for_each(|job| panic::discard(self.shared.discard(job, DropReason::Evicted)));
     }
 
     /// Offers an item, and opens a place for the answer, in one step.
@@ -85,16 +86,14 @@ impl<T, Res> Queue<T, Res> {
         let mut locked = self.shared.lock();
         let places = locked.aside.expect().map(|index| (index, locked.state.admit_simply(candidate)));
         let Some((index, Some(epoch))) = places else {
-            if let Some((unused, _)) = places {
-                locked.aside.cancel(unused);
-            }
+            let _unused = places.map(|(unused, _)| locked.aside.cancel(unused));
             drop(locked);
             return self.offer_call_at_limit(Offer::from_parts(request, candidate));
         };
         let waker = locked.state.push(Job { request, answer: Some(index) }, candidate, epoch);
         drop(locked);
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         Ok(index)
     }
@@ -119,7 +118,7 @@ impl<T, Res> Queue<T, Res> {
         match self.shared.offer_at_limit(offer, |jobs| self.evict(jobs)) {
             Ok(()) => Ok(index),
             Err(rejected) => {
-                self.shared.lock().aside.cancel(index);
+                let _unused = self.shared.lock().aside.cancel(index);
                 Err(Late::rejected(rejected.map(|job| job.request)))
             }
         }

@@ -4,10 +4,11 @@ use crate::{
     clock,
     drained::Burst,
     intake::{Held, Intake},
-    state::{Empty, Refused, State},
+    registration::Registration,
+    state::{Empty, Leftover, Refused, State},
     sync::{Mutex, MutexGuard, lock},
     wait::Ticket,
-    wakes::Wakes,
+    wakes::{Wakes, wake},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use std::{
@@ -88,7 +89,7 @@ impl<T, A> Shared<T, A> {
         let waker = locked.state.push(item, candidate, epoch);
         drop(locked);
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         Ok(())
     }
@@ -100,11 +101,11 @@ impl<T, A> Shared<T, A> {
         discard: impl FnOnce(Discarded<T>),
     ) -> Result<(), Rejected<T>> {
         let now = self.now();
-        let mut evicted = Vec::new();
-        let wakes = self.lock().state.offer(offer, now, &mut evicted)?;
+        let (mut evicted, mut wakes) = (Vec::new(), Wakes::None);
+        let offered = self.lock().state.offer(offer, now, &mut evicted, &mut wakes);
         wakes.wake();
         discard(evicted);
-        Ok(())
+        offered
     }
 
     /// Takes the offer in if it need not wait for room.
@@ -126,8 +127,16 @@ impl<T, A> Shared<T, A> {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
-        let now = self.now();
-        let offered = self.lock().state.offer_or_wait(taken, now, ticket.take(), cx.waker());
+        let taken = match ticket {
+            // Most need not wait, and no waker is cloned for those.
+            None => match self.offer_unless_wait(taken) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(taken) => taken,
+            },
+            Some(_) => taken,
+        };
+        let (now, mut registration) = (self.now(), Registration::new(cx.waker()));
+        let offered = self.lock().state.offer_or_wait(taken, now, ticket.take(), &mut registration);
         match offered {
             Ok(wakes) => {
                 wakes.wake();
@@ -146,7 +155,11 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        let waited = self.lock().state.intake.wait_for_room(ticket.take(), cx.waker());
+        if ticket.is_none() && self.lock().state.intake.has_room_or_ended() {
+            return Poll::Ready(());
+        }
+        let mut registration = Registration::new(cx.waker());
+        let waited = self.lock().state.intake.wait_for_room(ticket.take(), &mut registration);
         match waited {
             Ok(wakes) => {
                 wakes.wake();
@@ -180,22 +193,31 @@ impl<T, A> Shared<T, A> {
         expired: &mut Discarded<T>,
     ) -> Poll<Option<(T, Held)>> {
         let now = self.now();
-        let mut wakes = Wakes::None;
+        let (mut wakes, mut registration) = (Wakes::None, Registration::without_clone(waker));
         let mut locked = self.lock();
-        let next = match locked.state.next(now, expired, &mut wakes) {
-            Some(next) => {
-                locked.state.stop_waiting(ticket);
-                Poll::Ready(Some(next))
-            }
-            None => {
-                // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
-                if cfg!(forebay_planted_race) {
-                    drop(locked);
-                    locked = self.lock();
+        let next = loop {
+            break match locked.state.next(now, expired, &mut wakes) {
+                Some(next) => {
+                    locked.state.stop_waiting(ticket, &mut registration);
+                    Poll::Ready(Some(next))
                 }
-                let empty = locked.state.wait(ticket, waker);
-                if empty == Empty::ForNow { Poll::Pending } else { Poll::Ready(None) }
-            }
+                None if !registration.is_prepared() => {
+                    // Only a receiver that has to wait clones its waker, and does so without the lock.
+                    drop(locked);
+                    registration.prepare();
+                    locked = self.lock();
+                    continue;
+                }
+                None => {
+                    // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
+                    if cfg!(forebay_planted_race) {
+                        drop(locked);
+                        locked = self.lock();
+                    }
+                    let empty = locked.state.wait(ticket, &mut registration);
+                    if empty == Empty::ForNow { Poll::Pending } else { Poll::Ready(None) }
+                }
+            };
         };
         drop(locked);
         wakes.wake();
@@ -231,13 +253,14 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn abandon(&self) -> Discarded<T> {
-        let (items, wakes) = self.lock().state.abandon();
+        let (mut left, wakes) = self.lock().state.abandon();
         wakes.wake();
-        items
+        std::mem::take(&mut left.items)
     }
 
-    pub(crate) fn poll_abandoned(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        if self.lock().state.abandoned_or_wait(ticket, cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    pub(crate) fn poll_abandoned(&self, registration: &mut Registration<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
+        registration.prepare();
+        if self.lock().state.abandoned_or_wait(ticket, registration) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -284,13 +307,35 @@ impl<T, A> Shared<T, A> {
     }
 
     /// The last receiver takes the queue with it: nobody would ever work off what is in it.
-    pub(crate) fn remove_receiver(&self) -> Discarded<T> {
+    ///
+    /// The items are dropped here, each by itself.
+    pub(crate) fn remove_receiver(&self) {
+        let (left, wakes) = self.lock().remove_receiver();
+        wakes.wake();
+        drop(left);
+    }
+
+    /// As [`remove_receiver`](Self::remove_receiver), but a drain returns what was in the queue. Returns how many items that
+    /// are. `each` sees every item under the lock, and runs no code of a user.
+    pub(crate) fn remove_receiver_and_recover(&self, each: impl FnMut(&mut T)) -> usize {
         let mut locked = self.lock();
-        locked.receivers -= 1;
-        let (items, wakes) =
-            if locked.receivers == 0 { locked.state.abandon() } else { (Vec::new(), Wakes::default()) };
+        let (mut left, wakes) = locked.remove_receiver();
+        let items = left.items.len();
+        left.items.iter_mut().for_each(each);
+        // CORRECTNESS: in one step with the fates. A drain that sees these items settled ends at once, and then returns them.
+        locked.state.recovered.append(&mut left.items);
         drop(locked);
         wakes.wake();
         items
+    }
+}
+
+// === impl Locked ===
+
+impl<T, A> Locked<T, A> {
+    /// What is left if it was the last one.
+    fn remove_receiver(&mut self) -> (Leftover<T>, Wakes) {
+        self.receivers -= 1;
+        if self.receivers == 0 { self.state.abandon() } else { (Leftover::default(), Wakes::None) }
     }
 }

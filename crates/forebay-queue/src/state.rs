@@ -4,11 +4,12 @@ use crate::{
     drained::Burst,
     intake::{Candidate, Held, Intake, NotNow, Phase},
     lanes::Lanes,
-    parked::{Attempt, Parked, ParkingLot},
+    parked::{Attempt, Delays, Parked, ParkingLot},
+    registration::Registration,
     wait::{Ticket, WaitLine},
     wakes::Wakes,
 };
-use forebay_core::{DropReason, Fate, Priority};
+use forebay_core::{DropReason, Fate, Priority, panic};
 use std::{
     task::Waker,
     time::{Duration, Instant},
@@ -32,6 +33,8 @@ pub(crate) struct State<T> {
     receivers: WaitLine,
     /// Workers with an item in flight, to be told when the queue is abandoned.
     busy: WaitLine,
+    /// Items that workers had in hand when they let go of them, for a drain to return.
+    pub(crate) recovered: Vec<T>,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,13 @@ pub(crate) enum Refused<T> {
     Rejected(Rejected<T>, Wakes),
 }
 
+/// What was in a queue when it was abandoned.
+pub(crate) struct Leftover<T> {
+    pub(crate) items: Vec<T>,
+    /// Code of the user, to be dropped outside of the lock.
+    delays: Vec<Delays>,
+}
+
 // === impl State ===
 
 impl<T> State<T> {
@@ -77,6 +87,7 @@ impl<T> State<T> {
             max_age,
             receivers: WaitLine::new(),
             busy: WaitLine::new(),
+            recovered: Vec::new(),
         }
     }
 
@@ -97,7 +108,8 @@ impl<T> State<T> {
         offer: Offer<T>,
         now: Option<Instant>,
         evicted: &mut Vec<T>,
-    ) -> Result<Wakes, Rejected<T>> {
+        wakes: &mut Wakes,
+    ) -> Result<(), Rejected<T>> {
         let candidate = self.candidate(&offer);
         let evictable = Charge {
             items: self.lanes.normal.len() as u64,
@@ -105,16 +117,16 @@ impl<T> State<T> {
             ..Charge::default()
         };
         let Self { intake, lanes, tracked, .. } = self;
-        let admitted = intake.admit_or_evict(candidate, evictable, || {
+        let evict = || {
             let Entry { item, bytes, epoch } = lanes.normal.pop()?;
             let tracked = tracked.as_mut().and_then(|tracked| tracked.normal.pop());
             evicted.push(item);
             Some(Held::new(bytes as usize, epoch, tracked.and_then(|tracked| tracked.key)))
-        });
-        match admitted {
-            Ok((epoch, mut wakes)) => {
+        };
+        match intake.admit_or_evict(candidate, evictable, evict, wakes) {
+            Ok(epoch) => {
                 wakes.add(self.enter(offer, epoch, now));
-                Ok(wakes)
+                Ok(())
             }
             Err(reason) => Err(Rejected::new(offer.item, reason)),
         }
@@ -135,10 +147,10 @@ impl<T> State<T> {
         offer: Offer<T>,
         now: Option<Instant>,
         ticket: Option<Ticket>,
-        waker: &Waker,
+        registration: &mut Registration<'_>,
     ) -> Result<Wakes, Refused<T>> {
         let candidate = self.candidate(&offer);
-        match self.intake.admit_or_wait(candidate, ticket, waker) {
+        match self.intake.admit_or_wait(candidate, ticket, registration) {
             Ok((epoch, mut wakes)) => {
                 wakes.add(self.enter(offer, epoch, now));
                 Ok(wakes)
@@ -217,20 +229,20 @@ impl<T> State<T> {
 
     /// Waits for an item where there is [none](Self::next), in the line of the others.
     #[inline]
-    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) -> Empty {
+    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) -> Empty {
         let empty = self.empty();
         match empty {
-            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), waker)),
-            Empty::ForGood => self.stop_waiting(ticket),
+            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), registration)),
+            Empty::ForGood => self.stop_waiting(ticket, registration),
         }
         empty
     }
 
     /// Waits no longer: it was let go for the item it has, or found it by chance.
     #[inline]
-    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>) {
+    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) {
         if let Some(ticket) = ticket.take() {
-            self.receivers.leave(ticket);
+            registration.retire(self.receivers.leave(ticket));
         }
     }
 
@@ -267,9 +279,11 @@ impl<T> State<T> {
 
     /// A receiver goes away: whatever it was woken for is for another.
     pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> Wakes {
-        let was_waiting = self.receivers.leave(ticket);
+        if let Some(waker) = self.receivers.leave(ticket) {
+            return Wakes::Gone(waker);
+        }
         let nothing = self.lanes.len() == 0 && self.parked.is_empty();
-        if was_waiting || nothing { Wakes::default() } else { Wakes::one(self.receivers.release()) }
+        if nothing { Wakes::None } else { Wakes::one(self.receivers.release()) }
     }
 
     /// An item that was taken off waits for another attempt until `due`, and keeps its slot; at most `max_bytes` do.
@@ -280,16 +294,16 @@ impl<T> State<T> {
         parked: Parked<T>,
         due: Instant,
         max_bytes: usize,
-        evicted: &mut Vec<T>,
+        evicted: &mut Vec<Parked<T>>,
         wakes: &mut Wakes,
     ) -> Result<(), Parked<T>> {
         if self.intake.phase() == Phase::Abandoned {
             return Err(parked);
         }
         self.parked.park(parked, due);
-        while let Some(Parked { item, held, .. }) = self.parked.evict(max_bytes) {
-            self.settle(held, Fate::Dropped(DropReason::Evicted), wakes);
-            evicted.push(item);
+        while let Some(oldest) = self.parked.evict(max_bytes) {
+            self.settle(oldest.held, Fate::Dropped(DropReason::Evicted), wakes);
+            evicted.push(oldest);
         }
         // CORRECTNESS: whoever parks it may be busy when it is due; one who is idle learns of the time.
         wakes.add(Wakes::one(self.receivers.release()));
@@ -352,16 +366,20 @@ impl<T> State<T> {
     }
 
     /// Whether what is in flight is to be let go; waits for that if not.
-    pub(crate) fn abandoned_or_wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
+    pub(crate) fn abandoned_or_wait(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        registration: &mut Registration<'_>,
+    ) -> bool {
         if self.intake.phase() == Phase::Abandoned {
             return true;
         }
-        *ticket = Some(self.busy.wait(ticket.take(), waker));
+        *ticket = Some(self.busy.wait(ticket.take(), registration));
         false
     }
 
-    pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) {
-        self.busy.leave(ticket);
+    pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) -> Wakes {
+        self.busy.leave(ticket).map_or(Wakes::None, Wakes::Gone)
     }
 
     /// From now on nothing enters.
@@ -372,25 +390,42 @@ impl<T> State<T> {
     }
 
     /// From now on nothing enters and nothing is worked off. What was queued is settled and returned.
-    pub(crate) fn abandon(&mut self) -> (Vec<T>, Wakes) {
+    pub(crate) fn abandon(&mut self) -> (Leftover<T>, Wakes) {
         let mut wakes = self.intake.abandon();
-        let mut items = Vec::with_capacity(self.lanes.len());
+        let mut items = Vec::with_capacity(self.lanes.len() + self.parked.len());
+        let mut delays = Vec::new();
         while let Some((item, held)) = self.next(None, &mut Vec::new(), &mut wakes) {
             self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
             items.push(item);
         }
-        while let Some(Parked { item, held, .. }) = self.parked.pop() {
-            self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
-            items.push(item);
+        while let Some(parked) = self.parked.pop() {
+            self.settle(parked.held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
+            items.push(parked.item);
+            delays.push(parked.delays);
         }
         wakes.add(Wakes::Many(self.receivers.release_all()));
         wakes.add(Wakes::Many(self.busy.release_all()));
-        (items, wakes)
+        (Leftover { items, delays }, wakes)
     }
 
     /// Items that wait.
     pub(crate) fn queued(&self) -> usize {
         self.lanes.len() + self.parked.len()
+    }
+}
+
+// === impl Leftover ===
+
+impl<T> Default for Leftover<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), delays: Vec::new() }
+    }
+}
+
+impl<T> Drop for Leftover<T> {
+    fn drop(&mut self) {
+        self.items.drain(..).for_each(panic::discard);
+        self.delays.drain(..).for_each(panic::discard);
     }
 }
 

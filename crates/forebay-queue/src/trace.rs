@@ -7,8 +7,7 @@ pub(crate) use self::on::*;
 
 #[cfg(feature = "tracing")]
 mod on {
-    use forebay_core::Totals;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use forebay_core::{Totals, panic};
     use tracing::debug;
 
     const TARGET: &str = "forebay_queue";
@@ -16,7 +15,7 @@ mod on {
     /// A subscriber that panics is not allowed to take the worker along. Called without the lock: a subscriber may hand
     /// its events to this very queue.
     fn quietly(tell: impl FnOnce()) {
-        let _told = catch_unwind(AssertUnwindSafe(tell));
+        let _reported = panic::catch(tell);
     }
 
     /// The inner service panicked, and the item in its hands is lost.

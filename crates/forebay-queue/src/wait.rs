@@ -1,3 +1,4 @@
+use crate::registration::Registration;
 use std::{collections::VecDeque, task::Waker};
 
 /// Tasks that wait in line, first come first served. Pure state.
@@ -24,31 +25,31 @@ impl WaitLine {
     }
 
     /// Waits: at the end of the line without a `ticket`, else where it stands, or in front if it was let go.
-    pub fn wait(&mut self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
+    pub fn wait(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) -> Ticket {
         let Some(ticket) = ticket else {
             self.last += 1;
             let ticket = Ticket(self.last);
-            self.line.push_back((ticket, waker.clone()));
+            self.line.push_back((ticket, registration.take()));
             return ticket;
         };
         match self.line.iter_mut().find(|(waiting, _)| *waiting == ticket) {
-            Some((_, known)) => known.clone_from(waker),
-            None => self.line.push_front((ticket, waker.clone())),
+            Some((_, known)) => registration.replace(known),
+            None => self.line.push_front((ticket, registration.take())),
         }
         ticket
     }
 
-    /// Leaves the line. `false` if the ticket had been let go already: its turn must be passed on.
+    /// Leaves the line, with its waker, to be dropped outside of any lock. `None` if the ticket had been let go already: its
+    /// turn must be passed on.
+    #[must_use = "a waker is dropped outside of any lock, and a turn is passed on"]
     #[inline]
-    pub fn leave(&mut self, ticket: Ticket) -> bool {
-        !self.line.is_empty() && self.remove(ticket)
+    pub fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
+        if self.line.is_empty() { None } else { self.remove(ticket) }
     }
 
-    fn remove(&mut self, ticket: Ticket) -> bool {
-        match self.line.iter().position(|(waiting, _)| *waiting == ticket) {
-            Some(place) => self.line.remove(place).is_some(),
-            None => false,
-        }
+    fn remove(&mut self, ticket: Ticket) -> Option<Waker> {
+        let place = self.line.iter().position(|(waiting, _)| *waiting == ticket)?;
+        self.line.remove(place).map(|(_, waker)| waker)
     }
 
     /// Lets the first in line go; the caller wakes it, outside of any lock.
@@ -103,15 +104,19 @@ mod tests {
         (Arc::clone(&count), count.into())
     }
 
+    fn wait(line: &mut WaitLine, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
+        line.wait(ticket, &mut Registration::new(waker))
+    }
+
     #[test]
     fn first_come_first_served_and_back_to_the_front() {
         let ((first, first_waker), (second, second_waker)) = (waker(), waker());
         let mut line = WaitLine::new();
-        let ticket = line.wait(None, &first_waker);
-        line.wait(None, &second_waker);
+        let ticket = wait(&mut line, None, &first_waker);
+        wait(&mut line, None, &second_waker);
         line.release().unwrap().wake();
         assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (1, 0));
-        line.wait(Some(ticket), &first_waker);
+        wait(&mut line, Some(ticket), &first_waker);
         line.release().unwrap().wake();
         assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (2, 0), "it kept its place");
         line.release().unwrap().wake();
@@ -123,11 +128,11 @@ mod tests {
     fn who_was_let_go_and_leaves_must_pass_the_turn_on() {
         let (_, waker) = waker();
         let mut line = WaitLine::new();
-        let first = line.wait(None, &waker);
-        let second = line.wait(None, &waker);
+        let first = wait(&mut line, None, &waker);
+        let second = wait(&mut line, None, &waker);
         assert!(line.release().is_some());
-        assert!(!line.leave(first), "its turn was given");
-        assert!(line.leave(second));
-        assert!(!line.leave(second));
+        assert!(line.leave(first).is_none(), "its turn was given");
+        assert!(line.leave(second).is_some());
+        assert!(line.leave(second).is_none());
     }
 }

@@ -14,6 +14,8 @@ pub enum Wakes {
     One(Waker),
     /// Any number of tasks.
     Many(Vec<Waker>),
+    /// Nobody: the waker of a task that waits no longer is dropped once the lock is gone.
+    Gone(Waker),
 }
 
 /// Wakes one task; call it without a lock. A panic of its waker is that task's own, and reaches neither the caller nor the
@@ -59,7 +61,8 @@ impl Wakes {
     fn into_vec(self) -> Vec<Waker> {
         match self {
             Self::None => Vec::new(),
-            Self::One(waker) => vec![waker],
+            // A task that waits no longer may be woken beside the others: it looks, and finds nothing to do.
+            Self::One(waker) | Self::Gone(waker) => vec![waker],
             Self::Many(wakers) => wakers,
         }
     }
@@ -78,6 +81,7 @@ impl Wakes {
             Self::None => {}
             Self::One(waker) => wake(waker),
             Self::Many(wakers) => wakers.into_iter().for_each(wake),
+            Self::Gone(waker) => panic::discard(waker),
         }
     }
 }

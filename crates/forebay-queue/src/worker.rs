@@ -1,13 +1,13 @@
 use crate::{
     hands::{Hands, Orders},
     job::Calls,
+    registration::Registration,
 };
-use forebay_core::{BoxError, DropReason, Settle, SettleByVerdict};
+use forebay_core::{BoxError, DropReason, Settle, SettleByVerdict, panic};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,9 +19,11 @@ pin_project! {
     ///
     /// A clone works beside it, with a clone of the inner service.
     ///
-    /// A panic of the inner service costs the item it had in its hands; the worker goes on. CANCEL: a worker that is
-    /// dropped settles the item it has in its hands as dropped by shutdown, and so does the last worker with all that is
-    /// queued.
+    /// A panic of the inner service, of the settler, or of anything of the user that is dropped costs the item in hand at most;
+    /// the worker goes on.
+    ///
+    /// CANCEL: a worker that is dropped settles the item it has in hand as dropped by shutdown, and so does the last worker
+    /// with all that is queued. A drain returns them, as far as they can be recovered.
     #[must_use = "a worker does nothing unless it is polled"]
     pub struct Worker<T, S, Se = SettleByVerdict>
     where
@@ -29,9 +31,10 @@ pin_project! {
     {
         inner: S,
         settle: Se,
-        hands: Hands<T, S::Response>,
+        // Before the hands, which free the slot: in-flight work counts.
         #[pin]
         running: Option<S::Future>,
+        hands: Hands<T, S::Response>,
     }
 }
 
@@ -54,9 +57,11 @@ where
     Se: Clone,
 {
     fn clone(&self) -> Self {
-        self.hands.shared.add_receiver();
         let (shared, orders) = (Arc::clone(&self.hands.shared), self.hands.orders.clone());
-        Self::new(self.inner.clone(), shared, self.settle.clone(), orders)
+        let (inner, settle) = (self.inner.clone(), self.settle.clone());
+        // Only now, as the code of the user above may panic.
+        shared.add_receiver();
+        Self::new(inner, shared, settle, orders)
     }
 }
 
@@ -73,12 +78,13 @@ where
         const STEPS: usize = 128;
 
         let mut this = self.project();
+        let mut registration = Registration::without_clone(cx.waker());
         // Whether the item in hand was taken in this poll.
         let mut just_taken = false;
         for _ in 0..STEPS {
             let result = if let Some(running) = this.running.as_mut().as_pin_mut() {
                 // ## Running => (Running | Idle)
-                isolate(|| running.poll(cx).map(|result| Ok(result.map_err(Into::into))))
+                isolate(|| running.poll(cx).map(|result| result.map_err(Into::into)))
             } else if !just_taken && this.hands.is_cancelled() {
                 // ## Taken => Idle: its caller has gone while it waited for the inner service to be ready.
                 Poll::Ready(Err(DropReason::Cancelled))
@@ -87,16 +93,16 @@ where
                 // idle worker reserves nothing there.
                 let (inner, hands, mut running) = (&mut *this.inner, &mut *this.hands, this.running.as_mut());
                 isolate(|| match ready!(inner.poll_ready(cx)) {
-                    Err(error) => Poll::Ready(Ok(Err(error.into()))),
+                    Err(error) => Poll::Ready(Err(error.into())),
                     Ok(()) => {
                         let Some(request) = hands.next.take() else { return Poll::Pending };
                         hands.kept = hands.orders.parking.as_ref().map(|parking| parking.keep(&request));
                         running.set(Some(inner.call(request)));
                         let Some(running) = running.as_mut().as_pin_mut() else { return Poll::Pending };
-                        running.poll(cx).map(|result| Ok(result.map_err(Into::into)))
+                        running.poll(cx).map(|result| result.map_err(Into::into))
                     }
                 })
-            } else if ready!(this.hands.poll_take(None, cx)) {
+            } else if ready!(this.hands.poll_take(None, cx, &mut registration)) {
                 // ## Idle => (Idle | Taken | ended)
                 just_taken = true;
                 continue;
@@ -108,19 +114,16 @@ where
                 Poll::Pending => {
                     // CORRECTNESS: registers for the end of the queue only now, when the inner service has registered
                     // for its own progress.
-                    ready!(this.hands.poll_abandoned(cx));
+                    ready!(this.hands.poll_abandoned(&mut registration));
                     Err(DropReason::Shutdown)
                 }
             };
             let done = this.hands.conclude(this.settle, result);
             // The inner future goes before its slot is free: in-flight work counts. A panic while it is dropped changes
             // nothing of what it has answered.
-            let _dropped = isolate(|| {
-                this.running.set(None);
-                Poll::Ready(Ok(()))
-            });
+            panic::discard_pinned(this.running.as_mut());
             // ## Idle => (Idle | Taken | ended)
-            if !ready!(this.hands.poll_take(done, cx)) {
+            if !ready!(this.hands.poll_take(done, cx, &mut registration)) {
                 return Poll::Ready(());
             }
             just_taken = true;
@@ -132,10 +135,12 @@ where
 
 /// Runs code of the inner service; a panic in it stays with the item.
 #[inline]
-pub(crate) fn isolate<R>(run: impl FnOnce() -> Poll<Result<R, DropReason>>) -> Poll<Result<R, DropReason>> {
-    // What a panic leaves half done is the inner service's own state, and that of the item, which is gone. The panic
-    // itself was reported by the panic hook.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Poll::Ready(Err(DropReason::Panicked)))
+fn isolate<R>(run: impl FnOnce() -> Poll<R>) -> Poll<Result<R, DropReason>> {
+    // What a panic leaves half done is the inner service's own state, and that of the item, which is gone.
+    match panic::catch(run) {
+        Ok(polled) => polled.map(Ok),
+        Err(_reported) => Poll::Ready(Err(DropReason::Panicked)),
+    }
 }
 
 impl<T, S, Se> fmt::Debug for Worker<T, S, Se>

@@ -5,9 +5,8 @@ use super::{
     on::{TARGET, lost},
 };
 use forebay_core::{Totals, panic};
-use forebay_queue::parts::{Timer, now, wake};
+use forebay_queue::parts::{Registration, Timer, now, wake};
 use std::{
-    mem,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -48,10 +47,8 @@ impl Bell {
     /// CORRECTNESS: the waker is there before the bell is silent again, and the caller reads the ledger after that. So a
     /// loss is either in what it reads, or rings.
     fn listen(&self, waker: &Waker) {
-        // A waker is code of its executor: it is cloned and dropped without the lock.
-        let waker = Some(waker.clone());
-        let before = mem::replace(&mut *self.worker.lock().unwrap_or_else(PoisonError::into_inner), waker);
-        panic::discard(before);
+        let mut registration = Registration::new(waker);
+        registration.store(&mut self.worker.lock().unwrap_or_else(PoisonError::into_inner));
         self.rung.store(false, Ordering::Release);
     }
 
