@@ -334,20 +334,23 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
             return Err(ConfigError::new("split_budget", delivery.knobs.split_budget, allowed));
         }
         let max_partitions = partition.is_some().then_some(self.max_partitions);
+        let describe = description.describe();
+        let panics = describe.panics().clone();
+        // Each is caught by itself: that one panics costs the other nothing.
         let sort: Option<Arc<Sort<T>>> = match (partition, flush_when) {
             (None, None) => None,
             (Some(partition), None) => {
-                Some(Arc::new(move |item, panics| (panics.catch(|| partition(item)).unwrap_or_default(), false)))
+                Some(Arc::new(move |item| (panics.catch(|| partition(item), Partition::default()), false)))
             }
-            (None, Some(flush)) => Some(Arc::new(move |item, panics| {
-                (Partition::default(), panics.catch(|| flush(item)).unwrap_or_default())
-            })),
-            (Some(partition), Some(flush)) => Some(Arc::new(move |item, panics| {
-                let partition = panics.catch(|| partition(item)).unwrap_or_default();
-                (partition, panics.catch(|| flush(item)).unwrap_or_default())
+            (None, Some(flush)) => {
+                Some(Arc::new(move |item| (Partition::default(), panics.catch(|| flush(item), false))))
+            }
+            (Some(partition), Some(flush)) => Some(Arc::new(move |item| {
+                let partition = panics.catch(|| partition(item), Partition::default());
+                (partition, panics.catch(|| flush(item), false))
             })),
         };
-        let sorting = Sorting::new(description.describe(), sort);
+        let sorting = Sorting::new(describe, sort);
         Ok(BatchLayer { limits, overflow, batching, max_partitions, max_wait: expire_after, sorting, delivery })
     }
 

@@ -1,13 +1,10 @@
 use crate::lot::Partition;
-use forebay_core::{KeyOf, Priority, panic};
-use forebay_queue::parts::{Candidate, Describe};
+use forebay_core::{KeyOf, Priority};
+use forebay_queue::parts::{Candidate, ClosurePanics, Describe};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
 };
 
 /// What a batcher must know of an item before it takes the lock.
@@ -26,12 +23,8 @@ pub(crate) struct Label {
     pub(crate) flush: bool,
 }
 
-/// How often a function of the user panicked while an item was handed over; the item got the default instead.
-#[derive(Debug, Default)]
-pub(crate) struct Panics(AtomicU64);
-
 /// Which batch an item goes into, and whether it closes it.
-pub(crate) type Sort<T> = dyn Fn(&T, &Panics) -> (Partition, bool) + Send + Sync;
+pub(crate) type Sort<T> = dyn Fn(&T) -> (Partition, bool) + Send + Sync;
 
 /// Which batch an item goes into.
 pub(crate) type PartitionOf<T> = dyn Fn(&T) -> Partition + Send + Sync;
@@ -58,34 +51,19 @@ impl<T> Sorting<T> {
         self.sort.is_none() && self.describe.is_by_weight()
     }
 
-    /// Runs functions of the user; call it without a lock.
+    /// Counts the panics of the user's functions.
+    pub(crate) fn panics(&self) -> &ClosurePanics {
+        self.describe.panics()
+    }
+
+    /// Runs functions of the user, with their panics caught; call it without a lock.
     #[inline]
-    pub(crate) fn label(&self, item: &T, panics: &Panics) -> Label {
+    pub(crate) fn label(&self, item: &T) -> Label {
         let (partition, flush) = match &self.sort {
             None => (Partition::default(), false),
-            Some(sort) => sort(item, panics),
+            Some(sort) => sort(item),
         };
-        let candidate = panics.catch(|| self.describe.candidate(item)).unwrap_or_else(Candidate::plain::<T>);
-        Label { candidate, partition, flush }
-    }
-}
-
-// === impl Panics ===
-
-impl Panics {
-    /// Runs a function of the user, which must not cost the host that hands an item over; `None` if it panicked.
-    #[inline]
-    pub(crate) fn catch<R>(&self, run: impl FnOnce() -> R) -> Option<R> {
-        panic::catch(run).map_err(|_reported| self.count()).ok()
-    }
-
-    #[cold]
-    fn count(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn counted(&self) -> u64 {
-        self.0.load(Relaxed)
+        Label { candidate: self.describe.candidate(item), partition, flush }
     }
 }
 

@@ -163,7 +163,7 @@ impl<T, A> Future for Emit<'_, T, A> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let label = this.item.as_ref().map(|item| this.sorting.label(item, &this.shared.panics));
+        let label = this.item.as_ref().map(|item| this.sorting.label(item));
         if let Some(label) = label
             && this.shared.offer_simply(&mut this.item, label)
         {

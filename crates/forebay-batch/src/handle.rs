@@ -1,11 +1,11 @@
 use crate::{Batching, shared::Shared};
 use forebay_core::{ConfigError, DropReason};
-use forebay_queue::QueueHandle;
+use forebay_queue::{QueueHandle, parts::ClosurePanics};
 use std::{fmt, ops::Deref, sync::Arc};
 
 /// Reads and changes a batcher from outside; any number of them, and none keeps it open.
 ///
-/// It is a [`QueueHandle`] as well: totals, limits, flush, drain.
+/// It is a [`QueueHandle`] as well: totals, limits, panics of closures, flush, drain.
 pub struct BatchHandle<T> {
     queue: QueueHandle<T>,
     control: Arc<dyn Reconfigure>,
@@ -16,14 +16,14 @@ trait Reconfigure: Send + Sync {
     fn batching(&self) -> Batching;
     fn set_batching(&self, batching: Batching) -> Result<(), ConfigError>;
     fn discard(&self, reason: DropReason);
-    fn closure_panics(&self) -> u64;
 }
 
 // === impl BatchHandle ===
 
 impl<T: Send + Sync + 'static> BatchHandle<T> {
-    pub(crate) fn new<A: Send + 'static>(shared: &Arc<Shared<T, A>>) -> Self {
-        Self { queue: QueueHandle::new(Arc::clone(shared) as _), control: Arc::clone(shared) as _ }
+    pub(crate) fn new<A: Send + 'static>(shared: &Arc<Shared<T, A>>, panics: &ClosurePanics) -> Self {
+        let queue = QueueHandle::new(Arc::clone(shared) as _).with_panics(panics);
+        Self { queue, control: Arc::clone(shared) as _ }
     }
 
     /// When batches close, and how many are under way.
@@ -49,19 +49,6 @@ impl<T: Send + Sync + 'static> BatchHandle<T> {
     /// reached the far side already.
     pub fn discard(&self, reason: DropReason) {
         self.control.discard(reason);
-    }
-}
-
-impl<T> BatchHandle<T> {
-    /// How often a closure of the builder (`weigh`, `priority`, `fair_share_key`, `partition_by`, `flush_when`) panicked while an
-    /// item was handed over.
-    ///
-    /// The panic does not reach the host, and the item gets the default: the weight of its type alone, normal priority, no key,
-    /// the batch of all items without a partition, and no flush. One function that panics costs no other its result, but for
-    /// weight, priority and fair-share key, which are looked up together.
-    #[must_use]
-    pub fn closure_panics(&self) -> u64 {
-        self.control.closure_panics()
     }
 }
 
@@ -98,9 +85,5 @@ impl<T: Send + Sync, A: Send> Reconfigure for Shared<T, A> {
 
     fn discard(&self, reason: DropReason) {
         self.discard(reason);
-    }
-
-    fn closure_panics(&self) -> u64 {
-        self.panics.counted()
     }
 }

@@ -59,7 +59,7 @@ impl<T, A> Batch<T, A> {
 
     #[inline(never)]
     fn emit_sorted(&self, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item, &self.shared.panics);
+        let label = self.sorting.label(&item);
         self.shared.offer(item, label, false).map(drop)
     }
 
@@ -81,7 +81,7 @@ impl<T, A> Batch<T, A> {
     #[cold]
     #[inline(never)]
     fn emit_slowly(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item, &self.shared.panics).bytes(bytes);
+        let label = self.sorting.label(&item).bytes(bytes);
         self.shared.offer(item, label, false).map(drop)
     }
 
@@ -92,7 +92,7 @@ impl<T, A> Batch<T, A> {
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline]
     pub fn emit_with(&self, priority: Priority, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item, &self.shared.panics).priority(priority);
+        let label = self.sorting.label(&item).priority(priority);
         self.shared.offer(item, label, false).map(drop)
     }
 
@@ -117,12 +117,12 @@ impl<T, A> Batch<T, A> {
         T: Send + Sync + 'static,
         A: Send + 'static,
     {
-        BatchHandle::new(&self.shared)
+        BatchHandle::new(&self.shared, self.sorting.panics())
     }
 
     #[inline(never)]
     fn call_sorted(&self, item: T) -> ResponseFuture<T, A> {
-        let label = self.sorting.label(&item, &self.shared.panics);
+        let label = self.sorting.label(&item);
         if self.overflow == Overflow::Wait {
             return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
                 Ok(place) => ResponseFuture::accepted(place),

@@ -1,6 +1,6 @@
 use crate::{
     Batching, Discarded,
-    describe::{Label, Panics},
+    describe::Label,
     items::discard_each,
     lot::{Join, Lot},
     state::{Entry, Next, Place, Refused, State},
@@ -22,7 +22,6 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Shared<T, A> {
     locked: Mutex<Locked<T, A>>,
-    pub(crate) panics: Panics,
 }
 
 #[derive(Debug)]
@@ -36,7 +35,7 @@ struct Locked<T, A> {
 impl<T, A> Shared<T, A> {
     /// With one handle.
     pub(crate) fn new(state: State<T, A>) -> Self {
-        Self { locked: Mutex::new(Locked { state, handles: 1 }), panics: Panics::default() }
+        Self { locked: Mutex::new(Locked { state, handles: 1 }) }
     }
 
     #[inline]

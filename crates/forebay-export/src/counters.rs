@@ -21,8 +21,8 @@ pub struct Counters {
     /// Responses that said that the request was taken, and whose body could not be read: it broke off, was too long, too late,
     /// or not to be decoded. Their items count as delivered.
     pub unreadable_responses: u64,
-    /// Panics of closures that look at an item where it is handed over (its weight, priority, partition, or whether it closes
-    /// its batch). The item got the default: see [`BatchHandle::closure_panics`](forebay_batch::BatchHandle::closure_panics).
+    /// How often a function of the host that looks at an item where it is handed over (its weight, priority, partition, or
+    /// whether it closes its batch) has panicked; such an item goes on with the default.
     pub closure_panics: u64,
 }
 
@@ -49,13 +49,14 @@ pub struct RetryCount(pub(crate) Arc<Counting>);
 // === impl Counting ===
 
 impl Counting {
-    pub(crate) fn read(&self, closure_panics: u64) -> Counters {
+    pub(crate) fn read(&self) -> Counters {
         Counters {
-            closure_panics,
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             breaker_opens: self.breaker_opens.load(Relaxed),
             unreadable_responses: self.unreadable.load(Relaxed),
+            // Counted where items are handed over.
+            closure_panics: 0,
         }
     }
 }

@@ -121,7 +121,7 @@ impl<T> ExporterHandle<T> {
     /// Requests, retries, and how often the circuit opened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counting.read(self.batch.closure_panics())
+        Counters { closure_panics: self.closure_panics(), ..self.counting.read() }
     }
 
     /// The last export that failed, if any has.

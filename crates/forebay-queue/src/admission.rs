@@ -280,6 +280,20 @@ impl Admission {
     }
 }
 
+// === impl Epoch ===
+
+impl Epoch {
+    #[inline]
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 // === impl Charge ===
 
 impl Charge {

@@ -35,7 +35,7 @@ enum Place<Res> {
 
 /// What was in the place of a caller who is gone: a waker, or the answer. Both are the user's.
 #[derive(Debug)]
-pub(crate) struct Unwanted<Res>(#[expect(dead_code, reason = "it is dropped")] Place<Res>);
+pub(crate) struct Unwanted<Res>(Place<Res>);
 
 // === impl Answers ===
 

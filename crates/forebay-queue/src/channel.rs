@@ -243,6 +243,7 @@ impl<T> Receiver<T> {
     /// It is the fastest way out of a queue: where all that is there may be taken, it is swapped out at once.
     #[inline]
     pub fn drain(&mut self, most: usize) -> Drained<'_, T> {
+        self.burst.clear();
         // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
         drop(self.shared.drain(most, &mut self.burst));
         Drained::new(&self.shared, &mut self.burst)

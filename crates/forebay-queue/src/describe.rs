@@ -1,16 +1,27 @@
 use crate::{Offer, intake::Candidate};
-use forebay_core::{ByFootprint, KeyOf, Priority, Unkeyed, Weigh};
+use forebay_core::{ByFootprint, KeyOf, Priority, Unkeyed, Weigh, panic};
 use std::{
     any::TypeId,
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// What an intake must know of an item before it takes the lock: weight, lane, and whose fair share it is.
 ///
-/// The functions of the user are behind one virtual call, so that a handle has no type parameter for each of them.
-pub struct Describe<T>(Look<T>);
+/// The functions of the user are behind one virtual call, so that a handle has no type parameter for each of them. A panic of
+/// one of them does not reach the host that hands an item over: it is counted, and the item gets what it has by default.
+pub struct Describe<T> {
+    look: Look<T>,
+    panics: ClosurePanics,
+}
+
+/// Counts the panics of the user's functions that look at an item when it is handed over; clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct ClosurePanics(Arc<AtomicU64>);
 
 /// What an item is looked at for.
 enum Look<T> {
@@ -49,25 +60,31 @@ impl<T> Describe<T> {
     #[inline]
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        matches!(self.0, Look::None)
+        matches!(self.look, Look::None)
     }
 
     /// Whether items differ in their weight at most: every one is of normal priority, and has no key.
     #[inline]
     #[must_use]
     pub const fn is_by_weight(&self) -> bool {
-        matches!(self.0, Look::None | Look::Weight(_))
+        matches!(self.look, Look::None | Look::Weight(_))
     }
 
     /// What an intake sees of `item`. Runs functions of the user; call it without a lock.
     #[inline]
     #[must_use]
     pub fn candidate(&self, item: &T) -> Candidate {
-        match &self.0 {
+        match &self.look {
             Look::None => Candidate::plain::<T>(),
             Look::Weight(weigh) => Candidate::weighing(weigh(item)),
             Look::All(look) => look(item),
         }
+    }
+
+    /// How often its functions have panicked.
+    #[must_use]
+    pub const fn panics(&self) -> &ClosurePanics {
+        &self.panics
     }
 
     /// The offer of `item`. Runs functions of the user; call it without a lock.
@@ -80,21 +97,44 @@ impl<T> Describe<T> {
 
 impl<T> Clone for Describe<T> {
     fn clone(&self) -> Self {
-        Self(match &self.0 {
+        let look = match &self.look {
             Look::None => Look::None,
             Look::Weight(weigh) => Look::Weight(Arc::clone(weigh)),
             Look::All(look) => Look::All(Arc::clone(look)),
-        })
+        };
+        Self { look, panics: self.panics.clone() }
     }
 }
 
 impl<T> fmt::Debug for Describe<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.look {
             Look::None => "Describe(plain)",
             Look::Weight(_) => "Describe(weight)",
             Look::All(_) => "Describe(..)",
         })
+    }
+}
+
+// === impl ClosurePanics ===
+
+impl ClosurePanics {
+    /// Runs a function of the user, or counts its panic and returns `default`. Call it without a lock.
+    #[inline]
+    pub fn catch<R>(&self, run: impl FnOnce() -> R, default: R) -> R {
+        match panic::catch(run) {
+            Ok(result) => result,
+            Err(_reported) => {
+                self.0.fetch_add(1, Relaxed);
+                default
+            }
+        }
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }
 
@@ -151,15 +191,21 @@ impl<W, P, K> Description<W, P, K> {
         K: KeyOf<T> + Send + Sync + 'static,
     {
         let Self { weigh, priority, key, hasher, keyed } = self;
+        let (panics, plain) = (ClosurePanics::default(), weigh.is_size_of());
+        let counted = panics.clone();
+        let weight = move |item: &T| counted.catch(|| weigh.weigh(item), size_of::<T>());
         // An item that has nothing to say for itself is not looked at.
         if !keyed && is::<P, AllNormal>() {
-            let plain = weigh.is_size_of();
-            return Describe(if plain { Look::None } else { Look::Weight(Arc::new(move |item| weigh.weigh(item))) });
+            let look = if plain { Look::None } else { Look::Weight(Arc::new(weight)) };
+            return Describe { look, panics };
         }
-        Describe(Look::All(Arc::new(move |item| {
-            let (bytes, priority) = (weigh.weigh(item), priority.priority_of(item));
-            Candidate { bytes, priority, key: keyed.then(|| hasher.hash_one(key.key_of(item))) }
-        })))
+        let counted = panics.clone();
+        let look = Look::All(Arc::new(move |item| {
+            let lane = counted.catch(|| priority.priority_of(item), Priority::Normal);
+            let key = if keyed { counted.catch(|| Some(hasher.hash_one(key.key_of(item))), None) } else { None };
+            Candidate { bytes: weight(item), priority: lane, key }
+        }));
+        Describe { look, panics }
     }
 }
 
@@ -206,6 +252,32 @@ mod tests {
         assert_eq!(of(&new().weigh(heavy).priority(lanes).describe()), (false, false, 70, Priority::High, false));
         assert_eq!(of(&new().key(itself).describe()), (false, false, 4, Priority::Normal, true));
         assert_eq!(of(&new().key(Unkeyed).describe()), (false, false, 4, Priority::Normal, true));
+    }
+
+    fn key(item: &u32) -> &u32 {
+        assert!(*item != 3, "key");
+        item
+    }
+
+    #[test]
+    fn f18_a_function_that_panics_is_counted_and_gives_its_item_the_default() {
+        let describe = Description::new()
+            .weigh(|item: &u32| if *item == 1 { panic!("weight") } else { 7 })
+            .priority(|item: &u32| if *item == 2 { panic!("lane") } else { Priority::High })
+            .key(key)
+            .describe();
+        let of = |item: u32| {
+            let Candidate { bytes, priority, key } = describe.candidate(&item);
+            (bytes, priority, key.is_some())
+        };
+        assert_eq!(of(0), (7, Priority::High, true));
+        assert_eq!(of(1), (4, Priority::High, true));
+        assert_eq!(of(2), (7, Priority::Normal, true));
+        assert_eq!(of(3), (7, Priority::High, false));
+        assert_eq!(describe.clone().panics().get(), 3);
+
+        let describe = Description::new().weigh(|_: &u32| -> usize { panic!("weight") }).describe();
+        assert_eq!((describe.candidate(&1).bytes, describe.panics().get()), (4, 1));
     }
 
     #[test]

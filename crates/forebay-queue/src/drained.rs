@@ -1,4 +1,9 @@
-use crate::{admission::Charge, lanes::Turn, shared::Shared, state::Entry};
+use crate::{
+    admission::Charge,
+    fifo::{Leaving, Swapped},
+    lanes::Turn,
+    shared::Shared,
+};
 use forebay_core::{DropReason, Fate, Priority};
 use std::{fmt, vec};
 
@@ -8,8 +13,8 @@ use std::{fmt, vec};
 /// as [`DropReason::Panicked`] during a panic, else as [`DropReason::Failed`].
 #[must_use = "items that are not settled count as failed"]
 pub struct Drained<'a, T> {
-    high: vec::Drain<'a, Entry<T>>,
-    normal: vec::Drain<'a, Entry<T>>,
+    high: Leaving<'a, T>,
+    normal: Leaving<'a, T>,
     ordered: vec::Drain<'a, T>,
     turn: Turn,
     slots: Slots<'a, T>,
@@ -25,8 +30,8 @@ struct Slots<'a, T> {
 #[derive(Debug)]
 pub(crate) struct Burst<T> {
     /// Lanes that were swapped out whole: their turns are taken on the way out.
-    pub(crate) high: Vec<Entry<T>>,
-    pub(crate) normal: Vec<Entry<T>>,
+    pub(crate) high: Swapped<T>,
+    pub(crate) normal: Swapped<T>,
     pub(crate) turn: Turn,
     /// Items that were taken one by one.
     pub(crate) ordered: Vec<T>,
@@ -38,6 +43,13 @@ pub(crate) struct Burst<T> {
 // === impl Burst ===
 
 impl<T> Burst<T> {
+    /// Drops what was left behind by a [`Drained`] that was forgotten.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.high.clear();
+        self.normal.clear();
+    }
+
     pub(crate) fn add(&mut self, charge: Charge) {
         match self.charges.last_mut() {
             Some(last) if last.epoch == charge.epoch => {
@@ -52,7 +64,14 @@ impl<T> Burst<T> {
 impl<T> Default for Burst<T> {
     fn default() -> Self {
         let turn = Turn::default();
-        Self { high: Vec::new(), normal: Vec::new(), turn, ordered: Vec::new(), charges: Vec::new(), keys: Vec::new() }
+        Self {
+            high: Swapped::default(),
+            normal: Swapped::default(),
+            turn,
+            ordered: Vec::new(),
+            charges: Vec::new(),
+            keys: Vec::new(),
+        }
     }
 }
 
@@ -63,8 +82,8 @@ impl<'a, T> Drained<'a, T> {
     pub(crate) fn new(shared: &'a Shared<T>, burst: &'a mut Burst<T>) -> Self {
         let Burst { high, normal, turn, ordered, charges, keys } = burst;
         Self {
-            high: high.drain(..),
-            normal: normal.drain(..),
+            high: high.leave(),
+            normal: normal.leave(),
             ordered: ordered.drain(..),
             turn: *turn,
             slots: Slots { shared, charges, keys },
@@ -85,8 +104,8 @@ impl<T> Iterator for Drained<'_, T> {
     fn next(&mut self) -> Option<T> {
         let turn = self.turn.take(self.high.len() > 0, self.normal.len() > 0);
         match turn {
-            Some(Priority::Normal) => self.normal.next().map(Entry::into_item),
-            Some(Priority::High) => self.high.next().map(Entry::into_item),
+            Some(Priority::Normal) => self.normal.next(),
+            Some(Priority::High) => self.high.next(),
             None => self.ordered.next(),
         }
     }

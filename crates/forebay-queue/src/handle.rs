@@ -2,6 +2,7 @@ use crate::{
     Limits,
     admission::Epoch,
     clock::{self, Timer},
+    describe::ClosurePanics,
     registration::Registration,
     shared::Shared,
     trace,
@@ -20,6 +21,7 @@ use std::{
 /// Reads and changes a queue from outside; any number of them, and none keeps the queue open.
 pub struct QueueHandle<T> {
     control: Arc<dyn Control<T>>,
+    panics: ClosurePanics,
 }
 
 /// What [`QueueHandle::drain`] left behind.
@@ -89,7 +91,21 @@ impl<T> QueueHandle<T> {
     /// A handle to an intake.
     #[must_use]
     pub fn new(control: Arc<dyn Control<T>>) -> Self {
-        Self { control }
+        Self { control, panics: ClosurePanics::default() }
+    }
+
+    /// The same handle, which reads the panics of those closures.
+    #[must_use]
+    pub fn with_panics(mut self, panics: &ClosurePanics) -> Self {
+        self.panics = panics.clone();
+        self
+    }
+
+    /// How often a function of the user that looks at an item when it is handed over (its weight, priority or key) has
+    /// panicked so far. Such an item is not lost: it weighs its own `size_of`, has normal priority, or has no key.
+    #[must_use]
+    pub fn closure_panics(&self) -> u64 {
+        self.panics.get()
     }
 
     /// What became of every item so far; the counts are of one instant.
@@ -175,8 +191,17 @@ impl<T> QueueHandle<T> {
             let _in_time = self.is_flushed_within(LET_GO).await;
         }
         // Also where all was settled in time: a worker that was dropped meanwhile has let its items go.
-        unsent.extend(self.control.recovered());
-        let totals = self.totals();
+        let mut totals = self.totals();
+        loop {
+            unsent.extend(self.control.recovered());
+            let after = self.totals();
+            // CORRECTNESS: an item that was let go between the two looks counts as dropped, and has to be in the report. Nothing
+            // enters any more, so that this ends with the last one.
+            if after == totals {
+                break;
+            }
+            totals = after;
+        }
         trace::drained(&totals, unsent.len());
         DrainReport { totals, unsent }
     }
@@ -195,7 +220,7 @@ impl<T> QueueHandle<T> {
 
 impl<T> Clone for QueueHandle<T> {
     fn clone(&self) -> Self {
-        Self { control: Arc::clone(&self.control) }
+        Self { control: Arc::clone(&self.control), panics: self.panics.clone() }
     }
 }
 

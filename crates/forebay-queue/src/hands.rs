@@ -136,11 +136,13 @@ impl<T, Res> Hands<T, Res> {
                 // what is recovered.
                 locked.state.recovered.push(Job { request, answer: None });
             }
-            if let Some(index) = self.answer.take() {
-                match locked.aside.answer(index, answer) {
-                    Ok(waker) => caller = waker,
-                    Err(answer) => unwanted = Some(answer),
-                }
+            let answered = match self.answer.take() {
+                Some(index) => locked.aside.answer(index, answer),
+                None => Err(answer),
+            };
+            match answered {
+                Ok(waker) => caller = waker,
+                Err(answer) => unwanted = Some(answer),
             }
         }
         if let Some(attempt) = self.attempt.take() {
@@ -187,7 +189,7 @@ impl<T, Res> Hands<T, Res> {
         wakes.wake();
         Wakes::one(caller).wake();
         if let Some(unwanted) = unwanted {
-            // Whoever asked has gone; the fate of the item is in the ledger all the same.
+            // Its caller has gone, or there was none; the fate of the item is in the ledger all the same.
             panic::discard(unwanted);
         }
         if !self.expired.is_empty() || !self.cancelled.is_empty() || withdrawn.is_some() {

@@ -1,5 +1,5 @@
+use crate::fifo::{Fifo, Swapped};
 use forebay_core::Priority;
-use std::collections::VecDeque;
 
 /// Two lanes of entries, and whose turn it is. Pure state.
 ///
@@ -7,17 +7,9 @@ use std::collections::VecDeque;
 /// high priority starves the rest. Within a lane entries leave in the order they came.
 #[derive(Debug)]
 pub(crate) struct Lanes<E> {
-    pub(crate) high: Lane<E>,
-    pub(crate) normal: Lane<E>,
+    pub(crate) high: Fifo<E>,
+    pub(crate) normal: Fifo<E>,
     turn: Turn,
-}
-
-/// First in, first out. What comes is pushed to a `Vec`, so that all of it can be swapped out at once.
-#[derive(Debug)]
-pub(crate) struct Lane<E> {
-    incoming: Vec<E>,
-    /// Older than `incoming`; filled from it when somebody takes a single entry.
-    outgoing: VecDeque<E>,
 }
 
 /// Whose turn it is when both lanes wait: high overtakes normal, and normal never starves.
@@ -55,12 +47,12 @@ impl Turn {
 
 impl<E> Lanes<E> {
     pub(crate) const fn new() -> Self {
-        Self { high: Lane::new(), normal: Lane::new(), turn: Turn { high_in_a_row: 0 } }
+        Self { high: Fifo::new(), normal: Fifo::new(), turn: Turn { high_in_a_row: 0 } }
     }
 
     #[inline]
     pub(crate) fn push(&mut self, entry: E, priority: Priority) {
-        self.lane(priority).incoming.push(entry);
+        self.lane(priority).push(entry);
     }
 
     /// The next entry, and the lane it was in.
@@ -72,19 +64,18 @@ impl<E> Lanes<E> {
 
     /// Both lanes at once, with whose turn it is among their entries.
     #[inline]
-    pub(crate) fn swap(&mut self, high: &mut Vec<E>, normal: &mut Vec<E>, turn: &mut Turn) -> bool {
-        debug_assert!(high.is_empty() && normal.is_empty());
-        let whole = self.high.outgoing.is_empty() && self.normal.outgoing.is_empty();
+    pub(crate) fn swap(&mut self, high: &mut Swapped<E>, normal: &mut Swapped<E>, turn: &mut Turn) -> bool {
+        let whole = self.high.is_whole() && self.normal.is_whole();
         if whole {
-            std::mem::swap(&mut self.high.incoming, high);
-            std::mem::swap(&mut self.normal.incoming, normal);
+            self.high.swap(high);
+            self.normal.swap(normal);
             *turn = std::mem::take(&mut self.turn);
         }
         whole
     }
 
     #[inline]
-    fn lane(&mut self, priority: Priority) -> &mut Lane<E> {
+    fn lane(&mut self, priority: Priority) -> &mut Fifo<E> {
         match priority {
             Priority::High => &mut self.high,
             Priority::Normal => &mut self.normal,
@@ -94,38 +85,6 @@ impl<E> Lanes<E> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.high.len() + self.normal.len()
-    }
-}
-
-// === impl Lane ===
-
-impl<E> Lane<E> {
-    const fn new() -> Self {
-        Self { incoming: Vec::new(), outgoing: VecDeque::new() }
-    }
-
-    /// The oldest entry.
-    #[inline]
-    pub(crate) fn pop(&mut self) -> Option<E> {
-        if self.outgoing.is_empty() {
-            if self.incoming.len() <= 1 {
-                return self.incoming.pop();
-            }
-            // Both conversions keep their buffers: nothing is copied or allocated.
-            let spare = Vec::from(std::mem::take(&mut self.outgoing));
-            self.outgoing = VecDeque::from(std::mem::replace(&mut self.incoming, spare));
-        }
-        self.outgoing.pop_front()
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.outgoing.len() + self.incoming.len()
-    }
-
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -171,7 +130,7 @@ mod tests {
     #[test]
     fn entries_leave_in_order_however_they_are_taken() {
         let mut lanes = Lanes::new();
-        let (mut high, mut normal, mut turn) = (Vec::new(), Vec::new(), Turn::default());
+        let (mut high, mut normal, mut turn) = (Swapped::default(), Swapped::default(), Turn::default());
         (0..3).for_each(|n| lanes.push(n, Normal));
         assert_eq!(lanes.pop(), Some((0, Normal)));
         lanes.push(3, Normal);
@@ -180,6 +139,10 @@ mod tests {
         (4..6).for_each(|n| lanes.push(n, Normal));
         lanes.push(100, High);
         assert!(lanes.swap(&mut high, &mut normal, &mut turn));
-        assert_eq!((high, normal, lanes.len()), (vec![100], vec![4, 5], 0));
+        let left = |out: &mut Swapped<u32>| {
+            let mut leaving = out.leave();
+            std::iter::from_fn(|| leaving.next()).collect::<Vec<_>>()
+        };
+        assert_eq!((left(&mut high), left(&mut normal), lanes.len()), (vec![100], vec![4, 5], 0));
     }
 }

@@ -148,7 +148,8 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         self
     }
 
-    /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
+    /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item, and 32 bytes
+    /// beside the weight of each that waits.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.setup.max_age = Some(age);
         self
@@ -166,7 +167,8 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         QueueBuilder { setup, workers, description: description.priority(priority), settle, parking, item }
     }
 
-    /// Whose [fair share](Limits::fair_share) an item of normal priority is.
+    /// Whose [fair share](Limits::fair_share) an item of normal priority is. Costs 32 bytes beside the weight of each that
+    /// waits (together with [`max_age`](Self::max_age)).
     pub fn fair_share_key<Key: ?Sized, K2>(self, key: K2) -> QueueBuilder<T, W, P, K2, Se>
     where
         K2: for<'r> Fn(&'r T) -> &'r Key,

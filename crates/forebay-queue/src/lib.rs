@@ -7,9 +7,11 @@ mod admission;
 mod alarm;
 mod answers;
 mod channel;
+mod charges;
 mod clock;
 mod describe;
 mod drained;
+mod fifo;
 pub mod future;
 mod handle;
 mod hands;
@@ -25,6 +27,7 @@ mod parked;
 mod refusal;
 mod registration;
 mod rejected;
+mod runs;
 mod service;
 mod shared;
 mod state;
@@ -57,7 +60,7 @@ pub mod parts {
     pub use crate::{
         admission::{Admission, Charge, Epoch},
         clock::{Timer, now},
-        describe::{AllNormal, Describe, Description, PriorityOf},
+        describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
         handle::Control,
         intake::{Candidate, Held, Intake, NotNow, Phase},
         lanes::Turn,

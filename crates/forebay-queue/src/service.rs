@@ -69,7 +69,7 @@ impl<T, Res> Queue<T, Res> {
         T: Send + 'static,
         Res: Send + 'static,
     {
-        QueueHandle::new(Arc::clone(&self.shared) as _)
+        QueueHandle::new(Arc::clone(&self.shared) as _).with_panics(self.describe.panics())
     }
 
     fn evict(&self, jobs: Vec<Job<T>>) {

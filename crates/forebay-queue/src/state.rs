@@ -1,6 +1,7 @@
 use crate::{
     Offer, Rejected,
     admission::{Charge, Epoch},
+    charges::Charges,
     drained::Burst,
     intake::{Candidate, Held, Intake, NotNow, Phase},
     lanes::Lanes,
@@ -19,7 +20,10 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct State<T> {
     pub(crate) intake: Intake,
-    lanes: Lanes<Entry<T>>,
+    lanes: Lanes<T>,
+    /// What every entry of each lane holds, in step with it.
+    high: Charges,
+    normal: Charges,
     /// What only some queues know of an entry, in step with `lanes`; empty in all others.
     tracked: Option<Lanes<Tracked>>,
     /// Items that wait for another attempt; empty in all but some queues before a service.
@@ -35,14 +39,6 @@ pub(crate) struct State<T> {
     busy: WaitLine,
     /// Items that workers had in hand when they let go of them, for a drain to return.
     pub(crate) recovered: Vec<T>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry<T> {
-    item: T,
-    /// Fits: limits keep one item below 4 GiB.
-    bytes: u32,
-    epoch: Epoch,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +76,8 @@ impl<T> State<T> {
         Self {
             intake,
             lanes: Lanes::new(),
+            high: Charges::new(),
+            normal: Charges::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
             parked: ParkingLot::new(),
             high_bytes: 0,
@@ -116,12 +114,13 @@ impl<T> State<T> {
             bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
             ..Charge::default()
         };
-        let Self { intake, lanes, tracked, .. } = self;
+        let Self { intake, lanes, normal, tracked, .. } = self;
         let evict = || {
-            let Entry { item, bytes, epoch } = lanes.normal.pop()?;
+            let item = lanes.normal.pop()?;
+            let (bytes, epoch) = normal.pop();
             let tracked = tracked.as_mut().and_then(|tracked| tracked.normal.pop());
             evicted.push(item);
-            Some(Held::new(bytes as usize, epoch, tracked.and_then(|tracked| tracked.key)))
+            Some(Held::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
         };
         match intake.admit_or_evict(candidate, evictable, evict, wakes) {
             Ok(epoch) => {
@@ -176,12 +175,15 @@ impl<T> State<T> {
 
     /// Puts an item that was admitted as `candidate` into its lane, and names the receiver to wake.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
     pub(crate) fn push(&mut self, item: T, candidate: Candidate, epoch: Epoch) -> Option<Waker> {
         let Candidate { bytes, priority, .. } = candidate;
-        self.lanes.push(Entry { item, bytes: bytes as u32, epoch }, priority);
-        if priority == Priority::High {
-            self.high_bytes += bytes;
+        self.lanes.push(item, priority);
+        match priority {
+            Priority::Normal => self.normal.push(bytes, epoch),
+            Priority::High => {
+                self.high.push(bytes, epoch);
+                self.high_bytes += bytes;
+            }
         }
         self.receivers.release()
     }
@@ -192,11 +194,15 @@ impl<T> State<T> {
     #[inline(always)]
     pub(crate) fn next(&mut self, now: Option<Instant>, expired: &mut Vec<T>, wakes: &mut Wakes) -> Option<(T, Held)> {
         loop {
-            let (Entry { item, bytes, epoch }, priority) = self.lanes.pop()?;
-            let bytes = bytes as usize;
-            if priority == Priority::High {
-                self.high_bytes -= bytes;
-            }
+            let (item, priority) = self.lanes.pop()?;
+            let (bytes, epoch) = match priority {
+                Priority::Normal => self.normal.pop(),
+                Priority::High => {
+                    let (bytes, epoch) = self.high.pop();
+                    self.high_bytes -= bytes;
+                    (bytes, epoch)
+                }
+            };
             let (key, is_expired) = if self.tracked.is_some() { self.pop_tracked(now) } else { (None, false) };
             let held = Held::new(bytes, epoch, key);
             if is_expired {
@@ -266,6 +272,8 @@ impl<T> State<T> {
             let bytes = self.intake.admission.bytes() - self.in_hand;
             self.in_hand += bytes;
             self.high_bytes = 0;
+            self.high.clear();
+            self.normal.clear();
             burst.charges.push(Charge { items: waiting as u64, bytes, epoch });
             return;
         }
@@ -426,14 +434,5 @@ impl<T> Drop for Leftover<T> {
     fn drop(&mut self) {
         self.items.drain(..).for_each(panic::discard);
         self.delays.drain(..).for_each(panic::discard);
-    }
-}
-
-// === impl Entry ===
-
-impl<T> Entry<T> {
-    #[inline]
-    pub(crate) fn into_item(self) -> T {
-        self.item
     }
 }

@@ -75,7 +75,7 @@ impl Meters {
             retries: counter("forebay.retries"),
             breaker_opens: counter("forebay.breaker.opens"),
             unreadable_responses: counter("forebay.responses.unreadable"),
-            closure_panics: counter("forebay.closures.panicked"),
+            closure_panics: counter("forebay.closures.panics"),
             breaker_state: gauge("forebay.breaker.state"),
             export_duration: duration.unwrap_or_else(|_reported| Histogram::noop()),
             failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
@@ -165,8 +165,8 @@ fn describe() {
     describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
     let unreadable = "Responses to requests that were taken, with a body that could not be read.";
     describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
-    let closures = "Panics of closures that looked at an item where it was handed over.";
-    describe_counter!("forebay.closures.panicked", Unit::Count, closures);
+    let panics = "Panics of the host's functions that look at an item when it is handed over.";
+    describe_counter!("forebay.closures.panics", Unit::Count, panics);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
 }
