@@ -5,7 +5,7 @@ use std::{fmt, ops::Deref, sync::Arc};
 
 /// Reads and changes a batcher from outside; any number of them, and none keeps it open.
 ///
-/// It is a [`IntakeHandle`] as well: totals, limits, flush, drain.
+/// It is an [`IntakeHandle`] as well: totals, limits, panics of closures, flush, drain.
 pub struct BatchHandle<T> {
     queue: IntakeHandle<T>,
     control: Arc<dyn Reconfigure>,

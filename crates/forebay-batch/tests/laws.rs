@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_batch::{Batch, BatchLayer, Batching, ResponseFuture};
+use forebay_core::DropReason;
 use forebay_intake::{Limits, Overflow, Rejected};
 use forebay_testkit::{Probe, laws};
 use std::{
@@ -128,6 +129,42 @@ fn f22_no_waker_of_the_worker_or_of_a_caller_runs_under_a_lock() {
             }
             wakers.release();
         }
+    });
+}
+
+#[test]
+fn f22_no_waker_of_one_that_waits_for_room_or_for_a_flush_runs_under_a_lock() {
+    laws::no_waker_runs_under_a_lock(|wakers| async move {
+        let layer = BatchLayer::builder()
+            .limits(Limits::new().items(1).soft_limit(1.0))
+            .batching(Batching::new().max_items(1))
+            .overflow(Overflow::Wait)
+            .build()
+            .unwrap();
+        let (mut batch, _worker) = layer.pair(One(Probe::hanging()));
+        let (handle, again) = (batch.handle(), batch.handle());
+        wakers.call_back(move || assert!(again.totals().balance()));
+        let sender = batch.clone();
+        for gives_up in [true, false] {
+            batch.emit(1).unwrap();
+            let mut ready = batch.clone();
+            let (mut flush, mut emit, mut call) = (handle.flush(), sender.emit_or_wait(2), batch.call(3));
+            for _ in 0..3 {
+                assert!(wakers.poll(&mut flush).is_pending());
+                assert!(wakers.poll(&mut emit).is_pending());
+                assert!(wakers.poll(&mut call).is_pending());
+                assert!(wakers.poll_ready(&mut ready).is_pending());
+            }
+            if gives_up {
+                drop((flush, emit, call, ready));
+                handle.discard(DropReason::Disabled);
+            } else {
+                handle.discard(DropReason::Disabled);
+                assert!(wakers.poll(&mut flush).is_ready());
+                assert!(wakers.poll(&mut emit).is_ready());
+            }
+        }
+        wakers.release();
     });
 }
 

@@ -61,6 +61,40 @@ async fn everybody_wakes_on_close() {
 }
 
 #[test]
+fn f22_no_waker_runs_under_a_lock() {
+    for overflow in EVERY {
+        laws::a_service_runs_no_waker_under_a_lock(over(overflow, 1), 7);
+        laws::a_service_runs_no_waker_under_a_lock(over(overflow, 3), 7);
+    }
+}
+
+#[test]
+fn f22_no_waker_of_a_flush_a_sender_or_a_worker_runs_under_a_lock() {
+    laws::no_waker_runs_under_a_lock(|wakers| async move {
+        let limits = Limits::new().items(1).soft_limit(1.0);
+        let layer = QueueLayer::builder().limits(limits).overflow(Overflow::Wait).build().unwrap();
+        let (mut queue, worker) = layer.pair(Probe::<u32>::hanging());
+        let mut worker = Box::pin(worker);
+        let (handle, again) = (queue.handle(), queue.handle());
+        wakers.call_back(move || assert!(again.totals().balance()));
+        for _ in 0..3 {
+            assert!(wakers.poll(&mut worker).is_pending());
+        }
+        queue.offer(1).unwrap();
+        let mut ready = queue.clone();
+        let (mut flush, mut call) = (handle.flush(), queue.call(2));
+        for _ in 0..3 {
+            assert!(wakers.poll(&mut flush).is_pending());
+            assert!(wakers.poll(&mut call).is_pending());
+            assert!(wakers.poll_ready(&mut ready).is_pending());
+        }
+        drop((flush, call, ready));
+        handle.close();
+        wakers.release();
+    });
+}
+
+#[test]
 fn everything_is_send_and_sync() {
     laws::is_send_and_sync::<QueueLayer<u32>>();
     laws::is_send_and_sync::<Queue<u32, u32>>();

@@ -57,6 +57,12 @@ async fn dropping_a_future_gives_back() {
     laws::dropping_a_future_gives_back(|probe: Probe<u32>| layer().layer(probe), 7).await;
 }
 
+#[test]
+fn f22_no_waker_runs_under_a_lock() {
+    laws::a_service_runs_no_waker_under_a_lock(shared, 7);
+    laws::a_service_runs_no_waker_under_a_lock(|probe: Probe<u32>| layer().layer(probe), 7);
+}
+
 #[tokio::test]
 async fn whoever_waits_for_the_shared_service_is_woken_when_it_fails() {
     let probe = Probe::<u32>::with_slots(0, |n| async move { Ok(n) });
