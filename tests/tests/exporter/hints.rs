@@ -1,6 +1,6 @@
 //! How long a server can keep an exporter from sending by what it asks for.
 
-use crate::support::{answer, balanced, call, far_side, record, requests};
+use crate::support::{answer, balanced, call, far_side, over, record, requests};
 use forebay::{
     core::BoxError,
     export::Exporter,
@@ -123,33 +123,21 @@ async fn f01_the_hold_ends_with_the_batch_that_caused_it() {
     assert!(waited <= Duration::from_secs(101), "{waited:?}");
 }
 
-/// An exporter whose server asks for a day, `refusals` times.
-fn asked_for_a_day(
+/// A server that asks for a day, `refusals` times, and then takes what comes.
+fn asks_for_a_day(
     refusals: usize,
-) -> (
-    crate::support::Builder<
-        impl tower::Service<
-            http::Request<http_body_util::Full<bytes::Bytes>>,
-            Response = Response<crate::support::Body>,
-            Error = BoxError,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static,
-    >,
-    crate::support::Log,
-) {
-    let (client, log) = far_side(move |number| -> Result<_, BoxError> {
+) -> impl Fn(usize) -> Result<Response<crate::support::Body>, BoxError> + Clone + Send + 'static {
+    move |number| {
         Ok(if number <= refusals { answer(503, &[("retry-after", "86400")], b"") } else { answer(200, &[], b"") })
-    });
-    (crate::support::over("http://far.example/", Protocol::HttpProtobuf, client), log)
+    }
 }
 
 /// One knob bounds what a hint does, wherever it is obeyed: in the retry, in the throttle, in the breaker, and beside the queue.
 #[tokio::test(start_paused = true)]
 async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
     let batching = forebay::batch::Batching::new().max_items(1).max_in_flight(8);
-    let (builder, log) = asked_for_a_day(1);
+    let (client, log) = far_side(asks_for_a_day(1));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder.batch(batching).max_hint(Duration::from_secs(5)).build().unwrap();
     exporter.emit(record("first"));
     while requests(&log) == 0 {
@@ -164,7 +152,8 @@ async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
     }
 
     // Five failures in a row open the circuit, and it follows the hint of the last.
-    let (builder, log) = asked_for_a_day(5);
+    let (client, log) = far_side(asks_for_a_day(5));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
         .max_hint(Duration::from_secs(5))
         .retry(|retry| retry.max_retries(0))
@@ -182,7 +171,8 @@ async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
 /// No hint holds anything beyond the age at which the exporter gives up, the breaker included.
 #[tokio::test(start_paused = true)]
 async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
-    let (builder, log) = asked_for_a_day(5);
+    let (client, log) = far_side(asks_for_a_day(5));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
         .max_hint(Duration::MAX)
         .give_up_after(Duration::from_secs(20))
@@ -203,7 +193,8 @@ async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
 /// Zero ignores hints: the exporter's own backoff alone says when to come again.
 #[tokio::test(start_paused = true)]
 async fn f01_without_hints_the_backoff_alone_counts() {
-    let (builder, log) = asked_for_a_day(3);
+    let (client, log) = far_side(asks_for_a_day(3));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder.max_hint(Duration::ZERO).build().unwrap();
     exporter.emit(record("one"));
     tokio::time::timeout(Duration::from_secs(2), exporter.flush()).await.unwrap();
