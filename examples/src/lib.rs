@@ -1,5 +1,7 @@
 //! Runnable stories of forebay; what several of them share, and what is worth a test, stands here.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
 pub mod client;
 pub mod driver;
 pub mod export_story;
