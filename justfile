@@ -62,3 +62,7 @@ planted:
 # A million steps of the model tests.
 models:
     .ci/models
+
+# Every crate for users, packed and built from what was packed.
+package:
+    .ci/package

@@ -3,7 +3,7 @@
 //! The binary `rivals` prints one table per question:
 //!
 //! ```text
-//! cargo run --release -q -p forebay-benches --bin rivals -- --area queue --area batch
+//! cargo run --profile bench -q -p forebay-benches --bin rivals -- --area queue --area batch
 //! ```
 //!
 //! Contenders of a table run interleaved in one process, and a claim is the ratio of two of them, taken round by round:

@@ -8,8 +8,8 @@ use crate::{
 };
 use forebay::{
     batch::Batching,
+    core::Footprint,
     export::{Compression, Encode, Exporter},
-    forebay_core::Footprint,
     otlp::{Encoder, Kind, Protocol, Signal},
 };
 use opentelemetry_proto::tonic::collector::{

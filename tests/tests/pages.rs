@@ -112,3 +112,53 @@ fn a_test_is_told_from_a_function() {
     tests_in(source, &mut names);
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["four", "one", "three"]);
 }
+
+/// The features of the manifest at `path`, without `default`.
+fn features(path: &Path) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(path).unwrap();
+    let lines = manifest.lines().skip_while(|line| *line != "[features]").skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('['));
+    let names = lines.filter(|line| line.starts_with(|first: char| first.is_ascii_alphanumeric()));
+    names
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name != "default")
+        .collect()
+}
+
+/// The features in the first column of each table whose header begins with `feature`.
+fn described(page: &str) -> BTreeSet<String> {
+    let (mut inside, mut names) = (false, BTreeSet::new());
+    for line in page.lines() {
+        let Some(row) = line.trim().strip_prefix('|') else {
+            inside = false;
+            continue;
+        };
+        let first = row.split('|').next().unwrap_or_default().trim();
+        if inside && !first.starts_with('-') {
+            names.extend(first.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+        inside |= first == "feature";
+    }
+    names
+}
+
+#[test]
+fn every_page_of_a_crate_says_how_to_add_it_and_which_features_it_has() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let wanted = |manifest: &str| {
+        let line = manifest.lines().find(|line| line.starts_with("rust-version = "))?;
+        Some(line.split('"').nth(1)?.to_owned())
+    };
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let page = fs::read_to_string(folder.join("README.md")).unwrap();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let rust = wanted(&manifest).or_else(|| wanted(&workspace)).unwrap();
+        let opening = page.split("```text").next().unwrap();
+        assert!(opening.contains(&format!("dependencies]\n{name} = ")), "{name}: no dependency to copy");
+        assert!(opening.contains(&format!("Rust {rust} or newer")), "{name}: another Rust than {rust}");
+        assert_eq!(described(&page), features(&folder.join("Cargo.toml")), "{name}");
+    }
+}

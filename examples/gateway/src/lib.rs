@@ -1,0 +1,39 @@
+//! An OTLP gateway: takes telemetry from many senders, keeps what matters when there is too much, and never loses any of it
+//! without saying so.
+//!
+//! ```text
+//!  OTLP/HTTP ─┐                                    ┌─ panics and errors ─► dead letters ─► replay ─┐
+//!             ├─► decode ─► priority ─► Queue ─► workers ─► sink: SQLite, or another OTLP endpoint ◄┘
+//!  OTLP/gRPC ─┘                           │
+//!        ◄── 200, partial success, 429 ◄──┘ soft limit, share of a tenant, full
+//! ```
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
+mod batch;
+mod books;
+mod clock;
+mod config;
+mod connections;
+mod dead_letters;
+mod expansion;
+mod guarded;
+mod inspect;
+mod intake;
+pub mod load;
+mod meters;
+mod metrics;
+pub mod options;
+mod receive;
+pub mod run;
+mod server;
+pub mod sink;
+mod summary;
+
+pub use self::{
+    batch::{Batch, BatchId, Facts},
+    books::{Page, SIGNALS, signal_name},
+    config::{Config, DeadLetterConfig, SoftRefusal},
+    dead_letters::{Caps, Drained, Level, Pace},
+    server::{Gateway, StartError},
+    summary::Summary,
+};

@@ -1,0 +1,225 @@
+//! Batches that the sink did not take.
+
+use crate::support::{Kind, Sender, Temp, assert_books, batches, config, failing, letters, value};
+use forebay::core::DropReason;
+use forebay_gateway::{Config, Gateway};
+use std::{num::NonZeroUsize, time::Duration};
+
+async fn with_failures(temp: &Temp, failures: usize, change: impl FnOnce(&mut Config)) -> (Gateway, Sender) {
+    let mut config = Config { workers: NonZeroUsize::MIN, dead_letters: Some(letters(temp)), ..config() };
+    change(&mut config);
+    let gateway = Gateway::start(config, failing(failures)).await.unwrap();
+    let sender = Sender::to(&gateway);
+    (gateway, sender)
+}
+
+async fn counted(sender: &Sender, result: &str) -> Option<f64> {
+    let (_, page) = sender.get("/metrics").await;
+    value(&page, &format!("forebay_gateway_dlq_total{{signal=\"traces\",result=\"{result}\"}}"))
+}
+
+#[tokio::test]
+async fn without_a_folder_a_failed_batch_is_dropped_and_counted() {
+    let temp = Temp::new("none");
+    let (gateway, sender) = with_failures(&temp, 1, |config| config.dead_letters = None).await;
+    sender.send(Kind::Healthy, 1).await;
+    gateway.flush().await;
+    assert_eq!(batches(&gateway)[0].dropped.get(DropReason::Failed), 1);
+    assert_eq!(counted(&sender, "no_sink").await, Some(1.0));
+    // The slot and its bytes are free.
+    assert_eq!(value(&sender.get("/metrics").await.1, "forebay_gateway_queue_bytes"), Some(0.0));
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn a_folder_that_takes_nothing_is_counted_as_well() {
+    let temp = Temp::new("gone");
+    let (gateway, sender) = with_failures(&temp, 1, |_| ()).await;
+    std::fs::remove_dir_all(temp.path().join("letters")).unwrap();
+    sender.send(Kind::Healthy, 1).await;
+    gateway.flush().await;
+    assert_eq!(batches(&gateway)[0].dropped.get(DropReason::Failed), 1);
+    assert_eq!(counted(&sender, "enqueue_failed").await, Some(1.0));
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn failures_at_the_same_time_share_no_file() {
+    let temp = Temp::new("collide");
+    let (gateway, sender) = with_failures(&temp, usize::MAX, |config| {
+        config.workers = NonZeroUsize::new(16).unwrap();
+    })
+    .await;
+    for n in 0..100 {
+        sender.send(Kind::Failed, n).await;
+    }
+    gateway.flush().await;
+    assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 100);
+    assert_eq!((batches(&gateway)[0].spooled, gateway.summary().dead_letters.files), (100, 100));
+    #[cfg(unix)]
+    for file in std::fs::read_dir(temp.path().join("letters")).unwrap() {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn the_oldest_letters_make_room_and_are_counted() {
+    let temp = Temp::new("evict");
+    let (gateway, sender) = with_failures(&temp, 5, |config| {
+        config.dead_letters.as_mut().unwrap().caps.files = NonZeroUsize::new(3).unwrap();
+    })
+    .await;
+    for n in 0..5 {
+        sender.send(Kind::Healthy, n).await;
+    }
+    gateway.flush().await;
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((totals.spooled, totals.dropped.get(DropReason::Evicted)), (3, 2));
+    assert_eq!((counted(&sender, "enqueued").await, counted(&sender, "evicted").await), (Some(5.0), Some(2.0)));
+    assert_eq!(sender.get("/readyz").await.0, 503, "a folder that is full is no place to send to");
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn a_round_replays_no_more_than_it_may_and_a_sink_that_is_away_ends_it() {
+    let temp = Temp::new("rounds");
+    // Ten fail, and three replays after them.
+    let (gateway, sender) = with_failures(&temp, 13, |config| {
+        config.dead_letters.as_mut().unwrap().pace.most = NonZeroUsize::new(4).unwrap();
+    })
+    .await;
+    for n in 0..10 {
+        sender.send(Kind::Healthy, n).await;
+    }
+    gateway.flush().await;
+    let round = gateway.replay().await;
+    assert_eq!((round.replayed, round.failed), (0, 3), "three in a row are enough");
+    for replayed in [4, 4, 2, 0] {
+        assert_eq!(gateway.replay().await.replayed, replayed);
+    }
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((totals.delivered, totals.spooled), (10, 0));
+    assert_eq!(counted(&sender, "replay_failed").await, Some(3.0));
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn a_letter_that_is_never_taken_is_given_up_and_counted() {
+    let temp = Temp::new("poison");
+    let (gateway, sender) = with_failures(&temp, usize::MAX, |config| {
+        config.dead_letters.as_mut().unwrap().caps.retries = 2;
+    })
+    .await;
+    sender.send(Kind::Failed, 1).await;
+    gateway.flush().await;
+    gateway.replay().await;
+    assert_eq!(batches(&gateway)[0].spooled, 1);
+    gateway.replay().await;
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((totals.spooled, totals.dropped.get(DropReason::RetriesExhausted)), (0, 1));
+    assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 0);
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn replay_comes_by_itself_and_knows_how_often_a_letter_was_tried_before_a_restart() {
+    let temp = Temp::new("itself");
+    let folder = || letters(&temp);
+    let config = || Config { workers: NonZeroUsize::MIN, dead_letters: Some(folder()), ..config() };
+    let gateway = Gateway::start(config(), failing(2)).await.unwrap();
+    Sender::to(&gateway).send(Kind::Healthy, 1).await;
+    gateway.flush().await;
+    assert_eq!(gateway.replay().await.failed, 1);
+    gateway.stop().await;
+    let name = std::fs::read_dir(temp.path().join("letters")).unwrap().next().unwrap().unwrap().file_name();
+    assert!(name.to_str().unwrap().ends_with("-traces-1-1.otlp"), "{name:?}");
+
+    let mut often = config();
+    often.dead_letters.as_mut().unwrap().pace.interval = Duration::from_millis(5);
+    let gateway = Gateway::start(often, failing(0)).await.unwrap();
+    crate::support::until(|| batches(&gateway)[0].delivered == 1).await;
+    assert_books_of_found(&gateway);
+}
+
+/// A letter that was found was never in this run's queue.
+fn assert_books_of_found(gateway: &Gateway) {
+    let summary = gateway.summary();
+    assert!(summary.balances() && summary.queue.offered == 0, "{summary}");
+}
+
+#[tokio::test]
+async fn f23_readiness_and_responses_follow_the_folder() {
+    let temp = Temp::new("full");
+    let (gateway, sender) = with_failures(&temp, 1, |_| ()).await;
+    let folder = temp.path().join("letters");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(sender.send(Kind::Healthy, 1).await.is_taken());
+    gateway.flush().await;
+    let (status, why) = sender.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(why.contains("dead letters cannot be written"), "{why}");
+    let refused = sender.send(Kind::Healthy, 2).await;
+    assert_eq!((refused.status.as_u16(), refused.headers.contains_key("retry-after")), (503, true));
+    assert_eq!(value(&sender.get("/metrics").await.1, "forebay_gateway_ready"), Some(0.0));
+
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(sender.get("/readyz").await.0, 200, "it recovers by itself");
+    assert!(sender.send(Kind::Healthy, 3).await.is_taken());
+    assert_books(&gateway);
+}
+
+/// A folder that is broken is not written to by each sender that is refused.
+#[tokio::test]
+async fn f23_a_broken_folder_is_tried_no_more_often_than_it_may_be() {
+    let temp = Temp::new("probes");
+    let (gateway, sender) = with_failures(&temp, 1, |config| {
+        config.dead_letters.as_mut().unwrap().probe_every = Duration::from_secs(3600);
+    })
+    .await;
+    let folder = temp.path().join("letters");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(sender.send(Kind::Healthy, 1).await.is_taken());
+    gateway.flush().await;
+    // It could be written to again, and is not tried before its time.
+    std::fs::create_dir(&folder).unwrap();
+    for n in 2..10 {
+        assert_eq!(sender.send(Kind::Healthy, n).await.status, 503);
+        let (status, why) = sender.get("/readyz").await;
+        assert_eq!(status, 503);
+        assert!(why.contains("dead letters cannot be written"), "{why}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    assert_books(&gateway);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f23_a_folder_that_cannot_be_written_stops_the_start() {
+    // It can be opened and read, and nobody can make a file there, root included.
+    let folder = forebay_gateway::DeadLetterConfig::new("/proc/self/fdinfo".into());
+    let started = Gateway::start(Config { dead_letters: Some(folder), ..config() }, failing(0)).await;
+    let error = started.unwrap_err();
+    assert_eq!(error.to_string(), "/proc/self/fdinfo cannot be used");
+}
+
+#[tokio::test]
+async fn f23_a_stop_puts_aside_more_batches_than_a_thousand() {
+    let temp = Temp::new("many");
+    let gate = crate::support::Gate::closed();
+    let wanted = Config {
+        workers: NonZeroUsize::MIN,
+        drain: Duration::from_millis(1),
+        dead_letters: Some(letters(&temp)),
+        ..config()
+    };
+    let gateway = Gateway::start(wanted, gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..1_100 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    let summary = gateway.stop().await;
+    let totals = summary.pages[0].batches();
+    assert_eq!((totals.spooled, totals.dropped.total()), (1_100, 0), "{summary}");
+}

@@ -1,0 +1,181 @@
+//! Panics, the kill switch, and the end.
+
+use crate::support::{
+    Gate, Kind, Sender, Temp, assert_books, batches, config, failing, letters, span, traces, until, value,
+};
+use forebay::{core::DropReason, queue::Limits};
+use forebay_gateway::{Config, Gateway, sink::Sink};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tonic::Code;
+
+#[tokio::test]
+async fn a_panicking_sink_costs_nothing_the_batch_is_put_aside_and_the_worker_lives() {
+    let temp = Temp::new("panics");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&calls);
+    let sink = Sink::of_fn(move |_| {
+        let call = seen.fetch_add(1, Relaxed);
+        async move {
+            assert!(call >= 2, "a sink that panics");
+            Ok(())
+        }
+    });
+    let config = Config { workers: NonZeroUsize::MIN, dead_letters: Some(letters(&temp)), ..config() };
+    let gateway = Gateway::start(config, sink).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..5 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    gateway.flush().await;
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((totals.delivered, totals.spooled), (3, 2));
+    assert_eq!(value(&sender.get("/metrics").await.1, "forebay_gateway_panics_total"), Some(2.0));
+    assert_eq!(gateway.replay().await.replayed, 2);
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((totals.delivered, totals.spooled, calls.load(Relaxed)), (5, 0, 7));
+    assert_books(&gateway);
+}
+
+#[tokio::test]
+async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
+    let gate = Gate::closed();
+    let gateway = Gateway::start(Config { synchronous: true, ..config() }, gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    let waiting = tokio::spawn(async move { (sender.send(Kind::Healthy, 1).await, sender) });
+    until(|| gate.entered() == 1).await;
+    assert!(!waiting.is_finished(), "not stored yet");
+    gate.let_through(1);
+    let (told, sender) = waiting.await.unwrap();
+    assert!(told.is_taken());
+    assert_eq!(batches(&gateway)[0].delivered, 1);
+
+    // Live, and back.
+    gateway.set_synchronous(false);
+    assert!(sender.send(Kind::Healthy, 2).await.is_taken());
+    assert_eq!(batches(&gateway)[0].pending, 1);
+    gate.let_through(1);
+}
+
+#[tokio::test]
+async fn a_synchronous_sender_learns_of_a_failure_unless_the_batch_is_safe() {
+    let gateway = Gateway::start(Config { synchronous: true, ..config() }, failing(2)).await.unwrap();
+    let told = Sender::to(&gateway).send(Kind::Healthy, 1).await;
+    assert_eq!((told.status.as_u16(), told.headers.contains_key("retry-after")), (503, true));
+    let mut grpc = TraceServiceClient::connect(format!("http://{}", gateway.grpc())).await.unwrap();
+    let refused = grpc.export(traces(vec![span(Kind::Healthy, 1)])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(batches(&gateway)[0].dropped.get(DropReason::Failed), 2);
+
+    let temp = Temp::new("synchronous");
+    let config = Config { synchronous: true, dead_letters: Some(letters(&temp)), ..config() };
+    let gateway = Gateway::start(config, failing(1)).await.unwrap();
+    assert!(Sender::to(&gateway).send(Kind::Healthy, 1).await.is_taken(), "a retry would double it");
+    assert_eq!(batches(&gateway)[0].spooled, 1);
+}
+
+#[tokio::test]
+async fn q09_stop_drains_in_order_and_takes_nothing_new() {
+    let gate = Gate::closed();
+    let config = Config { workers: NonZeroUsize::MIN, ..config() };
+    let gateway = Gateway::start(config, gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..20 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    let address = gateway.http();
+    let stopping = tokio::spawn(gateway.stop());
+    // The listener goes first.
+    until(|| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).is_err()).await;
+    assert!(!stopping.is_finished(), "the queue is not empty");
+    gate.let_through(20);
+    let summary = stopping.await.unwrap();
+    assert_eq!((summary.queue.delivered, summary.queue.pending), (20, 0), "{summary}");
+    let expected: Vec<_> = (0..20).map(|n| format!("span {n}")).collect();
+    assert_eq!(gate.names(), expected);
+}
+
+#[tokio::test]
+async fn what_a_stop_has_no_time_for_is_put_aside_and_delivered_by_the_next_run() {
+    let temp = Temp::new("restart");
+    let config = || Config {
+        workers: NonZeroUsize::MIN,
+        drain: Duration::from_millis(50),
+        dead_letters: Some(letters(&temp)),
+        ..config()
+    };
+    let gate = Gate::closed();
+    let gateway = Gateway::start(config(), gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..5 {
+        assert!(sender.send_as("shop", if n == 3 { Kind::Failed } else { Kind::Healthy }, n).await.is_taken());
+    }
+    let summary = gateway.stop().await;
+    let [totals, ..] = summary.pages.each_ref().map(|page| page.batches());
+    assert_eq!((totals.spooled, totals.delivered, summary.dead_letters.files), (5, 0, 5), "{summary}");
+    assert!(summary.balances());
+
+    std::fs::write(temp.path().join("letters/torn.otlp.partial"), "half a let").unwrap();
+    let gate = Gate::closed();
+    gate.let_through(5);
+    let gateway = Gateway::start(config(), gate.sink()).await.unwrap();
+    assert_eq!(batches(&gateway)[0].spooled, 5, "found");
+    assert_eq!(gateway.replay().await.replayed, 5);
+    let mut names = gate.names();
+    names.sort();
+    assert_eq!(names, ["span 0", "span 1", "span 2", "span 3", "span 4"]);
+    assert!(gate.taken.lock().unwrap().iter().all(|batch| &*batch.tenant == "shop"));
+    assert_eq!(gate.taken.lock().unwrap().iter().filter(|batch| batch.facts.has_error).count(), 1);
+    assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 0);
+    let summary = gateway.stop().await;
+    assert!(summary.balances() && summary.pages[0].batches().delivered == 5, "{summary}");
+}
+
+#[tokio::test]
+async fn a_stop_without_a_folder_counts_what_it_loses() {
+    let config = Config {
+        workers: NonZeroUsize::MIN,
+        drain: Duration::from_millis(50),
+        limits: Limits::new().items(10),
+        ..config()
+    };
+    let gateway = Gateway::start(config, Gate::closed().sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..3 {
+        sender.send(Kind::Healthy, n).await;
+    }
+    let summary = gateway.stop().await;
+    let totals = summary.pages[0].batches();
+    assert_eq!((totals.dropped.get(DropReason::Shutdown), totals.pending), (3, 0), "{summary}");
+    assert!(summary.balances(), "{summary}");
+}
+
+#[tokio::test]
+async fn a_folder_too_small_for_the_rest_keeps_what_is_urgent_and_then_the_newest() {
+    let temp = Temp::new("small");
+    let mut folder = letters(&temp);
+    folder.caps.files = NonZeroUsize::new(3).unwrap();
+    let config =
+        Config { workers: NonZeroUsize::MIN, drain: Duration::from_millis(50), dead_letters: Some(folder), ..config() };
+    let gate = Gate::closed();
+    let gateway = Gateway::start(config.clone(), gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..6 {
+        assert!(sender.send(if n == 1 { Kind::Slow } else { Kind::Healthy }, n).await.is_taken());
+    }
+    let summary = gateway.stop().await;
+    let totals = summary.pages[0].batches();
+    assert_eq!((totals.spooled, totals.dropped.get(DropReason::Shutdown)), (3, 3), "{summary}");
+
+    gate.let_through(3);
+    let gateway = Gateway::start(config, gate.sink()).await.unwrap();
+    assert_eq!(gateway.replay().await.replayed, 3);
+    assert_eq!(gate.names(), ["span 1", "span 4", "span 5"]);
+}

@@ -1,0 +1,20 @@
+//! A process that reports on itself: gathers its numbers on a timer, filters and labels them as a server says, and exports
+//! them as cumulative OTLP metrics.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
+mod buffer;
+mod far_side;
+mod options;
+mod own;
+mod report;
+mod run;
+mod settings;
+mod sink;
+
+pub use self::{
+    buffer::measure,
+    options::{HELP, Options, Task, parse},
+    report::{Books, Summary},
+    run::{RunError, run},
+    settings::{Settings, SettingsError},
+};

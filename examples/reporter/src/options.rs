@@ -1,0 +1,164 @@
+use forebay::export::EndpointGuard;
+use forebay_example_support::usage::{Format, UsageError, text};
+use forebay_testkit::receiver::Faults;
+use http::Uri;
+use lexopt::prelude::*;
+use std::{ffi::OsString, time::Duration};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Gathers the numbers of its own process on a timer, and exports them as cumulative OTLP metrics, as a server says.
+
+Usage: reporter [OPTIONS]
+
+Without --config the configuration is served by this program, and so is the receiver that it names, which misbehaves as
+--faults says; in the end its books are held against the reporter's.
+
+Options:
+  --config URL            where the configuration is fetched: JSON with endpoint, include, labels, refresh
+  --gather-interval D     how often the numbers are gathered (default 5s)
+  --export-interval D     how often what was gathered is exported (default 60s)
+  --buffer-age D          how old a value may grow before it is dropped as expired (default 15min)
+  --buffer-bytes N        how much may wait; the oldest go first (default 16777216)
+  --allow-private         let the configuration name an endpoint on this machine or a private network
+  --for D                 run so long, then report and end (default: until Ctrl-C or SIGTERM)
+  --faults SPEC           faults of the built-in receiver: none (default) | default | \"503:10,reset:1\" (percent)
+  --seed N                makes faults and jitter repeatable (default 0)
+  --report text|json      how it reports in the end (default text)
+  --measure-buffer        print what the buffer costs, and end
+  --help                  this text
+
+Exit status: 0 when every value that was gathered was delivered, 1 when some were lost, 2 when the arguments are wrong
+or the report cannot be written.
+";
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Report.
+    Run(Options),
+    /// Print what the buffer costs.
+    Measure,
+    /// Print [`HELP`].
+    Help,
+}
+
+/// What to gather, how often, and how much may wait.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the configuration is fetched; `None` serves one.
+    pub config: Option<Uri>,
+    /// How often the numbers are gathered.
+    pub gather_interval: Duration,
+    /// How often what was gathered is exported.
+    pub export_interval: Duration,
+    /// How old a value may grow before it is dropped as expired.
+    pub buffer_age: Duration,
+    /// How many bytes may wait.
+    pub buffer_bytes: usize,
+    /// The configuration may name an endpoint on this machine or a private network.
+    pub allow_private: bool,
+    /// How long to run; `None` until it is interrupted.
+    pub run_for: Option<Duration>,
+    /// How the built-in receiver misbehaves.
+    pub faults: Faults,
+    /// Makes faults and jitter repeatable.
+    pub seed: u64,
+    /// How the result is reported.
+    pub format: Format,
+}
+
+// === impl Options ===
+
+impl Options {
+    /// What the configuration may name: a server must not send this process to its neighbours.
+    pub(super) fn guard(&self) -> EndpointGuard {
+        // The client of this program speaks plain HTTP.
+        let guard = EndpointGuard::new().allow_plaintext();
+        // The built-in server is one of the neighbours, and named by this program itself.
+        if self.allow_private || self.config.is_none() { guard.allow_private() } else { guard }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config: None,
+            gather_interval: Duration::from_secs(5),
+            export_interval: Duration::from_secs(60),
+            buffer_age: Duration::from_secs(15 * 60),
+            buffer_bytes: 16 << 20,
+            allow_private: false,
+            run_for: None,
+            faults: Faults::default(),
+            seed: 0,
+            format: Format::Text,
+        }
+    }
+}
+
+/// Reads the arguments, without the name of the program.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, UsageError> {
+    let mut options = Options::default();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("config") => {
+                let value = text(&mut parser, "--config")?;
+                let wrong = || UsageError::of("--config", &value, "an http URL");
+                let uri: Uri = value.parse().map_err(|_error| wrong())?;
+                if uri.scheme_str() != Some("http") || uri.authority().is_none() {
+                    return Err(wrong());
+                }
+                options.config = Some(uri);
+            }
+            Long("gather-interval") => options.gather_interval = duration(&mut parser, "--gather-interval")?,
+            Long("export-interval") => options.export_interval = duration(&mut parser, "--export-interval")?,
+            Long("buffer-age") => options.buffer_age = duration(&mut parser, "--buffer-age")?,
+            Long("for") => options.run_for = Some(duration(&mut parser, "--for")?),
+            Long("buffer-bytes") => {
+                let value = text(&mut parser, "--buffer-bytes")?;
+                options.buffer_bytes = match value.parse() {
+                    Ok(bytes) if bytes >= 4096 => bytes,
+                    _ => return Err(UsageError::of("--buffer-bytes", &value, "a number of bytes, 4096 or more")),
+                };
+            }
+            Long("allow-private") => options.allow_private = true,
+            Long("faults") => {
+                let value = text(&mut parser, "--faults")?;
+                let faults = Faults::parse(&value);
+                options.faults = faults.map_err(|error| UsageError::new(format!("--faults: {error}")))?;
+            }
+            Long("seed") => {
+                let value = text(&mut parser, "--seed")?;
+                let Ok(seed) = value.parse() else {
+                    return Err(UsageError::of("--seed", &value, "a number from 0 to 2^64 - 1"));
+                };
+                options.seed = seed;
+            }
+            Long("report") => {
+                options.format = match text(&mut parser, "--report")?.as_str() {
+                    "text" => Format::Text,
+                    "json" => Format::Json,
+                    other => return Err(UsageError::of("--report", other, "text, json")),
+                }
+            }
+            Long("measure-buffer") => return Ok(Task::Measure),
+            Long("help") | Short('h') => return Ok(Task::Help),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(Task::Run(options))
+}
+
+fn duration(parser: &mut lexopt::Parser, option: &str) -> Result<Duration, UsageError> {
+    let value = text(parser, option)?;
+    match humantime::parse_duration(&value) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(UsageError::of(option, &value, "a duration above zero, such as 30s or 5min")),
+    }
+}

@@ -1,0 +1,19 @@
+//! A log shipper: every line of a file becomes one OTLP log record, and none is lost unseen.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
+mod far_side;
+mod input;
+mod line;
+mod options;
+mod progress;
+mod report;
+mod run;
+mod source;
+
+pub use self::{
+    line::{Line, is_urgent},
+    options::{HELP, Options, parse},
+    report::Summary,
+    run::{Ended, run},
+    source::{Lines, MAX_LINE},
+};
