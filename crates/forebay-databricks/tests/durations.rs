@@ -1,6 +1,6 @@
 //! Every duration that a driver or the service can say, at the ends of its range: refused by name, or borne.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::panic, reason = "test code")]
 
 mod common;
 

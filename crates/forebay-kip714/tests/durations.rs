@@ -1,5 +1,5 @@
 //! Every duration that a user, a broker or a transport can say, at the ends of its range: refused by name, or borne.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::panic, reason = "test code")]
 
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
 use forebay_kip714::{
