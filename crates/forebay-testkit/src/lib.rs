@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 #![expect(clippy::panic, clippy::expect_used, reason = "a broken law panics: this crate is test code")]
 
 #[cfg(feature = "events")]

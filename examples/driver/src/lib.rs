@@ -1,5 +1,4 @@
 //! A driver with many connections, and the telemetry of it.
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod service;
 

@@ -7,7 +7,6 @@
 //!  OTLP/gRPC ─┘                           │
 //!        ◄── 200, partial success, 429 ◄──┘ soft limit, share of a tenant, full
 //! ```
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod batch;
 mod books;

@@ -1,6 +1,5 @@
 //! A process that reports on itself: gathers its numbers on a timer, filters and labels them as a server says, and exports
 //! them as cumulative OTLP metrics.
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod buffer;
 mod far_side;
