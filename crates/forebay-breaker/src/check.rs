@@ -163,7 +163,7 @@ fn cells(rules: &[Rule]) -> usize {
 fn open_time(open_for: &OpenFor) -> Result<OpenTime, ConfigError> {
     let base = lasting("open_for", open_for.base, MILLISECOND..=YEAR)?;
     let jitter = number("jitter", open_for.jitter, 0.0..=1.0)?;
-    let longest = base.mul_f64(1.0 + jitter);
+    let longest = forebay_core::time::saturating_mul(base, 1.0 + jitter);
     let cap = match open_for.cap {
         Some(cap) => lasting("cap", cap, base..=YEAR)?,
         None => longest.max(CAP),

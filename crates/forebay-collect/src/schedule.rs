@@ -3,6 +3,7 @@
 use forebay_core::{
     ConfigError,
     chance::{SplitMix64, entropy},
+    time::saturating_mul,
 };
 use std::{ops::Range, time::Duration};
 
@@ -80,7 +81,7 @@ impl Schedule {
     /// Starts at `now`, and says when the first time is: a spread interval from now.
     pub fn start(&mut self, now: Duration) -> Duration {
         let share = self.spread.start + (self.spread.end - self.spread.start) * self.rng.unit();
-        self.next = now.saturating_add(self.interval.mul_f64(share));
+        self.next = now.saturating_add(saturating_mul(self.interval, share));
         self.next
     }
 

@@ -123,7 +123,8 @@ impl Fold<Event> for Logs {
             Kind::StatusCall { latency } => {
                 let detail = operation.operation_detail.get_or_insert_default();
                 detail.n_operation_status_calls += 1;
-                detail.operation_status_latency_millis += millis(latency);
+                let sum = &mut detail.operation_status_latency_millis;
+                *sum = sum.saturating_add(millis(latency));
             }
             Kind::Retried => *operation.retry_count.get_or_insert(0) += 1,
             Kind::ResultReady { latency, execution_result, compressed, chunks } => {
@@ -142,7 +143,7 @@ impl Fold<Event> for Logs {
                 let slowest = chunks.slowest_chunk_latency_millis.get_or_insert(latency);
                 *slowest = latency.max(*slowest);
                 chunks.total_chunks_iterated += 1;
-                chunks.sum_chunks_download_time_millis += latency;
+                chunks.sum_chunks_download_time_millis = chunks.sum_chunks_download_time_millis.saturating_add(latency);
             }
             Kind::Consumed { latency } => {
                 let result = operation.result_latency.get_or_insert_default();

@@ -48,6 +48,10 @@ pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, N
 /// The greatest body that an OTLP client should send, in bytes.
 const MAX_BODY: usize = 64 << 20;
 
+/// The longest hint that a retry waits for in place: less than the default of [`ExporterBuilder::max_hint`], so that a batch whose
+/// server asks for that long, or longer, waits beside the queue and not in the place of another one.
+const IN_PLACE: Duration = Duration::from_millis(59_999);
+
 /// Which results say nothing about the far side: what it refused for what was in it (400, 413).
 pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 
@@ -162,7 +166,9 @@ impl<T> ExporterBuilder<T> {
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
             codes: grpc::Classifier::otlp(),
-            retry: RetryLayer::http_with(ByError::new()).observe(RetryCount(Arc::clone(&counting))),
+            retry: RetryLayer::http_with(ByError::new())
+                .max_retry_after(IN_PLACE)
+                .observe(RetryCount(Arc::clone(&counting))),
             breaker: BreakerLayer::driver().excluding::<Boxed, _, _, _>(no_news as NoNews).observe(observer),
             counting,
             give_up_after: Duration::from_secs(300),
@@ -349,7 +355,10 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
-    /// How long one attempt may take, from the call to the last byte of the answer.
+    /// How long one attempt may take, from the call to the last byte of the response.
+    ///
+    /// However long that is, a body is not waited for without end: where its head says that the request was taken or refused, for
+    /// 30 s, and where that is still to come (gRPC), for 10 min.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
@@ -396,7 +405,10 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// The longest that a server's hint (`Retry-After`, gRPC's `RetryInfo`) is obeyed; a longer one counts as this long, and none
     /// is longer than [`give_up_after`](Self::give_up_after).
     ///
-    /// A server that asks for a day is asked again after a minute, with one batch: a server that is well again is found.
+    /// A server that asks for a day is asked again after a minute, with one batch: a server that is well again is found. A hint
+    /// is cut where it comes in, so that the retry, the throttle of the host and the circuit breaker hold nothing for longer
+    /// because of it; what the throttle has held is let go over half of that time again, so that it does not come at once. Zero
+    /// ignores all hints.
     pub fn max_hint(mut self, most: Duration) -> Self {
         self.max_hint = most;
         self
@@ -489,7 +501,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
 
         let is_grpc = matches!(framing, Framing::Grpc { .. });
         let journal = Arc::new(Journal::new(name, self.on_failure));
-        let judge = Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer };
+        let max_hint = if waits { self.max_hint.min(self.give_up_after) } else { self.max_hint };
+        let judge =
+            Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer, max_hint };
         let counted = Counted::new(self.client, Arc::clone(&self.counting));
         let receive = Receive::new(counted, judge, self.attempt_timeout, Arc::clone(&self.counting));
         let attempt = Authorize::new(Timeout::new(receive, self.attempt_timeout), auth);

@@ -32,7 +32,7 @@ use tower_service::Service;
 /// late or unreadable, the request was taken all the same, and the body is marked as unreadable. Every other one is an error
 /// with a [`Verdict`](forebay_core::Verdict), and so is a failure of the client: nothing that failed looks like a success to
 /// the layers above. Over gRPC the status in the head or the trailers decides, and the body is the message: a body that
-/// breaks off before its trailers is a call without a status.
+/// breaks off before its trailers is sent again, and one that ends in order without a status has the status UNKNOWN.
 #[derive(Clone, Debug)]
 pub(crate) struct Receive<S> {
     client: S,
@@ -43,6 +43,12 @@ pub(crate) struct Receive<S> {
     counting: Arc<Counting>,
 }
 
+/// How long the body of a response may take whose head says what became of the request, whatever an attempt may take.
+const DECIDED: Duration = Duration::from_secs(30);
+
+/// The same where the status comes behind the body. A server may begin to respond long before it is done.
+const UNDECIDED: Duration = Duration::from_secs(600);
+
 /// How answers are read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Judge {
@@ -51,6 +57,8 @@ pub(crate) struct Judge {
     pub(crate) grpc: Option<grpc::Classifier>,
     /// The most bytes of a body, without its content encoding.
     pub(crate) cap: usize,
+    /// The longest hint of a server that counts.
+    pub(crate) max_hint: Duration,
 }
 
 pin_project! {
@@ -100,15 +108,19 @@ where
     type Future = Receiving<S::Future, ResB>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.client.poll_ready(cx).map_err(|error| TransportError::new(error.into(), &self.judge.http).into())
+        self.client.poll_ready(cx).map_err(|error| TransportError::new(error.into(), &self.judge).into())
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let secrets = Secrets::of(request.headers());
-        let deadline = Instant::from_std(saturating_add(Instant::now().into_std(), self.timeout));
+        let deadline = after(Instant::now(), self.timeout);
         let context = Exchange { judge: self.judge, secrets, deadline, counting: Arc::clone(&self.counting) };
         Receiving::Waiting { response: self.client.call(request), context }
     }
+}
+
+fn after(at: Instant, wait: Duration) -> Instant {
+    Instant::from_std(saturating_add(at.into_std(), wait))
 }
 
 // === impl Receiving ===
@@ -128,11 +140,17 @@ where
                 // ## Waiting => (Waiting | Reading | failed)
                 ReceivingProj::Waiting { response, context } => match ready!(response.poll(cx)) {
                     Err(error) => {
-                        return Poll::Ready(Err(TransportError::new(error.into(), &context.judge.http).into()));
+                        return Poll::Ready(Err(TransportError::new(error.into(), &context.judge).into()));
                     }
                     Ok(response) => {
                         let (head, body) = response.into_parts();
                         let read = Read::new(context.judge.cap, context.judge.refused(&head, &context.secrets));
+                        let now = Instant::now();
+                        context.deadline = match context.judge.is_decided(&head, &read) {
+                            true => context.deadline.min(after(now, DECIDED)),
+                            // Where an attempt may take less, the layer above ends it before.
+                            false => after(now, UNDECIDED),
+                        };
                         Self::Reading { body, head: Some(head), read, context: context.take(), late: None }
                     }
                 },
@@ -140,10 +158,6 @@ where
                 ReceivingProj::Reading { mut body, head, read, context, mut late } => {
                     let result = match read.poll(body.as_mut(), cx) {
                         Poll::Ready(result) => result,
-                        // Where the status is not known yet the layer above ends the attempt.
-                        Poll::Pending if !head.as_ref().is_some_and(|head| context.judge.is_decided(head, read)) => {
-                            return Poll::Pending;
-                        }
                         Poll::Pending => {
                             if late.is_none() {
                                 late.set(Some(sleep_until(context.deadline)));
@@ -227,6 +241,16 @@ impl Unread {
 // === impl Judge ===
 
 impl Judge {
+    /// What a server said, with no longer a hint than counts.
+    pub(crate) fn bounded(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Retryable { after: Some(wait) } => {
+                Outcome::Retryable { after: Some(wait.min(self.max_hint)).filter(|wait| !wait.is_zero()) }
+            }
+            other => other,
+        }
+    }
+
     /// Whether the head alone says what became of the request.
     fn is_decided(&self, head: &Parts, read: &Read) -> bool {
         read.is_refused() || self.grpc.is_none() || code_of(&head.headers).is_some()
@@ -235,17 +259,17 @@ impl Judge {
     /// Whether the head alone says that the request was refused.
     fn refused(&self, head: &Parts, secrets: &Secrets) -> Option<Refused> {
         let Some(grpc) = &self.grpc else {
-            let outcome = self.http.status(head.status, &head.headers);
+            let outcome = self.bounded(self.http.status(head.status, &head.headers));
             return (outcome != Outcome::Success).then(|| http_refusal(head, outcome, secrets));
         };
         if let Some(code) = code_of(&head.headers) {
-            let outcome = grpc.head(head.status, &head.headers);
+            let outcome = self.bounded(grpc.head(head.status, &head.headers));
             return (outcome != Outcome::Success)
                 .then(|| Refused::Other(grpc_error(code, outcome, &head.headers, secrets)));
         }
         // Something between the server and us has answered.
         if head.status != StatusCode::OK {
-            return Some(http_refusal(head, grpc.head(head.status, &head.headers), secrets));
+            return Some(http_refusal(head, self.bounded(grpc.head(head.status, &head.headers)), secrets));
         }
         (!is_grpc(&head.headers)).then(|| Refused::Other(TransportError::not_grpc().into()))
     }
@@ -264,9 +288,14 @@ impl Judge {
             Some(grpc) => {
                 if code_of(&head.headers).is_none() {
                     let trailers = trailers.unwrap_or_default();
-                    // A call without a status has not ended: the connection has.
-                    let code = code_of(&trailers).ok_or_else(|| TransportError::broken(None))?;
-                    let outcome = grpc.head(head.status, &trailers);
+                    let Some(code) = code_of(&trailers) else {
+                        // The stream was ended in order, and nothing was lost on the way: something between the server and us
+                        // passes no trailers on. gRPC's mapping of HTTP statuses calls 200 without a status UNKNOWN; by the
+                        // table of OTLP that is not sent again, for the server may have taken each of the attempts.
+                        let outcome = self.bounded(grpc.status(Code::Unknown.number().into(), b""));
+                        return Err(GrpcError::without_status(outcome).into());
+                    };
+                    let outcome = self.bounded(grpc.head(head.status, &trailers));
                     if outcome != Outcome::Success {
                         return Err(grpc_error(code, outcome, &trailers, secrets));
                     }

@@ -22,6 +22,8 @@ pub(crate) struct Refusal {
 #[derive(Clone, Debug)]
 pub struct GrpcError {
     code: Code,
+    /// The call ended without a status; `code` is what that counts as.
+    is_missing: bool,
     message: ServerText,
     verdict: Verdict,
 }
@@ -66,14 +68,16 @@ impl Error for Refusal {
 impl GrpcError {
     /// The status in `headers`, which may be trailers, means `outcome`.
     pub(crate) fn new(code: Code, outcome: Outcome, headers: &HeaderMap, secrets: &Secrets) -> Self {
-        let advice = match outcome {
-            Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),
-            Outcome::Retryable { after: None } => Advice::Retry,
-            Outcome::Success | Outcome::Terminal | Outcome::Ignored => Advice::Never,
-        };
         let message = headers.get("grpc-message").map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
-        let verdict = Verdict::new(DropReason::Rejected, Seen::Yes, advice);
-        Self { code, message: secrets.redact(&ServerText::from_bytes(&message)), verdict }
+        let verdict = Verdict::new(DropReason::Rejected, Seen::Yes, advice_of(outcome));
+        Self { code, is_missing: false, message: secrets.redact(&ServerText::from_bytes(&message)), verdict }
+    }
+
+    /// The call ended in order and without a status, which counts as UNKNOWN and means `outcome`. The server may have taken the
+    /// request: nothing says that it refused it.
+    pub(crate) fn without_status(outcome: Outcome) -> Self {
+        let verdict = Verdict::new(DropReason::Failed, Seen::Maybe, advice_of(outcome));
+        Self { code: Code::Unknown, is_missing: true, message: ServerText::default(), verdict }
     }
 
     /// The status code.
@@ -107,9 +111,17 @@ impl GrpcError {
             "size limit",
             "maximum message size",
         ];
-        /// What tonic and Envoy say under other codes.
-        const KNOWN: [&str; 4] =
-            ["message length too large", "size limit, of", "payload too large", "payload_too_large"];
+        /// What is said under other codes. tonic: `decoded message length too large` as OUT_OF_RANGE, `size limit, of N bytes,
+        /// exceeded` as RESOURCE_EXHAUSTED (before 0.14 as INTERNAL). Envoy: the reason phrase of its 413, `Payload Too Large`,
+        /// as UNKNOWN, which is what 413 maps to; where an operator has put `%RESPONSE_CODE_DETAILS%` into a local reply, the
+        /// details `request_payload_too_large`, under the code that was chosen there. RFC 9110 calls 413 `Content Too Large`.
+        const KNOWN: [&str; 5] = [
+            "message length too large",
+            "size limit, of",
+            "payload too large",
+            "payload_too_large",
+            "content too large",
+        ];
 
         if matches!(self.verdict.advice(), Advice::RetryAfter(_)) {
             return false;
@@ -121,6 +133,14 @@ impl GrpcError {
             Code::OutOfRange | Code::Unknown | Code::Internal | Code::Unavailable => says(&KNOWN),
             _ => false,
         }
+    }
+}
+
+fn advice_of(outcome: Outcome) -> Advice {
+    match outcome {
+        Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),
+        Outcome::Retryable { after: None } => Advice::Retry,
+        Outcome::Success | Outcome::Terminal | Outcome::Ignored => Advice::Never,
     }
 }
 
@@ -153,6 +173,9 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 
 impl fmt::Display for GrpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_missing {
+            return write!(f, "the call ended without a status, which counts as {}", self.code);
+        }
         write!(f, "the call ended with {}", self.code)?;
         if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
     }
@@ -182,6 +205,10 @@ mod tests {
         let text = error(Code::Internal, "50%25 of %e2%82%ac%1b[2J%zz%4").to_string();
         assert_eq!(text, "the call ended with Internal (13): 50% of €\\u{1b}[2J%zz%4");
         laws::error_chain_has_one_link_per_sentence(&error(Code::Internal, "x"));
+        let missing = GrpcError::without_status(Outcome::Terminal);
+        assert_eq!(missing.to_string(), "the call ended without a status, which counts as Unknown (2)");
+        assert!(missing.message().is_empty());
+        laws::error_chain_has_one_link_per_sentence(&missing);
     }
 
     /// What each implementation says, before a message is unpacked and after it.
@@ -206,9 +233,11 @@ mod tests {
             (Code::ResourceExhausted, "Decompressed gRPC message exceeds maximum size 4194304"),
             // grpc-dotnet
             (Code::ResourceExhausted, "Received message exceeds the maximum configured message size."),
-            // A proxy's 413, as a status of gRPC.
+            // Envoy's 413, as a status of gRPC: its reason phrase; and its details, in a local reply that an operator wrote.
             (Code::Unknown, "Payload Too Large"),
             (Code::Unavailable, "request_payload_too_large"),
+            // The reason phrase of a proxy that follows RFC 9110.
+            (Code::Unknown, "Content Too Large"),
             // Words of nobody in particular.
             (Code::InvalidArgument, "batch too big"),
             (Code::ResourceExhausted, "request size limit reached"),

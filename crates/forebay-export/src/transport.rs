@@ -1,4 +1,5 @@
-use forebay_core::{Advice, BoxError, DropReason, Outcome, Seen, Verdict, http::Classifier};
+use crate::receive::Judge;
+use forebay_core::{Advice, BoxError, DropReason, Outcome, Seen, Verdict};
 use std::{error::Error, fmt};
 
 /// The client failed: no answer, or no whole one.
@@ -24,9 +25,9 @@ enum What {
 
 impl TransportError {
     /// The client gave `error` instead of an answer.
-    pub(crate) fn new(error: BoxError, classifier: &Classifier) -> Self {
+    pub(crate) fn new(error: BoxError, judge: &Judge) -> Self {
         // An error of a layer that has said all there is to say stays what it is, inside.
-        let outcome = classifier.error(&*error);
+        let outcome = judge.bounded(judge.http.error(&*error));
         let advice = match outcome {
             Outcome::Retryable { after: None } => Advice::Retry,
             Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),

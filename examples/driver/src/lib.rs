@@ -66,7 +66,8 @@ Usage: driver_telemetry [OPTIONS]
   --preset NAME     node or csharp (default node)
   --help            this
 
-The driver's own variables (DATABRICKS_TELEMETRY_...) are read too. The status is 0 if the books agree, and 1 if not.
+The driver's own variables (DATABRICKS_TELEMETRY_...) are read too. The status is 0 if the books agree, 1 if not, and 2
+if it cannot run or the report cannot be written.
 ";
 
 // === impl Options ===
@@ -116,7 +117,11 @@ pub async fn run(options: &Options) -> Result<Summary, BoxError> {
     let mut waits = Waits::default();
     for task in tasks {
         let Waits { calls, sum, longest } = task.await?;
-        waits = Waits { calls: waits.calls + calls, sum: waits.sum + sum, longest: waits.longest.max(longest) };
+        waits = Waits {
+            calls: waits.calls + calls,
+            sum: waits.sum.saturating_add(sum),
+            longest: waits.longest.max(longest),
+        };
     }
     let clean = telemetry.shutdown(Duration::from_secs(30)).await.is_clean();
     let (reports, notices) = lock(&said).clone();
@@ -131,7 +136,7 @@ async fn session(connection: &Connection, statements: usize) -> Waits {
         let start = Instant::now();
         call();
         let wait = start.elapsed();
-        waits = Waits { calls: waits.calls + 1, sum: waits.sum + wait, longest: waits.longest.max(wait) };
+        waits = Waits { calls: waits.calls + 1, sum: waits.sum.saturating_add(wait), longest: waits.longest.max(wait) };
     };
     timed(&|| connection.operation("CREATE_SESSION", Duration::from_millis(120)));
     for number in 0..statements {
@@ -238,7 +243,7 @@ impl fmt::Display for Summary {
             writeln!(f, "said {times} times: {notice}")?;
         }
         let Waits { calls, sum, longest } = self.waits;
-        let mean = sum / calls.max(1);
+        let mean = sum.checked_div(calls.max(1)).unwrap_or_default();
         writeln!(f, "the driver called its telemetry {calls} times, {mean:?} on average and {longest:?} at most")?;
         match &*self.disagreements() {
             [] => writeln!(f, "the books agree"),

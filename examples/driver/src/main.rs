@@ -3,22 +3,23 @@
 use forebay_core::BoxError;
 use forebay_databricks::Settings;
 use forebay_driver::{HELP, Options, run};
+use forebay_example_support::stop;
 use lexopt::prelude::*;
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
+
+const NAME: &str = "driver_telemetry";
+const WRONG: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = match parse() {
         Ok(Some(options)) => options,
-        Ok(None) => return say(io::stdout(), HELP, 0),
-        Err(error) => return say(io::stderr(), &format!("{error}\n\n{HELP}"), 2),
+        Ok(None) => return print(HELP, 0),
+        Err(error) => return complain(&format!("{error}\n\n{HELP}"), WRONG),
     };
     match run(&options).await {
-        Ok(summary) => say(io::stdout(), &summary.to_string(), u8::from(!summary.disagreements().is_empty())),
-        Err(error) => say(io::stderr(), &format!("{error}\n"), 2),
+        Ok(summary) => print(&summary.to_string(), u8::from(!summary.disagreements().is_empty())),
+        Err(error) => complain(&error.to_string(), WRONG),
     }
 }
 
@@ -45,14 +46,21 @@ fn parse() -> Result<Option<Options>, BoxError> {
     }
     let (settings, bad) = options.settings.read(|_| None, |name| std::env::var(name).ok());
     for error in bad {
-        say(io::stderr(), &format!("ignored: {error}\n"), 0);
+        stop::complain(NAME, &format!("ignored: {error}"));
     }
     options.settings = settings;
     Ok(Some(options))
 }
 
-fn say(mut to: impl Write, text: &str, code: u8) -> ExitCode {
-    // Whoever closes the pipe does not want to read it.
-    drop(to.write_all(text.as_bytes()));
-    ExitCode::from(code)
+/// Prints `text`; the status is `code`, or tells that nothing could be printed.
+fn print(text: &str, code: u8) -> ExitCode {
+    match stop::print(text) {
+        Ok(()) => code.into(),
+        Err(error) => complain(&format!("cannot write the report: {error}"), if code == 0 { WRONG } else { code }),
+    }
+}
+
+fn complain(text: &str, code: u8) -> ExitCode {
+    stop::complain(NAME, text);
+    code.into()
 }

@@ -24,3 +24,16 @@ async fn with_faults_every_log_has_a_fate() {
         assert!(summary.books().faults > 0 && summary.delivered() > 0, "{summary}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn f24_a_report_that_cannot_be_written_is_no_success() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["--help"][..], &["--connections", "1", "--statements", "1", "--faults", "0"]] {
+        let program = env!("CARGO_BIN_EXE_driver_telemetry");
+        let output = std::process::Command::new(program).args(arguments).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("cannot write the report"), "{arguments:?}: {stderr}");
+    }
+}

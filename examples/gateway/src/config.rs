@@ -68,7 +68,8 @@ pub struct Config {
 /// | knob | default |
 /// | --- | --- |
 /// | `caps` | 500 MiB, as many files as that are, 10 tries |
-/// | `pace` | every 5 min, 100 letters a round |
+/// | `pace` | every 5 min, 100 letters a round; the interval above zero |
+/// | `probe_every` | 1 s |
 #[derive(Clone, Debug)]
 pub struct DeadLetterConfig {
     /// Where the letters lie.
@@ -77,6 +78,8 @@ pub struct DeadLetterConfig {
     pub caps: Caps,
     /// How fast they go back.
     pub pace: Pace,
+    /// While letters cannot be written: how long after a try that failed the next may be. A try writes as much as a letter.
+    pub probe_every: Duration,
 }
 
 /// How a soft refusal is answered. It is counted in any case.
@@ -129,6 +132,7 @@ impl DeadLetterConfig {
         // The bytes bound the folder: a stop may have to put aside a whole queue of small batches.
         let files = NonZeroUsize::MAX;
         let caps = Caps { files, bytes: 500 << 20, retries: 10, interval };
-        Self { folder, caps, pace: Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } } }
+        let pace = Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } };
+        Self { folder, caps, pace, probe_every: Duration::from_secs(1) }
     }
 }

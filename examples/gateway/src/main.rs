@@ -1,16 +1,11 @@
 //! An OTLP gateway; see `--help`.
 
+use forebay_example_support::stop;
 use forebay_gateway::{
     options::{Destination, HELP, Options, Role, parse},
     run::{Ended, demo, serve},
 };
-use std::{
-    error::Error,
-    io::{self, Write},
-    path::PathBuf,
-    process::exit,
-    sync::Arc,
-};
+use std::{error::Error, path::PathBuf, process::exit, sync::Arc};
 use tokio::{runtime::Runtime, sync::Notify};
 
 const UNSOUND: i32 = 1;
@@ -42,7 +37,8 @@ fn gateway() -> i32 {
             pressed.notify_one();
         });
         let say = |line: &str| {
-            print(&format!("{line}\n"), 0);
+            // A line on the way is for a person who looks; the report in the end says whether it can be written.
+            drop(stop::print(&format!("{line}\n")));
         };
         let ended = match options.role.clone() {
             Role::Load(load) => {
@@ -99,11 +95,15 @@ fn report(ended: &Ended) -> i32 {
     print(&format!("\n{ended}"), if ended.is_sound() { 0 } else { UNSOUND })
 }
 
+/// Prints `text`; the status is `code`, or tells that nothing could be printed.
 fn print(text: &str, code: i32) -> i32 {
-    let mut out = io::stdout().lock();
-    // Whoever closes the pipe does not want to read it.
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-    code
+    match stop::print(text) {
+        Ok(()) => code,
+        Err(error) => {
+            stop::complain("gateway", &format!("cannot write the report: {error}"));
+            if code == 0 { WRONG } else { code }
+        }
+    }
 }
 
 fn complain(error: &(dyn Error + 'static), code: i32) -> i32 {
@@ -113,8 +113,7 @@ fn complain(error: &(dyn Error + 'static), code: i32) -> i32 {
         text += &format!(": {error}");
         cause = error.source();
     }
-    // There is nobody left to tell.
-    drop(writeln!(io::stderr(), "gateway: {text}"));
+    stop::complain("gateway", &text);
     code
 }
 

@@ -57,7 +57,7 @@ Load:
 INGEST_ASYNC_ENABLED=false is --synchronous.
 
 Exit status: 0 when every record is accounted for, and in a demonstration everything urgent is stored; 1 when not; 2 when
-the arguments are wrong or it cannot start.
+the arguments are wrong, it cannot start, or the report cannot be written.
 ";
 
 /// What to run.
@@ -208,7 +208,7 @@ impl Given {
         config.grpc = self.grpc.unwrap_or(free(4317));
         let data = self.data.unwrap_or_else(|| "gateway-data".into());
         if !self.no_dead_letters {
-            let DeadLetterConfig { folder, caps, pace } = DeadLetterConfig::new(data.join("dead-letters"));
+            let DeadLetterConfig { folder, caps, pace, probe_every } = DeadLetterConfig::new(data.join("dead-letters"));
             let interval = self.every.unwrap_or(pace.interval);
             let caps = Caps {
                 files: self.files.unwrap_or(caps.files),
@@ -217,7 +217,7 @@ impl Given {
                 interval,
             };
             let pace = Pace { interval, most: self.most.unwrap_or(pace.most) };
-            config.dead_letters = Some(DeadLetterConfig { folder, caps, pace });
+            config.dead_letters = Some(DeadLetterConfig { folder, caps, pace, probe_every });
         }
         let load = Load {
             http: self.load.clone().unwrap_or_default(),

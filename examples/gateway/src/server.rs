@@ -2,7 +2,7 @@ use super::{
     batch::Job,
     books::Books,
     clock::unix_nanos,
-    config::Config,
+    config::{Config, DeadLetterConfig},
     connections::{Rules, serve},
     dead_letters::{DeadLetters, Drained, Replay},
     guarded::{Guarded, Left, settle},
@@ -89,9 +89,13 @@ impl Gateway {
         let letters = match &config.dead_letters {
             None => None,
             Some(wanted) => {
-                let (folder, caps, books) = (wanted.folder.clone(), wanted.caps, Arc::clone(&books));
-                let meters = Arc::clone(&meters);
-                let opened = tokio::task::spawn_blocking(move || DeadLetters::open(&folder, caps, books, meters)).await;
+                let DeadLetterConfig { folder, caps, pace, probe_every } = wanted.clone();
+                if pace.interval.is_zero() {
+                    return Err(StartError::Config(ConfigError::new("pace.interval", "0s", "above zero")));
+                }
+                let (books, meters) = (Arc::clone(&books), Arc::clone(&meters));
+                let open = move || DeadLetters::open(&folder, caps, probe_every, books, meters);
+                let opened = tokio::task::spawn_blocking(open).await;
                 let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
                 Some(opened.map_err(|error| StartError::io(wanted.folder.display(), error))?)
             }

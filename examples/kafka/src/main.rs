@@ -1,34 +1,46 @@
 //! A client of KIP-714 that makes up its metrics; see `--help`.
 
+use forebay_example_support::stop;
 use forebay_kafka::{Ended, HELP, parse, run};
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{cell::RefCell, io, process::ExitCode};
 use tokio::runtime::Runtime;
+
+const LOST: u8 = 1;
+const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
-        Ok(None) => return say(io::stdout(), HELP, 0),
-        Err(error) => return say(io::stderr(), &format!("kafka_client: {error}"), 2),
+        Ok(None) => return written(stop::print(&format!("{HELP}\n"))),
+        Err(error) => return complain(&error.to_string(), WRONG),
     };
-    let ended = match Runtime::new() {
-        Ok(runtime) => runtime.block_on(run(options, |line| {
-            // Where nobody reads, nothing is said.
-            let _code = say(io::stdout(), line, 0);
-        })),
-        Err(error) => return say(io::stderr(), &format!("kafka_client: cannot start: {error}"), 2),
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}"), WRONG),
     };
+    // The lines are the report: the first that cannot be written decides.
+    let printed = RefCell::new(Ok(()));
+    let ended = runtime.block_on(run(options, |line| {
+        let now = stop::print(&format!("{line}\n"));
+        if printed.borrow().is_ok() {
+            *printed.borrow_mut() = now;
+        }
+    }));
     match ended {
-        Ended::Well => ExitCode::SUCCESS,
-        Ended::Lost(why) => say(io::stderr(), &format!("kafka_client: {why}"), 1),
-        Ended::Wrong(error) => say(io::stderr(), &format!("kafka_client: {error}"), 2),
+        Ended::Well => written(printed.into_inner()),
+        Ended::Lost(why) => complain(&why, LOST),
+        Ended::Wrong(error) => complain(&error, WRONG),
     }
 }
 
-/// Writes one line; where nobody reads any more, the code is the same.
-fn say(mut to: impl Write, line: &str, code: u8) -> ExitCode {
-    let written = writeln!(to, "{line}").and_then(|()| to.flush());
-    if written.is_err() { ExitCode::FAILURE } else { ExitCode::from(code) }
+fn written(printed: io::Result<()>) -> ExitCode {
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("cannot write the report: {error}"), WRONG),
+    }
+}
+
+fn complain(text: &str, code: u8) -> ExitCode {
+    stop::complain("kafka_client", text);
+    code.into()
 }

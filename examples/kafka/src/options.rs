@@ -10,7 +10,7 @@ kafka_client: sends the metrics of a pretended producer to a Kafka cluster, as i
 Without --bootstrap it starts a broker of its own, which asks for everything every half second, and fails now and then.
 It runs for --for seconds (with a broker of its own: 4), or until SIGINT or SIGTERM; then it sends the terminating push.
 --series adds that many series beside the KIP's standard ones. The status is 1 if the accounts do not balance or no push
-was taken. With a real broker, ask for metrics with:
+was taken, and 2 if it cannot begin or the report cannot be written. With a real broker, ask for metrics with:
 
     kafka-client-metrics.sh --bootstrap-server HOST:PORT --alter --name all --metrics '*' --interval 1000";
 

@@ -4,7 +4,7 @@ use super::{
 use forebay::{
     batch::Batching,
     breaker::OpenFor,
-    core::{ConfigError, Priority},
+    core::{ConfigError, Priority, time::saturating_mul},
     export::Exporter,
     otlp::{LogsEncoder, Protocol, Resource},
     queue::{Limits, Overflow},
@@ -184,14 +184,14 @@ fn read_all(exporter: &Exporter<Line>, shared: &Shared, runtime: &Handle) -> Res
 /// By then every line that was there at the beginning of that time is too old; those that came later have nobody to go to.
 async fn hopeless(exporter: &Exporter<Line>, shared: &Shared, progress: &Progress, patience: Duration) {
     let (mut delivered, mut since) = (0, Instant::now());
-    let mut ticks = tokio::time::interval(Duration::from_millis(100).min(patience));
+    let mut ticks = tokio::time::interval(patience.clamp(Duration::from_millis(1), Duration::from_millis(100)));
     loop {
         ticks.tick().await;
         let totals = exporter.totals();
         progress.show(shared.read.iter().map(|read| read.load(Relaxed)).sum(), &totals);
         if totals.delivered != delivered || totals.pending == 0 {
             (delivered, since) = (totals.delivered, Instant::now());
-        } else if since.elapsed() >= patience.saturating_add(patience / 2) {
+        } else if since.elapsed() >= saturating_mul(patience, 1.5) {
             return;
         }
     }

@@ -298,6 +298,27 @@ async fn f24_the_second_signal_ends_at_once_and_still_reports() {
     );
 }
 
+#[test]
+fn f02_the_age_limit_is_refused_or_borne_at_the_ends_of_its_range() {
+    let input = Temp::new("ends", b"one\ntwo\nthree\n");
+    for time in ["0s", "1ns", "18446744073709551615s", "500000000000years"] {
+        let arguments = [input.path(), "--give-up-after", time, "--faults", "503:60,429=1:10", "--report=json"];
+        let output = ship(&arguments).output().unwrap();
+        let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(!stderr.contains("panicked"), "{time}: {stderr}");
+        if output.status.code() == Some(2) {
+            assert!(stderr.contains("--give-up-after"), "{time}: {stderr}");
+            continue;
+        }
+        let (code, report, _) = ended(&output);
+        let number = |name: &str| report[name].as_u64().unwrap();
+        let dropped = report["dropped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum::<u64>();
+        assert_eq!((number("offered"), number("pending")), (3, 0), "{time}: {report}");
+        assert_eq!(number("delivered") + dropped, 3, "{time}: {report}");
+        assert_eq!(code, i32::from(dropped > 0), "{time}: {report}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn f24_a_report_that_cannot_be_written_is_no_success() {

@@ -1,9 +1,9 @@
 //! What the four examples of HTTP clients have in common: ten records, and what became of them.
 
 use forebay::{
-    core::BoxError,
-    export::Exporter,
-    otlp::{LogRecord, Severity},
+    core::{BoxError, ConfigError},
+    export::{Endpoint, Exporter},
+    otlp::{LogRecord, Severity, Signal},
 };
 use forebay_testkit::receiver::Receiver;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Where an example sends to: the URL that it was started with, or a receiver of its own.
 #[derive(Debug)]
 pub struct FarSide {
-    /// The base URL, without a slash at the end.
+    /// The base URL.
     pub url: String,
     receiver: Option<Receiver>,
 }
@@ -26,12 +26,21 @@ impl FarSide {
     /// When the receiver cannot be started.
     pub async fn from_arguments() -> Result<Self, BoxError> {
         match std::env::args().nth(1) {
-            Some(url) => Ok(Self { url: url.trim_end_matches('/').to_owned(), receiver: None }),
+            Some(url) => Ok(Self { url, receiver: None }),
             None => {
                 let receiver = Receiver::builder().start().await?;
                 Ok(Self { url: receiver.endpoint(), receiver: Some(receiver) })
             }
         }
+    }
+
+    /// Where logs go over HTTP: the path of the signal stands behind that of the base, and the query of the base stays.
+    ///
+    /// # Errors
+    ///
+    /// When the base is no URL.
+    pub fn logs(&self) -> Result<String, ConfigError> {
+        Ok(self.url.parse::<Endpoint>()?.extended(Signal::Logs.path())?.uri().to_string())
     }
 
     /// Emits ten records, ends the exporter, and says what became of them.
@@ -53,5 +62,22 @@ impl FarSide {
             None => String::new(),
         };
         Ok(format!("delivered {} of {}{arrived}", report.totals.delivered, report.totals.offered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f10_the_query_of_a_base_stays_behind_the_path_of_the_signal() {
+        for (base, logs) in [
+            ("http://h:4318", "http://h:4318/v1/logs"),
+            ("http://h:4318/", "http://h:4318/v1/logs"),
+            ("http://h:4318/otlp?token=abc", "http://h:4318/otlp/v1/logs?token=abc"),
+        ] {
+            assert_eq!(FarSide { url: base.to_owned(), receiver: None }.logs().unwrap(), logs);
+        }
+        assert!(FarSide { url: "h:4318".to_owned(), receiver: None }.logs().is_err());
     }
 }

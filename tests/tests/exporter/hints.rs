@@ -1,6 +1,6 @@
 //! How long a server can keep an exporter from sending by what it asks for.
 
-use crate::support::{answer, balanced, call, far_side, record, requests};
+use crate::support::{answer, balanced, call, far_side, over, record, requests};
 use forebay::{
     core::BoxError,
     export::Exporter,
@@ -121,4 +121,82 @@ async fn f01_the_hold_ends_with_the_batch_that_caused_it() {
         log[1].0 - log[0].0
     };
     assert!(waited <= Duration::from_secs(101), "{waited:?}");
+}
+
+/// A server that asks for a day, `refusals` times, and then takes what comes.
+fn asks_for_a_day(
+    refusals: usize,
+) -> impl Fn(usize) -> Result<Response<crate::support::Body>, BoxError> + Clone + Send + 'static {
+    move |number| {
+        Ok(if number <= refusals { answer(503, &[("retry-after", "86400")], b"") } else { answer(200, &[], b"") })
+    }
+}
+
+/// One knob bounds what a hint does, wherever it is obeyed: in the retry, in the throttle, in the breaker, and beside the queue.
+#[tokio::test(start_paused = true)]
+async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
+    let batching = forebay::batch::Batching::new().max_items(1).max_in_flight(8);
+    let (client, log) = far_side(asks_for_a_day(1));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
+    let exporter = builder.batch(batching).max_hint(Duration::from_secs(5)).build().unwrap();
+    exporter.emit(record("first"));
+    while requests(&log) == 0 {
+        tokio::task::yield_now().await;
+    }
+    (0..5).for_each(|_| exporter.emit(record("another")));
+    tokio::time::timeout(Duration::from_secs(8), exporter.flush()).await.unwrap();
+    assert_eq!(exporter.totals().delivered, 6, "what the throttle held is let go within one and a half of the hint");
+    {
+        let log = log.lock().unwrap();
+        assert!(log[1..].iter().all(|(at, _)| *at - log[0].0 >= Duration::from_secs(5)), "and not before");
+    }
+
+    // Five failures in a row open the circuit, and it follows the hint of the last.
+    let (client, log) = far_side(asks_for_a_day(5));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
+    let exporter = builder
+        .max_hint(Duration::from_secs(5))
+        .retry(|retry| retry.max_retries(0))
+        .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
+        .build()
+        .unwrap();
+    exporter.emit(record("one"));
+    tokio::time::timeout(Duration::from_secs(60), exporter.flush()).await.unwrap();
+    assert_eq!((exporter.totals().delivered, exporter.counters().breaker_opens), (1, 1));
+    let log = log.lock().unwrap();
+    let gaps: Vec<_> = log.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(gaps.iter().all(|gap| (5..=6).contains(&gap.as_secs())), "{gaps:?}");
+}
+
+/// No hint holds anything beyond the age at which the exporter gives up, the breaker included.
+#[tokio::test(start_paused = true)]
+async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
+    let (client, log) = far_side(asks_for_a_day(5));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
+    let exporter = builder
+        .max_hint(Duration::MAX)
+        .give_up_after(Duration::from_secs(20))
+        .retry(|retry| retry.max_retries(0))
+        .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
+        .build()
+        .unwrap();
+    for number in 0..60 {
+        exporter.emit(record(number.to_string()));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    exporter.flush().await;
+    let log = log.lock().unwrap();
+    let gaps: Vec<_> = log.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(gaps.iter().all(|gap| gap.as_secs() <= 35), "{gaps:?}");
+}
+
+/// Zero ignores hints: the exporter's own backoff alone says when to come again.
+#[tokio::test(start_paused = true)]
+async fn f01_without_hints_the_backoff_alone_counts() {
+    let (client, log) = far_side(asks_for_a_day(3));
+    let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
+    let exporter = builder.max_hint(Duration::ZERO).build().unwrap();
+    exporter.emit(record("one"));
+    tokio::time::timeout(Duration::from_secs(2), exporter.flush()).await.unwrap();
+    assert_eq!((exporter.totals().delivered, requests(&log)), (1, 4));
 }

@@ -161,6 +161,35 @@ async fn f07_a_call_without_a_status_is_sent_again_and_one_with_it_is_not() {
     }
 }
 
+/// F07: a body that never ends is not waited for without end, however long an attempt may take.
+#[tokio::test(start_paused = true)]
+async fn f07_a_body_is_waited_for_no_longer_than_its_own_bound() {
+    for (protocol, in_head, expected, most) in [
+        (Protocol::HttpProtobuf, false, (1, 1), 31),
+        (Protocol::Grpc, true, (1, 1), 31),
+        // Without a status it is not known whether it was taken: it is sent again.
+        (Protocol::Grpc, false, (1, 2), 602),
+    ] {
+        let (client, log) = far_side(move |number| {
+            let ill = if number == 1 { Ill::Silent } else { Ill::Nonsense };
+            let mut response = Response::new(IllBody(ill, number > 1).boxed_unsync());
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            if in_head || number > 1 {
+                response.headers_mut().insert("grpc-status", HeaderValue::from_static("0"));
+            }
+            Ok(response)
+        });
+        let exporter = over("http://far.example/", protocol, client)
+            .attempt_timeout(Duration::MAX)
+            .give_up_after(Duration::from_secs(3_600))
+            .build()
+            .unwrap();
+        exporter.emit(record("one"));
+        tokio::time::timeout(Duration::from_secs(most), exporter.flush()).await.unwrap();
+        assert_eq!((exporter.totals().delivered, requests(&log)), expected, "{protocol} {in_head}");
+    }
+}
+
 /// X05: a redirect is an answer like any other; nobody goes there, and no credential does.
 #[tokio::test]
 async fn x05_a_redirect_is_not_followed() {

@@ -1,6 +1,6 @@
 use super::{Configured, FetchError, FetchedConfig, RemoteStatus, builder::Validate};
 use crate::guard::text_of;
-use forebay_core::chance::SplitMix64;
+use forebay_core::{chance::SplitMix64, time::saturating_mul};
 use futures_util::{FutureExt, future::select};
 use std::{
     fmt,
@@ -127,6 +127,6 @@ impl Plan {
     fn wait(&mut self, hint: Option<Duration>) -> Duration {
         let share = 1.0 + self.jitter * (2.0 * self.rng.unit() - 1.0);
         let hint = hint.unwrap_or_default().min(*self.range.end());
-        self.interval.mul_f64(share).max(hint)
+        saturating_mul(self.interval, share).max(hint)
     }
 }

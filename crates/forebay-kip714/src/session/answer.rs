@@ -31,7 +31,7 @@ pub enum Change {
 pub enum Failure {
     /// The connection was refused or lost, or the answer took too long.
     Lost {
-        /// How long the way to the broker will be closed at least, where that is known.
+        /// How long the way to the broker will be closed at least, where that is known. More than an hour counts as one.
         retry_in: Option<Duration>,
     },
     /// The broker does not know these requests.

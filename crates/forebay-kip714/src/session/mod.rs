@@ -244,8 +244,8 @@ impl Session {
         }
         let wait = match (failure, self.interval) {
             (Failure::Unsupported, interval) => interval.map_or(Interval::DEFAULT, Interval::plain),
-            (Failure::Lost { retry_in }, Some(interval)) => interval.plain().max(retry_in.unwrap_or_default()),
-            (Failure::Lost { retry_in }, None) => self.backoff.next_after(None).max(retry_in.unwrap_or_default()),
+            (Failure::Lost { retry_in }, Some(interval)) => interval.plain().max(interval::closed(retry_in)),
+            (Failure::Lost { retry_in }, None) => self.backoff.next_after(None).max(interval::closed(retry_in)),
         };
         self.due = now.saturating_add(wait);
         let next = if self.closing { State::TerminatingPushNeeded } else { State::SubscriptionNeeded };

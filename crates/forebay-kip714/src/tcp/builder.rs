@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc, time::Duration};
 /// | [`software`](Self::software) | `forebay-kip714` and its version |
 /// | [`sasl`](Self::sasl) | none: the broker must not ask |
 /// | `tls` (feature `tls`) | none: not encrypted |
-/// | [`connect_timeout`](Self::connect_timeout) | 10 s, for connecting and all of the handshake |
+/// | [`connect_timeout`](Self::connect_timeout) | 10 s, for connecting and all of the handshake; above zero |
 /// | [`max_response`](Self::max_response) | 1 MiB |
 #[derive(Clone, Debug)]
 #[must_use]
@@ -105,8 +105,8 @@ impl TcpBuilder {
     ///
     /// # Errors
     ///
-    /// When there is no broker, one has no port, the software's name or version is one that brokers refuse, or when there
-    /// is no tokio runtime.
+    /// When there is no broker, one has no port, `connect_timeout` is zero, the software's name or version is one that
+    /// brokers refuse, or when there is no tokio runtime.
     pub fn build(mut self) -> Result<TcpTransport, ConfigError> {
         if self.bootstrap.is_empty() {
             return Err(ConfigError::new("bootstrap", "empty", "one host:port at least"));
@@ -117,6 +117,9 @@ impl TcpBuilder {
             if !matches!(port, Some(Ok(1..))) {
                 return Err(ConfigError::new("bootstrap", server, "host:port"));
             }
+        }
+        if self.settings.connect_timeout.is_zero() {
+            return Err(ConfigError::new("connect_timeout", "0s", "above zero"));
         }
         for text in [&self.settings.software_name, &self.settings.software_version] {
             if !is_software(text) {

@@ -11,7 +11,10 @@ use crate::{
     wire::{ErrorCode, TelemetryRequest, TelemetryResponse},
 };
 use bytes::{Bytes, BytesMut};
-use forebay_core::BoxError;
+use forebay_core::{
+    BoxError,
+    time::{saturating_add, saturating_mul},
+};
 use kafka_protocol::{
     messages::{ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest},
     protocol::{Encodable, HeaderVersion, StrBytes},
@@ -132,7 +135,8 @@ impl Connection {
             let lifetime = u64::try_from(answer.session_lifetime_ms).unwrap_or_default();
             if lifetime > 0 {
                 // As Java does: anew when 85 % of the time is over.
-                self.expires = Instant::now().checked_add(Duration::from_millis(lifetime).mul_f64(0.85));
+                let lifetime = saturating_mul(Duration::from_millis(lifetime), 0.85);
+                self.expires = Some(Instant::from_std(saturating_add(Instant::now().into_std(), lifetime)));
             }
             match exchange.step(&answer.auth_bytes)? {
                 Some(next) => token = next,

@@ -2,6 +2,7 @@
 #![cfg(feature = "opentelemetry")]
 #![expect(clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod durations;
 mod logs;
 mod metrics;
 mod spans;

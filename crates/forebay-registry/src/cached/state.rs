@@ -140,6 +140,6 @@ impl Policy {
 
     /// Up to `jitter` of the time earlier, so that those who began together do not go on together.
     fn early(&self, time: Duration, draw: f64) -> Duration {
-        time.mul_f64(1.0 - (self.jitter * draw).clamp(0.0, 1.0))
+        forebay_core::time::saturating_mul(time, 1.0 - (self.jitter * draw).clamp(0.0, 1.0))
     }
 }

@@ -56,7 +56,7 @@ impl Gates {
     pub(super) fn hint(&mut self, key: u64, now: Instant, wait: Duration) {
         let wait = wait.min(self.terms.max_hold);
         let Some(opens) = now.checked_add(wait).filter(|_| !wait.is_zero()) else { return };
-        let mut hinted = Gate { opens, window: wait.mul_f64(self.terms.spread) };
+        let mut hinted = Gate { opens, window: forebay_core::time::saturating_mul(wait, self.terms.spread) };
 
         self.sweep(now);
         if let Some(gate) = self.release(key) {

@@ -15,6 +15,7 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::{task::spawn_blocking, time::Instant};
 
@@ -30,8 +31,28 @@ struct Shared {
     index: Mutex<Index>,
     books: Arc<Books>,
     meters: Arc<Meters>,
-    /// Why the last letter could not be written, and how long it was; `None` once one of that length can be.
-    broken: Mutex<Option<(String, u64)>>,
+    /// `None` as long as letters can be written.
+    broken: Mutex<Option<Broken>>,
+    /// How long after a try that failed the next may be.
+    probe_every: Duration,
+}
+
+/// A letter could not be written, and no other as long as it since.
+#[derive(Clone, Debug)]
+struct Broken {
+    why: String,
+    bytes: u64,
+    /// When the folder was tried last.
+    tried: Instant,
+}
+
+/// Whether letters can be written, as far as it is known.
+enum Known {
+    Writable,
+    /// Why not.
+    Broken(String),
+    /// It is time for the caller to try.
+    Due,
 }
 
 /// How full the folder is.
@@ -72,7 +93,13 @@ impl DeadLetters {
     /// # Errors
     ///
     /// When the folder cannot be made, read or written.
-    pub(crate) fn open(folder: &Path, caps: Caps, books: Arc<Books>, meters: Arc<Meters>) -> io::Result<Self> {
+    pub(crate) fn open(
+        folder: &Path,
+        caps: Caps,
+        probe_every: Duration,
+        books: Arc<Books>,
+        meters: Arc<Meters>,
+    ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         file::probe(folder, 1)?;
         let mut index = Index::new(caps);
@@ -89,9 +116,8 @@ impl DeadLetters {
             }
         }
         let index = Mutex::new(index);
-        let letters = Self {
-            shared: Arc::new(Shared { folder: folder.to_owned(), index, books, meters, broken: Mutex::default() }),
-        };
+        let (folder, broken) = (folder.to_owned(), Mutex::default());
+        let letters = Self { shared: Arc::new(Shared { folder, index, books, meters, broken, probe_every }) };
         let evicted = letters.lock().trim_to_caps();
         evicted.into_iter().for_each(|letter| letters.shared.evict(letter.name));
         Ok(letters)
@@ -108,13 +134,18 @@ impl DeadLetters {
         Level { files: index.files(), bytes: index.bytes(), fullness: index.fullness() }
     }
 
-    /// Why letters cannot be written now; `None` as long as they can. While they cannot, each call tries it again.
+    /// Why letters cannot be written now; `None` as long as they can. While they cannot, a call tries it again, but not sooner
+    /// after the last try than `probe_every`: a try writes as much as a letter, and senders that are refused come often.
     ///
     /// # Cancellation
     ///
     /// A try that has begun goes on.
     pub(crate) async fn broken(&self) -> Option<String> {
-        self.shared.broken().as_ref()?;
+        match self.shared.known(Instant::now()) {
+            Known::Writable => return None,
+            Known::Broken(why) => return Some(why),
+            Known::Due => {}
+        }
         let shared = Arc::clone(&self.shared);
         let tried = spawn_blocking(move || shared.try_again()).await;
         tried.unwrap_or_else(|error| Some(error.to_string()))
@@ -213,17 +244,29 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn broken(&self) -> MutexGuard<'_, Option<(String, u64)>> {
+    fn broken(&self) -> MutexGuard<'_, Option<Broken>> {
         // A value is replaced in one step.
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is known of the folder at `now`, without a try.
+    fn known(&self, now: Instant) -> Known {
+        let mut broken = self.broken();
+        let Some(last) = broken.as_mut() else { return Known::Writable };
+        if now.saturating_duration_since(last.tried) < self.probe_every {
+            return Known::Broken(last.why.clone());
+        }
+        // Others that come meanwhile get what is known, and do not try it too.
+        last.tried = now;
+        Known::Due
+    }
+
     /// Whether a letter as long as the one that could not be written can be written now; if not, why.
     fn try_again(&self) -> Option<String> {
-        let (_, bytes) = self.broken().clone()?;
-        let error = file::probe(&self.folder, bytes).err().map(|error| error.to_string());
-        *self.broken() = error.clone().map(|error| (error, bytes));
-        error
+        let Broken { bytes, .. } = self.broken().clone()?;
+        let failed = file::probe(&self.folder, bytes).err().map(|error| error.to_string());
+        *self.broken() = failed.clone().map(|why| Broken { why, bytes, tried: Instant::now() });
+        failed
     }
 
     fn keep(&self, batch: &Batch, entry: Entry, otherwise: DropReason) -> Result<(), NotKept> {
@@ -236,7 +279,8 @@ impl Shared {
         let kept = index.make_room(bytes).map_err(|_too_large| NotKept::TooLarge).and_then(|evicted| {
             evicted.into_iter().for_each(|letter| self.evict(letter.name));
             let written = file::write(&self.folder, name, &head, &batch.body);
-            *self.broken() = written.as_ref().err().map(|error| (error.to_string(), bytes));
+            let failed = written.as_ref().err().map(ToString::to_string);
+            *self.broken() = failed.map(|why| Broken { why, bytes, tried: Instant::now() });
             written.map_err(NotKept::Io)
         });
         // CORRECTNESS: under the lock of the index, so that nobody evicts or replays a letter before it is in the books.

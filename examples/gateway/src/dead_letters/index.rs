@@ -1,6 +1,7 @@
 //! Which dead letters there are, which one goes first, and which is due: pure state.
 
 use super::name::Name;
+use forebay::core::time::saturating_add;
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use tokio::time::Instant;
 
@@ -116,7 +117,7 @@ impl Index {
         }
         let doubled =
             self.caps.interval.saturating_mul(1_u32.checked_shl(letter.name.attempts - 1).unwrap_or(u32::MAX));
-        letter.due = now + doubled.min(LONGEST);
+        letter.due = Instant::from_std(saturating_add(now.into_std(), doubled.min(LONGEST)));
         Some(Failed::Again(letter.name))
     }
 

@@ -9,8 +9,9 @@ use self::parcel::{Kind, Parcel};
 use forebay::{
     core::{
         BoxError,
-        time::{FAR, saturating_add},
+        time::{FAR, saturating_add, saturating_mul},
     },
+    export::Endpoint,
     otlp::Signal,
 };
 use forebay_example_support::client::{HttpClient, http_client};
@@ -51,7 +52,7 @@ enum Answer {
 
 struct Sender {
     http: HttpClient,
-    base: String,
+    base: Endpoint,
     grpc: Option<TraceServiceClient<Channel>>,
     told: Sent,
     /// Urgent batches that are to be sent again, and when.
@@ -74,14 +75,15 @@ impl Load {
     pub async fn run(&self) -> Result<Sent, BoxError> {
         let mut senders = JoinSet::new();
         let begin = Instant::now();
+        let base: Endpoint = self.http.parse()?;
         for place in 0..SENDERS {
             let grpc = match &self.grpc {
                 Some(grpc) if place % 2 == 1 => Some(TraceServiceClient::connect(grpc.clone()).await?),
                 _ => None,
             };
-            let base = self.http.trim_end_matches('/').to_owned();
-            let sender = Sender { http: http_client(), base, grpc, told: Sent::default(), waiting: Vec::new() };
-            let every = Duration::from_secs(1) * SENDERS / self.rate.max(1);
+            let sender =
+                Sender { http: http_client(), base: base.clone(), grpc, told: Sent::default(), waiting: Vec::new() };
+            let every = saturating_mul(Duration::from_secs(1), f64::from(SENDERS) / f64::from(self.rate.max(1)));
             senders.spawn(sender.run(u64::from(place), every, self.time));
         }
         let mut sent = Sent::default();
@@ -157,8 +159,9 @@ impl Sender {
     }
 }
 
-async fn by_http(client: &HttpClient, base: &str, parcel: &Parcel) -> Answer {
-    let request = Request::post(format!("{base}{}", parcel.signal.path()))
+async fn by_http(client: &HttpClient, base: &Endpoint, parcel: &Parcel) -> Answer {
+    let Ok(endpoint) = base.extended(parcel.signal.path()) else { return Answer::Failed };
+    let request = Request::post(endpoint.uri())
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .body(Full::new(parcel.body.clone()));
     let Ok(request) = request else { return Answer::Failed };

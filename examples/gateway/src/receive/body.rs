@@ -90,6 +90,10 @@ impl Request {
             }
             Encoding::Json => {
                 let FromJson { facts, body, refused, why } = inspect::json(signal, &body, look).map_err(wrong)?;
+                // Two bytes of JSON can be eight of protobuf, which is what is queued, stored and forwarded.
+                if body.len() > max {
+                    return Err(Wrong::too_large(max));
+                }
                 Ok(Self { body: body.into(), facts, refused, why })
             }
         }
@@ -127,6 +131,9 @@ impl Wrong {
     }
 
     fn too_large(max: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a request may have {max} bytes, unpacked as well"))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("a request may have {max} bytes, unpacked and in protobuf as well"),
+        )
     }
 }

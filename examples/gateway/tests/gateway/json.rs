@@ -3,7 +3,7 @@
 use crate::support::{Gate, Sender, config, failing, value};
 use bytes::BytesMut;
 use forebay::{export::Encode, otlp::Signal};
-use forebay_gateway::Gateway;
+use forebay_gateway::{Config, Gateway};
 use forebay_otlp::{
     AnyValue, Buckets, Encoder, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Kind, LogRecord,
     LogsEncoder, Metric, MetricData, MetricsEncoder, NumberPoint, Protocol, Quantile, Span, SpanEvent, SpanLink,
@@ -72,6 +72,20 @@ async fn f06_what_is_valid_is_taken_and_only_what_cannot_be_read_is_refused() {
     for no_request in ["[]", "{", "7", "null"] {
         assert_eq!(sender.post(Signal::Metrics, &[JSON], no_request.into()).await.status, 400, "{no_request}");
     }
+}
+
+/// A request is bounded by what is made of it too: two bytes of JSON can be eight of protobuf.
+#[tokio::test]
+async fn f23_a_request_in_json_is_no_larger_in_protobuf_than_one_may_be() {
+    let gateway = Gateway::start(Config { max_body: 100_000, ..config() }, failing(0)).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for (counts, status) in [(10_000, 200), (40_000, 413)] {
+        let buckets = vec!["1"; counts].join(",");
+        let body = points(&format!(r#"{{"histogram":{{"dataPoints":[{{"bucketCounts":[{buckets}]}}]}}}}"#));
+        assert!(body.len() < 100_000);
+        assert_eq!(sender.post(Signal::Metrics, &[JSON], body).await.status, status, "{counts}");
+    }
+    assert_eq!(gateway.summary().queue.offered, 1);
 }
 
 #[tokio::test]

@@ -170,6 +170,30 @@ async fn f23_readiness_and_responses_follow_the_folder() {
     assert_books(&gateway);
 }
 
+/// A folder that is broken is not written to by each sender that is refused.
+#[tokio::test]
+async fn f23_a_broken_folder_is_tried_no_more_often_than_it_may_be() {
+    let temp = Temp::new("probes");
+    let (gateway, sender) = with_failures(&temp, 1, |config| {
+        config.dead_letters.as_mut().unwrap().probe_every = Duration::from_secs(3600);
+    })
+    .await;
+    let folder = temp.path().join("letters");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(sender.send(Kind::Healthy, 1).await.is_taken());
+    gateway.flush().await;
+    // It could be written to again, and is not tried before its time.
+    std::fs::create_dir(&folder).unwrap();
+    for n in 2..10 {
+        assert_eq!(sender.send(Kind::Healthy, n).await.status, 503);
+        let (status, why) = sender.get("/readyz").await;
+        assert_eq!(status, 503);
+        assert!(why.contains("dead letters cannot be written"), "{why}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    assert_books(&gateway);
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn f23_a_folder_that_cannot_be_written_stops_the_start() {

@@ -4,6 +4,7 @@
 
 mod admission;
 mod answers;
+mod durations;
 mod json;
 mod letters;
 mod lifetime;

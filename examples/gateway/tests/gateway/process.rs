@@ -43,7 +43,11 @@ struct Serving {
 impl Serving {
     fn start(arguments: &[&str]) -> Self {
         let free = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"];
-        let mut child = gateway(&[&free, arguments].concat()).spawn().unwrap();
+        Self::of(gateway(&[&free, arguments].concat()))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut url = || {
             let mut line = String::new();
@@ -150,4 +154,68 @@ fn what_cannot_start_says_why_in_one_line_with_status_2() {
         assert_eq!((code, error.lines().count()), (2, 1), "{arguments:?}: {text} {error}");
         assert!(error.starts_with("gateway: ") && error.contains(words), "{error}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn f24_a_report_that_cannot_be_written_is_no_success() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["--help"][..], &["--demo", "--load-for", "1s", "--load-rate", "50"]] {
+        let output = gateway(arguments).stdout(full()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("cannot write the report"), "{arguments:?}: {stderr}");
+    }
+}
+
+/// A disk without room for a letter, by a limit of the process: the letter is counted, nothing of it stays, and senders are
+/// refused until there is room.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn f23_without_room_for_a_letter_it_is_counted_and_senders_are_refused() {
+    use crate::support::{Kind, Told, span, traces};
+    use bytes::Bytes;
+    use forebay_example_support::client::http_client;
+    use http_body_util::{BodyExt, Full};
+    use prost::Message;
+
+    let temp = Temp::new("room");
+    // No file may grow beyond 8 KiB; a write beyond that is an error, as the signal for it is ignored.
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gateway")]);
+    command.args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", temp.path().to_str().unwrap()]);
+    command.args(["--forward", "http://127.0.0.1:9", "--forward-patience", "1ms"]);
+    command.env_remove("INGEST_ASYNC_ENABLED").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let serving = Serving::of(command);
+
+    let client = http_client();
+    let ask = async |request: http::Request<Full<Bytes>>| {
+        let (head, body) = client.request(request).await.unwrap().into_parts();
+        Told { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+    };
+    let get = |path: &str| http::Request::get(format!("{}{path}", serving.http)).body(Full::default()).unwrap();
+    let send = |bytes: usize| {
+        let wide = opentelemetry_proto::tonic::trace::v1::Span { name: "x".repeat(bytes), ..span(Kind::Failed, 1) };
+        let post = http::Request::post(format!("{}/v1/traces", serving.http));
+        let post = post.header("content-type", "application/x-protobuf");
+        post.body(Full::from(traces(vec![wide]).encode_to_vec())).unwrap()
+    };
+    let letters = || std::fs::read_dir(temp.path().join("dead-letters")).unwrap().count();
+    let counted = async |result: &str| {
+        let line = format!("result=\"{result}\"}} 1");
+        let waited = async { while !String::from_utf8_lossy(&ask(get("/metrics")).await.body).contains(&line) {} };
+        tokio::time::timeout(std::time::Duration::from_secs(20), waited).await.unwrap();
+    };
+    // A letter that fits is written; one that does not is lost.
+    assert!(ask(send(1_000)).await.is_taken());
+    counted("enqueued").await;
+    assert!(ask(send(20_000)).await.is_taken());
+    counted("enqueue_failed").await;
+    assert_eq!(letters(), 1, "nothing of it stays");
+    let ready = ask(get("/readyz")).await;
+    assert_eq!(ready.status, 503, "{:?}", ready.body);
+    assert_eq!(ask(send(1_000)).await.status, 503);
+    assert_eq!(letters(), 1, "and nothing of a try");
+    let (_, text) = serving.terminate();
+    assert!(text.contains("the books balance"), "{text}");
 }

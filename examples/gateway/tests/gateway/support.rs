@@ -70,6 +70,7 @@ pub(crate) fn letters(temp: &Temp) -> DeadLetterConfig {
     let mut config = DeadLetterConfig::new(temp.path().join("letters"));
     config.pace.interval = Duration::from_secs(3600);
     config.caps.interval = Duration::ZERO;
+    config.probe_every = Duration::ZERO;
     config
 }
 

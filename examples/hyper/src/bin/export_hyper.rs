@@ -5,7 +5,7 @@
 use forebay::{
     core::BoxError,
     export::{Compression, Exporter},
-    otlp::{LogsEncoder, Resource, Signal},
+    otlp::{LogsEncoder, Resource},
 };
 use forebay_example_support::story::FarSide;
 use hyper_rustls::HttpsConnectorBuilder;
@@ -19,7 +19,7 @@ async fn main() -> Result<(), BoxError> {
     let client = Client::builder(TokioExecutor::new()).build(connector);
 
     let exporter = Exporter::builder()
-        .endpoint(&format!("{}{}", far_side.url, Signal::Logs.path()))
+        .endpoint(&far_side.logs()?)
         .encoder(LogsEncoder::builder().resource(Resource::new().attribute("service.name", "shop")).build()?)
         .client(client)
         .compression(Compression::gzip())

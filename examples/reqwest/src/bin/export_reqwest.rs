@@ -7,7 +7,7 @@ use bytes::Bytes;
 use forebay::{
     core::BoxError,
     export::Exporter,
-    otlp::{LogsEncoder, Protocol, Resource, Signal},
+    otlp::{LogsEncoder, Protocol, Resource},
 };
 use forebay_example_support::story::FarSide;
 use http_body_util::Full;
@@ -28,7 +28,7 @@ async fn main() -> Result<(), BoxError> {
     });
 
     let exporter = Exporter::builder()
-        .endpoint(&format!("{}{}", far_side.url, Signal::Logs.path()))
+        .endpoint(&far_side.logs()?)
         .encoder(
             LogsEncoder::builder()
                 .protocol(Protocol::HttpJson)
