@@ -72,7 +72,7 @@ impl Runs {
             // More of the number before.
             Some(word) if word > MORE => self.head.1 = u64::from(word - MORE),
             Some(number) => self.head = (number, 1),
-            None if self.tail.1 > 0 => self.head = std::mem::replace(&mut self.tail, (0, 0)),
+            None if self.tail.1 > 0 => self.head = std::mem::take(&mut self.tail),
             None => return None,
         }
         Some(())
