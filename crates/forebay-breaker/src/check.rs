@@ -1,103 +1,42 @@
-//! From what a user wrote to what the state machine reads, or to the reason why not.
+//! From the knobs to what the state machine reads, or to the reason why not.
 
 use crate::{
-    Cancelled, KeyLabel, Mode, OpenFor, Ramp, Trip,
-    clock::micros,
+    Cancelled, OpenFor, Ramp,
+    env::micros,
+    knobs::Knobs,
+    observation::Grade,
     policy::{Bad, OpenTime, Policy, RampPlan, Rule, TimeWindow, WHOLE, Window},
-    state::Mark,
     trip::{RatioTrip, Span},
 };
 use forebay_core::ConfigError;
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-/// What a user wrote.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) keyed: bool,
-    pub(crate) name: KeyLabel,
-    pub(crate) trip: Trip,
-    pub(crate) open_for: OpenFor,
-    pub(crate) close_after: u32,
-    pub(crate) probes: u32,
-    pub(crate) probe_lease: Duration,
-    pub(crate) ramp: Option<Ramp>,
-    pub(crate) cancelled: Cancelled,
-    pub(crate) max_keys: u32,
-    pub(crate) idle: Duration,
-    pub(crate) max_open_share: f64,
-    pub(crate) mode: Mode,
-    pub(crate) stripes: Option<u32>,
-    pub(crate) seed: Option<u64>,
-}
-
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
-/// What a hint or growth may come to where nothing else is said.
+/// How far the open time may grow where no cap is given.
 const CAP: Duration = Duration::from_secs(600);
 
-/// How many bytes the counters of all keys may take before they share stripes.
-const COUNTERS: usize = 16 << 20;
-
-// === impl Settings ===
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            keyed: false,
-            name: KeyLabel::EMPTY,
-            trip: Trip::consecutive(5),
-            open_for: OpenFor::new(Duration::from_secs(60)),
-            close_after: 2,
-            probes: 1,
-            probe_lease: Duration::from_secs(30),
-            ramp: None,
-            cancelled: Cancelled::Failure,
-            max_keys: 10_000,
-            idle: Duration::from_secs(600),
-            max_open_share: 1.0,
-            mode: Mode::Normal,
-            stripes: None,
-            seed: None,
-        }
-    }
-}
-
-impl Settings {
-    /// How many stripes each key's `cells` counters have.
-    pub(crate) fn stripes(&self, cells: usize) -> usize {
-        let keys = if self.keyed { self.max_keys as usize } else { 1 };
-        let affordable = COUNTERS / (keys * cells.max(1) * size_of::<u64>()).max(1);
-        self.stripes.map_or_else(
-            || {
-                let cores = std::thread::available_parallelism().map_or(4, usize::from);
-                cores.min(16).min(affordable).max(1).next_power_of_two()
-            },
-            |stripes| stripes as usize,
-        )
-    }
-}
-
-/// The policy that the settings describe.
-pub(crate) fn compile(settings: &Settings) -> Result<Policy, ConfigError> {
-    within("close_after", settings.close_after, 1..=65_535)?;
-    within("probes", settings.probes, 1..=1_024)?;
-    within("max_keys", settings.max_keys, 1..=1 << 24)?;
-    lasting("probe_lease", settings.probe_lease, MILLISECOND..=DAY)?;
-    lasting("idle", settings.idle, MILLISECOND..=YEAR)?;
-    if let Some(stripes) = settings.stripes {
+/// The policy that the knobs describe.
+pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
+    within("close_after", knobs.close_after, 1..=65_535)?;
+    within("probes", knobs.probes, 1..=1_024)?;
+    within("max_keys", knobs.max_keys, 1..=1 << 24)?;
+    lasting("probe_lease", knobs.probe_lease, MILLISECOND..=DAY)?;
+    lasting("idle", knobs.idle, MILLISECOND..=YEAR)?;
+    if let Some(stripes) = knobs.stripes {
         within("stripes", stripes, 1..=256)?;
         if !stripes.is_power_of_two() {
             return Err(ConfigError::new("stripes", stripes, "a power of two"));
         }
     }
-    let streak = match settings.trip.consecutive {
+    let streak = match knobs.trip.consecutive {
         Some(failures) => within("trip", failures, 1..=65_535)?.try_into().unwrap_or(u16::MAX),
         None => 0,
     };
-    let rules = rules(&settings.trip.ratios)?;
+    let rules = rules(&knobs.trip.ratios)?;
     let slow = rules.iter().any(|rule| rule.bad != Bad::Failed);
-    if settings.cancelled == Cancelled::Slow && !slow {
+    if knobs.cancelled == Cancelled::Slow && !slow {
         return Err(ConfigError::new("cancelled", "Slow", "Failure or Ignored, where no rule is about slow calls"));
     }
     let rings = rules.iter().filter(|rule| matches!(rule.window, Window::Calls { .. })).count();
@@ -108,22 +47,18 @@ pub(crate) fn compile(settings: &Settings) -> Result<Policy, ConfigError> {
         timed: cells > 0 || slow,
         stopwatch: slow,
         cells,
-        only: match *rules {
-            [Rule { bad: Bad::Failed, window: Window::Time(window), .. }] => Some(window),
-            _ => None,
-        },
         rules,
-        open: open_time(&settings.open_for)?,
-        close_after: settings.close_after,
-        probes: settings.probes,
-        lease: micros(settings.probe_lease),
-        ramp: settings.ramp.as_ref().map(ramp).transpose()?,
-        cancelled: match settings.cancelled {
-            Cancelled::Failure => Mark::Failure,
-            Cancelled::Ignored => Mark::Ignored,
-            Cancelled::Slow => Mark::Slow,
+        open: open_time(&knobs.open_for)?,
+        close_after: knobs.close_after,
+        probes: knobs.probes,
+        lease: micros(knobs.probe_lease),
+        ramp: knobs.ramp.as_ref().map(ramp).transpose()?,
+        cancelled: match knobs.cancelled {
+            Cancelled::Failure => Grade::Failure,
+            Cancelled::Ignored => Grade::Ignored,
+            Cancelled::Slow => Grade::Slow,
         },
-        open_share: share("max_open_share", settings.max_open_share)?,
+        open_share: share("max_open_share", knobs.max_open_share)?,
     })
 }
 
@@ -168,8 +103,9 @@ fn open_time(open_for: &OpenFor) -> Result<OpenTime, ConfigError> {
         Some(cap) => lasting("cap", cap, base..=YEAR)?,
         None => longest.max(CAP),
     };
+    let max_hint = lasting("max_hint", open_for.max_hint, Duration::ZERO..=YEAR)?;
     let growth = number("growth", open_for.growth, 1.0..=100.0)?;
-    Ok(OpenTime { base: micros(base), growth, cap: micros(cap), jitter, hints: open_for.hints })
+    Ok(OpenTime { base: micros(base), growth, cap: micros(cap), jitter, max_hint: micros(max_hint) })
 }
 
 fn ramp(ramp: &Ramp) -> Result<RampPlan, ConfigError> {
