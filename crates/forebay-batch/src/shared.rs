@@ -149,12 +149,6 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
-        if cfg!(forebay_planted_race) {
-            // The look and the wait are two steps, so that an item can come unseen in between.
-            let next = self.lock().state.next(now, Waker::noop());
-            self.lock().state.wait(waker);
-            return next;
-        }
         self.lock().state.next(now, waker)
     }
 
