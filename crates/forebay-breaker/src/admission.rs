@@ -8,11 +8,17 @@ use crate::{
     directory::{Directory, Place},
     env::CallEnv,
     label::KeyLabel,
+    observation::Grade,
     refusal::Refusal,
     slot::{Env, Moved},
     state::Event,
 };
-use std::{borrow::Borrow, hash::Hash, sync::atomic::Ordering};
+use std::{
+    borrow::Borrow,
+    hash::Hash,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::Ordering,
+};
 
 // === impl Core ===
 
@@ -39,7 +45,15 @@ impl<K> Core<K> {
         label: impl FnOnce() -> KeyLabel,
         env: &CallEnv<'_>,
     ) -> Result<Admitted, Box<CircuitOpen>> {
-        self.emit_event(index, event);
+        if event.is_some()
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.emit_event(index, event)))
+        {
+            // CANCEL: an observer that panics ends the call before it has begun. The permit of a probe goes back here.
+            if let Decision::Admit(ticket) = decision {
+                self.settle(&Admitted::new(index, ticket, 0), Grade::Ignored, None, None);
+            }
+            resume_unwind(payload);
+        }
         match decision {
             Decision::Admit(ticket) => {
                 let started = if self.policy.stopwatch { env.now() } else { 0 };
@@ -121,7 +135,7 @@ impl<K: Hash + Eq> Core<K> {
         // The key is copied and named while no lock is held, for both run code of the user. A copy that is not needed is
         // dropped after the lock is released.
         let mut copy = Some(key.to_owned());
-        let label = copy.as_ref().filter(|_| self.is_observed()).map(self.label);
+        let label = copy.as_ref().filter(|_| env.observed).map(self.label);
         let mut writing = directory.write();
         match writing.find(key) {
             None if writing.has_room() => writing.add(copy.take()?, label, &ctx),

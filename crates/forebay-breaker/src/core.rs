@@ -71,11 +71,13 @@ impl<K> Core<K> {
 
     pub(crate) fn ctx<'a>(&'a self, lines: &'a [Line], env: &'a CallEnv<'a>) -> SlotCtx<'a, CallEnv<'a>> {
         let counters = Counters { lines, layout: self.layout };
-        SlotCtx { policy: &self.policy, gauge: &self.counts.gauge, counters, env, observed: self.is_observed() }
+        SlotCtx { policy: &self.policy, gauge: &self.counts.gauge, counters, env, observed: env.observed }
     }
 
+    /// Made before any lock is taken: whether events are wanted is for a subscriber of `tracing` to say, which is code of the
+    /// user.
     pub(crate) fn env(&self) -> CallEnv<'_> {
-        CallEnv::new(self.clock, &self.counts.draws)
+        CallEnv::new(self.clock, &self.counts.draws, self.is_observed())
     }
 }
 

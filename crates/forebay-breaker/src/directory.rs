@@ -129,6 +129,8 @@ impl<K: Hash + Eq> Directory<K> {
     /// Keeps a key that was just used from being taken for idle.
     #[inline(always)]
     pub(crate) fn touch(&self, slot: &Slot) {
+        // Relaxed: a round that is read late keeps a key for half an idle time more. The comparison spares the line of a key that
+        // many threads use a write per call.
         let round = self.round.load(Ordering::Relaxed);
         if slot.used.load(Ordering::Relaxed) != round {
             slot.used.store(round, Ordering::Relaxed);
@@ -185,6 +187,7 @@ impl<K: Hash + Eq> Writing<'_, K> {
             }
         });
         let (slot, _) = directory.slot(index)?;
+        // CORRECTNESS: the slot is occupied before the map leads to it, so that a call finds the tenancy that the place names.
         let tenancy = slot.occupy(directory.round.load(Ordering::Relaxed), self.mode, label, ctx);
         ctx.gauge.keys.fetch_add(1, Ordering::Relaxed);
         let place = Place { index, tenancy };
@@ -199,6 +202,8 @@ impl<K: Hash + Eq> Writing<'_, K> {
         Q: Hash + Eq + ?Sized,
     {
         let Some(place) = self.find(key) else { return false };
+        // CORRECTNESS: the slot is vacated before the map forgets the key. A call that still finds the place sees a later tenancy
+        // and looks again, so that there are never two states of one key.
         self.directory.vacate(&mut self.writer, place, ctx);
         self.map.remove(key);
         true

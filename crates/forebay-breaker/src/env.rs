@@ -18,6 +18,8 @@ pub(crate) struct CallEnv<'a> {
     clock: Clock,
     draws: &'a AtomicU64,
     now: Cell<Option<u64>>,
+    /// Whether an observer or a subscriber of `tracing` wants events.
+    pub(crate) observed: bool,
 }
 
 /// Whole microseconds; 580,000 years are as good as for ever.
@@ -42,8 +44,8 @@ impl Clock {
 // === impl CallEnv ===
 
 impl<'a> CallEnv<'a> {
-    pub(crate) fn new(clock: Clock, draws: &'a AtomicU64) -> Self {
-        Self { clock, draws, now: Cell::new(None) }
+    pub(crate) fn new(clock: Clock, draws: &'a AtomicU64, observed: bool) -> Self {
+        Self { clock, draws, now: Cell::new(None), observed }
     }
 
     /// The same, at a time that is known already.
@@ -61,6 +63,7 @@ impl Env for CallEnv<'_> {
     }
 
     fn draw(&self) -> u64 {
+        // Relaxed: no two draws are alike, whatever their order.
         chance::mix(self.draws.fetch_add(chance::GAMMA, Ordering::Relaxed))
     }
 

@@ -2,6 +2,7 @@ use crate::{
     KeyStatus, Mode, Overflow, Snapshot, State, Status,
     core::Core,
     directory::{Directory, Place},
+    env::CallEnv,
     slot::{Env, Moved},
     state::{Event, Machine, Transition},
 };
@@ -70,7 +71,7 @@ impl<K> BreakerHandle<K> {
     }
 
     fn change_at(&self, place: Place, work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>) -> Result<(), Moved> {
-        let event = self.change_silently(place, work)?;
+        let event = self.change_silently(place, &self.core.env(), work)?;
         self.core.emit_event(place.index, event);
         Ok(())
     }
@@ -79,11 +80,11 @@ impl<K> BreakerHandle<K> {
     fn change_silently(
         &self,
         Place { index, tenancy }: Place,
+        env: &CallEnv<'_>,
         work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>,
     ) -> Result<Option<Box<Event>>, Moved> {
         let (slot, lines) = self.core.slot(index).ok_or(Moved)?;
-        let env = self.core.env();
-        let ctx = self.core.ctx(lines, &env);
+        let ctx = self.core.ctx(lines, env);
         slot.locked_for(tenancy, &ctx, |machine| {
             let transition = work(machine);
             ctx.event(machine, transition)
@@ -219,14 +220,16 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     }
 
     fn change_all(&self, for_new: Mode, work: impl Fn(&mut Machine<'_>) -> Option<Transition>) {
-        let mut events = Vec::new();
+        let (mut events, env) = (Vec::new(), self.core.env());
         let mut change = |place: Place| {
-            if let Ok(Some(event)) = self.change_silently(place, &work) {
+            if let Ok(Some(event)) = self.change_silently(place, &env, &work) {
                 events.push((place.index, event));
             }
         };
         change(Place::SINGLE);
         if let Some(directory) = &self.core.directory {
+            // CORRECTNESS: the mode of keys to come and those of the keys that there are change under one lock, so that no key
+            // comes in the old mode in between.
             let mut writing = directory.write();
             writing.mode = for_new;
             directory.for_each(|_, place| change(place));

@@ -101,6 +101,7 @@ impl<K, F, C> BreakerLayer<K, F, C> {
     {
         // CORRECTNESS: the guard stands before the operation begins: one that panics gives the permit back.
         let mut call = Call::new(Arc::clone(self.local()), admitted.map_err(RunError::Open)?);
+        // CANCEL: the future is dropped before the guard, which then settles the call as one that was given up.
         let mut future = pin!(operation());
         let run = poll_fn(|cx| {
             let polling = Polling::new(&mut call);

@@ -67,6 +67,7 @@ impl Slot {
         Self { word: AtomicU64::new(0), tenancy: AtomicU32::new(0), used: AtomicU32::new(0), detail: Mutex::new(None) }
     }
 
+    /// Acquire, paired with the release in [`locked`](Self::locked): a call that reads a word finds everything that led to it.
     #[inline(always)]
     pub(crate) fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))

@@ -72,6 +72,7 @@ impl Counters<'_> {
             return epoch;
         }
         let epoch = now / window.width;
+        // A store that another thread overwrites costs the next result a division, and no count.
         latest.store(epoch, Ordering::Relaxed);
         epoch
     }
@@ -113,6 +114,7 @@ impl Counters<'_> {
 /// One more of what `tag` says.
 #[inline(always)]
 fn bump(cell: &AtomicU64, tag: Tag) {
+    // Relaxed: a counter guards no other memory, and a sum may miss what is being recorded while it is taken.
     let mut value = cell.load(Ordering::Relaxed);
     loop {
         let next = if value & !COUNT == tag.bits() {
