@@ -72,7 +72,17 @@ impl<K> Core<K> {
     /// The error of a call that is refused.
     #[inline]
     pub(crate) fn reject(&self, refusal: Refusal, label: impl FnOnce() -> KeyLabel) -> Box<CircuitOpen> {
-        let label = label();
+        if self.observer.is_some() {
+            return self.reject_observed(refusal, label());
+        }
+        // Made in its place: it is seven registers wide. `rivals --area breaker`, forced open, 20.6 ns in place, 24.9 ns moved
+        // (2026-11-30).
+        Box::write(Box::<CircuitOpen>::new_uninit(), CircuitOpen::new(label(), refusal))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reject_observed(&self, refusal: Refusal, label: KeyLabel) -> Box<CircuitOpen> {
         self.emit_rejected(refusal, || label.clone());
         Box::new(CircuitOpen::new(label, refusal))
     }

@@ -47,6 +47,10 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
         timed: cells > 0 || slow,
         stopwatch: slow,
         cells,
+        only: match *rules {
+            [Rule { bad: Bad::Failed, window: Window::Time(window), .. }] => Some(window),
+            _ => None,
+        },
         rules,
         open: open_time(&knobs.open_for)?,
         close_after: knobs.close_after,

@@ -8,6 +8,7 @@ use crate::{
     knobs::Knobs,
     label::KeyLabel,
     policy::Policy,
+    recent::Id,
     slot::{Slot, SlotCtx},
     window::{Counters, Layout, Line},
 };
@@ -36,6 +37,7 @@ pub(crate) struct Core<K> {
     /// The key of a breaker without keys.
     pub(crate) only_key: Option<K>,
     pub(crate) clock: Clock,
+    pub(crate) id: Id,
     pub(crate) counts: CachePadded<Counts>,
 }
 
@@ -104,6 +106,7 @@ impl<K: Hash + Eq> Core<K> {
             label,
             only_key,
             clock: Clock::start(),
+            id: Id::next(),
             counts: CachePadded::new(Counts { draws: AtomicU64::new(seed), ..Counts::default() }),
         };
         core.single.slot.occupy(0, knobs.mode, None, &core.ctx(&core.single.lines, &core.env()));

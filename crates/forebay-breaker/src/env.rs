@@ -37,7 +37,17 @@ impl Clock {
 
     #[inline]
     pub(crate) fn now(self) -> u64 {
-        micros(Instant::now().saturating_duration_since(self.0))
+        self.micros_at(Instant::now())
+    }
+
+    #[inline]
+    pub(crate) fn micros_at(self, instant: Instant) -> u64 {
+        micros(instant.saturating_duration_since(self.0))
+    }
+
+    /// The instant after so many microseconds; `None` if it cannot be represented.
+    pub(crate) fn at(self, micros: u64) -> Option<Instant> {
+        self.0.checked_add(Duration::from_micros(micros))
     }
 }
 

@@ -26,6 +26,7 @@ mod layer;
 mod observation;
 mod open_for;
 mod policy;
+mod recent;
 mod refusal;
 mod ring;
 mod run;

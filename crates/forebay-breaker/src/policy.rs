@@ -14,6 +14,8 @@ pub(crate) struct Policy {
     /// Failures in a row that open; 0 is none.
     pub(crate) streak: u16,
     pub(crate) rules: Box<[Rule]>,
+    /// The window of the one rule there is, if that is over a time and about failures.
+    pub(crate) only: Option<TimeWindow>,
     /// How many of the rules are over a number of calls.
     pub(crate) rings: usize,
     /// Whether every result needs the clock: a rule is over a time, or about slow calls.

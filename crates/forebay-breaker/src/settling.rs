@@ -5,11 +5,13 @@ use crate::{
     core::Core,
     observation::{Grade, Observation},
     policy::Window,
+    recent::Recent,
     slot::Env,
     window::{Counters, Line},
     word::Pattern,
 };
 use forebay_core::support::thread_number;
+use tokio::time::Instant;
 
 // === impl Core ===
 
@@ -61,7 +63,16 @@ impl<K> Core<K> {
     /// The success of an ordinary call that concerns windows over a time alone, unless it was slow.
     #[inline(never)]
     fn record_success(&self, admitted: &Admitted, lines: &[Line]) {
-        let now = self.clock.now();
+        let now = Instant::now();
+        match Recent::spot_of(self.id, now) {
+            Some(spot) => Counters { lines, layout: self.layout }.record_good(spot, admitted.word.generation()),
+            None => self.record_success_at(now, admitted, lines),
+        }
+    }
+
+    #[inline(never)]
+    fn record_success_at(&self, now: Instant, admitted: &Admitted, lines: &[Line]) {
+        let now = self.clock.micros_at(now);
         if self.policy.stopwatch {
             let took = Some(now.saturating_sub(admitted.started));
             if self.policy.is_bad(&Observation { grade: Grade::Success, took, hint: None }) {
@@ -73,6 +84,13 @@ impl<K> Core<K> {
         for rule in &self.policy.rules {
             if let Window::Time(window) = &rule.window {
                 counters.record(window, stripe, generation, now, false);
+            }
+        }
+        if let Some(window) = &self.policy.only {
+            let epoch = now / window.width;
+            let edge = |epoch: u64| epoch.checked_mul(window.width).and_then(|edge| self.clock.at(edge));
+            if let (Some(since), Some(until)) = (edge(epoch), edge(epoch + 1)) {
+                Recent::remember(self.id, since, until, counters.spot(window, stripe, epoch));
             }
         }
     }

@@ -32,6 +32,14 @@ pub(crate) struct Layout {
     stripes: usize,
 }
 
+/// Where one stretch of time is counted on one stripe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    line: usize,
+    cell: usize,
+    epoch: u32,
+}
+
 /// One stretch of time in one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tag {
@@ -57,6 +65,21 @@ impl Counters<'_> {
         self.cell(stripe, cell).into_iter().for_each(|calls| bump(calls, tag));
         if bad {
             self.cell(stripe, cell + 1).into_iter().for_each(|bad| bump(bad, tag));
+        }
+    }
+
+    /// Where results of `epoch` are counted on this stripe.
+    pub(crate) fn spot(&self, window: &TimeWindow, stripe: usize, epoch: u64) -> Spot {
+        let cell = window.cell(epoch);
+        let line = stripe * self.layout.per_stripe + cell / PER_LINE;
+        Spot { line, cell: cell % PER_LINE, epoch: Tag::new(0, epoch).epoch }
+    }
+
+    /// Records one good result of `generation` there.
+    #[inline(always)]
+    pub(crate) fn record_good(&self, spot: Spot, generation: u32) {
+        if let Some(cell) = self.lines.get(spot.line).and_then(|line| line.0.get(spot.cell)) {
+            bump(cell, Tag::new(generation, spot.epoch.into()));
         }
     }
 

@@ -88,6 +88,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 streak,
                 rules: rules.into(),
                 rings,
+                only: None,
                 timed: cells > 0 || stopwatch,
                 stopwatch,
                 cells,

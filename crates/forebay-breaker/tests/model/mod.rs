@@ -55,6 +55,7 @@ fn policy() -> Policy {
         streak: 1,
         rules: Box::new([]),
         rings: 0,
+        only: None,
         timed: false,
         stopwatch: false,
         cells: 0,
