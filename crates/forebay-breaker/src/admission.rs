@@ -134,7 +134,7 @@ impl<K: Hash + Eq> Core<K> {
     {
         let (ctx, keys) = (self.ctx(&[], env), self.counts.gauge.keys.load(Ordering::Relaxed));
         let mut writing = directory.try_write(keys)?;
-        if writing.is_round_due(env.now()) {
+        if writing.writer.is_round_due(env.now()) {
             writing.expire(env.now(), &ctx);
         }
         let has_room = writing.has_room();

@@ -22,8 +22,8 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
     within("close_after", knobs.close_after, 1..=65_535)?;
     within("probes", knobs.probes, 1..=1_024)?;
     within("max_keys", knobs.max_keys, 1..=1 << 24)?;
-    lasting("probe_lease", knobs.probe_lease, MILLISECOND..=DAY)?;
-    lasting("idle", knobs.idle, MILLISECOND..=YEAR)?;
+    within("probe_lease", knobs.probe_lease, MILLISECOND..=DAY)?;
+    within("idle", knobs.idle, MILLISECOND..=YEAR)?;
     if let Some(stripes) = knobs.stripes {
         within("stripes", stripes, 1..=256)?;
         if !stripes.is_power_of_two() {
@@ -71,7 +71,7 @@ fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
     for rule in ratios {
         let (window, most) = match rule.window {
             Span::Time(span) => {
-                lasting("over", span, Duration::from_millis(10)..=DAY)?;
+                within("over", span, Duration::from_millis(10)..=DAY)?;
                 within("buckets", rule.buckets, 2..=60)?;
                 let width = micros(span).checked_div(rule.buckets.into()).unwrap_or_default();
                 let window = TimeWindow { width, buckets: rule.buckets, first };
@@ -86,7 +86,7 @@ fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
         };
         let min_calls = within("min_calls", rule.min_calls.unwrap_or(20.min(most)), 1..=most)?;
         let bad = match rule.slower_than {
-            Some(limit) => Bad::SlowerThan(micros(lasting("slow_ratio", limit, MILLISECOND..=DAY)?)),
+            Some(limit) => Bad::SlowerThan(micros(within("slow_ratio", limit, MILLISECOND..=DAY)?)),
             None => Bad::Failed,
         };
         rules.push(Rule { bad, ratio: share("ratio", rule.ratio)?, min_calls, window });
@@ -100,43 +100,34 @@ fn cells(rules: &[Rule]) -> usize {
 }
 
 fn open_time(open_for: &OpenFor) -> Result<OpenTime, ConfigError> {
-    let base = lasting("open_for", open_for.base, MILLISECOND..=YEAR)?;
-    let jitter = number("jitter", open_for.jitter, 0.0..=1.0)?;
+    let base = within("open_for", open_for.base, MILLISECOND..=YEAR)?;
+    let jitter = within("jitter", open_for.jitter, 0.0..=1.0)?;
     let longest = base.mul_f64(1.0 + jitter);
     let cap = match open_for.cap {
-        Some(cap) => lasting("cap", cap, base..=YEAR)?,
+        Some(cap) => within("cap", cap, base..=YEAR)?,
         None => longest.max(CAP),
     };
-    let max_hint = lasting("max_hint", open_for.max_hint, Duration::ZERO..=YEAR)?;
-    let growth = number("growth", open_for.growth, 1.0..=100.0)?;
+    let max_hint = within("max_hint", open_for.max_hint, Duration::ZERO..=YEAR)?;
+    let growth = within("growth", open_for.growth, 1.0..=100.0)?;
     Ok(OpenTime { base: micros(base), growth, cap: micros(cap), jitter, max_hint: micros(max_hint) })
 }
 
 fn ramp(ramp: &Ramp) -> Result<RampPlan, ConfigError> {
-    let over = micros(lasting("ramp", ramp.over, MILLISECOND..=DAY)?);
+    let over = micros(within("ramp", ramp.over, MILLISECOND..=DAY)?);
     Ok(RampPlan { over, from: share("ramp", ramp.from)? })
 }
 
-fn within(knob: &'static str, value: u32, allowed: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+fn within<T: PartialOrd + fmt::Debug>(
+    knob: &'static str,
+    value: T,
+    allowed: RangeInclusive<T>,
+) -> Result<T, ConfigError> {
     if allowed.contains(&value) {
         return Ok(value);
     }
-    Err(ConfigError::new(knob, value, format!("{} to {}", allowed.start(), allowed.end())))
-}
-
-fn lasting(knob: &'static str, value: Duration, allowed: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
-    if allowed.contains(&value) {
-        return Ok(value);
-    }
+    // As a user would write it: `1.0`, `60s`.
     let text = format!("{:?} to {:?}", allowed.start(), allowed.end());
-    Err(ConfigError::new(knob, Shown(value), text))
-}
-
-fn number(knob: &'static str, value: f64, allowed: RangeInclusive<f64>) -> Result<f64, ConfigError> {
-    if allowed.contains(&value) {
-        return Ok(value);
-    }
-    Err(ConfigError::new(knob, value, format!("{:?} to {:?}", allowed.start(), allowed.end())))
+    Err(ConfigError::new(knob, format!("{value:?}"), text))
 }
 
 /// A share above nothing and up to all, in parts per million.
@@ -147,13 +138,4 @@ fn share(knob: &'static str, value: f64) -> Result<u32, ConfigError> {
         return Ok(parts);
     }
     Err(ConfigError::new(knob, value, "a share above 0.0, in millionths, and at most 1.0"))
-}
-
-/// A duration as a user would write it.
-struct Shown(Duration);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
 }

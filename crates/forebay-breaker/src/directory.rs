@@ -17,7 +17,6 @@ use std::{
     borrow::Borrow,
     collections::VecDeque,
     hash::Hash,
-    ops::{Deref, DerefMut},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -74,7 +73,7 @@ pub(crate) struct Writer {
 /// CORRECTNESS: the map drops keys that were removed when the last pin of a thread ends, and a key's `Drop` is code of the user.
 /// The fields are dropped in this order, so that the lock is released before the pin ends.
 pub(crate) struct Writing<'a, K> {
-    writer: MutexGuard<'a, Writer>,
+    pub(crate) writer: MutexGuard<'a, Writer>,
     map: HashMapRef<'a, K, Place, RandomState, LocalGuard<'a>>,
     directory: &'a Directory<K>,
 }
@@ -171,14 +170,14 @@ impl<K: Hash + Eq> Writing<'_, K> {
 
     /// Whether one more key fits.
     pub(crate) fn has_room(&self) -> bool {
-        !self.vacant.is_empty() || self.never_used < self.directory.max
+        !self.writer.vacant.is_empty() || self.writer.never_used < self.directory.max
     }
 
     /// Gives `key` a slot; there must be [room](Self::has_room).
     pub(crate) fn add<E>(&mut self, key: K, label: Option<KeyLabel>, ctx: &SlotCtx<'_, E>) -> Option<Place> {
-        let directory = self.directory;
-        let index = self.vacant.pop().unwrap_or(self.never_used);
-        self.never_used = self.never_used.max(index + 1);
+        let (directory, writer) = (self.directory, &mut *self.writer);
+        let index = writer.vacant.pop().unwrap_or(writer.never_used);
+        writer.never_used = writer.never_used.max(index + 1);
         directory.chunks.get((index >> directory.chunk_bits) as usize)?.get_or_init(|| {
             let slots = 1 << directory.chunk_bits;
             Chunk {
@@ -188,7 +187,7 @@ impl<K: Hash + Eq> Writing<'_, K> {
         });
         let (slot, _) = directory.slot(index)?;
         // CORRECTNESS: the slot is occupied before the map leads to it, so that a call finds the tenancy that the place names.
-        let tenancy = slot.occupy(directory.round.load(Ordering::Relaxed), self.mode, label, ctx);
+        let tenancy = slot.occupy(directory.round.load(Ordering::Relaxed), writer.mode, label, ctx);
         ctx.gauge.keys.fetch_add(1, Ordering::Relaxed);
         let place = Place { index, tenancy };
         self.map.insert(key, place);
@@ -233,7 +232,7 @@ impl<K: Hash + Eq> Writing<'_, K> {
 
     /// Releases the lock, and returns what is to be emitted.
     pub(crate) fn finish(mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.writer.events)
     }
 }
 
@@ -245,20 +244,6 @@ impl<K> Directory<K> {
             writer.vacant.push(place.index);
             ctx.gauge.keys.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-impl<K> Deref for Writing<'_, K> {
-    type Target = Writer;
-
-    fn deref(&self) -> &Writer {
-        &self.writer
-    }
-}
-
-impl<K> DerefMut for Writing<'_, K> {
-    fn deref_mut(&mut self) -> &mut Writer {
-        &mut self.writer
     }
 }
 

@@ -109,7 +109,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         if let Some(directory) = &self.core.directory {
             let writing = directory.write();
             if writing.has_room() {
-                return writing.mode.shows(State::Closed);
+                return writing.writer.mode.shows(State::Closed);
             }
         }
         self.status_at(Place::SINGLE).map_or(State::Closed, |status| status.state)
@@ -231,7 +231,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
             // CORRECTNESS: the mode of keys to come and those of the keys that there are change under one lock, so that no key
             // comes in the old mode in between.
             let mut writing = directory.write();
-            writing.mode = for_new;
+            writing.writer.mode = for_new;
             directory.for_each(|_, place| change(place));
         }
         // Not before the directory is released: an observer may use a handle.
