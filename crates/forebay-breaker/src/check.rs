@@ -39,7 +39,7 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
     if knobs.cancelled == Cancelled::Slow && !slow {
         return Err(ConfigError::new("cancelled", "Slow", "Failure or Ignored, where no rule is about slow calls"));
     }
-    let rings = rules.iter().filter(|rule| matches!(rule.window, Window::Calls { .. })).count();
+    let rings = rules.iter().filter(|rule| matches!(rule.window, Window::Calls(_))).count();
     let cells = cells(&rules);
     Ok(Policy {
         streak,
@@ -67,7 +67,7 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
 }
 
 fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
-    let (mut rules, mut first, mut ring) = (Vec::with_capacity(ratios.len()), 0, 0);
+    let (mut rules, mut first) = (Vec::with_capacity(ratios.len()), 0);
     for rule in ratios {
         let (window, most) = match rule.window {
             Span::Time(span) => {
@@ -80,8 +80,7 @@ fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
             }
             Span::Calls(calls) => {
                 within("over_calls", calls, 1..=10_000)?;
-                ring += 1;
-                (Window::Calls { calls, ring: ring - 1 }, calls)
+                (Window::Calls(calls), calls)
             }
         };
         let min_calls = within("min_calls", rule.min_calls.unwrap_or(20.min(most)), 1..=most)?;

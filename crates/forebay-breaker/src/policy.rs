@@ -13,6 +13,7 @@ pub(crate) const WHOLE: u32 = 1_000_000;
 pub(crate) struct Policy {
     /// Failures in a row that open; 0 is none.
     pub(crate) streak: u16,
+    /// The rules over windows, in the order in which they were given.
     pub(crate) rules: Box<[Rule]>,
     /// The window of the one rule there is, if that is over a time and about failures.
     pub(crate) only: Option<TimeWindow>,
@@ -25,10 +26,15 @@ pub(crate) struct Policy {
     /// The counters that all rules over a time need per stripe.
     pub(crate) cells: usize,
     pub(crate) open: OpenTime,
+    /// How many probes must succeed to close it.
     pub(crate) close_after: u32,
+    /// How many probes may be under way at a time.
     pub(crate) probes: u32,
+    /// How long a probe may take before another one may go in its place, in microseconds.
     pub(crate) lease: u64,
+    /// How traffic returns; `None` is all at once.
     pub(crate) ramp: Option<RampPlan>,
+    /// What a call counts as whose future is dropped before it ends.
     pub(crate) cancelled: Grade,
     /// The share of keys that may be open at once; `WHOLE` is no limit.
     pub(crate) open_share: u32,
@@ -38,7 +44,9 @@ pub(crate) struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) bad: Bad,
+    /// The share that opens, in parts per million.
     pub(crate) ratio: u32,
+    /// On fewer calls than these it never opens.
     pub(crate) min_calls: u32,
     pub(crate) window: Window,
 }
@@ -54,11 +62,8 @@ pub(crate) enum Bad {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
     Time(TimeWindow),
-    /// So many calls; its ring is the `ring`th.
-    Calls {
-        calls: u32,
-        ring: usize,
-    },
+    /// The last so many calls.
+    Calls(u32),
 }
 
 /// A window over a time, in buckets.
@@ -105,7 +110,7 @@ impl Policy {
     /// The rules over a number of calls, each with its window's length.
     pub(crate) fn rings(&self) -> impl Iterator<Item = (&Rule, u32)> {
         self.rules.iter().filter_map(|rule| match rule.window {
-            Window::Calls { calls, .. } => Some((rule, calls)),
+            Window::Calls(calls) => Some((rule, calls)),
             Window::Time(_) => None,
         })
     }

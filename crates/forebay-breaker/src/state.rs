@@ -372,7 +372,7 @@ impl Machine<'_> {
         let mut rings = detail.iter().flat_map(|detail| &detail.rings);
         let window = |rule: &crate::policy::Rule| match &rule.window {
             Window::Time(window) => tally(window),
-            Window::Calls { .. } => rings.next().map(Ring::tally).unwrap_or_default(),
+            Window::Calls(_) => rings.next().map(Ring::tally).unwrap_or_default(),
         };
         Status {
             state: mode.shows(state),

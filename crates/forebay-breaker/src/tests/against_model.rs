@@ -53,10 +53,10 @@ fn rule() -> impl Strategy<Value = Rule> {
     let bad = prop_oneof![Just(Bad::Failed), (1..40_u64).prop_map(|ms| Bad::SlowerThan(ms * MS))];
     let window = prop_oneof![
         (1..20_u64, 2..6_u32).prop_map(|(ms, buckets)| Window::Time(TimeWindow { width: ms * MS, buckets, first: 0 })),
-        (1..140_u32).prop_map(|calls| Window::Calls { calls, ring: 0 }),
+        (1..140_u32).prop_map(Window::Calls),
     ];
     (bad, 1..=10_u32, 1..10_u32, window).prop_map(|(bad, tenths, min_calls, window)| {
-        let most = if let Window::Calls { calls, .. } = window { calls } else { u32::MAX };
+        let most = if let Window::Calls(calls) = window { calls } else { u32::MAX };
         Rule { bad, ratio: tenths * WHOLE / 10, min_calls: min_calls.min(most), window }
     })
 }
@@ -75,10 +75,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                         window.first = cells;
                         cells += window.cells();
                     }
-                    Window::Calls { ring, .. } => {
-                        *ring = rings;
-                        rings += 1;
-                    }
+                    Window::Calls(_) => rings += 1,
                 }
             }
             let stopwatch = rules.iter().any(|rule| rule.bad != Bad::Failed);

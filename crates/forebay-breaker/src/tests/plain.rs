@@ -77,7 +77,7 @@ impl Plain {
         let counts = |observed: &Observation| observed.grade != Grade::Slow || rule.bad != Bad::Failed;
         let mut seen: Vec<_> = self.history.iter().filter(|(_, observed)| counts(observed)).collect();
         match rule.window {
-            Window::Calls { calls, .. } => seen = seen.split_off(seen.len().saturating_sub(calls as usize)),
+            Window::Calls(calls) => seen = seen.split_off(seen.len().saturating_sub(calls as usize)),
             Window::Time(window) => {
                 seen.retain(|(at, _)| at / window.width + u64::from(window.buckets) > now / window.width);
             }
