@@ -11,7 +11,9 @@ type Plain = BreakerBuilder<(), Unkeyed, ByDefault>;
 const ENDS: [Duration; 5] =
     [Duration::ZERO, Duration::from_nanos(1), ms(1), Duration::from_secs(u64::MAX), Duration::MAX];
 
-const KNOBS: [(&str, fn(Plain, Duration) -> Plain); 8] = [
+type Set = fn(Plain, Duration) -> Plain;
+
+const KNOBS: [(&str, Set); 8] = [
     ("open_for", |builder, time| builder.open_for(time)),
     ("cap", |builder, time| builder.open_for(OpenFor::new(ms(1)).growth(100.0).cap(time))),
     ("max_hint", |builder, time| builder.open_for(OpenFor::new(ms(1)).max_hint(time))),

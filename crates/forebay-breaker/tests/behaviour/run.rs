@@ -55,7 +55,7 @@ async fn b08_an_operation_that_is_dropped_or_panics_gives_its_permit_back() {
     assert!(breaker.run(refused).await.is_err());
     for _ in 0..10 {
         wait(secs(60)).await;
-        let mut hung = tokio_test::task::spawn(breaker.run(|| pending::<Result<u32, io::Error>>()));
+        let mut hung = tokio_test::task::spawn(breaker.run(pending::<Result<u32, io::Error>>));
         poll_pending(&mut hung);
         assert!(matches!(breaker.run(seven).await, Err(RunError::Open(_))));
         drop(hung);
