@@ -156,12 +156,6 @@ impl<T, A> Shared<T, A> {
 
     pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
         let mut waker = Some(waker.clone());
-        if cfg!(forebay_planted_race) {
-            // The look and the wait are two steps, so that an item can come unseen in between.
-            let next = self.lock().state.next(now, &mut Some(Waker::noop().clone()));
-            self.lock().state.wait(&mut waker);
-            return next;
-        }
         let next = self.lock().state.next(now, &mut waker);
         panic::discard(waker);
         next

@@ -1,7 +1,7 @@
 //! The batcher between threads, in every order that two of them can bring about.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p forebay-batch --test loom --release`; with `--cfg forebay_planted_race` beside
-//! it, the test that must catch the race has to panic. Time is moved by hand.
+//! `RUSTFLAGS="--cfg loom" cargo test -p forebay-batch --test loom --release`. The
+//! patch in `planted` names the test that has to find what it plants. Time is moved by hand.
 
 #![cfg(loom)]
 #![expect(clippy::unwrap_used, reason = "test code")]
@@ -9,7 +9,6 @@
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Fates, Items, Kept, ResponseFuture, Worker};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_intake::{Limits, Overflow, advance};
-#[cfg(not(forebay_planted_race))]
 use loom::future::block_on;
 use loom::thread;
 use std::{
@@ -337,7 +336,6 @@ fn hears(meanwhile: impl Fn(Batch<u32, Fate>) -> Option<Batch<u32, Fate>> + Send
 }
 
 #[test]
-#[cfg_attr(forebay_planted_race, should_panic(expected = "it sleeps for ever"))]
 fn the_worker_is_woken_for_the_first_item() {
     hears(|batch| {
         batch.emit(1).unwrap();
@@ -346,7 +344,6 @@ fn the_worker_is_woken_for_the_first_item() {
 }
 
 #[test]
-#[cfg(not(forebay_planted_race))]
 fn the_worker_is_woken_for_the_end() {
     hears(|batch| {
         drop(batch);
@@ -355,7 +352,6 @@ fn the_worker_is_woken_for_the_end() {
 }
 
 #[test]
-#[cfg(not(forebay_planted_race))]
 fn a_flush_sends_what_is_open_and_ends_with_it() {
     bounded(|| {
         let (batch, worker, _far) = rig(Overflow::Wait, 4);
@@ -370,7 +366,6 @@ fn a_flush_sends_what_is_open_and_ends_with_it() {
 }
 
 #[test]
-#[cfg(not(forebay_planted_race))]
 fn a_call_is_answered_and_the_worker_ends_with_the_last_handle() {
     bounded(|| {
         let (mut batch, worker, _far) = rig(Overflow::Wait, 1);
@@ -384,7 +379,6 @@ fn a_call_is_answered_and_the_worker_ends_with_the_last_handle() {
 
 /// A full batcher: whoever waits for room is let in when a batch was answered.
 #[test]
-#[cfg(not(forebay_planted_race))]
 fn an_answer_lets_the_next_item_in() {
     bounded(|| {
         let (batch, worker, _far) = rig(Overflow::Wait, 1);

@@ -2,12 +2,13 @@
 
 use crate::{
     BreakerEvent, BreakerLayer, ByKey, Cancelled, Excluding, ExcludingTerminal, KeyLabel, Mode, OpenFor, Ramp, Trip,
-    check::{Settings, compile},
-    core::Core,
+    check::compile,
+    core::{Core, Observer},
     key::label_of,
+    knobs::Knobs,
 };
 use forebay_core::{ByError, ConfigError, Observe, Unkeyed};
-use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
+use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 
 /// Builds a [`BreakerLayer`].
 ///
@@ -16,7 +17,7 @@ use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
 /// | [`key`](Self::key) | none: one state for all | |
 /// | [`name`](Self::name) | empty | any text |
 /// | [`trip`](Self::trip) | 5 failures in a row | see [`Trip`] |
-/// | [`open_for`](Self::open_for) | 60 s, and up to a tenth more; a longer `Retry-After` up to 10 min | see [`OpenFor`] |
+/// | [`open_for`](Self::open_for) | 60 s, and up to a tenth more; a `Retry-After` up to 60 s | see [`OpenFor`] |
 /// | [`close_after`](Self::close_after) | 2 successes | 1 to 65,535 |
 /// | [`probes`](Self::probes) | 1 at a time | 1 to 1,024 |
 /// | [`probe_lease`](Self::probe_lease) | 30 s | 1 ms to 24 h |
@@ -28,27 +29,37 @@ use std::{borrow::Borrow, fmt, hash::Hash, time::Duration};
 /// | [`max_open_share`](Self::max_open_share) | 1.0: no limit | above 0.0, at most 1.0 |
 /// | [`mode`](Self::mode) | [`Mode::Normal`] | |
 /// | [`stripes`](Self::stripes) | one per core, at most 16, and no more than fit into 16 MiB for all keys | a power of two, 1 to 256 |
-/// | [`observe`](Self::observe) | nobody | |
+/// | [`observe`](Self::observe) | none | |
 /// | [`seed`](Self::seed) | drawn by the operating system | any |
 ///
 /// Nothing is checked before [`build`](BreakerBuilder::build).
 #[must_use = "a builder does nothing until it is built"]
 pub struct BreakerBuilder<K, F, C> {
-    settings: Settings,
+    knobs: Knobs,
     keys: F,
     classify: C,
     label: fn(&K) -> KeyLabel,
     only_key: Option<K>,
-    observer: Option<Box<dyn Observe<BreakerEvent> + Send + Sync>>,
+    observer: Option<Observer>,
 }
 
 /// The classifier of a builder to which none was given: [`ByError`].
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByDefault;
 
 /// The classifier of a builder to which one was given.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen<C>(C);
+
+/// What a builder has for a classifier; `Kind` says whether the errors are boxed, where none was given.
+#[doc(hidden)]
+pub trait Choice<Kind> {
+    type Classifier;
+
+    fn classifier(self) -> Self::Classifier;
+}
 
 /// A builder with one state per authority and the classifier for HTTP.
 #[cfg(feature = "http")]
@@ -67,7 +78,7 @@ pub struct ByAuthority;
 impl BreakerBuilder<(), Unkeyed, ByDefault> {
     pub(crate) fn new() -> Self {
         Self {
-            settings: Settings::default(),
+            knobs: Knobs::default(),
             keys: Unkeyed,
             classify: ByDefault,
             label: |()| KeyLabel::EMPTY,
@@ -81,7 +92,8 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     /// One state for each key, which `key` borrows from the request.
     ///
     /// Looking a key up allocates nothing; it is copied when it is seen for the first time. What its `Display` says is
-    /// what errors and events call it: keep secrets out of it.
+    /// what errors and events call it: keep secrets out of it. Its `Hash` and `Eq` run under a lock, and must not call the
+    /// breaker; no other code of it does.
     ///
     /// ```
     /// use forebay_breaker::BreakerLayer;
@@ -108,62 +120,62 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     }
 
     fn with_keys<L, G>(self, keys: G, label: fn(&L) -> KeyLabel) -> BreakerBuilder<L, G, C> {
-        let Self { mut settings, classify, observer, keys: _, label: _, only_key: _ } = self;
-        settings.keyed = true;
-        BreakerBuilder { settings, keys, classify, label, only_key: None, observer }
+        let Self { mut knobs, classify, observer, .. } = self;
+        knobs.keyed = true;
+        BreakerBuilder { knobs, keys, classify, label, only_key: None, observer }
     }
 
     /// What errors and events call a breaker without keys.
     pub fn name(mut self, name: impl fmt::Display) -> Self {
-        self.settings.name = KeyLabel::new(name);
+        self.knobs.name = KeyLabel::new(name);
         self
     }
 
     /// When it opens.
     pub fn trip(mut self, trip: impl Into<Trip>) -> Self {
-        self.settings.trip = trip.into();
+        self.knobs.trip = trip.into();
         self
     }
 
     /// How long it stays open: a [`Duration`], or an [`OpenFor`] with growth, cap, jitter and the server's hint.
     pub fn open_for(mut self, open_for: impl Into<OpenFor>) -> Self {
-        self.settings.open_for = open_for.into();
+        self.knobs.open_for = open_for.into();
         self
     }
 
     /// How many probes must succeed to close it. The first that fails opens it again, with a fresh timer.
     pub fn close_after(mut self, successes: u32) -> Self {
-        self.settings.close_after = successes;
+        self.knobs.close_after = successes;
         self
     }
 
     /// How many probes may be under way at a time while half-open.
     pub fn probes(mut self, probes: u32) -> Self {
-        self.settings.probes = probes;
+        self.knobs.probes = probes;
         self
     }
 
     /// How long a probe may take before another one may go in its place. Its result is ignored from then on.
     pub fn probe_lease(mut self, lease: Duration) -> Self {
-        self.settings.probe_lease = lease;
+        self.knobs.probe_lease = lease;
         self
     }
 
     /// How traffic returns after it closed. While it ramps up the rules count, and may open it again.
     pub fn ramp(mut self, ramp: Ramp) -> Self {
-        self.settings.ramp = Some(ramp);
+        self.knobs.ramp = Some(ramp);
         self
     }
 
     /// What a call counts as whose response future is dropped before it ends, for instance by an outer timeout.
     pub fn cancelled(mut self, cancelled: Cancelled) -> Self {
-        self.settings.cancelled = cancelled;
+        self.knobs.cancelled = cancelled;
         self
     }
 
     /// How many keys may have a state of their own. Keys for which there is no room share one: the overflow bucket.
     pub fn max_keys(mut self, keys: u32) -> Self {
-        self.settings.max_keys = keys;
+        self.knobs.max_keys = keys;
         self
     }
 
@@ -174,22 +186,22 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     /// between two such looks at least `time` apart: after one to two idle times where new keys keep coming. It is
     /// never removed while its mode is another than that of new keys, nor while it is open and this long after that.
     pub fn idle(mut self, time: Duration) -> Self {
-        self.settings.idle = time;
+        self.knobs.idle = time;
         self
     }
 
     /// Fleet guard: at most this share of the keys, but at least one, may be open or half-open at once.
     ///
-    /// When everything seems to fail at once the fault is likely on this side, and cutting off all destinations makes
+    /// When all destinations seem to fail at once, the fault is likely in the client, and cutting off all of them makes
     /// it worse. A key that is held back goes on counting, and opens at its next failure once another has closed.
     pub fn max_open_share(mut self, share: f64) -> Self {
-        self.settings.max_open_share = share;
+        self.knobs.max_open_share = share;
         self
     }
 
     /// The mode that every key starts in.
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.settings.mode = mode;
+        self.knobs.mode = mode;
         self
     }
 
@@ -197,47 +209,52 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
     ///
     /// More stripes cost each key their counters again; nothing is estimated, whatever the number.
     pub fn stripes(mut self, stripes: u32) -> Self {
-        self.settings.stripes = Some(stripes);
+        self.knobs.stripes = Some(stripes);
         self
     }
 
     /// Shows every decision to `observer`, such as a closure `|event: &BreakerEvent| ..`.
     ///
     /// It runs on the path of the call, outside any lock, so it may use a handle. With an observer each key keeps its
-    /// label, which costs some 140 bytes. So does the feature `tracing`, while somebody listens to its events.
+    /// label, which costs some 140 bytes. So does the feature `tracing`, while a subscriber wants its events.
     pub fn observe(mut self, observer: impl Observe<BreakerEvent> + Send + Sync + 'static) -> Self {
-        self.observer = observer.enabled().then(|| Box::new(observer) as _);
+        self.observer = observer.enabled().then(|| Arc::new(observer) as _);
         self
     }
 
     /// Makes the jitter of the open times the same in every run: for tests.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.settings.seed = Some(seed);
+        self.knobs.seed = Some(seed);
         self
     }
 
     /// Says what a result means with `classify`, which sees responses as well as errors.
     pub fn classify<D>(self, classify: D) -> BreakerBuilder<K, F, Chosen<D>> {
-        self.with_classifier(|_| Chosen(classify))
+        self.with_classifier(|_| classify)
     }
 
-    fn with_classifier<D>(self, change: impl FnOnce(C) -> D) -> BreakerBuilder<K, F, D> {
-        let Self { settings, keys, classify, label, only_key, observer } = self;
-        BreakerBuilder { settings, keys, classify: change(classify), label, only_key, observer }
-    }
-
-    fn build_with<D>(self, change: impl FnOnce(C) -> D) -> Result<BreakerLayer<K, F, D>, ConfigError>
+    /// Ignores the results that `excluded` names: they count neither as success nor as failure, and close nothing.
+    pub fn excluding<Kind, Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Chosen<Excluding<C::Classifier, P>>>
     where
-        K: Hash + Eq,
+        C: Choice<Kind>,
+        P: Fn(&Result<Res, Err>) -> bool,
     {
-        let Self { settings, keys, classify, label, only_key, observer } = self;
-        let policy = compile(&settings)?;
-        let core = Core::new(policy, settings, label, only_key, observer);
-        Ok(BreakerLayer::new(core, keys, change(classify)))
+        self.with_classifier(|inner| Excluding::new(inner.classifier(), excluded))
     }
-}
 
-impl<K: Hash + Eq, F> BreakerBuilder<K, F, ByDefault> {
+    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures: the server has responded, and did its part.
+    pub fn excluding_terminal<Kind>(self) -> BreakerBuilder<K, F, Chosen<ExcludingTerminal<C::Classifier>>>
+    where
+        C: Choice<Kind>,
+    {
+        self.with_classifier(|inner| ExcludingTerminal::new(inner.classifier()))
+    }
+
+    fn with_classifier<D>(self, change: impl FnOnce(C) -> D) -> BreakerBuilder<K, F, Chosen<D>> {
+        let Self { knobs, keys, classify, label, only_key, observer } = self;
+        BreakerBuilder { knobs, keys, classify: Chosen(change(classify)), label, only_key, observer }
+    }
+
     /// Checks the configuration and builds the layer.
     ///
     /// `Kind` says whether the inner service's errors are boxed; it is inferred from the service.
@@ -245,55 +262,38 @@ impl<K: Hash + Eq, F> BreakerBuilder<K, F, ByDefault> {
     /// # Errors
     ///
     /// When a knob has a value that is not allowed, or two do not go together.
-    pub fn build<Kind>(self) -> Result<BreakerLayer<K, F, ByError<Kind>>, ConfigError> {
-        self.build_with(|ByDefault| ByError::new())
-    }
-}
-
-impl<K, F> BreakerBuilder<K, F, ByDefault> {
-    /// Ignores the results that `excluded` names: they count neither as success nor as failure, and close nothing.
-    pub fn excluding<Kind, Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Chosen<Excluding<ByError<Kind>, P>>>
+    pub fn build<Kind>(self) -> Result<BreakerLayer<K, F, C::Classifier>, ConfigError>
     where
-        P: Fn(&Result<Res, Err>) -> bool,
+        K: Hash + Eq,
+        C: Choice<Kind>,
     {
-        self.with_classifier(|ByDefault| Chosen(Excluding::new(ByError::new(), excluded)))
-    }
-
-    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures: the far side answered, and did its part.
-    pub fn excluding_terminal<Kind>(self) -> BreakerBuilder<K, F, Chosen<ExcludingTerminal<ByError<Kind>>>> {
-        self.with_classifier(|ByDefault| Chosen(ExcludingTerminal::new(ByError::new())))
-    }
-}
-
-impl<K: Hash + Eq, F, C> BreakerBuilder<K, F, Chosen<C>> {
-    /// Checks the configuration and builds the layer.
-    ///
-    /// # Errors
-    ///
-    /// When a knob has a value that is not allowed, or two do not go together.
-    pub fn build(self) -> Result<BreakerLayer<K, F, C>, ConfigError> {
-        self.build_with(|Chosen(classify)| classify)
-    }
-}
-
-impl<K, F, C> BreakerBuilder<K, F, Chosen<C>> {
-    /// Ignores the results that `excluded` names: they count neither as success nor as failure, and close nothing.
-    pub fn excluding<Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Chosen<Excluding<C, P>>>
-    where
-        P: Fn(&Result<Res, Err>) -> bool,
-    {
-        self.with_classifier(|Chosen(inner)| Chosen(Excluding::new(inner, excluded)))
-    }
-
-    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures: the far side answered, and did its part.
-    pub fn excluding_terminal(self) -> BreakerBuilder<K, F, Chosen<ExcludingTerminal<C>>> {
-        self.with_classifier(|Chosen(inner)| Chosen(ExcludingTerminal::new(inner)))
+        let Self { knobs, keys, classify, label, only_key, observer } = self;
+        let core = Core::new(compile(&knobs)?, knobs, label, only_key, observer);
+        Ok(BreakerLayer::new(core, keys, classify.classifier()))
     }
 }
 
 impl<K, F, C> fmt::Debug for BreakerBuilder<K, F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerBuilder").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("BreakerBuilder").field("knobs", &self.knobs).finish_non_exhaustive()
+    }
+}
+
+// === impl Choice ===
+
+impl<Kind> Choice<Kind> for ByDefault {
+    type Classifier = ByError<Kind>;
+
+    fn classifier(self) -> ByError<Kind> {
+        ByError::new()
+    }
+}
+
+impl<C> Choice<()> for Chosen<C> {
+    type Classifier = C;
+
+    fn classifier(self) -> C {
+        self.0
     }
 }
 

@@ -8,12 +8,12 @@ pub struct Excluding<C, P> {
     excluded: P,
 }
 
-/// A classifier to whom a terminal failure is no news about the far side; see
+/// A classifier that ignores terminal failures, since a server that rejects a request for good is well; see
 /// [`BreakerBuilder::excluding_terminal`](crate::BreakerBuilder::excluding_terminal).
 #[derive(Clone, Copy, Debug)]
 pub struct ExcludingTerminal<C>(C);
 
-/// What a breaker makes of a call whose response future is dropped before it ends.
+/// What a call counts as whose response future is dropped before it ends.
 ///
 /// An outer timeout drops the future of a call that hangs: were it not counted, the breaker would never see it.
 /// A future that was never polled counts as [`Ignored`](Self::Ignored) in any case.
@@ -22,9 +22,9 @@ pub enum Cancelled {
     /// It failed (the default).
     #[default]
     Failure,
-    /// It is no news.
+    /// It counts as neither a success nor a failure.
     Ignored,
-    /// It was slow, to the rules about slow calls; to all others it is no news. A probe that is dropped has failed.
+    /// It was slow to the rules about slow calls, and is ignored by all others. A probe that is dropped has failed.
     Slow,
 }
 

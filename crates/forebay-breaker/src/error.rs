@@ -1,10 +1,10 @@
-use crate::{KeyLabel, State, core::Refusal};
+use crate::{KeyLabel, State, refusal::Refusal};
 use forebay_core::{Advice, DropReason, Seen, Verdict};
 use std::{error::Error, fmt, time::Duration};
 
 /// The circuit was open: the inner service was not called.
 ///
-/// The far side has not seen the request, so sending it later cannot double it. A retry is sensible after
+/// The server has not seen the request, so sending it later cannot double it. A retry is sensible after
 /// [`retry_in`](Self::retry_in), and its [`source`](Error::source) is the [`Verdict`] that says so.
 #[derive(Clone, Debug)]
 pub struct CircuitOpen {
@@ -40,7 +40,7 @@ impl CircuitOpen {
     /// How long until a call may go through.
     ///
     /// While open this is the rest of the open time (or, if it was forced open, the configured one). While probes are
-    /// under way and while traffic ramps up nobody can know; it is one second then, or less if the state ends sooner.
+    /// under way and while traffic ramps up it cannot be known; it is one second then, or less if the state ends sooner.
     #[must_use]
     pub fn retry_in(&self) -> Duration {
         self.refusal.wait()

@@ -1,9 +1,9 @@
 use crate::{KeyLabel, Mode, Reason, State};
 use std::time::Duration;
 
-/// What an observer of a breaker is told; see [`BreakerBuilder::observe`](crate::BreakerBuilder::observe).
+/// What an observer of a breaker receives; see [`BreakerBuilder::observe`](crate::BreakerBuilder::observe).
 ///
-/// Events are handed over after the lock of the key was released. Two events of one key may therefore reach the
+/// Events are emitted after the lock of the key is released. Two events of one key may therefore reach the
 /// observer in the wrong order when two threads make them at once; `generation` says which came first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,7 +30,7 @@ pub enum BreakerEvent {
         key: KeyLabel,
         /// By which state.
         state: State,
-        /// What the caller was told.
+        /// How long until a call may go through, as the caller learns.
         retry_in: Duration,
         /// The mode it was decided in.
         mode: Mode,

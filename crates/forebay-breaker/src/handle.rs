@@ -1,9 +1,10 @@
 use crate::{
     KeyStatus, Mode, Overflow, Snapshot, State, Status,
-    core::{Core, SINGLE},
+    core::Core,
     directory::{Directory, Place},
-    slot::Moved,
-    state::{Change, Machine, Told},
+    env::CallEnv,
+    slot::{Env, Moved},
+    state::{Event, Machine, Transition},
 };
 use std::{
     borrow::Borrow,
@@ -31,7 +32,7 @@ impl<K> BreakerHandle<K> {
     /// How many keys have a state of their own; 1 for a breaker without keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.core.busy.gauge.keys.load(Ordering::Relaxed) as usize
+        self.core.counts.gauge.keys.load(Ordering::Relaxed) as usize
     }
 
     /// Whether no key was seen yet.
@@ -43,15 +44,15 @@ impl<K> BreakerHandle<K> {
     /// How many keys are open or half-open, the overflow bucket included.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.core.busy.gauge.open() as usize
+        self.core.counts.gauge.open() as usize
     }
 
     /// All that is known of the overflow bucket; `None` for a breaker without keys.
     #[must_use]
     pub fn overflow(&self) -> Option<Overflow> {
         self.core.directory.as_ref()?;
-        let status = self.status_at(SINGLE, 0).ok()?;
-        Some(Overflow { status, calls: self.core.busy.overflowed.load(Ordering::Relaxed) })
+        let status = self.status_at(Place::SINGLE)?;
+        Some(Overflow { status, calls: self.core.counts.overflowed.load(Ordering::Relaxed) })
     }
 
     /// Changes the mode of the overflow bucket; `false` for a breaker without keys.
@@ -59,38 +60,34 @@ impl<K> BreakerHandle<K> {
     /// With [`Mode::ForcedClosed`], keys without room are let through unwatched instead of sharing one circuit.
     #[expect(clippy::must_use_candidate, reason = "its effect is the point")]
     pub fn set_overflow_mode(&self, mode: Mode) -> bool {
-        self.core.directory.is_some() && self.change_at(SINGLE, 0, |machine| machine.set_mode(mode)).is_ok()
+        self.core.directory.is_some() && self.change_at(Place::SINGLE, |machine| machine.set_mode(mode)).is_ok()
     }
 
-    fn status_at(&self, index: u32, tenancy: u32) -> Result<Status, Moved> {
-        let (slot, lines) = self.core.slot(index).ok_or(Moved)?;
-        let moment = self.core.moment();
-        slot.view(tenancy, &self.core.around(lines, &moment), self.core.clock.now()).map(Status::new)
+    /// `None` if the key has left the place.
+    fn status_at(&self, Place { index, tenancy }: Place) -> Option<Status> {
+        let (slot, lines) = self.core.slot(index)?;
+        let env = self.core.env();
+        slot.view(tenancy, &self.core.ctx(lines, &env), env.now()).ok()
     }
 
-    fn change_at(
-        &self,
-        index: u32,
-        tenancy: u32,
-        work: impl FnOnce(&mut Machine<'_>) -> Option<Change>,
-    ) -> Result<(), Moved> {
-        let told = self.change_quietly(index, tenancy, work)?;
-        self.core.tell(index, told);
+    fn change_at(&self, place: Place, work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>) -> Result<(), Moved> {
+        let event = self.change_silently(place, &self.core.env(), work)?;
+        self.core.emit_event(place.index, event);
         Ok(())
     }
 
-    fn change_quietly(
+    /// Returns the event instead of emitting it.
+    fn change_silently(
         &self,
-        index: u32,
-        tenancy: u32,
-        work: impl FnOnce(&mut Machine<'_>) -> Option<Change>,
-    ) -> Result<Option<Box<Told>>, Moved> {
+        Place { index, tenancy }: Place,
+        env: &CallEnv<'_>,
+        work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>,
+    ) -> Result<Option<Box<Event>>, Moved> {
         let (slot, lines) = self.core.slot(index).ok_or(Moved)?;
-        let moment = self.core.moment();
-        let around = self.core.around(lines, &moment);
-        slot.locked_for(tenancy, &around, |machine| {
-            let change = work(machine);
-            around.tell(machine, change)
+        let ctx = self.core.ctx(lines, env);
+        slot.locked_for(tenancy, &ctx, |machine| {
+            let transition = work(machine);
+            ctx.event(machine, transition)
         })
     }
 }
@@ -109,13 +106,13 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         if let Some(status) = self.status(key) {
             return status.state;
         }
-        let Some(directory) = &self.core.directory else { return State::Closed };
-        let writer = directory.write();
-        if directory.has_room(&writer) {
-            return writer.mode.shows(State::Closed);
+        if let Some(directory) = &self.core.directory {
+            let writing = directory.write();
+            if writing.has_room() {
+                return writing.writer.mode.shows(State::Closed);
+            }
         }
-        drop(writer);
-        self.status_at(SINGLE, 0).map_or(State::Closed, |status| status.state)
+        self.status_at(Place::SINGLE).map_or(State::Closed, |status| status.state)
     }
 
     /// All that is known of `key`; `None` if it has no state of its own.
@@ -124,12 +121,8 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     where
         K: Borrow<Q>,
     {
-        let place = match &self.core.directory {
-            Some(directory) => directory.find(key)?,
-            None => Place { index: SINGLE, tenancy: 0 },
-        };
         // A key that leaves at this very moment has no state of its own any more.
-        self.status_at(place.index, place.tenancy).ok()
+        self.status_at(self.core.place(key)?)
     }
 
     /// All that is known of all keys, the overflow bucket included.
@@ -142,14 +135,14 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         K: Clone,
     {
         let mut keys = Vec::with_capacity(self.len());
-        let mut add = |key: &K, label, Place { index, tenancy }| {
-            if let Ok(status) = self.status_at(index, tenancy) {
+        let mut add = |key: &K, label, place| {
+            if let Some(status) = self.status_at(place) {
                 keys.push(KeyStatus { key: key.clone(), label, status });
             }
         };
         match (&self.core.directory, &self.core.only_key) {
             (Some(directory), _) => directory.for_each(|key, place| add(key, (self.core.label)(key), place)),
-            (None, Some(key)) => add(key, self.core.name.clone(), Place { index: SINGLE, tenancy: 0 }),
+            (None, Some(key)) => add(key, self.core.name.clone(), Place::SINGLE),
             (None, None) => {}
         }
         let max_keys = self.core.directory.as_ref().map_or(1, Directory::max) as usize;
@@ -166,21 +159,22 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         loop {
-            let place = match &self.core.directory {
-                Some(directory) => directory.find(key).or_else(|| self.core.add(directory, key, &self.core.moment())),
-                None => Some(Place { index: SINGLE, tenancy: 0 }),
-            };
-            let Some(Place { index, tenancy }) = place else { return false };
-            match self.change_at(index, tenancy, |machine| machine.set_mode(mode)) {
-                Ok(()) => return true,
-                Err(Moved) => self.await_writer(),
+            let place = self.core.place(key).or_else(|| {
+                let directory = self.core.directory.as_ref()?;
+                self.core.add(directory, key, &self.core.env())
+            });
+            match place.map(|place| self.change_at(place, |machine| machine.set_mode(mode))) {
+                None => return false,
+                Some(Ok(())) => return true,
+                // The thread that removes a key holds the directory until the map no longer holds the key.
+                Some(Err(Moved)) => drop(self.core.directory.as_ref().map(Directory::write)),
             }
         }
     }
 
     /// Changes the mode of every key, of the overflow bucket, and of all keys to come.
     pub fn set_mode_of_all(&self, mode: Mode) {
-        self.change_all(Some(mode), |machine| machine.set_mode(mode));
+        self.change_all(mode, |machine| machine.set_mode(mode));
     }
 
     /// Makes `key` closed in normal mode, with nothing counted; `false` if it has no state of its own.
@@ -188,33 +182,27 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     where
         K: Borrow<Q>,
     {
-        let place = match &self.core.directory {
-            Some(directory) => directory.find(key),
-            None => Some(Place { index: SINGLE, tenancy: 0 }),
-        };
-        place.is_some_and(|Place { index, tenancy }| {
-            self.change_at(index, tenancy, |machine| Some(machine.reset(Mode::Normal))).is_ok()
-        })
+        let place = self.core.place(key);
+        place.is_some_and(|place| self.change_at(place, |machine| Some(machine.reset(Mode::Normal))).is_ok())
     }
 
     /// Makes every key and the overflow bucket closed in normal mode, and all keys to come normal.
     pub fn reset_all(&self) {
-        self.change_all(Some(Mode::Normal), |machine| Some(machine.reset(Mode::Normal)));
+        self.change_all(Mode::Normal, |machine| Some(machine.reset(Mode::Normal)));
     }
 
     /// Removes `key` and all that is known of it; `false` if it has no state of its own.
     ///
-    /// A later call for it starts afresh. Calls that are under way end as they would, but their results count for
+    /// A later call for it starts with nothing counted. Calls that are under way end as they would, but their results count for
     /// nothing: there is never a moment at which one key has two states. A breaker without keys keeps its only one.
     pub fn remove<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
     {
         let Some(directory) = &self.core.directory else { return false };
-        let moment = self.core.moment();
-        let mut writer = directory.write();
-        let removed = directory.remove(&mut writer, key, &self.core.around(&[], &moment));
-        self.core.release(writer);
+        let (env, mut writing) = (self.core.env(), directory.write());
+        let removed = writing.remove(key, &self.core.ctx(&[], &env));
+        self.core.release(writing);
         removed
     }
 
@@ -225,40 +213,30 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     #[expect(clippy::must_use_candidate, reason = "its effect is the point")]
     pub fn expire_idle(&self) -> usize {
         let Some(directory) = &self.core.directory else { return 0 };
-        let moment = self.core.moment();
-        let mut writer = directory.write();
-        let removed = directory.expire(&mut writer, self.core.clock.now(), &self.core.around(&[], &moment));
-        self.core.release(writer);
+        let (env, mut writing) = (self.core.env(), directory.write());
+        let removed = writing.expire(env.now(), &self.core.ctx(&[], &env));
+        self.core.release(writing);
         removed
     }
 
-    fn change_all(&self, for_new: Option<Mode>, work: impl Fn(&mut Machine<'_>) -> Option<Change>) {
-        let mut told = Vec::new();
-        {
-            let mut writer = self.core.directory.as_ref().map(Directory::write);
-            if let (Some(writer), Some(mode)) = (&mut writer, for_new) {
-                writer.mode = mode;
+    fn change_all(&self, for_new: Mode, work: impl Fn(&mut Machine<'_>) -> Option<Transition>) {
+        let (mut events, env) = (Vec::new(), self.core.env());
+        let mut change = |place: Place| {
+            if let Ok(Some(event)) = self.change_silently(place, &env, &work) {
+                events.push((place.index, event));
             }
-            let mut change = |Place { index, tenancy }| {
-                if let Ok(Some(change)) = self.change_quietly(index, tenancy, &work) {
-                    told.push((index, change));
-                }
-            };
-            change(Place { index: SINGLE, tenancy: 0 });
-            if let Some(directory) = &self.core.directory {
-                directory.for_each(|_, place| change(place));
-            }
+        };
+        change(Place::SINGLE);
+        if let Some(directory) = &self.core.directory {
+            // CORRECTNESS: the mode of keys to come and those of the keys that there are change under one lock, so that no key
+            // comes in the old mode in between.
+            let mut writing = directory.write();
+            writing.writer.mode = for_new;
+            directory.for_each(|_, place| change(place));
         }
         // Not before the directory is released: an observer may use a handle.
-        for (index, told) in told {
-            self.core.tell(index, Some(told));
-        }
-    }
-
-    /// Whoever removes a key holds the directory until the key is gone.
-    fn await_writer(&self) {
-        if let Some(directory) = &self.core.directory {
-            drop(directory.write());
+        for (index, event) in events {
+            self.core.emit_event(index, Some(event));
         }
     }
 }

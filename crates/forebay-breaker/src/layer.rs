@@ -1,4 +1,4 @@
-use crate::{Breaker, BreakerBuilder, BreakerHandle, Trip, builder::ByDefault, core::Core};
+use crate::{Breaker, BreakerBuilder, BreakerHandle, Trip, builder::ByDefault, call::Local, core::Core};
 use forebay_core::{ByError, Unkeyed};
 use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
@@ -9,9 +9,8 @@ use tower_layer::Layer;
 ///
 /// `K` is the type of the keys as they are kept, `F` how they come from a request, `C` the classifier.
 pub struct BreakerLayer<K, F, C> {
-    core: Arc<Core<K>>,
+    local: Arc<Local<K, C>>,
     keys: F,
-    classify: C,
 }
 
 // === impl BreakerLayer ===
@@ -42,28 +41,42 @@ impl BreakerLayer<(), Unkeyed, ByError> {
             .probes(1)
     }
 
-    /// [`driver`](Self::driver) with one state per authority, and with a classifier that sees the responses which mean
-    /// failure although they are `Ok`: 429 and 500, 502, 503, 504 with their `Retry-After`, and every other status
-    /// that is not 2xx.
+    /// For any HTTP API: [`driver`](Self::driver) with one state per authority, and with a classifier that sees responses as well
+    /// as errors.
     ///
-    /// A 404 is as much the answer of a healthy server as a 200:
-    /// [`excluding_terminal`](BreakerBuilder::excluding_terminal) leaves out all that is not in the list.
+    /// 429, 5xx (without 501 and 505), timeouts and connection errors count, each with its `Retry-After`. Every other response,
+    /// such as 304, 404 or 422, is the sign of a healthy server, and counts as a success: the row `general` of the table that the
+    /// presets of breaker and retry share, [`Preset`](forebay_core::http::Preset).
     #[cfg(feature = "http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
     pub fn http<Kind>() -> crate::HttpBreakerBuilder<Kind> {
+        Self::driver().by_authority().classify(forebay_core::http::Classifier::general())
+    }
+
+    /// [`http`](Self::http) for telemetry, where every status that is not 2xx means that the data were not taken, and counts as a
+    /// failure: the row `driver` of the [table](forebay_core::http::Preset).
+    ///
+    /// [`excluding_terminal`](BreakerBuilder::excluding_terminal) leaves out what is not retryable.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn http_telemetry<Kind>() -> crate::HttpBreakerBuilder<Kind> {
         Self::driver().by_authority().classify(forebay_core::http::Classifier::driver())
     }
 }
 
 impl<K, F, C> BreakerLayer<K, F, C> {
     pub(crate) fn new(core: Core<K>, keys: F, classify: C) -> Self {
-        Self { core: Arc::new(core), keys, classify }
+        Self { local: Arc::new(Local { core: Arc::new(core), classify }), keys }
     }
 
     /// A handle that observes and controls every service this layer makes.
     #[must_use]
     pub fn handle(&self) -> BreakerHandle<K> {
-        BreakerHandle::new(Arc::clone(&self.core))
+        BreakerHandle::new(Arc::clone(&self.local.core))
+    }
+
+    pub(crate) fn local(&self) -> &Arc<Local<K, C>> {
+        &self.local
     }
 }
 
@@ -71,18 +84,18 @@ impl<S, K, F: Clone, C: Clone> Layer<S> for BreakerLayer<K, F, C> {
     type Service = Breaker<S, K, F, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Breaker::new(inner, self.keys.clone(), Arc::clone(&self.core), self.classify.clone())
+        Breaker::new(inner, self.keys.clone(), Arc::clone(&self.local.core), self.local.classify.clone())
     }
 }
 
-impl<K, F: Clone, C: Clone> Clone for BreakerLayer<K, F, C> {
+impl<K, F: Clone, C> Clone for BreakerLayer<K, F, C> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), keys: self.keys.clone(), classify: self.classify.clone() }
+        Self { local: Arc::clone(&self.local), keys: self.keys.clone() }
     }
 }
 
 impl<K, F, C> fmt::Debug for BreakerLayer<K, F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerLayer").field("core", &self.core).finish_non_exhaustive()
+        f.debug_struct("BreakerLayer").field("core", &self.local.core).finish_non_exhaustive()
     }
 }

@@ -2,31 +2,40 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
+mod admission;
+mod admitted;
 mod builder;
+mod call;
 mod check;
 mod classify;
-mod clock;
 mod core;
+mod decision;
 mod directory;
+mod emit;
+mod env;
 mod error;
 mod event;
+mod fast_path;
 pub mod future;
+mod gauge;
 mod handle;
 mod key;
+mod knobs;
 mod label;
 mod layer;
+mod observation;
 mod open_for;
 mod policy;
 mod recent;
+mod refusal;
 mod ring;
+mod run;
 mod service;
+mod settling;
 mod slot;
 mod snapshot;
 mod state;
 mod status;
-mod stripe;
-mod sync;
-mod trace;
 mod trip;
 mod window;
 mod word;
@@ -35,9 +44,13 @@ mod word;
 mod tests;
 
 #[cfg(feature = "http")]
+pub use forebay_core::http::{Classifier, Preset};
+pub use forebay_core::{BoxError, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Unkeyed, Verdict};
+
+#[cfg(feature = "http")]
 pub use self::builder::{ByAuthority, HttpBreakerBuilder};
 pub use self::{
-    builder::{BreakerBuilder, ByDefault, Chosen},
+    builder::{BreakerBuilder, ByDefault, Choice, Chosen},
     classify::{Cancelled, Excluding, ExcludingTerminal},
     error::CircuitOpen,
     event::{BreakerEvent, OVERFLOW},
@@ -46,6 +59,7 @@ pub use self::{
     label::KeyLabel,
     layer::BreakerLayer,
     open_for::{OpenFor, Ramp},
+    run::RunError,
     service::Breaker,
     snapshot::{KeyStatus, Overflow, Snapshot, Status, WindowStatus},
     status::{Mode, Reason, State},

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// | [`growth`](Self::growth) | 1.0: always the same | 1.0 to 100.0 |
 /// | [`cap`](Self::cap) | 10 min, or the longest it can be without growth if that is more | the open time up, to 365 days |
 /// | [`jitter`](Self::jitter) | 0.1: up to a tenth longer | 0.0 to 1.0 |
-/// | [`follow_hints`](Self::follow_hints) | yes | |
+/// | [`max_hint`](Self::max_hint) | 60 s | 0 to 365 days |
 ///
 /// ```
 /// use forebay_breaker::OpenFor;
@@ -29,7 +29,7 @@ pub struct OpenFor {
     pub(crate) growth: f64,
     pub(crate) cap: Option<Duration>,
     pub(crate) jitter: f64,
-    pub(crate) hints: bool,
+    pub(crate) max_hint: Duration,
 }
 
 /// How traffic returns after a breaker closed: a share of the calls that grows to all of them.
@@ -48,7 +48,7 @@ pub struct Ramp {
 impl OpenFor {
     /// This long.
     pub const fn new(base: Duration) -> Self {
-        Self { base, growth: 1.0, cap: None, jitter: 0.1, hints: true }
+        Self { base, growth: 1.0, cap: None, jitter: 0.1, max_hint: Duration::from_secs(60) }
     }
 
     /// So many times longer each time a probe fails, until it closes and any ramp is over.
@@ -63,17 +63,18 @@ impl OpenFor {
         self
     }
 
-    /// Longer by a part drawn anew each time between nothing and this share, so that breakers that opened together do
+    /// Longer by a part between nothing and this share, drawn each time, so that breakers that opened together do
     /// not probe together. At the cap it is shorter instead, to be spread there, too.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// Whether it stays open at least as long as the far side asked (a
-    /// [`Retry-After`](forebay_core::Outcome::Retryable) on the failure that opened it), up to the cap.
-    pub const fn follow_hints(mut self, follow: bool) -> Self {
-        self.hints = follow;
+    /// The longest that a server's hint (a [`Retry-After`](forebay_core::Outcome::Retryable) on the failure that opened it) is
+    /// obeyed: it stays open at least that long, below the [`cap`](Self::cap). A longer hint counts as this long, so that a server
+    /// that asks for a day is probed after a minute. Zero obeys no hint.
+    pub const fn max_hint(mut self, most: Duration) -> Self {
+        self.max_hint = most;
         self
     }
 }

@@ -1,6 +1,10 @@
 //! The configuration as the state machine reads it: checked, in microseconds and parts per million.
 
-use crate::state::{Done, Mark};
+use crate::{
+    Reason,
+    observation::{Grade, Observation},
+    snapshot::WindowStatus,
+};
 
 /// A whole, in parts per million.
 pub(crate) const WHOLE: u32 = 1_000_000;
@@ -9,6 +13,7 @@ pub(crate) const WHOLE: u32 = 1_000_000;
 pub(crate) struct Policy {
     /// Failures in a row that open; 0 is none.
     pub(crate) streak: u16,
+    /// The rules over windows, in the order in which they were given.
     pub(crate) rules: Box<[Rule]>,
     /// The window of the one rule there is, if that is over a time and about failures.
     pub(crate) only: Option<TimeWindow>,
@@ -21,11 +26,16 @@ pub(crate) struct Policy {
     /// The counters that all rules over a time need per stripe.
     pub(crate) cells: usize,
     pub(crate) open: OpenTime,
+    /// How many probes must succeed to close it.
     pub(crate) close_after: u32,
+    /// How many probes may be under way at a time.
     pub(crate) probes: u32,
+    /// How long a probe may take before another one may go in its place, in microseconds.
     pub(crate) lease: u64,
+    /// How traffic returns; `None` is all at once.
     pub(crate) ramp: Option<RampPlan>,
-    pub(crate) cancelled: Mark,
+    /// What a call counts as whose future is dropped before it ends.
+    pub(crate) cancelled: Grade,
     /// The share of keys that may be open at once; `WHOLE` is no limit.
     pub(crate) open_share: u32,
 }
@@ -34,7 +44,9 @@ pub(crate) struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) bad: Bad,
+    /// The share that opens, in parts per million.
     pub(crate) ratio: u32,
+    /// On fewer calls than these it never opens.
     pub(crate) min_calls: u32,
     pub(crate) window: Window,
 }
@@ -50,11 +62,8 @@ pub(crate) enum Bad {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
     Time(TimeWindow),
-    /// So many calls; its ring is the `ring`th.
-    Calls {
-        calls: u32,
-        ring: usize,
-    },
+    /// The last so many calls.
+    Calls(u32),
 }
 
 /// A window over a time, in buckets.
@@ -67,13 +76,6 @@ pub(crate) struct TimeWindow {
     pub(crate) first: usize,
 }
 
-/// What a window holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) calls: u64,
-    pub(crate) bad: u64,
-}
-
 /// How long it stays open; all in microseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OpenTime {
@@ -81,7 +83,8 @@ pub(crate) struct OpenTime {
     pub(crate) growth: f64,
     pub(crate) cap: u64,
     pub(crate) jitter: f64,
-    pub(crate) hints: bool,
+    /// The longest hint that is obeyed.
+    pub(crate) max_hint: u64,
 }
 
 /// How traffic returns after closing.
@@ -94,20 +97,20 @@ pub(crate) struct RampPlan {
 // === impl Policy ===
 
 impl Policy {
-    /// Whether `done` is bad by any rule over a number of calls or a time.
-    pub(crate) fn is_bad(&self, done: &Done) -> bool {
-        self.rules.iter().any(|rule| rule.is_bad(done))
+    /// Whether `observed` is bad by any rule over a number of calls or a time.
+    pub(crate) fn is_bad(&self, observed: &Observation) -> bool {
+        self.rules.iter().any(|rule| rule.is_bad(observed))
     }
 
-    /// Whether `done` is slow by any rule.
-    pub(crate) fn is_slow(&self, done: &Done) -> bool {
-        self.rules.iter().any(|rule| rule.bad != Bad::Failed && rule.is_bad(done))
+    /// Whether `observed` is slow by any rule.
+    pub(crate) fn is_slow(&self, observed: &Observation) -> bool {
+        self.rules.iter().any(|rule| rule.bad != Bad::Failed && rule.is_bad(observed))
     }
 
     /// The rules over a number of calls, each with its window's length.
     pub(crate) fn rings(&self) -> impl Iterator<Item = (&Rule, u32)> {
         self.rules.iter().filter_map(|rule| match rule.window {
-            Window::Calls { calls, .. } => Some((rule, calls)),
+            Window::Calls(calls) => Some((rule, calls)),
             Window::Time(_) => None,
         })
     }
@@ -124,25 +127,30 @@ impl Policy {
 // === impl Rule ===
 
 impl Rule {
-    pub(crate) fn is_bad(&self, done: &Done) -> bool {
+    pub(crate) fn is_bad(&self, observed: &Observation) -> bool {
         match self.bad {
-            Bad::Failed => done.mark == Mark::Failure,
-            Bad::SlowerThan(limit) => done.mark == Mark::Slow || done.took.is_some_and(|took| took >= limit),
+            Bad::Failed => observed.grade == Grade::Failure,
+            Bad::SlowerThan(limit) => observed.grade == Grade::Slow || observed.took.is_some_and(|took| took >= limit),
         }
     }
 
-    /// Whether `done` is a call at all in the eyes of this rule.
-    pub(crate) fn counts(&self, done: &Done) -> bool {
-        match done.mark {
-            Mark::Success | Mark::Failure => true,
-            Mark::Slow => self.bad != Bad::Failed,
-            Mark::Ignored => false,
+    /// Whether `observed` is a call at all in the eyes of this rule.
+    pub(crate) fn counts(&self, observed: &Observation) -> bool {
+        match observed.grade {
+            Grade::Success | Grade::Failure => true,
+            Grade::Slow => self.bad != Bad::Failed,
+            Grade::Ignored => false,
         }
     }
 
-    pub(crate) fn trips(&self, tally: Tally) -> bool {
-        tally.calls >= u64::from(self.min_calls)
-            && tally.bad.saturating_mul(u64::from(WHOLE)) >= tally.calls.saturating_mul(u64::from(self.ratio))
+    /// Why the circuit opens, if the window holds what trips the rule.
+    pub(crate) fn tripped(&self, WindowStatus { calls, bad }: WindowStatus) -> Option<Reason> {
+        let trips = calls >= u64::from(self.min_calls)
+            && bad.saturating_mul(u64::from(WHOLE)) >= calls.saturating_mul(u64::from(self.ratio));
+        trips.then_some(match self.bad {
+            Bad::Failed => Reason::FailureRatio { failures: bad, calls },
+            Bad::SlowerThan(_) => Reason::SlowRatio { slow: bad, calls },
+        })
     }
 }
 
@@ -181,7 +189,7 @@ impl OpenTime {
         let exponent = i32::try_from(openings.saturating_sub(1)).unwrap_or(i32::MAX);
         // Infinity, where the growth overflows, is cut off by the cap.
         let grown = ((self.base as f64 * self.growth.powi(exponent)).min(self.cap as f64)) as u64;
-        let hint = if self.hints { hint.unwrap_or(0).min(self.cap) } else { 0 };
+        let hint = hint.unwrap_or(0).min(self.max_hint).min(self.cap);
         let wanted = grown.max(hint);
         let above = (wanted as f64 * (1.0 + self.jitter)) as u64;
         let (low, high) = if above <= self.cap {

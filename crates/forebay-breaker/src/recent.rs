@@ -5,11 +5,11 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Where in time a thread last counted a success, and for whom.
+/// The bucket in which a thread last counted a success, and of which breaker.
 ///
-/// The next one most likely falls into the same bucket, and two comparisons say so. To work out the bucket takes a
+/// The next success most likely falls into the same bucket, and two comparisons say so. To work out the bucket takes a
 /// subtraction of instants, which is a call into the standard library, and a multiplication, and the counter has to
-/// wait for both.
+/// wait for both: `rivals --area breaker`, ratio over 30 s, 43.3 ns with it, 55.2 ns without (2026-11-30).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recent {
     /// The [`Id`] of the breaker.
@@ -21,7 +21,7 @@ pub(crate) struct Recent {
     spot: Spot,
 }
 
-/// Tells breakers apart that a thread counts for; no two in a process have the same.
+/// Tells the breakers of a process apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Id(u64);
 

@@ -1,6 +1,6 @@
 //! A window over the last so many calls: one bit each.
 
-use crate::policy::Tally;
+use crate::snapshot::WindowStatus;
 
 /// Whether each of the last `calls` results was bad.
 #[derive(Clone, Debug)]
@@ -37,8 +37,8 @@ impl Ring {
         self.next = (self.next + 1) % self.calls;
     }
 
-    pub(crate) fn tally(&self) -> Tally {
-        Tally { calls: u64::from(self.filled), bad: u64::from(self.bad) }
+    pub(crate) fn tally(&self) -> WindowStatus {
+        WindowStatus { calls: u64::from(self.filled), bad: u64::from(self.bad) }
     }
 
     /// Full and without a bad result: one more good one changes nothing.

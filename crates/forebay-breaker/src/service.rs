@@ -1,8 +1,10 @@
 use crate::{
     BreakerHandle,
-    core::{Core, Refusal},
-    future::{Call, Local, ResponseFuture, boxed},
+    call::{Call, Local},
+    core::Core,
+    future::{ResponseFuture, boxed},
     key::KeySource,
+    refusal::Refusal,
 };
 use forebay_core::{BoxError, Classify};
 use std::{
@@ -17,9 +19,9 @@ use tower_service::Service;
 ///
 /// See the [crate documentation](crate) for when a call is let through and what clones share.
 ///
-/// With keys the decision falls in `call`, for the key is not known before: `poll_ready` is the inner service's, and a
-/// rejected call keeps the readiness of the inner service for the next one. Without keys `poll_ready` looks first: while the circuit is open it is ready at
-/// once, without asking the inner service, and the call is rejected.
+/// With keys `call` decides, for the key is not known before: `poll_ready` is the inner service's, and a rejected call keeps the
+/// readiness of the inner service for the next one. Without keys `poll_ready` decides first: while the circuit is open it is ready
+/// at once, without polling the inner service, and the call is rejected.
 pub struct Breaker<S, K, F, C> {
     inner: S,
     keys: F,
@@ -75,7 +77,7 @@ where
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if !F::KEYED && !self.core.waves_through() && self.refuses_now() {
+        if !F::KEYED && !self.core.is_closed() && self.refuses_now() {
             return Poll::Ready(Ok(()));
         }
         match self.inner.poll_ready(cx) {
@@ -88,7 +90,7 @@ where
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(boxed(error))),
             // CORRECTNESS: readiness, once given, is not taken back. If the inner service is not ready, the call that
-            // was promised an answer still gets one: the rejection.
+            // follows is rejected, as `poll_ready` decided before.
             Poll::Pending if !F::KEYED && self.refused.is_some() => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         }
@@ -101,9 +103,12 @@ where
             self.refused = None;
             return ResponseFuture::refused(core.reject_unkeyed(refusal));
         }
-        let waved =
-            if F::KEYED { core.wave_through_for(self.keys.key_of(&request)) } else { core.wave_through().ok_or(None) };
-        let admitted = match waved {
+        let tried = if F::KEYED {
+            core.try_fast_path_for(self.keys.key_of(&request))
+        } else {
+            core.try_fast_path().ok_or(None)
+        };
+        let admitted = match tried {
             Ok(admitted) => admitted,
             Err(place) => {
                 let asked =
@@ -127,7 +132,7 @@ impl<S, K, F, C> Breaker<S, K, F, C> {
     #[cold]
     #[inline(never)]
     fn refuses_now(&mut self) -> bool {
-        let refusal = self.core.refuses();
+        let refusal = self.core.refusal();
         // An earlier promise stays, for it may still be needed.
         self.refused = refusal.or(self.refused);
         refusal.is_some()

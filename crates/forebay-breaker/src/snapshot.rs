@@ -1,4 +1,4 @@
-use crate::{KeyLabel, Mode, State, state::View};
+use crate::{Mode, State, label::KeyLabel};
 use std::time::Duration;
 
 /// All keys of a breaker, each at one moment; see [`BreakerHandle::snapshot`](crate::BreakerHandle::snapshot).
@@ -33,7 +33,7 @@ pub struct KeyStatus<K> {
 pub struct Overflow {
     /// The state that they share.
     pub status: Status,
-    /// How many calls it was asked about since the breaker was built.
+    /// How many calls it has decided on since the breaker was built.
     pub calls: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct Status {
     pub successes: u32,
     /// How often it opened since it was last closed for good.
     pub openings: u32,
-    /// How long the next call would be told to wait; `None` if it would go through or be asked about.
+    /// How long the next call would have to wait; `None` if it would go through, or if only the call itself can find out.
     pub retry_in: Option<Duration>,
 }
 
@@ -69,23 +69,4 @@ pub struct WindowStatus {
     pub calls: u64,
     /// How many of them were bad by its rule: failed, or slow.
     pub bad: u64,
-}
-
-// === impl Status ===
-
-impl Status {
-    pub(crate) fn new(view: View) -> Self {
-        let View { state, mode, generation, streak, probes, successes, openings, wait, windows, rings: _ } = view;
-        Self {
-            state,
-            mode,
-            generation,
-            consecutive_failures: streak,
-            windows: windows.iter().map(|tally| WindowStatus { calls: tally.calls, bad: tally.bad }).collect(),
-            probes,
-            successes,
-            openings,
-            retry_in: wait.map(Duration::from_micros),
-        }
-    }
 }

@@ -16,13 +16,17 @@
 
 use crate::{
     Mode, Reason, State,
+    decision::{Decision, Pass, Ticket},
     label::KeyLabel,
-    policy::{Policy, Tally, WHOLE},
+    observation::{Grade, Observation},
+    policy::{Policy, TimeWindow, WHOLE, Window},
     ring::Ring,
-    word::{Peek, SOON, Word},
+    snapshot::{Status, WindowStatus},
+    word::{SOON, Word},
 };
+use std::time::Duration;
 
-/// One key: the word that everybody reads, and the rest, which stands behind a lock.
+/// One key: the word that every call reads, and the rest, which stands behind a lock.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     pub(crate) word: Word,
@@ -30,18 +34,24 @@ pub(crate) struct Machine<'a> {
     pub(crate) policy: &'a Policy,
 }
 
-/// What does not fit into the word; a healthy key of a simple policy has none.
+/// What does not fit into the word; a healthy key of a simple policy has none of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Detail {
     /// How often it opened since it was last closed for good.
     openings: u32,
+    /// The probes under way whose leases stand.
     probes: Vec<Lease>,
+    /// The number of the latest probe.
     last_probe: u32,
+    /// Probes that have succeeded since it became half-open.
     successes: u32,
+    /// When the ramp began, in microseconds.
     ramp_since: u64,
-    /// What the ramp has allowed and nobody has used yet, in parts per million of a call.
+    /// What the ramp has allowed and no call has used yet, in parts per million of a call.
     ramp_credit: u32,
+    /// The windows over a number of calls; made when the first result counts.
     rings: Box<[Ring]>,
+    /// The text of the key, kept where events are wanted.
     label: Option<KeyLabel>,
 }
 
@@ -52,53 +62,9 @@ struct Lease {
     until: u64,
 }
 
-/// What an admitted call brings back with its result.
+/// What has become of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    /// The word that admitted it.
-    pub(crate) word: Word,
-    pub(crate) pass: Pass,
-}
-
-/// As what a call was admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pass {
-    Ordinary,
-    Probe(u32),
-    /// Its result counts for nothing.
-    Bypass,
-}
-
-/// The result of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) mark: Mark,
-    /// How many microseconds it took, where the policy asks.
-    pub(crate) took: Option<u64>,
-    /// How many microseconds the far side asked to be left alone.
-    pub(crate) hint: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Success,
-    Failure,
-    /// It was given up: slow, and neither a success nor a failure.
-    Slow,
-    Ignored,
-}
-
-/// What to do with a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Admit(Ticket),
-    /// Not for this many microseconds.
-    Refuse(u64),
-}
-
-/// What an observer is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum Transition {
     State {
         from: State,
         to: State,
@@ -106,69 +72,48 @@ pub(crate) enum Change {
     },
     /// So many probes outlived their leases.
     ProbesLost(u32),
-    /// It would have opened, but too many others are open.
+    /// The key would have opened, but too many others are open.
     HeldBack(Reason),
 }
 
-/// A change, and all that an observer wants to know of it, taken while nobody else could change more.
+/// A transition with the rest of what an observer receives, taken while no other thread can change the key.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
-    pub(crate) change: Change,
+pub(crate) struct Event {
+    pub(crate) transition: Transition,
     pub(crate) label: Option<KeyLabel>,
     pub(crate) mode: Mode,
     pub(crate) generation: u32,
 }
 
-/// What a caller of [`Machine::settle`] knows and the machine does not.
-pub(crate) struct Surroundings<'a> {
+/// What the caller of [`Machine::settle`] knows and the machine does not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SettleCtx {
     pub(crate) now: u64,
-    /// Uniform over all values; consumed when it opens.
+    /// Uniform over all values; consumed when the circuit opens.
     pub(crate) draw: u64,
-    /// A rule over a time that tripped on this result.
+    /// A rule over a time that this result has tripped.
     pub(crate) tripped: Option<Reason>,
-    /// Takes the right to be open.
-    pub(crate) may_open: &'a mut dyn FnMut() -> bool,
-}
-
-/// A view for a snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) state: State,
-    pub(crate) mode: Mode,
-    pub(crate) generation: u32,
-    pub(crate) streak: u32,
-    pub(crate) probes: u32,
-    pub(crate) successes: u32,
-    pub(crate) openings: u32,
-    pub(crate) wait: Option<u64>,
-    /// The windows over a number of calls, in the order of their rules.
-    pub(crate) rings: Vec<Tally>,
-    /// All windows, in the order of the rules.
-    pub(crate) windows: Vec<Tally>,
 }
 
 // === impl Machine ===
 
 impl Machine<'_> {
-    /// Decides on one call.
-    pub(crate) fn admit(&mut self, now: u64) -> (Verdict, Option<Change>) {
-        match self.word.peek(|| now, self.policy) {
-            Peek::Admit => (self.ticket(Pass::Ordinary), None),
-            Peek::Bypass => (self.ticket(Pass::Bypass), None),
-            Peek::Refuse(wait) => (Verdict::Refuse(wait), None),
-            Peek::Ask if self.word.state() == State::Ramping => self.admit_ramping(now),
-            Peek::Ask => {
-                let change = match self.word.state() {
-                    State::Open => Some(self.half_open()),
-                    _ => self.expire_leases(now),
-                };
-                (self.admit_probe(now), change)
-            }
+    /// Decides on one call; never [`Decision::Undecided`].
+    pub(crate) fn admit(&mut self, now: u64) -> (Decision, Option<Transition>) {
+        let decision = self.word.decide(|| now, self.policy);
+        if decision != Decision::Undecided {
+            return (decision, None);
         }
+        let transition = match self.word.state() {
+            State::Ramping => return self.admit_ramping(now),
+            State::Open => Some(self.half_open()),
+            State::HalfOpen | State::Closed => self.expire_leases(now),
+        };
+        (self.admit_probe(now), transition)
     }
 
     /// ## Open => HalfOpen
-    fn half_open(&mut self) -> Change {
+    fn half_open(&mut self) -> Transition {
         let detail = self.detail.get_or_insert_default();
         detail.successes = 0;
         detail.probes.clear();
@@ -176,56 +121,51 @@ impl Machine<'_> {
     }
 
     /// ## HalfOpen => HalfOpen
-    fn admit_probe(&mut self, now: u64) -> Verdict {
+    fn admit_probe(&mut self, now: u64) -> Decision {
         let detail = self.detail.get_or_insert_default();
         if detail.probes.len() < self.policy.probes as usize {
-            detail.last_probe = detail.last_probe.wrapping_add(1);
+            // Never 0: that says that a call is no probe.
+            detail.last_probe = detail.last_probe.wrapping_add(1).max(1);
             let probe = detail.last_probe;
             detail.probes.push(Lease { probe, until: now.saturating_add(self.policy.lease) });
             self.word = self.word.with_payload(detail.all_out_until(self.policy));
-            return self.ticket(Pass::Probe(probe));
+            return self.word.admit(Pass::Probe(probe));
         }
-        let wait = detail.first_lease_end().saturating_sub(now).clamp(1, SOON);
-        Verdict::Refuse(wait)
+        self.word.refuse(detail.first_lease_end().saturating_sub(now).clamp(1, SOON))
     }
 
     /// Leases that have ended make room for other probes, and their results will be late.
-    fn expire_leases(&mut self, now: u64) -> Option<Change> {
+    fn expire_leases(&mut self, now: u64) -> Option<Transition> {
         let detail = self.detail.get_or_insert_default();
         let before = detail.probes.len();
         detail.probes.retain(|lease| lease.until > now);
         let lost = u32::try_from(before - detail.probes.len()).unwrap_or(u32::MAX);
         self.word = self.word.with_payload(detail.all_out_until(self.policy));
-        (lost > 0).then_some(Change::ProbesLost(lost))
+        (lost > 0).then_some(Transition::ProbesLost(lost))
     }
 
     /// ## Ramping => (Ramping | Closed)
-    fn admit_ramping(&mut self, now: u64) -> (Verdict, Option<Change>) {
-        let change = self.end_ramp(now);
-        if self.word.state() == State::Closed {
-            return (self.ticket(Pass::Ordinary), change);
-        }
-        let (Some(plan), Some(detail)) = (&self.policy.ramp, &mut self.detail) else {
-            return (self.ticket(Pass::Ordinary), change);
-        };
-        let since = now.saturating_sub(detail.ramp_since);
-        // Each call brings its share of a right to pass; a whole one is spent. So the share is exact, without chance.
-        detail.ramp_credit += plan.share(since);
-        if detail.ramp_credit >= WHOLE {
+    fn admit_ramping(&mut self, now: u64) -> (Decision, Option<Transition>) {
+        let transition = self.end_ramp(now);
+        if let (State::Ramping, Some(plan), Some(detail)) = (self.word.state(), &self.policy.ramp, &mut self.detail) {
+            let since = now.saturating_sub(detail.ramp_since);
+            // Each call brings its share of a right to pass; a whole one is spent. So the share is exact, without chance.
+            detail.ramp_credit += plan.share(since);
+            if detail.ramp_credit < WHOLE {
+                return (self.word.refuse(plan.over.saturating_sub(since).clamp(1, SOON)), transition);
+            }
             detail.ramp_credit -= WHOLE;
-            return (self.ticket(Pass::Ordinary), change);
         }
-        let wait = plan.over.saturating_sub(since).clamp(1, SOON);
-        (Verdict::Refuse(wait), change)
+        (self.word.admit(Pass::Ordinary), transition)
     }
 
-    fn end_ramp(&mut self, now: u64) -> Option<Change> {
+    fn end_ramp(&mut self, now: u64) -> Option<Transition> {
         let over = self.ramp_left(now)? == 0;
         over.then(|| {
-            // The generation stays: what was admitted while ramping is news of the closed state, too.
+            // The generation stays: a result of a call that was admitted while ramping counts in the closed state, too.
             self.word = self.word.turned(State::Closed);
             self.forget();
-            Change::State { from: State::Ramping, to: State::Closed, reason: Reason::RampOver }
+            Transition::State { from: State::Ramping, to: State::Closed, reason: Reason::RampOver }
         })
     }
 
@@ -237,62 +177,67 @@ impl Machine<'_> {
         Some(plan.over.saturating_sub(now.saturating_sub(detail.ramp_since)))
     }
 
-    fn ticket(&self, pass: Pass) -> Verdict {
-        Verdict::Admit(Ticket { word: self.word, pass })
-    }
-
-    /// Takes in the result of a call that was admitted with `ticket`.
-    pub(crate) fn settle(&mut self, ticket: Ticket, done: &Done, around: &mut Surroundings<'_>) -> Option<Change> {
-        // CORRECTNESS: a result of another generation is news of a state that is gone; it moves nothing.
+    /// Takes in the result of a call that was admitted with `ticket`. `may_open` takes the right to be open.
+    pub(crate) fn settle(
+        &mut self,
+        ticket: Ticket,
+        observed: &Observation,
+        ctx: SettleCtx,
+        may_open: impl FnOnce() -> bool,
+    ) -> Option<Transition> {
+        // CORRECTNESS: a result of another generation says nothing about this state; it moves nothing.
         if ticket.word.generation() != self.word.generation() {
             return None;
         }
         match ticket.pass {
-            Pass::Bypass => None,
-            Pass::Probe(probe) => self.settle_probe(probe, done, around),
-            Pass::Ordinary if self.word.counts() => self.settle_ordinary(done, around),
-            Pass::Ordinary => None,
+            Pass::Probe(probe) => self.settle_probe(probe, observed, ctx),
+            Pass::Ordinary if self.word.counts() => self.settle_ordinary(observed, ctx, may_open),
+            Pass::Ordinary | Pass::Bypass => None,
         }
     }
 
     /// ## HalfOpen => (HalfOpen | Open | Ramping | Closed)
-    fn settle_probe(&mut self, probe: u32, done: &Done, around: &Surroundings<'_>) -> Option<Change> {
+    fn settle_probe(&mut self, probe: u32, observed: &Observation, ctx: SettleCtx) -> Option<Transition> {
         let detail = self.detail.as_mut()?;
-        // CORRECTNESS: a probe whose lease went to another one is as late as a result of another generation.
+        // CORRECTNESS: a probe whose lease another one has taken is as late as a result of another generation.
         let held = detail.probes.iter().position(|lease| lease.probe == probe)?;
         detail.probes.swap_remove(held);
         self.word = self.word.with_payload(detail.all_out_until(self.policy));
-        match done.mark {
-            Mark::Ignored => return None,
-            Mark::Failure => return Some(self.open(Reason::ProbeFailed, done, around)),
-            Mark::Slow => return Some(self.open(Reason::ProbeSlow, done, around)),
-            Mark::Success if self.policy.is_slow(done) => return Some(self.open(Reason::ProbeSlow, done, around)),
-            Mark::Success => detail.successes += 1,
-        }
-        (detail.successes >= self.policy.close_after).then(|| self.close(around.now))
+        let reason = match observed.grade {
+            Grade::Ignored => return None,
+            Grade::Failure => Reason::ProbeFailed,
+            Grade::Success if !self.policy.is_slow(observed) => {
+                detail.successes += 1;
+                return (detail.successes >= self.policy.close_after).then(|| self.close(ctx.now));
+            }
+            Grade::Success | Grade::Slow => Reason::ProbeSlow,
+        };
+        Some(self.open(reason, observed, ctx))
     }
 
     /// ## (Closed | Ramping) => (itself | Open)
-    fn settle_ordinary(&mut self, done: &Done, around: &mut Surroundings<'_>) -> Option<Change> {
-        let mut tripped = around.tripped;
-        if let Some(streak) = done.streak_after(self.word.streak(), self.policy) {
+    fn settle_ordinary(
+        &mut self,
+        observed: &Observation,
+        ctx: SettleCtx,
+        may_open: impl FnOnce() -> bool,
+    ) -> Option<Transition> {
+        let mut tripped = ctx.tripped;
+        if let Some(streak) = observed.streak_after(self.word.streak(), self.policy) {
             self.word = self.word.with_streak(streak);
             if streak >= self.policy.streak {
                 tripped = Some(Reason::Consecutive { failures: streak.into() });
             }
         }
         if self.policy.rings > 0 {
-            tripped = tripped.or(self.count(done));
+            tripped = tripped.or(self.count(observed));
         }
         let reason = tripped?;
-        if !(around.may_open)() {
-            return Some(Change::HeldBack(reason));
-        }
-        Some(self.open(reason, done, around))
+        Some(if may_open() { self.open(reason, observed, ctx) } else { Transition::HeldBack(reason) })
     }
 
     /// Records the result in every window over a number of calls.
-    fn count(&mut self, done: &Done) -> Option<Reason> {
+    fn count(&mut self, observed: &Observation) -> Option<Reason> {
         let policy = self.policy;
         let detail = self.detail.get_or_insert_default();
         if detail.rings.is_empty() {
@@ -300,11 +245,11 @@ impl Machine<'_> {
         }
         let mut tripped = None;
         for (ring, (rule, _)) in detail.rings.iter_mut().zip(policy.rings()) {
-            if rule.counts(done) {
-                let bad = rule.is_bad(done);
+            if rule.counts(observed) {
+                let bad = rule.is_bad(observed);
                 ring.push(bad);
-                if bad && tripped.is_none() && rule.trips(ring.tally()) {
-                    tripped = Some(Reason::of(rule, ring.tally()));
+                if bad && tripped.is_none() {
+                    tripped = rule.tripped(ring.tally());
                 }
             }
         }
@@ -314,17 +259,17 @@ impl Machine<'_> {
     }
 
     /// ## any => Open, with a fresh timer
-    fn open(&mut self, reason: Reason, done: &Done, around: &Surroundings<'_>) -> Change {
+    fn open(&mut self, reason: Reason, observed: &Observation, ctx: SettleCtx) -> Transition {
         let detail = self.detail.get_or_insert_default();
         detail.openings = detail.openings.saturating_add(1);
         detail.probes.clear();
-        let wait = self.policy.open.draw(detail.openings, done.hint, around.draw);
-        let until = around.now.saturating_add(wait).div_ceil(1000).min(Word::LATEST);
+        let wait = self.policy.open.draw(detail.openings, observed.hint, ctx.draw);
+        let until = ctx.now.saturating_add(wait).div_ceil(1000).min(Word::LATEST);
         self.turn(State::Open, until, reason)
     }
 
     /// ## HalfOpen => (Ramping | Closed)
-    fn close(&mut self, now: u64) -> Change {
+    fn close(&mut self, now: u64) -> Transition {
         let state = if self.policy.ramp.is_some() { State::Ramping } else { State::Closed };
         let change = self.turn(state, Word::fresh(self.policy), Reason::ProbesSucceeded);
         if state == State::Closed {
@@ -339,10 +284,10 @@ impl Machine<'_> {
         change
     }
 
-    fn turn(&mut self, to: State, payload: u64, reason: Reason) -> Change {
+    fn turn(&mut self, to: State, payload: u64, reason: Reason) -> Transition {
         let from = self.word.state();
         self.word = self.word.next(to, payload);
-        Change::State { from, to, reason }
+        Transition::State { from, to, reason }
     }
 
     /// Closed for good: what is kept beyond the word must be needed by the policy.
@@ -354,8 +299,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Changes the mode. Forcing, and ending it, starts afresh; merely observing keeps the state.
-    pub(crate) fn set_mode(&mut self, mode: Mode) -> Option<Change> {
+    /// Changes the mode. Forcing, and its end, start with nothing counted; merely observing keeps the state.
+    pub(crate) fn set_mode(&mut self, mode: Mode) -> Option<Transition> {
         let before = self.word.mode();
         if mode == before {
             return None;
@@ -366,15 +311,15 @@ impl Machine<'_> {
             self.restart();
         }
         self.word = self.word.with_mode(mode);
-        Some(Change::State { from: shown, to: mode.shows(self.word.state()), reason: Reason::Forced })
+        Some(Transition::State { from: shown, to: mode.shows(self.word.state()), reason: Reason::Forced })
     }
 
     /// Closed, in this mode, with nothing counted and nothing remembered.
-    pub(crate) fn reset(&mut self, mode: Mode) -> Change {
+    pub(crate) fn reset(&mut self, mode: Mode) -> Transition {
         let from = self.word.mode().shows(self.word.state());
         self.restart();
         self.word = self.word.with_mode(mode);
-        Change::State { from, to: mode.shows(State::Closed), reason: Reason::Reset }
+        Transition::State { from, to: mode.shows(State::Closed), reason: Reason::Reset }
     }
 
     fn restart(&mut self) {
@@ -386,11 +331,11 @@ impl Machine<'_> {
     }
 
     /// Leaves nothing of the key behind but a newer generation.
-    pub(crate) fn vacate(&mut self) -> Option<Change> {
+    pub(crate) fn vacate(&mut self) -> Option<Transition> {
         let from = self.word.mode().shows(self.word.state());
         *self.detail = None;
         self.restart();
-        (from != State::Closed).then_some(Change::State { from, to: State::Closed, reason: Reason::Removed })
+        (from != State::Closed).then_some(Transition::State { from, to: State::Closed, reason: Reason::Removed })
     }
 
     /// Gives a vacated place to another key.
@@ -403,10 +348,10 @@ impl Machine<'_> {
         self.detail.as_ref()?.label.as_ref()
     }
 
-    /// The change that was just made, as an observer is told.
-    pub(crate) fn tell(&self, change: Change) -> Told {
+    /// The event of a transition that was just made.
+    pub(crate) fn event(&self, transition: Transition) -> Event {
         let (mode, generation) = (self.word.mode(), self.word.generation());
-        Told { change, label: self.label().cloned(), mode, generation }
+        Event { transition, label: self.label().cloned(), mode, generation }
     }
 
     /// Nothing that is known of the key at `now` would be missed, if new keys start in mode `usual`.
@@ -414,31 +359,34 @@ impl Machine<'_> {
         self.word.mode() == usual && (self.word.state() != State::Open || self.word.until().saturating_add(idle) <= now)
     }
 
-    /// The truth at `now`: what a call would find, not what the last one left.
-    pub(crate) fn view(&self, now: u64) -> View {
-        let mode = self.word.mode();
-        let detail = self.detail.as_deref();
+    /// The truth at `now`: what a call would find, not what the last one left. `tally` counts a window over a time.
+    pub(crate) fn view(&self, now: u64, tally: impl Fn(&TimeWindow) -> WindowStatus) -> Status {
+        let (mode, detail) = (self.word.mode(), self.detail.as_deref());
         let state = match self.word.state() {
             State::Open if self.word.until() <= now => State::HalfOpen,
             State::Ramping if self.ramp_left(now) == Some(0) => State::Closed,
             state => state,
         };
-        let probing = self.word.state() == State::HalfOpen;
+        let probing = detail.filter(|_| self.word.state() == State::HalfOpen);
         let live = |detail: &Detail| detail.probes.iter().filter(|lease| lease.until > now).count();
-        View {
+        let mut rings = detail.iter().flat_map(|detail| &detail.rings);
+        let window = |rule: &crate::policy::Rule| match &rule.window {
+            Window::Time(window) => tally(window),
+            Window::Calls(_) => rings.next().map(Ring::tally).unwrap_or_default(),
+        };
+        Status {
             state: mode.shows(state),
             mode,
             generation: self.word.generation(),
-            streak: if self.word.counts() { self.word.streak().into() } else { 0 },
-            probes: detail.filter(|_| probing).map_or(0, |detail| u32::try_from(live(detail)).unwrap_or(u32::MAX)),
-            successes: detail.filter(|_| probing).map_or(0, |detail| detail.successes),
+            consecutive_failures: if self.word.counts() { self.word.streak().into() } else { 0 },
+            windows: self.policy.rules.iter().map(window).collect(),
+            probes: probing.map_or(0, |detail| u32::try_from(live(detail)).unwrap_or(u32::MAX)),
+            successes: probing.map_or(0, |detail| detail.successes),
             openings: detail.map_or(0, |detail| detail.openings),
-            wait: match self.word.peek(|| now, self.policy) {
-                Peek::Refuse(wait) => Some(wait),
-                Peek::Admit | Peek::Bypass | Peek::Ask => None,
+            retry_in: match self.word.decide(|| now, self.policy) {
+                Decision::Refuse(refusal) => Some(Duration::from_micros(refusal.micros())),
+                Decision::Admit(_) | Decision::Undecided => None,
             },
-            rings: detail.map_or_else(Vec::new, |detail| detail.rings.iter().map(Ring::tally).collect()),
-            windows: Vec::new(),
         }
     }
 }
@@ -463,38 +411,5 @@ impl Detail {
             return 0;
         }
         self.first_lease_end().div_ceil(1000).clamp(1, Word::LATEST)
-    }
-}
-
-// === impl Done ===
-
-impl Done {
-    /// Failures in a row after this result; `None` where it does not matter.
-    pub(crate) fn streak_after(&self, streak: u16, policy: &Policy) -> Option<u16> {
-        if policy.streak == 0 {
-            return None;
-        }
-        match self.mark {
-            Mark::Success => Some(0),
-            Mark::Failure => Some(streak.saturating_add(1).min(policy.streak)),
-            Mark::Slow | Mark::Ignored => None,
-        }
-    }
-}
-
-// === impl Reason ===
-
-impl Reason {
-    pub(crate) fn of(rule: &crate::policy::Rule, tally: Tally) -> Self {
-        match rule.bad {
-            crate::policy::Bad::Failed => Self::FailureRatio { failures: tally.bad, calls: tally.calls },
-            crate::policy::Bad::SlowerThan(_) => Self::SlowRatio { slow: tally.bad, calls: tally.calls },
-        }
-    }
-}
-
-impl std::fmt::Debug for Surroundings<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Surroundings").field("now", &self.now).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The words for what a breaker is and why it changed.
+//! The states, modes and reasons that users see.
 
 use std::fmt;
 
@@ -65,11 +65,11 @@ pub enum Reason {
     ProbesSucceeded,
     /// The ramp is over: all calls go through.
     RampOver,
-    /// Somebody changed the mode through a handle.
+    /// The mode was changed through a handle.
     Forced,
-    /// Somebody reset it through a handle.
+    /// It was reset through a handle.
     Reset,
-    /// The key was idle, or was removed through a handle; it starts afresh if it comes back.
+    /// The key was idle, or was removed through a handle; it starts with nothing counted if it comes back.
     Removed,
 }
 

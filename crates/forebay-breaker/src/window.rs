@@ -1,17 +1,15 @@
 //! Windows over a time: rings of buckets, counted without a lock.
 //!
-//! A counter says in its upper half what it counts: a generation of the breaker, and which stretch of time. Whoever
-//! comes first with a later stretch or generation starts it again from one, so nobody has to turn the ring, an idle
-//! key costs nothing, and a new generation starts empty.
+//! A counter says in its upper half what it counts: a generation of the breaker, and which stretch of time. The first thread that
+//! comes with a later stretch or generation starts it again from one, so no task turns the ring, an idle key costs nothing, and a
+//! new generation starts empty.
 //!
 //! A result counts from the moment it is recorded until its bucket leaves, that is for more than `buckets - 1` and at
 //! most `buckets` widths. Each thread counts on a stripe of its own as far as stripes go, so that no result is
 //! estimated: a tally is the sum over all stripes, and misses only what is being recorded while it is taken.
 
-use crate::{
-    policy::{Tally, TimeWindow},
-    sync::{AtomicU64, Ordering},
-};
+use crate::{policy::TimeWindow, snapshot::WindowStatus};
+use forebay_core::support::sync::atomic::{AtomicU64, Ordering};
 
 /// As many counters as share a cache line.
 #[derive(Debug)]
@@ -63,7 +61,7 @@ impl Counters<'_> {
     pub(crate) fn record(&self, window: &TimeWindow, stripe: usize, generation: u32, now: u64, bad: bool) {
         let epoch = self.epoch(window, stripe, now);
         let (tag, cell) = (Tag::new(generation, epoch), window.cell(epoch));
-        // The call is counted before the failure: whoever sums up never sees more bad results than calls.
+        // The call is counted before the failure, so that a sum never holds more bad results than calls.
         self.cell(stripe, cell).into_iter().for_each(|calls| bump(calls, tag));
         if bad {
             self.cell(stripe, cell + 1).into_iter().for_each(|bad| bump(bad, tag));
@@ -97,15 +95,16 @@ impl Counters<'_> {
             return epoch;
         }
         let epoch = now / window.width;
+        // A store that another thread overwrites costs the next result a division, and no count.
         latest.store(epoch, Ordering::Relaxed);
         epoch
     }
 
     /// What the window holds at `now`.
-    pub(crate) fn tally(&self, window: &TimeWindow, generation: u32, now: u64) -> Tally {
+    pub(crate) fn tally(&self, window: &TimeWindow, generation: u32, now: u64) -> WindowStatus {
         let epoch = now / window.width;
         let current = Tag::new(generation, epoch);
-        let mut tally = Tally::default();
+        let mut tally = WindowStatus::default();
         for stripe in 0..self.layout.stripes {
             for bucket in 0..u64::from(window.buckets) {
                 let cell = window.cell(bucket);
@@ -138,6 +137,7 @@ impl Counters<'_> {
 /// One more of what `tag` says.
 #[inline(always)]
 fn bump(cell: &AtomicU64, tag: Tag) {
+    // Relaxed: a counter guards no other memory, and a sum may miss what is being recorded while it is taken.
     let mut value = cell.load(Ordering::Relaxed);
     loop {
         let next = if value & !COUNT == tag.bits() {
@@ -153,11 +153,7 @@ fn bump(cell: &AtomicU64, tag: Tag) {
         } else {
             tag.bits() + 1
         };
-        if cfg!(forebay_planted_race) {
-            cell.store(next, Ordering::Relaxed);
-            return;
-        }
-        // CORRECTNESS: an exchange, for the bucket may be started again by somebody else between load and store.
+        // CORRECTNESS: a compare-and-swap, for another thread may start the bucket again between load and store.
         match cell.compare_exchange_weak(value, next, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => return,
             Err(changed) => value = changed,

@@ -5,29 +5,29 @@
 //! ┌───────┬───────┬──────┬─────────────┬───────────────────────────────────────────┐
 //! │ mode  │ state │ held │ generation  │ payload                                   │
 //! └───────┴───────┴──────┴─────────────┴───────────────────────────────────────────┘
-//!   closed, ramping   bits 0..16: failures in a row; bit 16: every result must be timed or recorded;
+//!   closed, ramping   bits 0..16: failures in a row; bit 16: every result is timed or recorded;
 //!                     bit 17: a count window waits for successes
 //!   open              when it ends, in milliseconds
 //!   half-open         until when all probes are out, in milliseconds; 0 when one more may go
 //! ```
 
-use crate::{Mode, State, policy::Policy, state::Done};
+use crate::{
+    Mode, State,
+    decision::{Decision, Pass, Ticket},
+    observation::Observation,
+    policy::Policy,
+    refusal::Refusal,
+};
 
 /// The packed state of one key. A copy is a consistent view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(pub(crate) u64);
 
-/// What a call may do, as far as the word alone tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peek {
-    /// Go ahead; the result counts.
-    Admit,
-    /// Go ahead; the result counts for nothing.
-    Bypass,
-    /// Not for this many microseconds.
-    Refuse(u64),
-    /// The rest of the state must be asked, under the lock.
-    Ask,
+/// What some bits of a word must be. A fast path is one mask and one comparison.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern {
+    mask: u64,
+    bits: u64,
 }
 
 /// What a result does to the word of a closed breaker, as far as the word alone tells.
@@ -37,7 +37,7 @@ pub(crate) enum Shortcut {
     Nothing,
     /// This word takes its place, unless it has changed meanwhile.
     Swap(Word),
-    /// The rest of the state must be asked, under the lock.
+    /// The rest of the state is asked, under the lock.
     Ask,
 }
 
@@ -51,10 +51,31 @@ const PAYLOAD: u64 = (1 << PAYLOAD_BITS) - 1;
 const GENERATION: u64 = (1 << GENERATION_BITS) - 1;
 const STREAK: u64 = 0xffff;
 const TIMED: u64 = 1 << 16;
-const UNSETTLED: u64 = 1 << 17;
 
-/// What a caller is told to wait where nobody can know: while probes are out, or while traffic ramps up.
+/// The wait that a caller learns where none can be known: while probes are out, or while traffic ramps up.
 pub(crate) const SOON: u64 = 1_000_000;
+
+// === impl Pattern ===
+
+impl Pattern {
+    /// Normal mode and closed, held or not: a call goes at sight.
+    pub(crate) const CLOSED: Self = Self { mask: u64::MAX << STATE_BIT, bits: 0 };
+
+    /// `CLOSED`, not held, and nothing counted, in whichever generation: no success changes anything.
+    pub(crate) const PRISTINE: Self = Self { mask: !(GENERATION << PAYLOAD_BITS), bits: 0 };
+
+    /// `CLOSED`, not held, and nothing counted in the word: a success concerns windows over a time alone.
+    pub(crate) const TIMED: Self = Self { mask: !(GENERATION << PAYLOAD_BITS), bits: TIMED };
+
+    /// Whatever the mode and the state: nothing is counted, and no result needs the clock.
+    pub(crate) const EMPTY: Self = Self { mask: PAYLOAD, bits: 0 };
+
+    /// As `EMPTY`, but every result is recorded in windows over a time.
+    pub(crate) const EMPTY_TIMED: Self = Self { mask: PAYLOAD, bits: TIMED };
+
+    /// Normal mode, open, and not held: until when is all that matters.
+    pub(crate) const OPEN: Self = Self { mask: u64::MAX << HELD_BIT, bits: (State::Open as u64) << STATE_BIT };
+}
 
 // === impl Word ===
 
@@ -62,12 +83,15 @@ impl Word {
     /// The latest deadline that a word can hold, in milliseconds: 8.7 years.
     pub(crate) const LATEST: u64 = PAYLOAD;
 
-    /// Set while the holder of the lock works on the state: nobody else may change the word then.
+    /// The holder of the lock works on the state: no other thread changes the word meanwhile.
     pub(crate) const HELD: u64 = 1 << HELD_BIT;
+
+    /// Some count window is not yet full, or holds a bad result: it waits for successes.
+    pub(crate) const UNSETTLED: u64 = 1 << 17;
 
     /// The payload of a closed state with nothing counted.
     pub(crate) const fn fresh(policy: &Policy) -> u64 {
-        (if policy.timed { TIMED } else { 0 }) | (if policy.rings > 0 { UNSETTLED } else { 0 })
+        (if policy.timed { TIMED } else { 0 }) | (if policy.rings > 0 { Self::UNSETTLED } else { 0 })
     }
 
     const fn new(mode: Mode, state: State, generation: u32, payload: u64) -> Self {
@@ -113,55 +137,18 @@ impl Word {
         self.0 & PAYLOAD
     }
 
-    pub(crate) const fn is_held(self) -> bool {
-        self.0 & Self::HELD != 0
-    }
-
-    /// Closed in normal mode: the one case that a call must decide fast.
     #[inline(always)]
-    pub(crate) const fn is_plainly_closed(self) -> bool {
-        self.0 >> STATE_BIT == 0
+    pub(crate) const fn is(self, pattern: Pattern) -> bool {
+        self.0 & pattern.mask == pattern.bits
     }
 
-    /// Nothing is counted and nothing need be: the success of an ordinary call changes nothing.
-    #[inline(always)]
-    pub(crate) const fn is_pristine(self) -> bool {
-        self.payload() == 0
+    pub(crate) const fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
     }
 
-    /// Closed in normal mode with nothing counted, and nobody changes it: no success changes anything.
-    #[inline(always)]
-    pub(crate) const fn is_plainly_pristine(self) -> bool {
-        self.0 & !(GENERATION << PAYLOAD_BITS) == 0
-    }
-
-    /// Closed in normal mode with nothing counted in the word, and nobody changes it: a success concerns windows over a
-    /// time alone.
-    #[inline(always)]
-    pub(crate) const fn is_plainly_timed(self) -> bool {
-        self.0 & !(GENERATION << PAYLOAD_BITS) == TIMED
-    }
-
-    /// Open in normal mode, and nobody changes it: until when is all that matters.
-    #[inline(always)]
-    pub(crate) const fn is_plainly_open(self) -> bool {
-        self.0 >> HELD_BIT == (State::Open as u64) << 1
-    }
-
-    /// Nothing is counted in the word, and no count window waits: a success concerns windows over a time alone.
-    #[inline(always)]
-    pub(crate) const fn is_only_timed(self) -> bool {
-        self.payload() == TIMED && self.counts()
-    }
-
-    /// Results of ordinary calls are counted in this state.
+    /// Closed or ramping: results of ordinary calls count. In the other states the key is one that the fleet guard limits.
     pub(crate) const fn counts(self) -> bool {
         matches!(self.state(), State::Closed | State::Ramping)
-    }
-
-    /// Open or half-open: what a fleet guard limits.
-    pub(crate) const fn is_tripped(self) -> bool {
-        matches!(self.state(), State::Open | State::HalfOpen)
     }
 
     /// Failures in a row; only where [`counts`](Self::counts).
@@ -173,13 +160,8 @@ impl Word {
         Self(self.0 & !STREAK | streak as u64)
     }
 
-    /// Whether some count window is not yet full, or holds a bad result: it waits for successes.
-    pub(crate) const fn is_unsettled(self) -> bool {
-        self.0 & UNSETTLED != 0
-    }
-
     pub(crate) const fn with_unsettled(self, unsettled: bool) -> Self {
-        Self(self.0 & !UNSETTLED | if unsettled { UNSETTLED } else { 0 })
+        Self(self.0 & !Self::UNSETTLED | if unsettled { Self::UNSETTLED } else { 0 })
     }
 
     /// When the state ends by itself, in microseconds: the open time, or until when all probes are out.
@@ -187,36 +169,41 @@ impl Word {
         self.payload() * 1000
     }
 
-    /// What a call at `now` may do.
-    pub(crate) fn peek(self, now: impl FnOnce() -> u64, policy: &Policy) -> Peek {
-        match self.mode() {
-            Mode::ForcedClosed => return Peek::Bypass,
-            Mode::ForcedOpen => return Peek::Refuse(policy.open.base),
-            Mode::Normal | Mode::ObserveOnly => {}
-        }
-        let wait = match self.state() {
-            State::Closed => return Peek::Admit,
-            State::Ramping => return Peek::Ask,
-            State::Open => self.until().saturating_sub(now()),
-            State::HalfOpen if self.payload() == 0 => return Peek::Ask,
-            State::HalfOpen => self.until().saturating_sub(now()).min(SOON),
+    pub(crate) const fn admit(self, pass: Pass) -> Decision {
+        Decision::Admit(Ticket { word: self, pass })
+    }
+
+    /// Refuses a call for so many microseconds.
+    #[inline(always)]
+    pub(crate) fn refuse(self, wait: u64) -> Decision {
+        Decision::Refuse(Refusal::new(self, wait))
+    }
+
+    /// Decides on a call, as far as the word alone tells.
+    pub(crate) fn decide(self, now: impl FnOnce() -> u64, policy: &Policy) -> Decision {
+        let wait = match (self.mode(), self.state()) {
+            (Mode::ForcedClosed, _) => return self.admit(Pass::Bypass),
+            (Mode::ForcedOpen, _) => policy.open.base,
+            (_, State::Closed) => return self.admit(Pass::Ordinary),
+            (_, State::Ramping) => return Decision::Undecided,
+            (_, State::Open) => self.until().saturating_sub(now()),
+            (_, State::HalfOpen) if self.payload() == 0 => return Decision::Undecided,
+            (_, State::HalfOpen) => self.until().saturating_sub(now()).min(SOON),
         };
-        match wait {
-            0 => Peek::Ask,
-            wait => Peek::Refuse(wait),
-        }
+        if wait == 0 { Decision::Undecided } else { self.refuse(wait) }
     }
 
     /// What the result of an ordinary call of this generation does.
-    pub(crate) fn shortcut(self, done: &Done, policy: &Policy) -> Shortcut {
-        let streak = match done.streak_after(self.streak(), policy) {
-            _ if self.is_held() => return Shortcut::Ask,
-            // Count windows live under the lock.
-            _ if policy.rings > 0 && (self.is_unsettled() || policy.is_bad(done)) => return Shortcut::Ask,
-            Some(streak) if streak >= policy.streak => return Shortcut::Ask,
-            Some(streak) => streak,
-            None => return Shortcut::Nothing,
-        };
-        if streak == self.streak() { Shortcut::Nothing } else { Shortcut::Swap(self.with_streak(streak)) }
+    pub(crate) fn shortcut(self, observed: &Observation, policy: &Policy) -> Shortcut {
+        // Count windows live under the lock.
+        let counted = policy.rings > 0 && (self.has(Self::UNSETTLED) || policy.is_bad(observed));
+        if self.has(Self::HELD) || counted {
+            return Shortcut::Ask;
+        }
+        match observed.streak_after(self.streak(), policy) {
+            Some(streak) if streak >= policy.streak => Shortcut::Ask,
+            Some(streak) if streak != self.streak() => Shortcut::Swap(self.with_streak(streak)),
+            Some(_) | None => Shortcut::Nothing,
+        }
     }
 }

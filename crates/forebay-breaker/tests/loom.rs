@@ -2,30 +2,31 @@
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p forebay-breaker --test loom --release
-//! RUSTFLAGS="--cfg loom --cfg forebay_planted_race" cargo test -p forebay-breaker --test loom --release
 //! ```
 //!
-//! The second run plants a race in the core, and each model that is there to find it must fail.
+//! `.ci/planted` plants a race in the core, and each test that is there to find it fails.
 
 #![cfg(loom)]
 #![expect(dead_code, unreachable_pub, reason = "the core is compiled as it is, and only a part of it is modelled")]
 
-mod sync {
-    pub(crate) use loom::sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    };
-    pub(crate) use std::sync::PoisonError;
-}
-
+#[path = "../src/decision.rs"]
+mod decision;
+#[path = "../src/gauge.rs"]
+mod gauge;
 #[path = "../src/label.rs"]
 mod label;
+#[path = "../src/observation.rs"]
+mod observation;
 #[path = "../src/policy.rs"]
 mod policy;
+#[path = "../src/refusal.rs"]
+mod refusal;
 #[path = "../src/ring.rs"]
 mod ring;
 #[path = "../src/slot.rs"]
 mod slot;
+#[path = "../src/snapshot.rs"]
+mod snapshot;
 #[path = "../src/state.rs"]
 mod state;
 #[path = "../src/status.rs"]
@@ -46,7 +47,6 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
 }
 
 #[test]
-#[cfg_attr(forebay_planted_race, should_panic)]
 fn b04_three_racers_two_probes() {
     model::b04_racers(3, 2);
 }

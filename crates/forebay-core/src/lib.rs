@@ -16,6 +16,8 @@ mod outcome;
 pub mod panic;
 mod priority;
 mod settle;
+#[doc(hidden)]
+pub mod support;
 pub mod time;
 mod verdict;
 mod weigh;

@@ -42,7 +42,8 @@ use tower_service::Service;
 /// The retry layer of the default stack; [`ExporterBuilder::retry`] changes it.
 pub type ExportRetry = RetryLayer<ByError, HttpPolicy, Keyed<Authority>, RetryCount>;
 
-/// The breaker of the default stack; [`ExporterBuilder::breaker`] changes it.
+/// The builder of the breaker of the default stack; [`ExporterBuilder::breaker`] changes it.
+#[doc(hidden)]
 pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, NoNews>>>;
 
 /// The greatest body that an OTLP client should send, in bytes.
@@ -52,7 +53,8 @@ const MAX_BODY: usize = 64 << 20;
 /// server asks for that long, or longer, waits beside the queue and not in the place of another one.
 const IN_PLACE: Duration = Duration::from_millis(59_999);
 
-/// Which results say nothing about the far side: what it refused for what was in it (400, 413).
+/// Which results say nothing about the server: it rejected the request for what was in it (400, 413).
+#[doc(hidden)]
 pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 
 /// Builds an [`Exporter`].
@@ -382,7 +384,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
-    /// Changes the circuit breaker: `.breaker(|breaker| breaker.open_for(Duration::from_secs(10)))`;
+    /// Changes the circuit breaker, by the methods of [`BreakerBuilder`]: `.breaker(|breaker| breaker.open_for(Duration::from_secs(10)))`;
     /// `mode(Mode::ForcedClosed)` switches it off.
     pub fn breaker(mut self, change: impl FnOnce(ExportBreaker) -> ExportBreaker) -> Self {
         self.breaker = change(self.breaker);

@@ -206,10 +206,6 @@ impl<T, A> Shared<T, A> {
                 }
                 None => {
                     // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
-                    if cfg!(forebay_planted_race) {
-                        drop(locked);
-                        locked = self.lock();
-                    }
                     let empty = locked.state.wait(ticket, &mut registration);
                     if empty == Empty::ForNow { Poll::Pending } else { Poll::Ready(None) }
                 }

@@ -3,9 +3,11 @@
 use super::plain::{Goes, Plain};
 use crate::{
     Mode,
+    decision::{Decision, Pass, Ticket},
+    gauge::Gauge,
+    observation::{Grade, Observation},
     policy::{Bad, OpenTime, Policy, RampPlan, Rule, TimeWindow, WHOLE, Window},
-    slot::{Around, Ether, Gauge, Slot},
-    state::{Done, Mark, Pass, Ticket, Verdict},
+    slot::{Env, Slot, SlotCtx},
     window::{Counters, Layout, Line},
 };
 use proptest::prelude::*;
@@ -21,7 +23,7 @@ enum Step {
     /// The result of one of the calls under way.
     Finish {
         which: usize,
-        done: Done,
+        observed: Observation,
     },
     SetMode(Mode),
     Reset,
@@ -33,7 +35,7 @@ struct Here {
     thread: Cell<usize>,
 }
 
-impl Ether for Here {
+impl Env for Here {
     fn now(&self) -> u64 {
         self.now.get()
     }
@@ -51,10 +53,10 @@ fn rule() -> impl Strategy<Value = Rule> {
     let bad = prop_oneof![Just(Bad::Failed), (1..40_u64).prop_map(|ms| Bad::SlowerThan(ms * MS))];
     let window = prop_oneof![
         (1..20_u64, 2..6_u32).prop_map(|(ms, buckets)| Window::Time(TimeWindow { width: ms * MS, buckets, first: 0 })),
-        (1..140_u32).prop_map(|calls| Window::Calls { calls, ring: 0 }),
+        (1..140_u32).prop_map(Window::Calls),
     ];
     (bad, 1..=10_u32, 1..10_u32, window).prop_map(|(bad, tenths, min_calls, window)| {
-        let most = if let Window::Calls { calls, .. } = window { calls } else { u32::MAX };
+        let most = if let Window::Calls(calls) = window { calls } else { u32::MAX };
         Rule { bad, ratio: tenths * WHOLE / 10, min_calls: min_calls.min(most), window }
     })
 }
@@ -73,10 +75,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                         window.first = cells;
                         cells += window.cells();
                     }
-                    Window::Calls { ring, .. } => {
-                        *ring = rings;
-                        rings += 1;
-                    }
+                    Window::Calls(_) => rings += 1,
                 }
             }
             let stopwatch = rules.iter().any(|rule| rule.bad != Bad::Failed);
@@ -90,12 +89,12 @@ fn policy() -> impl Strategy<Value = Policy> {
                 timed: cells > 0 || stopwatch,
                 stopwatch,
                 cells,
-                open: OpenTime { base: base * MS, growth, cap: cap * MS, jitter: 0.0, hints: true },
+                open: OpenTime { base: base * MS, growth, cap: cap * MS, jitter: 0.0, max_hint: u64::MAX },
                 close_after,
                 probes,
                 lease: lease * MS,
                 ramp,
-                cancelled: Mark::Failure,
+                cancelled: Grade::Failure,
                 open_share: WHOLE,
             }
         },
@@ -103,24 +102,21 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let mark = prop_oneof![
-        5 => Just(Mark::Failure),
-        5 => Just(Mark::Success),
-        1 => Just(Mark::Ignored),
-        1 => Just(Mark::Slow)
+    let grade = prop_oneof![
+        5 => Just(Grade::Failure),
+        5 => Just(Grade::Success),
+        1 => Just(Grade::Ignored),
+        1 => Just(Grade::Slow)
     ];
-    let done = (mark, 0..50_u64, proptest::option::weighted(0.1, 0..60_u64)).prop_map(|(mark, took, hint)| Done {
-        mark,
-        took: Some(took * MS),
-        hint: hint.map(|ms| ms * MS),
-    });
+    let observed = (grade, 0..50_u64, proptest::option::weighted(0.1, 0..60_u64))
+        .prop_map(|(grade, took, hint)| Observation { grade, took: Some(took * MS), hint: hint.map(|ms| ms * MS) });
     let mode =
         prop_oneof![Just(Mode::Normal), Just(Mode::ForcedOpen), Just(Mode::ForcedClosed), Just(Mode::ObserveOnly)];
     prop_oneof![
         20 => (0..12_u64).prop_map(Step::Wait),
         2 => (12..200_u64).prop_map(Step::Wait),
         40 => Just(Step::Call),
-        40 => (any::<usize>(), done).prop_map(|(which, done)| Step::Finish { which, done }),
+        40 => (any::<usize>(), observed).prop_map(|(which, observed)| Step::Finish { which, observed }),
         1 => mode.prop_map(Step::SetMode),
         3 => Just(Step::SetMode(Mode::Normal)),
         1 => Just(Step::Reset),
@@ -136,14 +132,14 @@ proptest! {
         let layout = Layout::new(policy.cells, STRIPES);
         let lines: Vec<_> = (0..layout.lines()).map(|_| Line::new()).collect();
         let (slot, gauge, here) = (Slot::vacant(), Gauge::default(), Here::default());
-        let around = Around {
+        let ctx = SlotCtx {
             policy: &policy,
             gauge: &gauge,
             counters: Counters { lines: &lines, layout },
-            ether: &here,
+            env: &here,
             observed: true,
         };
-        slot.occupy(0, Mode::Normal, None, &around);
+        slot.occupy(0, Mode::Normal, None, &ctx);
         let mut plain = Plain::new(policy.clone());
         let mut under_way: Vec<(Ticket, Goes)> = Vec::new();
 
@@ -152,11 +148,11 @@ proptest! {
             match step {
                 Step::Wait(ms) => here.now.set(now + ms * MS),
                 Step::Call => {
-                    let admission = slot.admit(0, &around).unwrap();
-                    let (goes, change) = plain.admit(now);
-                    prop_assert_eq!(admission.told.map(|told| told.change), change, "step {}", number);
-                    match (admission.verdict, goes) {
-                        (Verdict::Admit(ticket), goes) => {
+                    let (decision, event) = slot.admit(0, &ctx).unwrap();
+                    let (goes, transition) = plain.admit(now);
+                    prop_assert_eq!(event.map(|event| event.transition), transition, "step {}", number);
+                    match (decision, goes) {
+                        (Decision::Admit(ticket), goes) => {
                             let same = matches!(
                                 (ticket.pass, goes),
                                 (Pass::Ordinary, Goes::Ordinary(_))
@@ -166,36 +162,36 @@ proptest! {
                             prop_assert!(same, "step {}: {:?} {:?}", number, ticket, goes);
                             under_way.push((ticket, goes));
                         }
-                        (Verdict::Refuse(wait), Goes::Refused(expected)) => {
-                            prop_assert_eq!(wait, expected, "step {}", number);
+                        (Decision::Refuse(refusal), Goes::Refused(expected)) => {
+                            prop_assert_eq!(refusal.micros(), expected, "step {}", number);
                         }
                         // What is refused in this mode goes all the same; the shell sees to it.
-                        (Verdict::Refuse(_), Goes::Bypass) => prop_assert_eq!(plain.mode, Mode::ObserveOnly),
-                        (verdict, goes) => prop_assert!(false, "step {}: {:?} {:?}", number, verdict, goes),
+                        (Decision::Refuse(_), Goes::Bypass) => prop_assert_eq!(plain.mode, Mode::ObserveOnly),
+                        (decision, goes) => prop_assert!(false, "step {}: {:?} {:?}", number, decision, goes),
                     }
                 }
-                Step::Finish { which, done } if !under_way.is_empty() => {
+                Step::Finish { which, observed } if !under_way.is_empty() => {
                     let (ticket, goes) = under_way.swap_remove(which % under_way.len());
-                    let told = slot.settle(ticket, &done, &around);
-                    let expected = plain.settle(goes, done, now);
-                    prop_assert_eq!(told.map(|told| told.change), expected, "step {}", number);
+                    let event = slot.settle(ticket, &observed, &ctx);
+                    let expected = plain.settle(goes, observed, now);
+                    prop_assert_eq!(event.map(|event| event.transition), expected, "step {}", number);
                 }
                 Step::Finish { .. } => {}
                 Step::SetMode(mode) => {
-                    let changed = slot.locked(&around, |machine| machine.set_mode(mode)).is_some();
+                    let changed = slot.locked(&ctx, |machine| machine.set_mode(mode)).is_some();
                     prop_assert_eq!(changed, plain.set_mode(mode));
                 }
                 Step::Reset => {
-                    slot.locked(&around, |machine| machine.reset(plain.mode));
+                    slot.locked(&ctx, |machine| machine.reset(plain.mode));
                     plain.reset();
                 }
             }
 
             let now = here.now.get();
-            let view = slot.view(0, &around, now).unwrap();
+            let view = slot.view(0, &ctx, now).unwrap();
             let (state, mode) = (plain.shown(now), plain.mode);
             prop_assert_eq!((view.state, view.mode), (state, mode), "step {}", number);
-            prop_assert_eq!(view.streak, plain.streak(), "step {}", number);
+            prop_assert_eq!(view.consecutive_failures, plain.streak(), "step {}", number);
             prop_assert_eq!(view.probes, plain.probes(now), "step {}", number);
             prop_assert_eq!(view.successes, plain.successes(), "step {}", number);
             if state != crate::State::Closed {
@@ -204,7 +200,7 @@ proptest! {
             if matches!(plain.state(), crate::State::Closed | crate::State::Ramping) {
                 for (tally, rule) in view.windows.iter().zip(&policy.rules) {
                     let (calls, bad) = plain.tally(rule, now);
-                    // A window over calls that is full of good ones need not be told of one more.
+                    // A window over calls that is full of good ones does not hear of one more.
                     prop_assert_eq!((tally.calls, tally.bad), (calls, bad), "step {}: {:?}", number, rule);
                 }
             }

@@ -2,8 +2,9 @@
 
 use crate::{
     Mode, Reason, State,
+    observation::{Grade, Observation},
     policy::{Bad, Policy, Rule, Window},
-    state::{Change, Done, Mark},
+    state::Transition,
 };
 
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Plain {
     /// How many probes have been given a name.
     named: u32,
     /// All that counted in this generation: when it ended, and how.
-    history: Vec<(u64, Done)>,
+    history: Vec<(u64, Observation)>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,60 +68,60 @@ impl Plain {
         if self.policy.streak == 0 || !matches!(self.state, Plainly::Closed | Plainly::Ramping { .. }) {
             return 0;
         }
-        let relevant = self.history.iter().rev().filter(|(_, done)| done.mark != Mark::Slow);
-        let streak = relevant.take_while(|(_, done)| done.mark == Mark::Failure).count();
+        let relevant = self.history.iter().rev().filter(|(_, observed)| observed.grade != Grade::Slow);
+        let streak = relevant.take_while(|(_, observed)| observed.grade == Grade::Failure).count();
         u32::try_from(streak).unwrap().min(self.policy.streak.into())
     }
 
     pub(super) fn tally(&self, rule: &Rule, now: u64) -> (u64, u64) {
-        let counts = |done: &Done| done.mark != Mark::Slow || rule.bad != Bad::Failed;
-        let mut seen: Vec<_> = self.history.iter().filter(|(_, done)| counts(done)).collect();
+        let counts = |observed: &Observation| observed.grade != Grade::Slow || rule.bad != Bad::Failed;
+        let mut seen: Vec<_> = self.history.iter().filter(|(_, observed)| counts(observed)).collect();
         match rule.window {
-            Window::Calls { calls, .. } => seen = seen.split_off(seen.len().saturating_sub(calls as usize)),
+            Window::Calls(calls) => seen = seen.split_off(seen.len().saturating_sub(calls as usize)),
             Window::Time(window) => {
                 seen.retain(|(at, _)| at / window.width + u64::from(window.buckets) > now / window.width);
             }
         }
-        (seen.len() as u64, seen.iter().filter(|(_, done)| bad(rule, done)).count() as u64)
+        (seen.len() as u64, seen.iter().filter(|(_, observed)| bad(rule, observed)).count() as u64)
     }
 
     fn ramp(&self) -> u64 {
         self.policy.ramp.map_or(0, |ramp| ramp.over)
     }
 
-    fn turn(&mut self, state: Plainly, reason: Reason) -> Change {
+    fn turn(&mut self, state: Plainly, reason: Reason) -> Transition {
         let from = self.state();
         self.state = state;
         self.generation += 1;
         self.history.clear();
-        Change::State { from, to: self.state(), reason }
+        Transition::State { from, to: self.state(), reason }
     }
 
-    pub(super) fn admit(&mut self, now: u64) -> (Goes, Option<Change>) {
-        let (goes, change) = match self.mode {
+    pub(super) fn admit(&mut self, now: u64) -> (Goes, Option<Transition>) {
+        let (goes, transition) = match self.mode {
             Mode::ForcedClosed => (Goes::Bypass, None),
             Mode::ForcedOpen => (Goes::Refused(self.policy.open.base), None),
             Mode::Normal | Mode::ObserveOnly => self.decide(now),
         };
         match goes {
-            Goes::Refused(_) if self.mode == Mode::ObserveOnly => (Goes::Bypass, change),
-            goes => (goes, change),
+            Goes::Refused(_) if self.mode == Mode::ObserveOnly => (Goes::Bypass, transition),
+            goes => (goes, transition),
         }
     }
 
-    fn decide(&mut self, now: u64) -> (Goes, Option<Change>) {
-        let mut change = None;
+    fn decide(&mut self, now: u64) -> (Goes, Option<Transition>) {
+        let mut transition = None;
         match self.state {
             Plainly::Open { until } if now < until => return (Goes::Refused(until - now), None),
             Plainly::Open { .. } => {
                 let half_open = Plainly::HalfOpen { probes: Vec::new(), successes: 0 };
-                change = Some(self.turn(half_open, Reason::OpenTimeOver));
+                transition = Some(self.turn(half_open, Reason::OpenTimeOver));
             }
             Plainly::Ramping { since, .. } if now - since >= self.ramp() => {
                 self.state = Plainly::Closed;
                 self.openings = 0;
                 let (from, to) = (State::Ramping, State::Closed);
-                change = Some(Change::State { from, to, reason: Reason::RampOver });
+                transition = Some(Transition::State { from, to, reason: Reason::RampOver });
             }
             _ => {}
         }
@@ -144,7 +145,7 @@ impl Plain {
                 probes.retain(|&(_, until)| until > now);
                 let lost = u32::try_from(before - probes.len()).unwrap();
                 if lost > 0 {
-                    change = Some(Change::ProbesLost(lost));
+                    transition = Some(Transition::ProbesLost(lost));
                 }
                 if probes.len() < most {
                     self.named += 1;
@@ -156,28 +157,28 @@ impl Plain {
                 }
             }
         };
-        (goes, change)
+        (goes, transition)
     }
 
-    pub(super) fn settle(&mut self, goes: Goes, done: Done, now: u64) -> Option<Change> {
+    pub(super) fn settle(&mut self, goes: Goes, observed: Observation, now: u64) -> Option<Transition> {
         match goes {
-            Goes::Ordinary(generation) if generation == self.generation => self.settle_ordinary(done, now),
-            Goes::Probe(generation, name) if generation == self.generation => self.settle_probe(name, done, now),
+            Goes::Ordinary(generation) if generation == self.generation => self.settle_ordinary(observed, now),
+            Goes::Probe(generation, name) if generation == self.generation => self.settle_probe(name, observed, now),
             _ => None,
         }
     }
 
-    fn settle_ordinary(&mut self, done: Done, now: u64) -> Option<Change> {
-        if !matches!(self.state, Plainly::Closed | Plainly::Ramping { .. }) || done.mark == Mark::Ignored {
+    fn settle_ordinary(&mut self, observed: Observation, now: u64) -> Option<Transition> {
+        if !matches!(self.state, Plainly::Closed | Plainly::Ramping { .. }) || observed.grade == Grade::Ignored {
             return None;
         }
-        self.history.push((now, done));
+        self.history.push((now, observed));
         let mut reasons = Vec::new();
         for rule in &self.policy.rules {
             let (calls, bads) = self.tally(rule, now);
-            let counts = done.mark != Mark::Slow || rule.bad != Bad::Failed;
+            let counts = observed.grade != Grade::Slow || rule.bad != Bad::Failed;
             if counts
-                && bad(rule, &done)
+                && bad(rule, &observed)
                 && calls >= rule.min_calls.into()
                 && bads * 1_000_000 >= calls * u64::from(rule.ratio)
             {
@@ -190,25 +191,25 @@ impl Plain {
             }
         }
         let streak = self.streak();
-        if done.mark == Mark::Failure && self.policy.streak > 0 && streak >= self.policy.streak.into() {
+        if observed.grade == Grade::Failure && self.policy.streak > 0 && streak >= self.policy.streak.into() {
             reasons.push((0, Reason::Consecutive { failures: streak }));
         }
         // Of several, a row of failures is named first, then windows over a time, then those over a number of calls.
         reasons.sort_by_key(|&(rank, _)| rank);
         let &(_, reason) = reasons.first()?;
-        Some(self.open(reason, done, now))
+        Some(self.open(reason, observed, now))
     }
 
-    fn settle_probe(&mut self, name: u32, done: Done, now: u64) -> Option<Change> {
-        let slow =
-            done.mark == Mark::Slow || self.policy.rules.iter().any(|rule| rule.bad != Bad::Failed && bad(rule, &done));
+    fn settle_probe(&mut self, name: u32, observed: Observation, now: u64) -> Option<Transition> {
+        let slow = observed.grade == Grade::Slow
+            || self.policy.rules.iter().any(|rule| rule.bad != Bad::Failed && bad(rule, &observed));
         let Plainly::HalfOpen { probes, successes } = &mut self.state else { return None };
         let held = probes.iter().position(|probe| probe.0 == name)?;
         probes.remove(held);
-        match done.mark {
-            Mark::Ignored => None,
-            Mark::Failure => Some(self.open(Reason::ProbeFailed, done, now)),
-            _ if slow => Some(self.open(Reason::ProbeSlow, done, now)),
+        match observed.grade {
+            Grade::Ignored => None,
+            Grade::Failure => Some(self.open(Reason::ProbeFailed, observed, now)),
+            _ if slow => Some(self.open(Reason::ProbeSlow, observed, now)),
             _ => {
                 *successes += 1;
                 (*successes >= self.policy.close_after).then(|| self.close(now))
@@ -216,17 +217,17 @@ impl Plain {
         }
     }
 
-    fn open(&mut self, reason: Reason, done: Done, now: u64) -> Change {
+    fn open(&mut self, reason: Reason, observed: Observation, now: u64) -> Transition {
         self.openings += 1;
         let mut wait = self.policy.open.base;
         for _ in 1..self.openings {
             wait = (wait * if self.policy.open.growth > 1.0 { 2 } else { 1 }).min(self.policy.open.cap);
         }
-        let wait = wait.max(done.hint.unwrap_or(0)).min(self.policy.open.cap);
+        let wait = wait.max(observed.hint.unwrap_or(0)).min(self.policy.open.cap);
         self.turn(Plainly::Open { until: now + wait }, reason)
     }
 
-    fn close(&mut self, now: u64) -> Change {
+    fn close(&mut self, now: u64) -> Transition {
         if self.policy.ramp.is_some() {
             return self.turn(Plainly::Ramping { since: now, credit: 1_000_000 }, Reason::ProbesSucceeded);
         }
@@ -265,9 +266,9 @@ impl Plain {
     }
 }
 
-fn bad(rule: &Rule, done: &Done) -> bool {
+fn bad(rule: &Rule, observed: &Observation) -> bool {
     match rule.bad {
-        Bad::Failed => done.mark == Mark::Failure,
-        Bad::SlowerThan(limit) => done.mark == Mark::Slow || done.took.is_some_and(|took| took >= limit),
+        Bad::Failed => observed.grade == Grade::Failure,
+        Bad::SlowerThan(limit) => observed.grade == Grade::Slow || observed.took.is_some_and(|took| took >= limit),
     }
 }

@@ -1,7 +1,8 @@
 //! Windows over a time: exact at the edges, with a memory that does not grow.
 
 use crate::{
-    policy::{Tally, TimeWindow},
+    WindowStatus,
+    policy::TimeWindow,
     window::{Counters, Layout, Line},
 };
 
@@ -31,7 +32,7 @@ fn b19_a_million_calls_take_the_room_of_one() {
     for call in 0..1_000_000_u64 {
         counters.record(&WINDOW, (call % 2) as usize, 7, call * 29, call % 4 == 0);
     }
-    assert_eq!(counters.tally(&WINDOW, 7, 29_000_000), Tally { calls: 1_000_000, bad: 250_000 });
+    assert_eq!(counters.tally(&WINDOW, 7, 29_000_000), WindowStatus { calls: 1_000_000, bad: 250_000 });
     assert_eq!(size_of_val(lines.as_slice()), 2 * 3 * 64, "21 counters on each of two stripes, in whole lines");
 }
 
@@ -40,12 +41,12 @@ fn another_generation_starts_with_nothing() {
     let (lines, layout) = lines();
     let counters = Counters { lines: &lines, layout };
     counters.record(&WINDOW, 0, 7, 0, true);
-    assert_eq!(counters.tally(&WINDOW, 8, 0), Tally::default());
+    assert_eq!(counters.tally(&WINDOW, 8, 0), WindowStatus::default());
     counters.record(&WINDOW, 0, 8, 0, true);
-    assert_eq!(counters.tally(&WINDOW, 8, 0), Tally { calls: 1, bad: 1 });
+    assert_eq!(counters.tally(&WINDOW, 8, 0), WindowStatus { calls: 1, bad: 1 });
     // A result of the old one that comes only now.
     counters.record(&WINDOW, 0, 7, 0, true);
-    assert_eq!(counters.tally(&WINDOW, 8, 0), Tally { calls: 1, bad: 1 });
+    assert_eq!(counters.tally(&WINDOW, 8, 0), WindowStatus { calls: 1, bad: 1 });
 }
 
 #[test]
@@ -54,6 +55,6 @@ fn an_idle_year_is_forgotten() {
     let counters = Counters { lines: &lines, layout };
     counters.record(&WINDOW, 0, 7, 0, true);
     for year in 1..10_u64 {
-        assert_eq!(counters.tally(&WINDOW, 7, year * 31_536_000_000_000), Tally::default());
+        assert_eq!(counters.tally(&WINDOW, 7, year * 31_536_000_000_000), WindowStatus::default());
     }
 }

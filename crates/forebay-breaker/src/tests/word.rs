@@ -1,6 +1,9 @@
 //! The packed word: nothing in it touches anything else in it.
 
-use crate::{Mode, State, word::Word};
+use crate::{
+    Mode, State,
+    word::{Pattern, Word},
+};
 use proptest::prelude::*;
 
 fn mode() -> impl Strategy<Value = Mode> {
@@ -12,7 +15,7 @@ fn state() -> impl Strategy<Value = State> {
 }
 
 fn parts(word: Word) -> (Mode, State, u32, u64, bool) {
-    (word.mode(), word.state(), word.generation(), word.payload(), word.is_held())
+    (word.mode(), word.state(), word.generation(), word.payload(), word.has(Word::HELD))
 }
 
 proptest! {
@@ -32,7 +35,7 @@ proptest! {
         prop_assert_eq!((counted.streak(), counted.payload() >> 16), (streak, old_payload >> 16));
         for unsettled in [true, false] {
             let marked = counted.with_unsettled(unsettled);
-            prop_assert_eq!((marked.is_unsettled(), marked.streak()), (unsettled, streak));
+            prop_assert_eq!((marked.has(Word::UNSETTLED), marked.streak()), (unsettled, streak));
             prop_assert_eq!(marked.payload() & !(1 << 17), counted.payload() & !(1 << 17));
         }
     }
@@ -50,8 +53,8 @@ fn only_a_closed_word_in_normal_mode_lets_a_call_through_at_sight() {
     for mode in 0..4 {
         for state in 0..4 {
             let word = Word(mode << 62 | state << 60 | 0x1234_5678);
-            assert_eq!(word.is_plainly_closed(), mode == 0 && state == 0, "{:?}", parts(word));
+            assert_eq!(word.is(Pattern::CLOSED), mode == 0 && state == 0, "{:?}", parts(word));
         }
     }
-    assert!(Word(Word::HELD).is_plainly_closed(), "while somebody counts a failure, too");
+    assert!(Word(Word::HELD).is(Pattern::CLOSED), "while a failure is counted, too");
 }

@@ -4,6 +4,7 @@
 
 mod far;
 
+mod durations;
 mod handle;
 #[cfg(feature = "http")]
 mod http;
@@ -12,6 +13,7 @@ mod knobs;
 mod probes;
 mod results;
 mod rivals;
+mod run;
 mod spread;
 mod states;
 mod windows;

@@ -258,3 +258,17 @@ where
     }
     assert!(call(service, Succeed).await.is_answer());
 }
+
+/// The event of the change to half-open is emitted by the very call that is the first probe.
+#[tokio::test(start_paused = true)]
+async fn b08_f19_an_observer_that_panics_while_a_probe_is_admitted_gives_its_permit_back() {
+    let builder = BreakerLayer::builder().close_after(1).observe(|event: &BreakerEvent| {
+        assert!(!matches!(event, BreakerEvent::Changed { to: State::HalfOpen, .. }), "the observer panics");
+    });
+    let (handle, mut service) = opened!(builder);
+    let call_it = async { service.ready().await.unwrap().call(Request { key: "one", how: Succeed }).await };
+    assert!(AssertUnwindSafe(call_it).catch_unwind().await.is_err());
+    assert_eq!((handle.state(&()), handle.status(&()).unwrap().probes), (State::HalfOpen, 0));
+    assert!(call(&mut service, Succeed).await.is_answer(), "it does not wait for a lease to end");
+    assert_eq!(handle.state(&()), State::Closed);
+}

@@ -128,15 +128,28 @@ async fn the_open_time_grows_until_it_closes() {
     }
 }
 
+/// A server that asks for a day is probed after a minute, or after as long as the host says.
 #[tokio::test(start_paused = true)]
-async fn the_hint_of_the_failure_that_opens_it_is_obeyed_up_to_the_cap() {
-    for (hint, follow, expected) in [(30, true, 60), (300, true, 300), (86_400, true, 600), (300, false, 60)] {
-        let open_for = exactly(60).follow_hints(follow);
+async fn f01_the_hint_of_the_failure_that_opens_it_is_obeyed_up_to_its_own_cap() {
+    let minutes = |minutes: u64| secs(60 * minutes);
+    for (hint, most, expected) in [
+        (30, None, 60),
+        (300, None, 60),
+        (86_400, None, 60),
+        (300, Some(minutes(10)), 300),
+        (86_400, Some(minutes(10)), 600),
+        (86_400, Some(minutes(60)), 600),
+        (300, Some(secs(0)), 60),
+    ] {
+        let open_for = most.map_or(exactly(60), |most| exactly(60).max_hint(most));
         let layer = BreakerLayer::builder().trip(Trip::consecutive(2)).open_for(open_for).build().unwrap();
         let mut service = layer.layer(far());
         calls(&mut service, Throttle(500), 1).await;
         calls(&mut service, Throttle(hint), 1).await;
-        assert_eq!(call(&mut service, Succeed).await.rejection().retry_in(), secs(expected), "hint {hint}");
+        let open = call(&mut service, Succeed).await.rejection();
+        assert_eq!(open.retry_in(), secs(expected), "hint {hint}, at most {most:?}");
+        wait(secs(expected)).await;
+        assert!(call(&mut service, Succeed).await.is_answer(), "one probe goes");
     }
 }
 

@@ -72,7 +72,7 @@ impl ForebayHttpClient {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let breaker = BreakerLayer::http().build()?;
+        let breaker = BreakerLayer::http_telemetry().build()?;
         let retry = RetryLayer::http_with(Classifier::otlp());
         // The answer is read below the timeout, so that all of an attempt counts.
         let attempt = TimeoutLayer::new(Self::ATTEMPT).layer(Whole(client));

@@ -1,16 +1,14 @@
 //! The queue between threads, in every order that two of them can bring about.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p forebay-queue --test loom --release`; with `--cfg forebay_planted_race` beside
-//! it, the tests that must catch the race have to panic (those that would end in a deadlock are left out).
+//! `RUSTFLAGS="--cfg loom" cargo test -p forebay-queue --test loom --release`. The
+//! patches in `planted` name the tests that have to find what they plant.
 
 #![cfg(loom)]
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod abandon;
 mod pairs;
-#[cfg(not(forebay_planted_race))]
 mod parking;
-#[cfg(not(forebay_planted_race))]
 mod service;
 mod waits;
 

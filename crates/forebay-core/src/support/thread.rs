@@ -6,10 +6,11 @@ thread_local! {
     static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The number of this thread: the first to ask is 0, the second 1, and so on.
+/// The number of this thread: the first to ask is 0, the second 1, and so on. It chooses the stripe of a counter.
 ///
-/// A thread that is being torn down counts where the first does.
+/// A thread that is being torn down has the number of the first.
 #[inline]
-pub(crate) fn of_this_thread() -> usize {
+#[must_use]
+pub fn thread_number() -> usize {
     NUMBER.try_with(|number| *number).unwrap_or(0)
 }
