@@ -21,10 +21,11 @@ use forebay_queue::{
 };
 use forebay_registry::Cached;
 use forebay_retry::{
-    Backoff, Jitter, Keyed, RetryLayer, grpc,
+    Backoff, Jitter, RetryBuilder, grpc,
     http::{Authority, HttpPolicy},
+    policy::Keyed,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
 use std::{
@@ -42,8 +43,8 @@ use tower::timeout::Timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The retry layer of the default stack; [`ExporterBuilder::retry`] changes it.
-pub type ExportRetry = RetryLayer<ByError, HttpPolicy, Keyed<Authority>, RetryCount>;
+/// The settings of the retry layer of the default stack; [`ExporterBuilder::retry`] changes them.
+pub type ExportRetry = RetryBuilder<ByError, HttpPolicy, Keyed<Authority>>;
 
 /// The breaker of the default stack; [`ExporterBuilder::breaker`] changes it.
 pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, NoNews>>>;
@@ -79,7 +80,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
-/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, 10 % budget: see [`RetryLayer`] | |
+/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, 10 % budget: see [`RetryBuilder`] | |
 /// | [`breaker`](Self::breaker) | 5 failures in a row, 60 s, 2 successes: see [`BreakerLayer::driver`] | |
 /// | [`give_up_after`](Self::give_up_after) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`patience`](Self::patience) | 1 s doubling to 30 s, equal jitter | |
@@ -165,7 +166,10 @@ impl<T> ExporterBuilder<T> {
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
             codes: grpc::Classifier::otlp(),
-            retry: RetryLayer::http_with(ByError::new()).observe(RetryCount(Arc::clone(&counting))),
+            // An export is a POST, and its protocol says what may be sent again.
+            retry: RetryBuilder::http_with(ByError::new())
+                .methods([Method::POST])
+                .observe(RetryCount(Arc::clone(&counting))),
             breaker: BreakerLayer::driver().excluding::<Boxed, _, _, _>(no_news as NoNews).observe(observer),
             counting,
             give_up_after: Duration::from_secs(300),
@@ -402,6 +406,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// A server that asks for a day is asked again after a minute, with one batch: a server that is well again is found.
     pub fn max_hint(mut self, most: Duration) -> Self {
         self.max_hint = most;
+        self.retry = self.retry.max_hint(most);
         self
     }
 
@@ -498,6 +503,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Framing::Plain => self.retry,
             Framing::Grpc { .. } => self.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
         };
+        self.patience.check()?;
+        let retry = retry.build()?;
         let breaker = self.breaker.build()?;
         let circuit = breaker.handle();
         let guarded = breaker.layer(retry.layer(attempt));

@@ -1,22 +1,55 @@
-//! Retry for HTTP: requests with a body that clones, and marks in headers and extensions.
+//! Retry for HTTP: what is sent again, and when.
+//!
+//! | response | meaning ([`Classifier::general`], shared with the breaker) |
+//! | --- | --- |
+//! | 429, 500 to 599 without 501 and 505 | retryable; `Retry-After` is the hint |
+//! | every other status | the result |
+//!
+//! | error | meaning |
+//! | --- | --- |
+//! | with a [`Verdict`](forebay_core::Verdict) in its chain | what the verdict says |
+//! | an invalid URI, a host name that does not exist | the result |
+//! | every other error | retryable |
+//!
+//! A retryable request is sent again
+//!
+//! | request | when |
+//! | --- | --- |
+//! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE (idempotent: [RFC 9110, 9.2.2]) | always |
+//! | any method, with an `Idempotency-Key` | always |
+//! | a method that is named in [`methods`](crate::RetryBuilder::methods) | always |
+//! | POST, PATCH and all others | where the server has not processed it: see below |
+//!
+//! A server has not processed a request that it answers with 429, or with 503 and `Retry-After`, and one that
+//! [`Seen::of`](forebay_core::Seen::of) knows was not seen: the connection was refused or never made, the stream was reset
+//! with `REFUSED_STREAM`, or a graceful `GOAWAY` left it out. Where it may have processed it, the attempts end with
+//! [`StopReason::NotIdempotent`].
+//!
+//! [RFC 9110, 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
 
-use crate::{Attempt, Deadline, GaveUp, Keyed, Policy, RetryLayer, Throttle};
-use forebay_core::{KeyOf, chance::entropy, http::Classifier};
-use http::{HeaderName, HeaderValue, Request, Response};
+use crate::{Attempt, Deadline, GaveUp, Policy, RetryBuilder, RetryLayer, StopReason, Throttle, policy::Keyed};
+pub use forebay_core::http::Classifier;
+use forebay_core::{KeyOf, Seen, chance::entropy};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::RETRY_AFTER};
+
+/// The header by which a server recognises a request that it has processed already.
+///
+/// [The Idempotency-Key HTTP Header Field](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How an `http::Request` is sent again.
 ///
 /// * The copy has the same method, URI, version, headers, extensions and body.
 /// * A [`Deadline`] among the extensions of the request is obeyed.
 /// * From the second attempt on, the request carries an [`Attempt`] among its extensions, and its number of previous
-///   attempts in a header if [one is named](RetryLayer::attempt_header).
+///   attempts in a header if [one is named](RetryBuilder::attempt_header).
 /// * A response that is given up on carries [`GaveUp`] among its extensions, and a response that has it is final.
-///
-/// Every method is retried, `POST` as well: where a request must not be doubled, give it an
-/// [id](RetryLayer::request_id_header) that the far side knows it by.
+/// * A request that is not idempotent is sent again only as the [table](self) says.
 #[derive(Clone, Debug, Default)]
 pub struct HttpPolicy<Y = CloneBody> {
     body: Y,
+    /// Methods that are sent again although they are not idempotent.
+    methods: Vec<Method>,
     attempt_header: Option<HeaderName>,
     id_header: Option<HeaderName>,
 }
@@ -42,11 +75,10 @@ pub struct Authority;
 // === impl RetryLayer ===
 
 impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
-    /// Retries HTTP requests that fail with 429, 500, 502, 503, 504 or without an answer, with the defaults of
-    /// [`RetryLayer`], and leaves a host alone that asks for it with `Retry-After`.
+    /// Retries HTTP requests as the [tables](self) say, with the defaults of [`RetryBuilder`], and leaves a host alone that
+    /// asks for it with `Retry-After`.
     ///
-    /// For other statuses there is [`http_with`](Self::http_with). `Kind` is inferred from the error type of the
-    /// service.
+    /// [`RetryBuilder::http`] changes its settings. `Kind` is inferred from the error type of the service.
     ///
     /// ```
     /// use forebay_retry::RetryLayer;
@@ -64,35 +96,51 @@ impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
     /// ```
     #[must_use]
     pub fn http() -> Self {
-        Self::http_with(Classifier::driver())
+        RetryBuilder::http().checked()
     }
 }
 
-impl<C> RetryLayer<C, HttpPolicy, Keyed<Authority>> {
-    /// [`http`](Self::http) with other statuses: `http_with(Classifier::otlp())`, say.
-    #[must_use]
+// === impl RetryBuilder ===
+
+impl<Kind> RetryBuilder<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
+    /// Begins with the settings of [`RetryLayer::http`].
+    pub fn http() -> Self {
+        Self::http_with(Classifier::general())
+    }
+}
+
+impl<C> RetryBuilder<C, HttpPolicy, Keyed<Authority>> {
+    /// [`http`](Self::http) with another classifier: `http_with(Classifier::otlp())`, say.
     pub fn http_with(classifier: C) -> Self {
-        let layer = RetryLayer::new(classifier).policy(HttpPolicy::default());
-        layer.gate(Keyed::new(Throttle::default(), Authority))
+        let builder = RetryBuilder::new(classifier).policy(HttpPolicy::default());
+        builder.gate(Keyed::new(Throttle::default(), Authority))
     }
 }
 
-impl<C, Y, K, O> RetryLayer<C, HttpPolicy<Y>, K, O> {
+impl<C, Y, K> RetryBuilder<C, HttpPolicy<Y>, K> {
+    /// Sends requests with these methods again whatever became of the last attempt, although they are not idempotent.
+    ///
+    /// For servers that know a request again, or that may process it twice: `methods([Method::POST])`. The idempotent methods
+    /// need not be named.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.policy_mut().methods = methods.into_iter().collect();
+        self
+    }
+
     /// Copies bodies with `copy`, for bodies that are not `Clone`, or not always.
     ///
     /// A request whose body gives no copy is sent once.
-    #[must_use]
-    pub fn copy_body<B, F>(mut self, copy: F) -> RetryLayer<C, HttpPolicy<F>, K, O>
+    pub fn copy_body<B, F>(mut self, copy: F) -> RetryBuilder<C, HttpPolicy<F>, K>
     where
         F: Fn(&B) -> Option<B>,
     {
-        let HttpPolicy { body: _, attempt_header, id_header } = self.policy_mut();
-        let (attempt_header, id_header) = (attempt_header.take(), id_header.take());
-        self.policy(HttpPolicy { body: copy, attempt_header, id_header })
+        let HttpPolicy { body: _, methods, attempt_header, id_header } = self.policy_mut();
+        let (methods, attempt_header) = (std::mem::take(methods), attempt_header.take());
+        let id_header = id_header.take();
+        self.policy(HttpPolicy { body: copy, methods, attempt_header, id_header })
     }
 
-    /// Names a header that tells the far side how many attempts came before. The first attempt does not have it.
-    #[must_use]
+    /// Names a header that says how many attempts came before. The first attempt does not have it.
     pub fn attempt_header(mut self, name: HeaderName) -> Self {
         self.policy_mut().attempt_header = Some(name);
         self
@@ -100,7 +148,9 @@ impl<C, Y, K, O> RetryLayer<C, HttpPolicy<Y>, K, O> {
 
     /// Names a header that carries an id, the same on all attempts. A request that has the header keeps its value; all
     /// others get a random one of 128 bits, in hexadecimal.
-    #[must_use]
+    ///
+    /// A server that knows requests again by an `Idempotency-Key` gets one with
+    /// `request_id_header(HeaderName::from_static("idempotency-key"))`, and then every method is sent again.
     pub fn request_id_header(mut self, name: HeaderName) -> Self {
         self.policy_mut().id_header = Some(name);
         self
@@ -136,6 +186,21 @@ impl<B, RB, Err, Y: CopyBody<B>> Policy<Request<B>, Response<RB>, Err> for HttpP
 
     fn deadline(&self, request: &Request<B>) -> Option<Deadline> {
         Deadline::of(request.extensions())
+    }
+
+    fn obstacle(&self, request: &Request<B>, result: Result<&Response<RB>, Seen>) -> Option<StopReason> {
+        let harmless = request.method().is_idempotent()
+            || self.methods.contains(request.method())
+            || request.headers().contains_key(IDEMPOTENCY_KEY);
+        let unprocessed = || match result {
+            Ok(response) => match response.status() {
+                StatusCode::TOO_MANY_REQUESTS => true,
+                StatusCode::SERVICE_UNAVAILABLE => response.headers().contains_key(RETRY_AFTER),
+                _ => false,
+            },
+            Err(seen) => seen == Seen::No,
+        };
+        if harmless || unprocessed() { None } else { Some(StopReason::NotIdempotent) }
     }
 
     fn give_up(&self, response: &mut Response<RB>, gave_up: GaveUp) {

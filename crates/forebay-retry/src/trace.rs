@@ -1,4 +1,4 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! What `tracing` records; without the feature nothing is.
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) use self::off::{Cause, gave_up, retrying};
@@ -14,7 +14,7 @@ mod on {
 
     const TARGET: &str = "forebay_retry";
 
-    /// What an attempt failed of, in one word.
+    /// Why an attempt failed, in one word.
     #[derive(Clone, Copy)]
     pub(crate) struct Cause(&'static str);
 
@@ -25,6 +25,11 @@ mod on {
                 Ok(_) => Self("response"),
                 Err(error) => Self(Verdict::of(&**error).map_or("error", |verdict| verdict.reason().as_str())),
             }
+        }
+
+        /// A result whose error is of a type that this crate does not know.
+        pub(crate) fn unnamed(is_response: bool) -> Self {
+            Self(if is_response { "response" } else { "error" })
         }
     }
 
@@ -42,7 +47,7 @@ mod on {
 
     /// An attempt failed, and there will be no other.
     pub(crate) fn gave_up(gave_up: GaveUp) {
-        debug!(target: TARGET, attempts = gave_up.attempts(), why = %gave_up.why(), "gave up");
+        debug!(target: TARGET, attempts = gave_up.attempts(), reason = %gave_up.stop_reason(), "gave up");
     }
 }
 
@@ -58,6 +63,11 @@ mod off {
     impl Cause {
         #[inline(always)]
         pub(crate) fn of<Res>(_: &Result<Res, BoxError>) -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(crate) fn unnamed(_: bool) -> Self {
             Self
         }
     }

@@ -20,20 +20,20 @@ use tokio::time::Instant;
 
 /// Keeps retries to a share of the calls: a token bucket that calls fill and retries empty.
 ///
-/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when it is answered; each retry
-/// costs one, or what [`RetryLayer::cost`](crate::RetryLayer::cost) says. When calls are rare, time earns a
+/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when its response comes; each retry
+/// costs one, or what [`RetryBuilder::cost`](crate::RetryBuilder::cost) says. When calls are rare, time earns a
 /// [floor](BudgetBuilder::floor_per_second). Up to [`reserve`](BudgetBuilder::reserve) is kept for a burst.
 ///
 /// With every call failing, `n` calls in `t` whole seconds are followed by at most
 /// `reserve + max(ratio · n, floor · t)` retries, where the maximum is taken second by second. With the defaults, once
 /// the reserve is used up, a client that makes 10 calls per second or more sends at most 1.1 requests per call.
 ///
-/// A handle: clones share one budget, and so do all services of a [`RetryLayer`](crate::RetryLayer) that holds it. Give
-/// the same budget to several layers where they lead to the same far side.
+/// A handle: clones share one budget, and so do all services of a [`RetryLayer`](crate::RetryLayer) that holds it. Several
+/// layers that lead to the same server share one.
 ///
 /// # Cost
 ///
-/// While the budget is full, a call reads one word that nobody writes. Until it is full again, a call is one relaxed
+/// While the budget is full, a call reads one word that no call writes. Until it is full again, a call is one relaxed
 /// atomic write. Only a retry takes the lock.
 ///
 /// ```
@@ -119,11 +119,12 @@ impl Budget {
 impl Shared {
     #[cold]
     fn count(&self) {
-        // Saturating: whoever finds it full in the meantime leaves it so.
+        // Saturating: a call that finds it full leaves it so.
         let _full = self.room.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1));
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // CORRECTNESS: no user code runs under this lock: what is done to the state is arithmetic of this module.
         // Nothing under the lock panics half-way through a change.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
