@@ -42,15 +42,25 @@ impl BreakerLayer<(), Unkeyed, ByError> {
             .probes(1)
     }
 
-    /// [`driver`](Self::driver) with one state per authority, and with a classifier that sees the responses which mean
-    /// failure although they are `Ok`: 429 and 500, 502, 503, 504 with their `Retry-After`, and every other status
-    /// that is not 2xx.
+    /// For any HTTP API: [`driver`](Self::driver) with one state per authority, and with a classifier that sees responses as well
+    /// as errors.
     ///
-    /// A 404 is as much the answer of a healthy server as a 200:
-    /// [`excluding_terminal`](BreakerBuilder::excluding_terminal) leaves out all that is not in the list.
+    /// 429, 5xx (without 501 and 505), timeouts and connection errors count, each with its `Retry-After`. Every other response,
+    /// such as 304, 404 or 422, is the sign of a healthy server, and counts as a success: the row `general` of the table that the
+    /// presets of breaker and retry share, [`Preset`](forebay_core::http::Preset).
     #[cfg(feature = "http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
     pub fn http<Kind>() -> crate::HttpBreakerBuilder<Kind> {
+        Self::driver().by_authority().classify(forebay_core::http::Classifier::general())
+    }
+
+    /// [`http`](Self::http) for telemetry, where every status that is not 2xx means that the data were not taken, and counts as a
+    /// failure: the row `driver` of the [table](forebay_core::http::Preset).
+    ///
+    /// [`excluding_terminal`](BreakerBuilder::excluding_terminal) leaves out what is not retryable.
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn http_telemetry<Kind>() -> crate::HttpBreakerBuilder<Kind> {
         Self::driver().by_authority().classify(forebay_core::http::Classifier::driver())
     }
 }

@@ -1,15 +1,11 @@
 //! Retry for HTTP: what is sent again, and when.
 //!
-//! | response | meaning ([`Classifier::general`], shared with the breaker) |
-//! | --- | --- |
-//! | 429, 500 to 599 without 501 and 505 | retryable; `Retry-After` is the hint |
-//! | every other status | the result |
+//! A breaker and a retry read results by one table, [`Preset`](forebay_core::http::Preset). `RetryLayer::http()` uses the row
+//! [`general`](Classifier::general), with `Retry-After` as the hint:
 //!
-//! | error | meaning |
-//! | --- | --- |
-//! | with a [`Verdict`](forebay_core::Verdict) in its chain | what the verdict says |
-//! | an invalid URI, a host name that does not exist | the result |
-//! | every other error | retryable |
+#![doc = include_str!("../../forebay-core/src/http/presets.md")]
+//!
+//! An error with a [`Verdict`](forebay_core::Verdict) in its chain means what the verdict says.
 //!
 //! A retryable request is sent again
 //!

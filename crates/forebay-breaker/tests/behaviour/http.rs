@@ -1,9 +1,10 @@
 //! HTTP: responses that mean failure although they are `Ok`, and one state per authority.
 
 use crate::far::{secs, wait};
-use forebay_breaker::{BreakerLayer, CircuitOpen, OpenFor, State};
+use forebay_breaker::{BreakerLayer, CircuitOpen, OpenFor, State, Trip};
 use forebay_core::{BoxError, cause_ref};
 use http::{Request, Response, header::RETRY_AFTER};
+use std::io;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// Answers with the status that the path names, and a `Retry-After` if there is a query.
@@ -41,6 +42,50 @@ async fn b10_a_429_and_a_503_are_failures_although_they_are_responses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn d01_what_a_healthy_server_responds_never_opens_a_circuit() {
+    for status in [301, 304, 400, 401, 403, 404, 408, 409, 410, 422, 501, 505] {
+        let layer = BreakerLayer::http().trip(Trip::consecutive(1)).build().unwrap();
+        let mut service = layer.layer(service_fn(server));
+        for _ in 0..100 {
+            assert_eq!(get(&mut service, &format!("http://api.example/{status}")).await.unwrap(), status);
+        }
+        assert_eq!(layer.handle().state("api.example"), State::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d01_errors_open_it_and_a_request_that_cannot_be_built_does_not() {
+    let not_built = || http::Error::from("http://[".parse::<http::Uri>().unwrap_err());
+    let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+    let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
+    let errors: [(fn() -> BoxError, State); 3] = [
+        (|| not_built().into(), State::Closed),
+        (|| refused().into(), State::Open),
+        (|| timed_out().into(), State::Open),
+    ];
+    for (error, expected) in errors {
+        let layer = BreakerLayer::http().build().unwrap();
+        let mut service = layer.layer(service_fn(move |_| async move { Err::<Response<()>, BoxError>(error()) }));
+        for _ in 0..5 {
+            assert!(get(&mut service, "http://api.example/").await.is_err());
+        }
+        assert_eq!(layer.handle().state("api.example"), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_telemetry_every_response_but_2xx_is_a_failure() {
+    for status in [301, 304, 400, 401, 404, 409, 422] {
+        let layer = BreakerLayer::http_telemetry().build().unwrap();
+        let mut service = layer.layer(service_fn(server));
+        for _ in 0..5 {
+            get(&mut service, &format!("http://collector.example/{status}")).await.unwrap();
+        }
+        assert_eq!(layer.handle().state("collector.example"), State::Open);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn b10_by_errors_alone_they_would_be_successes() {
     let layer = BreakerLayer::builder().by_authority().build().unwrap();
     let mut service = layer.layer(service_fn(server));
@@ -67,7 +112,7 @@ async fn the_retry_after_of_the_response_that_opens_it_is_obeyed() {
 #[tokio::test(start_paused = true)]
 async fn what_the_server_refuses_for_good_can_be_left_out() {
     for (uri, expected) in [("http://a/404", State::Closed), ("http://a/503", State::Open)] {
-        let layer = BreakerLayer::http().excluding_terminal().build().unwrap();
+        let layer = BreakerLayer::http_telemetry().excluding_terminal().build().unwrap();
         let mut service = layer.layer(service_fn(server));
         for _ in 0..5 {
             get(&mut service, uri).await.unwrap();

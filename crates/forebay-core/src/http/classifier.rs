@@ -1,81 +1,82 @@
-use super::{is_name_not_found, retry_after};
+use super::{Preset, is_name_not_found, retry_after, status_set::StatusSet};
 use crate::{AsError, Boxed, Classify, Outcome, Verdict, is_caused_by};
 use http::{Response, StatusCode};
 use std::{fmt, marker::PhantomData};
 
-/// Says what an HTTP result means to a retry or a breaker.
+/// Says what an HTTP result means to a retry or a breaker, by a row of the table that both share: see [`Preset`].
 ///
-/// 2xx is a success. Every other status is retryable or terminal by the preset and by
-/// [`retry_on`](Self::retry_on) and [`terminal_on`](Self::terminal_on); a retryable response carries its
-/// [`Retry-After`](super::retry_after) as the hint, uncapped. An error is retryable unless it says otherwise with a
-/// [`Verdict`], or could not be sent in any attempt (an invalid URI).
+/// A 2xx status is a success. Every other status means what the preset says, unless [`retry_on`](Self::retry_on) or
+/// [`terminal_on`](Self::terminal_on) says otherwise; a retryable response carries its [`Retry-After`](super::retry_after) as the
+/// hint, uncapped. An error means what its [`Verdict`] says; without one, what the preset says.
 ///
-/// | preset | retryable | terminal | host name not found |
-/// | --- | --- | --- | --- |
-/// | [`driver`](Self::driver) | 429, 500, 502, 503, 504 | all others | terminal |
-/// | [`otlp`](Self::otlp) | 429, 502, 503, 504 ([OTLP]) | all others | retryable |
-/// | [`lenient`](Self::lenient) | all others | 400, 401, 403, 404 | retryable |
+#[doc = include_str!("presets.md")]
 ///
 /// `Kind` is inferred from the error type of the service it is used with.
-///
-/// [OTLP]: https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
 pub struct Classifier<Kind = Boxed> {
-    retryable: StatusSet,
-    name_not_found_is_terminal: bool,
+    preset: Preset,
+    /// The statuses that [`terminal_on`](Self::terminal_on) names.
+    terminal: StatusSet,
     kind: PhantomData<fn() -> Kind>,
 }
-
-/// A bit for each status from 0 to 1023; `StatusCode` goes to 999.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct StatusSet([u64; 16]);
 
 // === impl Classifier ===
 
 impl<Kind> Classifier<Kind> {
+    /// By a row of the table.
+    #[must_use]
+    pub const fn new(preset: Preset) -> Self {
+        Self { preset, terminal: StatusSet::NONE, kind: PhantomData }
+    }
+
+    /// What any HTTP API wants: 429 and 5xx (without 501 and 505) and errors count, every other response is a success.
+    #[must_use]
+    pub const fn general() -> Self {
+        Self::new(Preset::GENERAL)
+    }
+
     /// What a database driver's telemetry wants: retry what is known to pass, and nothing else.
     #[must_use]
     pub const fn driver() -> Self {
-        let retryable = StatusSet::NONE.with(429).with(500).with(502).with(503).with(504);
-        Self { retryable, name_not_found_is_terminal: true, kind: PhantomData }
+        Self::new(Preset::DRIVER)
     }
 
-    /// What the OpenTelemetry protocol demands of an OTLP/HTTP client.
+    /// What the [OpenTelemetry protocol] demands of an OTLP/HTTP client.
+    ///
+    /// [OpenTelemetry protocol]: https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes
     #[must_use]
     pub const fn otlp() -> Self {
-        let retryable = StatusSet::NONE.with(429).with(502).with(503).with(504);
-        Self { retryable, name_not_found_is_terminal: false, kind: PhantomData }
+        Self::new(Preset::OTLP)
     }
 
-    /// Retry all that is not known to be final.
+    /// Retry everything that is not known to be final.
     #[must_use]
     pub const fn lenient() -> Self {
-        let retryable = StatusSet::ALL.without(400).without(401).without(403).without(404);
-        Self { retryable, name_not_found_is_terminal: false, kind: PhantomData }
+        Self::new(Preset::LENIENT)
     }
 
     /// Also retry on `status`.
     #[must_use]
     pub const fn retry_on(mut self, status: StatusCode) -> Self {
-        self.retryable = self.retryable.with(status.as_u16());
+        self.preset.retryable = self.preset.retryable.with(status.as_u16());
+        self.terminal = self.terminal.without(status.as_u16());
         self
     }
 
-    /// Never retry on `status`.
+    /// Never retry on `status`, which is a failure.
     #[must_use]
     pub const fn terminal_on(mut self, status: StatusCode) -> Self {
-        self.retryable = self.retryable.without(status.as_u16());
+        self.terminal = self.terminal.with(status.as_u16());
         self
     }
 
     /// What a response with this head means.
     #[must_use]
     pub fn status(&self, status: StatusCode, headers: &http::HeaderMap) -> Outcome {
-        if status.is_success() {
-            Outcome::Success
-        } else if self.retryable.has(status.as_u16()) {
-            Outcome::Retryable { after: retry_after(headers) }
-        } else {
-            Outcome::Terminal
+        match self.preset.status(status) {
+            Outcome::Success if status.is_success() => Outcome::Success,
+            _ if self.terminal.has(status.as_u16()) => Outcome::Terminal,
+            Outcome::Retryable { .. } => Outcome::Retryable { after: retry_after(headers) },
+            outcome @ (Outcome::Success | Outcome::Terminal | Outcome::Ignored) => outcome,
         }
     }
 
@@ -85,10 +86,13 @@ impl<Kind> Classifier<Kind> {
         if let Some(verdict) = Verdict::of(error) {
             return Outcome::of_advice(verdict.advice());
         }
-        let hopeless = is_caused_by::<http::Error>(error)
-            || is_caused_by::<http::uri::InvalidUri>(error)
-            || (self.name_not_found_is_terminal && is_name_not_found(error));
-        if hopeless { Outcome::Terminal } else { Outcome::RETRYABLE }
+        if is_caused_by::<http::Error>(error) || is_caused_by::<http::uri::InvalidUri>(error) {
+            self.preset.not_built()
+        } else if is_name_not_found(error) {
+            self.preset.name_not_found()
+        } else {
+            self.preset.other_error()
+        }
     }
 }
 
@@ -112,49 +116,9 @@ impl<Kind> Copy for Classifier<Kind> {}
 impl<Kind> fmt::Debug for Classifier<Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Classifier")
-            .field("retryable", &self.retryable)
-            .field("name_not_found_is_terminal", &self.name_not_found_is_terminal)
+            .field("preset", &self.preset)
+            .field("terminal", &self.terminal)
             .finish_non_exhaustive()
-    }
-}
-
-// === impl StatusSet ===
-
-impl StatusSet {
-    const NONE: Self = Self([0; 16]);
-    const ALL: Self = Self([u64::MAX; 16]);
-
-    const fn with(mut self, status: u16) -> Self {
-        self.0[(status / 64) as usize] |= 1 << (status % 64);
-        self
-    }
-
-    const fn without(mut self, status: u16) -> Self {
-        self.0[(status / 64) as usize] &= !(1 << (status % 64));
-        self
-    }
-
-    const fn has(&self, status: u16) -> bool {
-        self.0[(status / 64) as usize] & (1 << (status % 64)) != 0
-    }
-}
-
-impl fmt::Debug for StatusSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As ranges: `lenient` holds 996 of the 1000 codes.
-        let mut list = f.debug_list();
-        let mut status = 0;
-        while status < 1000 {
-            let start = status;
-            while status < 1000 && self.has(status) {
-                status += 1;
-            }
-            if status > start {
-                list.entry(&(start..=status - 1));
-            }
-            status += 1;
-        }
-        list.finish()
     }
 }
 
@@ -188,6 +152,8 @@ mod tests {
             .retry_on(StatusCode::REQUEST_TIMEOUT)
             .terminal_on(StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(statuses(classifier), [408, 429, 502, 503, 504]);
+        let not_found = Classifier::<Boxed>::general().terminal_on(StatusCode::NOT_FOUND);
+        assert_eq!(not_found.status(StatusCode::NOT_FOUND, &http::HeaderMap::new()), Outcome::Terminal);
     }
 
     #[test]
@@ -215,6 +181,17 @@ mod tests {
         let error = ("no-such-host.invalid", 1).to_socket_addrs().unwrap_err();
         let transient = error.to_string().contains("Temporary failure");
         assert!(transient || is_name_not_found(&error), "unknown words: {error}");
+    }
+
+    #[test]
+    fn d01_a_request_that_cannot_be_built_is_no_news_of_the_server() {
+        let error: http::Error = "http://[".parse::<http::Uri>().unwrap_err().into();
+        assert_eq!(Classifier::general().classify(&Err::<Response<()>, _>(error)), Outcome::Ignored);
+        let missing: BoxError =
+            io::Error::other("failed to lookup address information: Name or service not known").into();
+        for error in [missing, io::Error::from(io::ErrorKind::TimedOut).into(), "connection refused".into()] {
+            assert_eq!(Classifier::<Boxed>::general().error(&*error), Outcome::RETRYABLE, "{error}");
+        }
     }
 
     #[test]

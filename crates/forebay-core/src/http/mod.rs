@@ -4,11 +4,14 @@ mod authority;
 mod classifier;
 mod error;
 mod footprint;
+mod preset;
 mod retry_after;
+mod status_set;
 
 pub use self::{
     authority::authority,
     classifier::Classifier,
     error::{StatusError, is_name_not_found},
+    preset::Preset,
     retry_after::{parse_retry_after, retry_after},
 };

@@ -72,7 +72,7 @@ impl ForebayHttpClient {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let breaker = BreakerLayer::http().build()?;
+        let breaker = BreakerLayer::http_telemetry().build()?;
         // The protocol's table says what is sent again, although every export is a POST.
         let retry = RetryBuilder::http_with(Classifier::otlp()).methods([Method::POST]).build()?;
         // The answer is read below the timeout, so that all of an attempt counts.
