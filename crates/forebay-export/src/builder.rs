@@ -80,7 +80,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
-/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, 10 % budget: see [`RetryBuilder`] | |
+/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, within 60 s, 10 % budget: see [`RetryBuilder`] | |
 /// | [`breaker`](Self::breaker) | 5 failures in a row, 60 s, 2 successes: see [`BreakerLayer::driver`] | |
 /// | [`give_up_after`](Self::give_up_after) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`patience`](Self::patience) | 1 s doubling to 30 s, equal jitter | |
@@ -166,9 +166,11 @@ impl<T> ExporterBuilder<T> {
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
             codes: grpc::Classifier::otlp(),
-            // An export is a POST, and its protocol says what may be sent again.
+            // An export is a POST, and its protocol says what may be sent again. A wait that would end more than a minute after
+            // the beginning is left to the batch, which waits beside the queue and holds no slot.
             retry: RetryBuilder::http_with(ByError::new())
                 .methods([Method::POST])
+                .max_elapsed(Duration::from_secs(60))
                 .observe(RetryCount(Arc::clone(&counting))),
             breaker: BreakerLayer::driver().excluding::<Boxed, _, _, _>(no_news as NoNews).observe(observer),
             counting,

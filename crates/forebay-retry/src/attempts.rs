@@ -319,7 +319,7 @@ mod tests {
         ]
     }
 
-    /// The plain model: it keeps the whole story in milliseconds, and works every answer out from its beginning.
+    /// The plain model: it keeps the whole story in milliseconds, and decides from its beginning.
     struct Model {
         retries: usize,
         /// The earliest end, and why it is the end.

@@ -72,8 +72,8 @@ impl<C, P, K> RetryBuilder<C, P, K> {
         self
     }
 
-    /// The longest wait that a server can ask for. A hint above it counts as this long, and then the attempt is made; one
-    /// within it is obeyed, even where it is above the cap of the backoff.
+    /// The longest wait that a server can ask for. A hint above it counts as this long, for the throttle too, and then the
+    /// attempt is made; one within it is obeyed, even where it is above the cap of the backoff.
     pub fn max_hint(mut self, wait: Duration) -> Self {
         self.rules.limits.max_hint = wait;
         self

@@ -224,7 +224,7 @@ where
 
         // Whatever becomes of this request, the hint holds for the other calls with its key as well.
         if let Some(hint) = hint {
-            rules.gate.hint(*this.key, hint);
+            rules.gate.hint(*this.key, hint.min(rules.limits.max_hint));
         }
         if rules.limits.max_retries == 0 {
             return Break(result.map_err(Into::into));

@@ -1,13 +1,17 @@
 //! Retry for HTTP: what is sent again, and when.
 //!
-//! A breaker and a retry read results by one table, [`Preset`](forebay_core::http::Preset). `RetryLayer::http()` uses the row
-//! [`general`](Classifier::general), with `Retry-After` as the hint:
+//! A breaker and a retry read results by one table, [`Preset`](forebay_core::http::Preset). `RetryLayer::http()` uses its row
+//! [`general`](Classifier::general):
 //!
-#![doc = include_str!("../../forebay-core/src/http/presets.md")]
+//! | result | meaning |
+//! | --- | --- |
+//! | 429, 500, 502 to 504, 506 to 599 | retryable, with `Retry-After` as the hint |
+//! | any other status | final |
+//! | an error with a [`Verdict`](forebay_core::Verdict) in its chain | what the verdict says |
+//! | an error that says that the request could not be built | final |
+//! | any other error | retryable |
 //!
-//! An error with a [`Verdict`](forebay_core::Verdict) in its chain means what the verdict says.
-//!
-//! A retryable request is sent again
+//! After a retryable result a request is sent again
 //!
 //! | request | when |
 //! | --- | --- |
@@ -16,7 +20,7 @@
 //! | a method that is named in [`methods`](crate::RetryBuilder::methods) | always |
 //! | POST, PATCH and all others | where the server has not processed it: see below |
 //!
-//! A server has not processed a request that it answers with 429, or with 503 and `Retry-After`, and one that
+//! A server has not processed a request to which it responds with 429, or with 503 and `Retry-After`, and one that
 //! [`Seen::of`](forebay_core::Seen::of) knows was not seen: the connection was refused or never made, the stream was reset
 //! with `REFUSED_STREAM`, or a graceful `GOAWAY` left it out. Where it may have processed it, the attempts end with
 //! [`StopReason::NotIdempotent`].

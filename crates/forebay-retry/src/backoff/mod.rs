@@ -148,7 +148,7 @@ impl Backoff {
 
     /// The delays of the stream with this number; streams differ from each other, with a seed as well.
     ///
-    /// Without a seed each call draws anew, and the number does not matter.
+    /// Without a seed each call of this method draws a new one, and the number does not matter.
     #[must_use]
     pub fn delays(&self, stream: u64) -> Delays {
         self.delays_from(self.seed.unwrap_or_else(entropy), stream)

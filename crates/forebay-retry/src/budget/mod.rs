@@ -146,7 +146,7 @@ impl fmt::Debug for Budget {
 // === impl Hold ===
 
 impl Hold {
-    /// The retry is on its way: what it cost is gone.
+    /// The retry was sent: what it cost is gone.
     pub(crate) fn spend(mut self) {
         self.cost = 0;
     }

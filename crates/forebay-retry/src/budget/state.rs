@@ -157,7 +157,7 @@ mod tests {
                     Step::Pass { millis } => {
                         let until = now + millis;
                         while now < until {
-                            // The model goes second by second; so does whoever looks at least once in each.
+                            // The model goes second by second, as a budget does that is read at least once in each.
                             now = until.min(now / 1000 * 1000 + 1000);
                             state.settle(begin + Duration::from_millis(now), 0);
                         }
