@@ -25,7 +25,14 @@
 //! with `REFUSED_STREAM`, or a graceful `GOAWAY` left it out. Where it may have processed it, the attempts end with
 //! [`StopReason::NotIdempotent`].
 //!
+//! A body that is `Clone` is cloned; for others there is [`copy_body`](crate::RetryBuilder::copy_body), and for streams
+//! [`ReplayLayer`]: it keeps what was read, up to a cap, and beyond the cap the attempt is the last.
+//!
 //! [RFC 9110, 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
+
+mod replay;
+
+pub use self::replay::{Replay, ReplayBodies, ReplayBody, ReplayLayer};
 
 use crate::{Attempt, Deadline, GaveUp, Policy, RetryBuilder, RetryLayer, StopReason, Throttle, policy::Keyed};
 pub use forebay_core::http::Classifier;
@@ -62,6 +69,11 @@ pub struct HttpPolicy<Y = CloneBody> {
 pub trait CopyBody<B> {
     /// A body with the same bytes, or `None` if there cannot be one.
     fn copy_body(&self, body: &B) -> Option<B>;
+
+    /// Whether `copy`, which was made before the last attempt, can still be sent after it.
+    fn can_replay(&self, _copy: &B) -> bool {
+        true
+    }
 }
 
 /// Copies a body that is `Clone`; that of a `Full<Bytes>` is a reference count.
@@ -130,14 +142,23 @@ impl<C, Y, K> RetryBuilder<C, HttpPolicy<Y>, K> {
     /// Copies bodies with `copy`, for bodies that are not `Clone`, or not always.
     ///
     /// A request whose body gives no copy is sent once.
-    pub fn copy_body<B, F>(mut self, copy: F) -> RetryBuilder<C, HttpPolicy<F>, K>
+    pub fn copy_body<B, F>(self, copy: F) -> RetryBuilder<C, HttpPolicy<F>, K>
     where
         F: Fn(&B) -> Option<B>,
     {
+        self.with_bodies(copy)
+    }
+
+    /// Sends the [`ReplayBody`] of a [`ReplayLayer`] above again, as long as what was read of it is kept.
+    pub fn replay_body(self) -> RetryBuilder<C, HttpPolicy<ReplayBodies>, K> {
+        self.with_bodies(ReplayBodies)
+    }
+
+    fn with_bodies<Y2>(mut self, body: Y2) -> RetryBuilder<C, HttpPolicy<Y2>, K> {
         let HttpPolicy { body: _, methods, attempt_header, id_header } = self.policy_mut();
         let (methods, attempt_header) = (std::mem::take(methods), attempt_header.take());
         let id_header = id_header.take();
-        self.policy(HttpPolicy { body: copy, methods, attempt_header, id_header })
+        self.policy(HttpPolicy { body, methods, attempt_header, id_header })
     }
 
     /// Names a header that says how many attempts came before. The first attempt does not have it.
@@ -189,6 +210,9 @@ impl<B, RB, Err, Y: CopyBody<B>> Policy<Request<B>, Response<RB>, Err> for HttpP
     }
 
     fn obstacle(&self, request: &Request<B>, result: Result<&Response<RB>, Seen>) -> Option<StopReason> {
+        if !self.body.can_replay(request.body()) {
+            return Some(StopReason::BodyNotReplayable);
+        }
         let harmless = request.method().is_idempotent()
             || self.methods.contains(request.method())
             || request.headers().contains_key(IDEMPOTENCY_KEY);
