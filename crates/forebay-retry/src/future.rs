@@ -249,7 +249,7 @@ where
 
         let obstacle = match &*this.request {
             None => Some(StopReason::BodyNotReplayable),
-            Some(request) => rules.policy.obstacle(request, result.as_ref().map_err(|_| seen)),
+            Some(request) => rules.policy.obstacle(request, result.as_ref().map_err(|_error| seen)),
         };
         let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
         let held = rules.held(*this.key, false);

@@ -311,7 +311,7 @@ impl<B> Clone for ReplayBody<B> {
         };
         // A body that was empty from the beginning has given out nothing, and has ended.
         let ended = self.ended && self.frames == 0 && self.shared().is_empty();
-        let (shared, size) = (Arc::clone(&self.shared), self.size.clone());
+        let (shared, size) = (Arc::clone(&self.shared), self.size);
         Self { shared, reader, frames: 0, bytes: 0, ended, size }
     }
 }
