@@ -9,7 +9,7 @@ use crate::{
     policy::Gate,
     rules::Rules,
     session::{Session, Slot},
-    trace::Cause,
+    trace,
 };
 use forebay_core::{BoxError, Classify, Outcome, Seen, is_caused_by};
 use pin_project_lite::pin_project;
@@ -259,7 +259,7 @@ where
         let mut session = this.session.get_or_insert(|| rules.attempts(1, started));
         let decided = {
             let session = session.as_mut().project();
-            rules.decide(now, session.attempts, &failure, cost, session.hold, Cause::of(&result))
+            rules.decide(now, session.attempts, &failure, cost, session.hold, trace::cause(&result))
         };
         match decided {
             Ok(wait) => {

@@ -2,7 +2,7 @@ use crate::{
     Attempt, Backoff, Budget, GaveUp, RetryEvent,
     attempts::{Attempts, Failure, Limits, Next},
     budget::Hold,
-    trace::{self, Cause},
+    trace,
 };
 use forebay_core::Observe;
 use std::{
@@ -60,7 +60,7 @@ impl<C, P, K> Rules<C, P, K> {
         failure: &Failure,
         cost: f64,
         hold: &mut Option<Hold>,
-        cause: Cause,
+        cause: &'static str,
     ) -> Result<Duration, GaveUp> {
         let next = attempts.failed(now, &self.limits, failure, || match &self.budget {
             Some(budget) => {

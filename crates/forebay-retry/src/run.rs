@@ -2,7 +2,6 @@ use crate::{
     Attempt, Policy, RetryEvent, RetryLayer,
     attempts::{Attempts, Failure},
     budget::Hold,
-    trace::Cause,
 };
 use forebay_core::{Classify, Outcome, Seen};
 use std::future::Future;
@@ -90,7 +89,7 @@ impl<C, P> RetryLayer<C, P> {
             let seen = if result.is_ok() { Seen::Yes } else { Seen::Maybe };
             let failure = Failure { hint, obstacle: None, seen, deadline, held: None };
             let cost = rules.policy.cost(&result);
-            let cause = Cause::unnamed(result.is_ok());
+            let cause = if result.is_ok() { "response" } else { "error" };
             let Ok(wait) = rules.decide(now, attempts, &failure, cost, &mut hold, cause) else { return result };
             // The result may hold a connection: it is not kept over the wait.
             drop(result);
