@@ -355,11 +355,12 @@ where
         if begun > 1 {
             rules.policy.stamp(&mut request, Attempt::new(begun));
         }
+        // CORRECTNESS: where the inner service panics in `call`, what a first attempt has earned is taken back here, and a retry
+        // is refunded as the session is dropped.
+        let earned = if begun == 1 { rules.deposit() } else { None };
         let future = service.call(request);
-        // CORRECTNESS: after the call: where the inner service panics in it, a retry was not sent and is refunded, and a
-        // first attempt has earned nothing.
-        if begun == 1 {
-            rules.deposit();
+        if let Some(earned) = earned {
+            earned.keep();
         }
         if let Some(session) = this.session.get() {
             session.sent();

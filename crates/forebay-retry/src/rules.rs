@@ -1,7 +1,7 @@
 use crate::{
     Attempt, Backoff, Budget, GaveUp, RetryEvent,
     attempts::{Attempts, Failure, Limits, Next},
-    budget::Hold,
+    budget::{Earned, Hold},
     trace,
 };
 use forebay_core::Observe;
@@ -44,12 +44,10 @@ impl<C, P, K> Rules<C, P, K> {
         Attempts::new(begun, started, delays)
     }
 
-    /// A call is made: it earns its share of a retry.
+    /// A call is being made: it earns its share of a retry, once it was made.
     #[inline(always)]
-    pub(crate) fn deposit(&self) {
-        if let Some(budget) = &self.budget {
-            budget.deposit();
-        }
+    pub(crate) fn deposit(&self) -> Option<Earned<'_>> {
+        self.budget.as_ref().map(Budget::deposit)
     }
 
     /// Asks the machine what follows a failed attempt, and reports it. What the next attempt costs is in `hold`.

@@ -59,14 +59,15 @@ impl<C, P> RetryLayer<C, P> {
         let mut attempts: Option<Attempts> = None;
         let mut hold = None;
         loop {
+            // CORRECTNESS: where the start panics, what a first attempt has earned is taken back, and a retry is refunded as
+            // `hold` is dropped.
+            let earned = if attempts.is_none() { rules.deposit() } else { None };
             let future = operation();
-            // CORRECTNESS: after the start: where it panics, a retry was not made and is refunded as `hold` is dropped, and
-            // a first attempt has earned nothing.
-            match &mut attempts {
-                Some(attempts) => {
-                    attempts.begin();
-                }
-                None => rules.deposit(),
+            if let Some(earned) = earned {
+                earned.keep();
+            }
+            if let Some(attempts) = &mut attempts {
+                attempts.begin();
             }
             if let Some(hold) = hold.take() {
                 Hold::spend(hold);

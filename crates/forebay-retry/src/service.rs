@@ -69,6 +69,9 @@ where
             return self.hold(request, key);
         }
 
+        // CORRECTNESS: a call that panics was not made: what it has earned is taken back as this is dropped.
+        let earned = rules.deposit();
+
         // The future is built where it will be returned, field by field: to build it from parts would move the copy of
         // the request and the inner future once more each, which costs more than all the rest.
         let copy = rules.copy(&request, 1);
@@ -83,8 +86,9 @@ where
             // Without a copy there is no second attempt, and no need for a service to make it with.
             response.begin(self.inner.call(request), None);
         }
-        // CORRECTNESS: after the call: one that panics was not made, and has earned nothing.
-        self.rules.deposit();
+        if let Some(earned) = earned {
+            earned.keep();
+        }
         response
     }
 }
