@@ -2,7 +2,7 @@
 //!
 //! Queue and batch have their own forms of the laws beside their code.
 
-use forebay::{breaker::BreakerLayer, core::ByError, retry::RetryLayer};
+use forebay::{breaker::BreakerLayer, retry::RetryLayer};
 use forebay_testkit::{Probe, laws};
 use tower::{Layer, ServiceBuilder};
 
@@ -36,18 +36,18 @@ macro_rules! every_law {
 }
 
 every_law! {
-    retry: RetryLayer::new(ByError::new());
+    retry: RetryLayer::default();
     breaker: BreakerLayer::driver().build().unwrap();
     breaker_per_key: BreakerLayer::driver().key(|request: &u32| request).build().unwrap();
     retry_over_breaker: ServiceBuilder::new()
-        .layer(RetryLayer::new(ByError::new()))
+        .layer(RetryLayer::default())
         .layer(BreakerLayer::driver().build().unwrap());
     breaker_over_retry: ServiceBuilder::new()
         .layer(BreakerLayer::driver().build().unwrap())
-        .layer(RetryLayer::new(ByError::new()));
+        .layer(RetryLayer::default());
     among_towers_own: ServiceBuilder::new()
         .layer(BreakerLayer::driver().build().unwrap())
         .concurrency_limit(2)
-        .layer(RetryLayer::new(ByError::new()))
+        .layer(RetryLayer::default())
         .timeout(std::time::Duration::from_secs(3600));
 }

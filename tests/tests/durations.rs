@@ -111,7 +111,7 @@ async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() 
         ("retry constant", |builder, time| builder.retry(|retry| retry.backoff(Backoff::constant(time)))),
         ("retry exponential", |builder, time| builder.retry(|retry| retry.backoff(Backoff::exponential(time)))),
         ("retry max_elapsed", |builder, time| builder.retry(|retry| retry.max_elapsed(time))),
-        ("retry max_retry_after", |builder, time| builder.retry(|retry| retry.max_retry_after(time))),
+        ("retry max_hint", |builder, time| builder.retry(|retry| retry.max_hint(time))),
         ("open_for", |builder, time| builder.breaker(|breaker| breaker.trip(Trip::consecutive(1)).open_for(time))),
         ("open_for cap", |builder, time| {
             let open = OpenFor::new(Duration::from_secs(1)).growth(2.0).cap(time);

@@ -25,10 +25,12 @@ fn breaker() -> BreakerLayer<(), forebay::core::Unkeyed, ByError> {
 }
 
 fn retry() -> RetryLayer<ByError> {
-    RetryLayer::new(ByError::new())
+    RetryLayer::builder(ByError::new())
         .max_retries(3)
         .backoff(Backoff::constant(Duration::from_millis(100)))
         .without_budget()
+        .build()
+        .unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,7 +67,8 @@ where
     R: Number + Clone + Send + 'static,
 {
     let wait = Duration::from_millis(100);
-    let limits = RetryLayer::new(ByError::new()).max_retries(3).backoff(Backoff::exponential(wait));
+    let limits = || RetryLayer::builder(ByError::new()).max_retries(3).backoff(Backoff::exponential(wait));
+    let built = "the settings are allowed";
     let resilient = tower_resilience_retry::RetryLayer::<R, u64, io::Error>::builder().max_attempts(4);
     let resilient = resilient.exponential_backoff(wait).build().layer(Bare);
     Table::new("retry", title)
@@ -76,16 +77,22 @@ where
         .rival(TOWER, one(runtime, tower::retry::Retry::new(Exponential::new(), Bare), request.clone()))
         .rival("tower-resilience-retry 0.14", one(runtime, resilient, request.clone()))
         .rival(BACKON, with_backon(runtime, request.clone()))
-        .forebay("RetryLayer, default", bounds, one(runtime, limits.clone().layer(Bare), request.clone()))
+        .forebay(
+            "RetryLayer, default",
+            bounds,
+            one(runtime, limits().build().expect(built).layer(Bare), request.clone()),
+        )
         .forebay(
             "RetryLayer, a classifier of its own",
             &[],
             one(
                 runtime,
-                RetryLayer::new(|result: &io::Result<u64>| match result {
+                RetryLayer::builder(|result: &io::Result<u64>| match result {
                     Ok(_) => Outcome::Success,
                     Err(_) => Outcome::RETRYABLE,
                 })
+                .build()
+                .expect(built)
                 .layer(Bare),
                 request.clone(),
             ),
@@ -93,9 +100,17 @@ where
         .forebay(
             "RetryLayer, max_elapsed 60 s",
             &[],
-            one(runtime, limits.clone().max_elapsed(Duration::from_secs(60)).layer(Bare), request.clone()),
+            one(
+                runtime,
+                limits().max_elapsed(Duration::from_secs(60)).build().expect(built).layer(Bare),
+                request.clone(),
+            ),
         )
-        .forebay("RetryLayer, switched off", &[], one(runtime, limits.max_retries(0).layer(Bare), request))
+        .forebay(
+            "RetryLayer, switched off",
+            &[],
+            one(runtime, limits().max_retries(0).build().expect(built).layer(Bare), request),
+        )
 }
 
 /// backon retries functions: one that clones a service, and asks it when it is ready.

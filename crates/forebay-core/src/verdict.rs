@@ -82,26 +82,47 @@ impl Verdict {
 impl Seen {
     /// Whether the server may have seen the request that ended with `error`.
     ///
-    /// A [`Verdict`] in the chain says so. Without one it was not seen if the chain says that there never was a connection:
-    /// refused, or no way to the address. In all other cases it may have been.
+    /// A [`Verdict`] in the chain says so. Without one the request was not seen if the chain says that there never was a
+    /// connection (refused, no way to the address, or hyper-util's word for a failure to connect), or that an HTTP/2 server
+    /// did not process the stream (`REFUSED_STREAM`, or a graceful `GOAWAY`, which ends only streams that the server has not
+    /// looked at: [RFC 9113, 6.8 and 8.7]). In all other cases it may have been seen.
+    ///
+    /// [RFC 9113, 6.8 and 8.7]: https://www.rfc-editor.org/rfc/rfc9113#section-8.7
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
-        use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
         if let Some(verdict) = Verdict::of(error) {
             return verdict.seen();
         }
         let mut link = Some(error);
         while let Some(error) = link {
-            let never_connected = error.downcast_ref::<io::Error>().is_some_and(|error| {
-                matches!(error.kind(), AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable)
-            });
-            if never_connected {
+            if never_connected(error) || says_unprocessed(error) {
                 return Self::No;
             }
             link = error.source();
         }
         Self::Maybe
     }
+}
+
+fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(error.kind(), AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    })
+}
+
+/// Whether hyper-util or h2 says that the request was never processed.
+///
+/// Their errors are read by their words, because a downcast would tie this crate to one version of each. The words of h2
+/// name the one who sent the frame: only what was *received* is a word of the server.
+fn says_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    const WORDS: [&str; 3] = [
+        "client error (Connect)",
+        "stream error received: refused stream before processing any application logic",
+        "connection error received: not a result of an error",
+    ];
+    let text = error.to_string();
+    WORDS.iter().any(|words| text.starts_with(words))
 }
 
 impl fmt::Display for Verdict {
@@ -146,6 +167,21 @@ mod tests {
         }
         let verdict = Verdict::new(DropReason::Failed, Seen::Yes, Advice::Never);
         assert_eq!(Seen::of(&verdict.caused_by(io::Error::from(ConnectionRefused))), Seen::Yes, "a verdict says more");
+    }
+
+    #[test]
+    fn d02_a_stream_that_an_http_2_server_did_not_process_was_not_seen() {
+        for (words, seen) in [
+            ("stream error received: refused stream before processing any application logic", Seen::No),
+            ("connection error received: not a result of an error (b\"bye\")", Seen::No),
+            ("client error (Connect)", Seen::No),
+            ("stream error sent by user: refused stream before processing any application logic", Seen::Maybe),
+            ("connection error detected: not a result of an error", Seen::Maybe),
+            ("connection error received: unexpected internal error encountered", Seen::Maybe),
+            ("client error (SendRequest)", Seen::Maybe),
+        ] {
+            assert_eq!(Seen::of(&io::Error::other(words)), seen, "{words}");
+        }
     }
 
     #[test]

@@ -18,10 +18,11 @@ use forebay_core::{BoxError, Boxed, ByError, ByFootprint, ConfigError, Priority,
 use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf};
 use forebay_registry::Cached;
 use forebay_retry::{
-    Backoff, Jitter, Keyed, RetryLayer, grpc,
+    Backoff, Jitter, RetryBuilder, grpc,
     http::{Authority, HttpPolicy},
+    policy::Keyed,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
 use std::{
@@ -39,8 +40,8 @@ use tower::timeout::Timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// The retry layer of the default stack; [`ExporterBuilder::retry`] changes it.
-pub type ExportRetry = RetryLayer<ByError, HttpPolicy, Keyed<Authority>, RetryCount>;
+/// The settings of the retry layer of the default stack; [`ExporterBuilder::retry`] changes them.
+pub type ExportRetry = RetryBuilder<ByError, HttpPolicy, Keyed<Authority>>;
 
 /// The builder of the breaker of the default stack; [`ExporterBuilder::breaker`] changes it.
 #[doc(hidden)]
@@ -48,10 +49,6 @@ pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, N
 
 /// The greatest body that an OTLP client should send, in bytes.
 const MAX_BODY: usize = 64 << 20;
-
-/// The longest hint that a retry waits for in place: less than the default of [`ExporterBuilder::max_hint`], so that a batch whose
-/// server asks for that long, or longer, waits beside the queue and not in the place of another one.
-const IN_PLACE: Duration = Duration::from_millis(59_999);
 
 /// Which results say nothing about the server: it rejected the request for what was in it (400, 413).
 #[doc(hidden)]
@@ -82,7 +79,7 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
-/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, 10 % budget: see [`RetryLayer`] | |
+/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, within 60 s, 10 % budget: see [`RetryBuilder`] | |
 /// | [`breaker`](Self::breaker) | 5 failures in a row, 60 s, 2 successes: see [`BreakerLayer::driver`] | |
 /// | [`give_up_after`](Self::give_up_after) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`patience`](Self::patience) | 1 s doubling to 30 s, equal jitter | |
@@ -168,8 +165,11 @@ impl<T> ExporterBuilder<T> {
             attempt_timeout: Duration::from_secs(10),
             classifier: Classifier::otlp(),
             codes: grpc::Classifier::otlp(),
-            retry: RetryLayer::http_with(ByError::new())
-                .max_retry_after(IN_PLACE)
+            // An export is a POST, and its protocol says what may be sent again. A wait that would end more than a minute after
+            // the beginning is left to the batch, which waits beside the queue and holds no slot.
+            retry: RetryBuilder::http_with(ByError::new())
+                .methods([Method::POST])
+                .max_elapsed(Duration::from_secs(60))
                 .observe(RetryCount(Arc::clone(&counting))),
             breaker: BreakerLayer::driver().excluding::<Boxed, _, _, _>(no_news as NoNews).observe(observer),
             counting,
@@ -413,6 +413,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// ignores all hints.
     pub fn max_hint(mut self, most: Duration) -> Self {
         self.max_hint = most;
+        self.retry = self.retry.max_hint(most);
         self
     }
 
@@ -513,6 +514,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Framing::Plain => self.retry,
             Framing::Grpc { .. } => self.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
         };
+        self.patience.check()?;
+        let retry = retry.build()?;
         let breaker = self.breaker.build()?;
         let circuit = breaker.handle();
         let guarded = breaker.layer(retry.layer(attempt));

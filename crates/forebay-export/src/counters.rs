@@ -85,9 +85,9 @@ impl<S: Service<Req>, Req> Service<Req> for Counted<S> {
 
 // === impl RetryCount ===
 
-impl Observe<forebay_retry::Event> for RetryCount {
-    fn observe(&self, event: &forebay_retry::Event) {
-        if let forebay_retry::Event::Retrying { .. } = event {
+impl Observe<forebay_retry::RetryEvent> for RetryCount {
+    fn observe(&self, event: &forebay_retry::RetryEvent) {
+        if let forebay_retry::RetryEvent::Retrying { .. } = event {
             self.0.retries.fetch_add(1, Relaxed);
         }
     }

@@ -9,7 +9,7 @@ use forebay_batch::Items;
 use forebay_core::{
     BoxError, DropReason, Fate, ItemFate, Settle, Settlement, SplitCause, Verdict, cause_ref, http::StatusError,
 };
-use forebay_retry::{RetriesExhausted, Why, grpc::Code};
+use forebay_retry::{RetriesExhausted, grpc::Code};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -253,12 +253,8 @@ pub(crate) fn is_about_items(error: &BoxError) -> bool {
 fn of_error(error: &BoxError) -> Settlement {
     // For the retry layer it is over; the batch can wait longer.
     if let Some(exhausted) = cause_ref::<RetriesExhausted>(&**error) {
-        let after = match exhausted.why() {
-            Why::RetryAfter(wait) => Some(wait),
-            _ => None,
-        };
         let otherwise = Verdict::of(&**error).map_or(DropReason::RetriesExhausted, Verdict::reason);
-        return Settlement::Retry { after, otherwise };
+        return Settlement::Retry { after: exhausted.hint(), otherwise };
     }
     let split = |cause, otherwise| Settlement::Split { cause, otherwise };
     if cause_ref::<BodyTooLarge>(&**error).is_some() {

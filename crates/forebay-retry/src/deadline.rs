@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 /// When a request is worth nothing any more.
 ///
-/// No wait of the retry layer goes past it: a retry that could only begin later is not begun, and the caller learns so
-/// at once. An attempt that is on its way is not cut off; that is for a timeout inside (per attempt) or outside (in all).
+/// No wait of the retry layer goes past it: where a retry could only begin later, the attempts end at once. An attempt that
+/// is under way is not cut off: a timeout inside limits one attempt, a timeout outside limits all.
 ///
 /// For HTTP (feature `http`) it is an extension of the request that any layer may set and read. For other requests a
 /// [`Policy`](crate::Policy) says where it is.

@@ -4,8 +4,7 @@ use std::{error::Error, fmt, time::Duration};
 /// A request failed in a way that may pass, and no more attempt is made.
 ///
 /// Its [`source`](Error::source) is a [`Verdict`] whose own source is the error of the last attempt. The verdict says
-/// whether any attempt may have been seen, and that a retry is not sensible: whoever stands above does not multiply
-/// the attempts.
+/// whether any attempt may have been seen, and that a retry is not sensible: a layer above does not multiply the attempts.
 #[derive(Clone, Debug)]
 pub struct RetriesExhausted {
     gave_up: GaveUp,
@@ -19,35 +18,36 @@ pub struct RetriesExhausted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GaveUp {
     attempts: u32,
-    why: Why,
+    reason: StopReason,
+    hint: Option<Duration>,
 }
 
 /// Why no more attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum StopReason {
     /// All attempts that `max_retries` allows were made.
     Attempts,
     /// The next attempt could only have begun after `max_elapsed`.
     Elapsed,
     /// The next attempt could only have begun after the [`Deadline`](crate::Deadline) of the request.
     Deadline,
-    /// The far side asked for a wait above `max_retry_after`.
-    RetryAfter(Duration),
     /// A retry would have gone over the [`Budget`](crate::Budget).
     Budget,
     /// The request cannot be sent twice: its policy gave no copy.
     BodyNotReplayable,
+    /// The request is not idempotent, and the server may have processed it.
+    NotIdempotent,
     /// The [`Throttle`](crate::Throttle) would have held the retry back for longer than its patience.
     Throttled,
     /// The inner service failed while it was made ready for the next attempt.
     NotReady,
 }
 
-/// The request was not sent: the far side has asked for a pause that is longer than this call could wait.
+/// The request was not sent: the server has asked its clients for a pause that is longer than this call could wait.
 ///
-/// The inner service has not seen it. Its [`source`](Error::source) is a [`Verdict`] that says so, and advises to
-/// come back after [`retry_in`](Self::retry_in).
+/// The inner service has not seen it. Its [`source`](Error::source) is a [`Verdict`] that says so, and that a retry is
+/// sensible after [`retry_in`](Self::retry_in).
 #[derive(Clone, Debug)]
 pub struct Throttled {
     retry_in: Duration,
@@ -58,15 +58,15 @@ pub struct Throttled {
 
 impl RetriesExhausted {
     pub(crate) fn new(gave_up: GaveUp, seen: Seen, last: Option<BoxError>) -> Self {
-        let reason = match gave_up.why {
-            Why::Budget => DropReason::Budget,
-            Why::Attempts
-            | Why::Elapsed
-            | Why::Deadline
-            | Why::RetryAfter(_)
-            | Why::BodyNotReplayable
-            | Why::Throttled
-            | Why::NotReady => DropReason::RetriesExhausted,
+        let reason = match gave_up.reason {
+            StopReason::Budget => DropReason::Budget,
+            StopReason::Attempts
+            | StopReason::Elapsed
+            | StopReason::Deadline
+            | StopReason::BodyNotReplayable
+            | StopReason::NotIdempotent
+            | StopReason::Throttled
+            | StopReason::NotReady => DropReason::RetriesExhausted,
         };
         let verdict = Verdict::new(reason, seen, Advice::Never);
         let verdict = match last {
@@ -84,8 +84,14 @@ impl RetriesExhausted {
 
     /// Why no more is made.
     #[must_use]
-    pub const fn why(&self) -> Why {
-        self.gave_up.why
+    pub const fn stop_reason(&self) -> StopReason {
+        self.gave_up.reason
+    }
+
+    /// How long the server asked for with its last response, uncapped.
+    #[must_use]
+    pub const fn hint(&self) -> Option<Duration> {
+        self.gave_up.hint
     }
 }
 
@@ -104,8 +110,8 @@ impl Error for RetriesExhausted {
 // === impl GaveUp ===
 
 impl GaveUp {
-    pub(crate) const fn new(attempts: u32, why: Why) -> Self {
-        Self { attempts, why }
+    pub(crate) const fn new(attempts: u32, reason: StopReason, hint: Option<Duration>) -> Self {
+        Self { attempts, reason, hint }
     }
 
     /// How many attempts were made.
@@ -116,8 +122,14 @@ impl GaveUp {
 
     /// Why no more is made.
     #[must_use]
-    pub const fn why(self) -> Why {
-        self.why
+    pub const fn stop_reason(self) -> StopReason {
+        self.reason
+    }
+
+    /// How long the server asked for with its last response, uncapped.
+    #[must_use]
+    pub const fn hint(self) -> Option<Duration> {
+        self.hint
     }
 
     /// The mark on a response with these extensions, if it was given up on.
@@ -134,27 +146,27 @@ impl fmt::Display for GaveUp {
         let attempts = self.attempts;
         let plural = if attempts == 1 { "" } else { "s" };
         write!(f, "gave up after {attempts} attempt{plural}")?;
-        match self.why {
-            Why::Attempts => Ok(()),
-            why => write!(f, ": {why}"),
+        match self.reason {
+            StopReason::Attempts => Ok(()),
+            reason => write!(f, ": {reason}"),
         }
     }
 }
 
-// === impl Why ===
+// === impl StopReason ===
 
-impl fmt::Display for Why {
+impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Attempts => f.write_str("all attempts were made"),
-            Self::Elapsed => f.write_str("the time for retries is over"),
-            Self::Deadline => f.write_str("the deadline of the request would pass first"),
-            Self::RetryAfter(wait) => write!(f, "the far side asked for a wait of {wait:?}"),
-            Self::Budget => f.write_str("the retry budget is used up"),
-            Self::BodyNotReplayable => f.write_str("the request cannot be sent twice"),
-            Self::Throttled => f.write_str("the far side is being left alone"),
-            Self::NotReady => f.write_str("the inner service did not become ready again"),
-        }
+        f.write_str(match self {
+            Self::Attempts => "all attempts were made",
+            Self::Elapsed => "the time for retries is over",
+            Self::Deadline => "the deadline of the request would pass first",
+            Self::Budget => "the retry budget is used up",
+            Self::BodyNotReplayable => "the request cannot be sent twice",
+            Self::NotIdempotent => "the request is not idempotent and may have been processed",
+            Self::Throttled => "the server has asked for a longer pause",
+            Self::NotReady => "the inner service did not become ready again",
+        })
     }
 }
 
@@ -166,7 +178,7 @@ impl Throttled {
         Self { retry_in, verdict: Verdict::new(DropReason::RetriesExhausted, Seen::No, advice) }
     }
 
-    /// When the call would have been let go.
+    /// When the call would have been sent.
     #[must_use]
     pub const fn retry_in(&self) -> Duration {
         self.retry_in
@@ -175,7 +187,7 @@ impl Throttled {
 
 impl fmt::Display for Throttled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("held back: the far side has asked for a pause")
+        f.write_str("held back: the server has asked for a pause")
     }
 }
 

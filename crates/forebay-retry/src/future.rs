@@ -4,13 +4,14 @@
 //! in more than one place paid 14 ns for it where it pays 4.
 
 use crate::{
-    Attempt, Event, Gate, GaveUp, Policy, RetriesExhausted, Throttled, Why,
-    limits::End,
+    Attempt, GaveUp, Policy, RetriesExhausted, RetryEvent, StopReason, Throttled,
+    attempts::{Failure, Held, Next},
+    policy::Gate,
     rules::Rules,
     session::{Session, Slot},
-    trace::{self, Cause},
+    trace,
 };
-use forebay_core::{BoxError, Classify, Observe, Outcome, is_caused_by};
+use forebay_core::{BoxError, Classify, Outcome, Seen, is_caused_by};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -29,7 +30,7 @@ pin_project! {
     ///
     /// It waits in itself: nothing is spawned, and the inner service is not kept ready while it waits.
     ///
-    /// CANCEL: dropping it drops the attempt that is on its way, or the wait. A retry that was not sent is refunded.
+    /// CANCEL: dropping it drops the attempt that is under way, or the wait. A retry that was not sent is refunded.
     ///
     /// # Panics
     ///
@@ -45,10 +46,9 @@ pin_project! {
         rules: Arc<R>,
         // What stands for the request at the gate.
         key: u64,
-        // How many were begun.
-        attempts: u32,
-        // When the first attempt had to wait for the first time.
+        // When the first attempt had to wait for the first time; read only where `max_elapsed` counts from it.
         started: Option<Instant>,
+        // What is needed after the first wait only. Without one, at most one attempt was begun.
         session: Slot,
     }
 }
@@ -56,7 +56,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F> {
-        // An attempt is on its way.
+        // An attempt is under way.
         Calling { #[pin] future: F },
         // The next attempt must not begin yet.
         Waiting,
@@ -71,16 +71,8 @@ impl<F, S, Req, R> ResponseFuture<F, S, Req, R> {
     /// Nothing was sent yet; `request` is what the next attempt sends.
     #[inline(always)]
     pub(crate) fn new(rules: Arc<R>, key: u64, request: Option<Req>) -> Self {
-        Self {
-            state: State::Waiting,
-            service: None,
-            request,
-            rules,
-            key,
-            attempts: 0,
-            started: None,
-            session: Slot::EMPTY,
-        }
+        let (service, started, session) = (None, None, Slot::EMPTY);
+        Self { state: State::Waiting, service, request, rules, key, started, session }
     }
 
     /// Whether there can be another attempt.
@@ -89,12 +81,11 @@ impl<F, S, Req, R> ResponseFuture<F, S, Req, R> {
         self.request.is_some()
     }
 
-    /// The first attempt is on its way; `service` is for those that may follow.
+    /// The first attempt is under way; `service` is for those that may follow.
     #[inline(always)]
     pub(crate) fn begin(&mut self, future: F, service: Option<S>) {
         self.state = State::Calling { future };
         self.service = service;
-        self.attempts = 1;
     }
 
     /// The first attempt is held back, and will be made by `service`.
@@ -103,7 +94,7 @@ impl<F, S, Req, R> ResponseFuture<F, S, Req, R> {
     }
 }
 
-impl<F, S, Req, C, P, K, O> Future for ResponseFuture<F, S, Req, Rules<C, P, K, O>>
+impl<F, S, Req, C, P, K> Future for ResponseFuture<F, S, Req, Rules<C, P, K>>
 where
     F: Future<Output = Result<S::Response, S::Error>>,
     S: Service<Req, Future = F>,
@@ -111,7 +102,6 @@ where
     C: Classify<S::Response, S::Error>,
     P: Policy<Req, S::Response, S::Error>,
     K: Gate<Req>,
-    O: Observe<Event>,
 {
     type Output = Result<S::Response, BoxError>;
 
@@ -119,8 +109,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // The first attempt is most often the only one: it is polled without the loop of all that may follow.
         if let StateProj::Calling { future } = self.as_mut().project().state.project() {
-            let Poll::Ready(result) = future.poll(cx) else { return self.begun() };
-            // Taken apart here: a response that no error can take the place of need not be laid into memory for a
+            let Poll::Ready(result) = future.poll(cx) else { return self.calling() };
+            // Matched here: a response that no error can take the place of need not be laid into memory for a
             // classifier that looks into errors.
             return match result {
                 Ok(response) => match self.as_mut().ended(Ok(response)) {
@@ -134,7 +124,7 @@ where
     }
 }
 
-impl<F, S, Req, C, P, K, O> ResponseFuture<F, S, Req, Rules<C, P, K, O>>
+impl<F, S, Req, C, P, K> ResponseFuture<F, S, Req, Rules<C, P, K>>
 where
     F: Future<Output = Result<S::Response, S::Error>>,
     S: Service<Req, Future = F>,
@@ -142,20 +132,19 @@ where
     C: Classify<S::Response, S::Error>,
     P: Policy<Req, S::Response, S::Error>,
     K: Gate<Req>,
-    O: Observe<Event>,
 {
-    /// An attempt has to wait for its result.
+    /// An attempt has no result yet.
     #[inline]
-    fn begun<T>(self: Pin<&mut Self>) -> Poll<T> {
+    fn calling<T>(self: Pin<&mut Self>) -> Poll<T> {
         let this = self.project();
-        // The clock is read while the request is under way, and only if somebody asks for it.
+        // The clock is read while the request is under way, and only where `max_elapsed` needs it.
         if this.started.is_none() && this.rules.limits.max_elapsed.is_some() {
             *this.started = Some(Instant::now());
         }
         Poll::Pending
     }
 
-    /// An attempt has a result: that of the request, or is there another attempt?
+    /// An attempt has a result: it is that of the request, or another attempt follows.
     #[inline(always)]
     fn ended(
         self: Pin<&mut Self>,
@@ -163,8 +152,8 @@ where
     ) -> ControlFlow<Result<S::Response, BoxError>> {
         let this = self.as_ref().project_ref();
         let Outcome::Retryable { after } = this.rules.classifier.classify(&result) else {
-            if *this.attempts > 1 {
-                this.rules.tell(|| Event::Settled { attempt: Attempt::new(*this.attempts) });
+            if this.session.is_some() {
+                self.as_ref().finished();
             }
             return Break(result.map_err(boxed));
         };
@@ -196,7 +185,7 @@ where
                     if let Some(session) = this.session.get() {
                         ready!(session.poll_wait(cx));
                     }
-                    if let Break(error) = self.as_mut().look_at_gate() {
+                    if let Break(error) = self.as_mut().pass_gate() {
                         return Poll::Ready(Err(error));
                     }
                 }
@@ -204,7 +193,7 @@ where
                 StateProj::Readying => ready!(self.as_mut().poll_send(cx))?,
                 // ## Calling => (Waiting | the result)
                 StateProj::Calling { future } => {
-                    let Poll::Ready(result) = future.poll(cx) else { return self.begun() };
+                    let Poll::Ready(result) = future.poll(cx) else { return self.calling() };
                     if let Break(result) = self.as_mut().ended(result) {
                         return Poll::Ready(result);
                     }
@@ -213,7 +202,16 @@ where
         }
     }
 
-    /// An attempt failed in a way that may pass: is there another, and when?
+    /// A later attempt has brought the result of the request.
+    #[cold]
+    fn finished(self: Pin<&Self>) {
+        let this = self.project_ref();
+        if let Some(begun) = this.session.begun().filter(|begun| *begun > 1) {
+            this.rules.emit_event(|| RetryEvent::Finished { attempt: Attempt::new(begun) });
+        }
+    }
+
+    /// An attempt failed in a way that may pass: the machine decides whether there is another, and when.
     #[cold]
     #[inline(never)]
     fn failed(
@@ -222,11 +220,11 @@ where
         hint: Option<Duration>,
     ) -> ControlFlow<Result<S::Response, BoxError>> {
         let mut this = self.project();
-        let (rules, attempts) = (&**this.rules, *this.attempts);
+        let rules = &**this.rules;
 
-        // Whatever becomes of this request: what the far side asked for is asked of the others as well.
+        // Whatever becomes of this request, the hint holds for the other calls with its key as well.
         if let Some(hint) = hint {
-            rules.gate.hint(*this.key, hint);
+            rules.gate.hint(*this.key, hint.min(rules.limits.max_hint));
         }
         if rules.limits.max_retries == 0 {
             return Break(result.map_err(Into::into));
@@ -240,92 +238,82 @@ where
         }
 
         let result = result.map_err(Into::into);
-        let marked = match &result {
-            Ok(response) => rules.policy.is_given_up(response),
-            Err(error) => is_caused_by::<RetriesExhausted>(&**error),
+        let (marked, seen) = match &result {
+            Ok(response) => (rules.policy.is_given_up(response), Seen::Yes),
+            Err(error) => (is_caused_by::<RetriesExhausted>(&**error), Seen::of(&**error)),
         };
         if marked {
             // A retry further in has made its attempts: to repeat them would multiply the two.
             return Break(result);
         }
 
+        let obstacle = match &*this.request {
+            None => Some(StopReason::BodyNotReplayable),
+            Some(request) => rules.policy.obstacle(request, result.as_ref().map_err(|_error| seen)),
+        };
+        let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
+        let held = rules.held(*this.key, false);
+        let failure = Failure { hint, obstacle, seen, deadline, held };
         let now = Instant::now();
         let started = *this.started.get_or_insert(now);
-        let mut session = this.session.get_or_insert(|| rules.delays());
-        let planned = rules.limits.check(attempts, this.request.is_some(), hint).and_then(|()| {
+        let mut session = this.session.get_or_insert(|| rules.attempts(1, started));
+        let decided = {
             let session = session.as_mut().project();
-            let mut wait = session.delays.next_after(hint);
-            let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
-            *session.end = rules.limits.end(started, deadline);
-            if let Some(held) = rules.gate.held(*this.key, false) {
-                if held > rules.gate.patience() {
-                    return Err(Why::Throttled);
-                }
-                wait = wait.max(held);
-            }
-            End::check(*session.end, now, wait)?;
-            // Last, because it pays.
-            if let Some(budget) = &rules.budget {
-                *session.hold = Some(budget.withdraw(cost).ok_or(Why::Budget)?);
-            }
-            Ok(wait)
-        });
-
-        match planned {
+            rules.decide(now, session.attempts, &failure, cost, session.hold, trace::cause(&result))
+        };
+        match decided {
             Ok(wait) => {
-                trace::retrying(attempts, wait, hint, Cause::of(&result));
-                session.as_mut().learn(result.err());
+                session.as_mut().keep(result.err());
                 session.wait_for(now, wait);
-                rules.tell(|| Event::Retrying { attempt: Attempt::new(attempts), wait, hint });
                 this.state.set(State::Waiting);
                 Continue(())
             }
-            Err(why) => {
-                let gave_up = GaveUp::new(attempts, why);
-                trace::gave_up(gave_up);
-                rules.tell(|| Event::GaveUp(gave_up));
-                Break(match result {
-                    Ok(mut response) => {
-                        rules.policy.give_up(&mut response, gave_up);
-                        Ok(response)
-                    }
-                    Err(error) => {
-                        session.as_mut().learn(Some(error));
-                        Err(session.exhausted(gave_up))
-                    }
-                })
-            }
+            Err(gave_up) => Break(match result {
+                Ok(mut response) => {
+                    rules.policy.give_up(&mut response, gave_up);
+                    Ok(response)
+                }
+                Err(error) => {
+                    session.as_mut().keep(Some(error));
+                    Err(session.exhausted(gave_up))
+                }
+            }),
         }
     }
 
-    /// The wait is over: has the far side asked for another one meanwhile?
-    fn look_at_gate(self: Pin<&mut Self>) -> ControlFlow<BoxError> {
+    /// The wait is over: the attempt goes on to the inner service, unless a newer hint holds it further.
+    fn pass_gate(self: Pin<&mut Self>) -> ControlFlow<BoxError> {
         let mut this = self.project();
-        let (rules, attempts) = (&**this.rules, *this.attempts);
-        let Some(wait) = rules.gate.held(*this.key, attempts == 0) else {
+        let rules = &**this.rules;
+        let first = this.session.begun().unwrap_or(0) == 0;
+        let Some(held) = rules.held(*this.key, first) else {
             this.state.set(State::Readying);
             return Continue(());
         };
 
         let now = Instant::now();
         let started = *this.started.get_or_insert(now);
-        let mut session = this.session.get_or_insert(|| rules.delays());
-        if attempts == 0 {
-            let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
-            *session.as_mut().project().end = rules.limits.end(started, deadline);
-        }
-        let held = session.as_mut().hold_back(now, wait, rules.gate.patience());
-        match held {
-            Ok(()) => {
+        let mut session = this.session.get_or_insert(|| rules.attempts(0, started));
+        let next = {
+            let attempts = session.as_mut().project().attempts;
+            if first {
+                let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
+                attempts.limit(&rules.limits, deadline);
+            }
+            attempts.held(now, held)
+        };
+        let begun = session.attempts.begun();
+        match next {
+            Next::Wait(wait) => {
                 session.wait_for(now, wait);
-                rules.tell(|| Event::Held { attempt: Attempt::new(attempts + 1), wait });
+                rules.emit_event(|| RetryEvent::Held { attempt: Attempt::new(begun.saturating_add(1)), wait });
                 Continue(())
             }
-            Err(_) if attempts == 0 => {
-                rules.tell(|| Event::Refused { retry_in: wait });
-                Break(Throttled::new(wait).into())
+            Next::GiveUp(_) if first => {
+                rules.emit_event(|| RetryEvent::Refused { retry_in: held.wait });
+                Break(Throttled::new(held.wait).into())
             }
-            Err(why) => Break(rules.give_up_waiting(session, GaveUp::new(attempts, why))),
+            Next::GiveUp(reason) => Break(rules.give_up_waiting(session, reason)),
         }
     }
 
@@ -338,43 +326,42 @@ where
             return Poll::Ready(Err("polled after the end".into()));
         };
 
-        // CORRECTNESS: readiness is asked for anew before each attempt, of the instance that is called.
+        // CORRECTNESS: readiness is asked for before each attempt, of the instance that is called.
         match service.poll_ready(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => {
                 let error = error.into();
-                let Some(mut session) = this.session.get().filter(|_| *this.attempts > 0) else {
+                let Some(mut session) = this.session.get().filter(|session| session.attempts.begun() > 0) else {
                     return Poll::Ready(Err(error));
                 };
-                session.as_mut().learn(Some(error));
-                let gave_up = GaveUp::new(*this.attempts, Why::NotReady);
-                return Poll::Ready(Err(rules.give_up_waiting(session, gave_up)));
+                session.as_mut().not_ready(error);
+                return Poll::Ready(Err(rules.give_up_waiting(session, StopReason::NotReady)));
             }
             Poll::Pending => {
                 *this.request = Some(request);
                 let Some(mut session) = this.session.get() else { return Poll::Pending };
-                let Some(end) = session.end else { return Poll::Pending };
-                // CORRECTNESS: two wakers are registered, the service's and the timer's, for who comes first.
+                let Some(end) = session.attempts.end() else { return Poll::Pending };
+                // CORRECTNESS: two wakers are registered, the service's and the timer's: either wakes this future.
                 if !session.is_waiting() {
                     session.as_mut().wait_until(end.at);
                 }
                 ready!(session.as_mut().poll_wait(cx));
-                let gave_up = GaveUp::new(*this.attempts, end.why);
-                return Poll::Ready(Err(rules.give_up_waiting(session, gave_up)));
+                return Poll::Ready(Err(rules.give_up_waiting(session, end.reason)));
             }
         }
 
-        *this.attempts = this.attempts.saturating_add(1);
-        let attempts = *this.attempts;
-        let copy = if rules.limits.allows_after(attempts) { rules.policy.copy(&request) } else { None };
-        *this.request = copy;
-        if attempts > 1 {
-            rules.policy.stamp(&mut request, Attempt::new(attempts));
-        } else if let Some(budget) = &rules.budget {
-            budget.deposit();
+        let begun = this.session.get().map_or(1, |session| session.project().attempts.begin());
+        *this.request = rules.copy(&request, begun);
+        if begun > 1 {
+            rules.policy.stamp(&mut request, Attempt::new(begun));
         }
+        // CORRECTNESS: where the inner service panics in `call`, what a first attempt has earned is taken back here, and a retry
+        // is refunded as the session is dropped.
+        let earned = if begun == 1 { rules.deposit() } else { None };
         let future = service.call(request);
-        // CORRECTNESS: after the call: where the inner service panics in it, the retry was not sent, and is refunded.
+        if let Some(earned) = earned {
+            earned.keep();
+        }
         if let Some(session) = this.session.get() {
             session.sent();
         }
@@ -388,19 +375,19 @@ where
 
 impl<F, S, Req, R> fmt::Debug for ResponseFuture<F, S, Req, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            State::Calling { .. } => "Calling",
-            State::Waiting => "Waiting",
-            State::Readying => "Readying",
+        let (state, begun) = match self.state {
+            State::Calling { .. } => ("Calling", 1),
+            State::Waiting => ("Waiting", 0),
+            State::Readying => ("Readying", 0),
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)
-            .field("attempts", &self.attempts)
+            .field("attempts", &self.session.begun().unwrap_or(begun))
             .finish_non_exhaustive()
     }
 }
 
-/// Out of the way of what succeeds: what makes a box is a good deal of code, and it is written into every caller.
+/// Out of the way of what succeeds: the code that boxes is large, and it is written into every caller.
 #[cold]
 #[inline(never)]
 pub(crate) fn boxed(error: impl Into<BoxError>) -> BoxError {
@@ -409,18 +396,28 @@ pub(crate) fn boxed(error: impl Into<BoxError>) -> BoxError {
 
 // === impl Rules ===
 
-impl<C, P, K, O: Observe<Event>> Rules<C, P, K, O> {
-    #[inline]
-    fn tell(&self, event: impl FnOnce() -> Event) {
-        if self.observer.enabled() {
-            self.observer.observe(&event());
-        }
+impl<C, P, K> Rules<C, P, K> {
+    /// What the attempt after this one will send; `begun` attempts were begun, this one included.
+    #[inline(always)]
+    pub(crate) fn copy<Req, Res, Err>(&self, request: &Req, begun: u32) -> Option<Req>
+    where
+        P: Policy<Req, Res, Err>,
+    {
+        if self.limits.allows_after(begun) { self.policy.copy(request) } else { None }
+    }
+
+    /// What the throttle says of an attempt that would begin now.
+    fn held<Req>(&self, key: u64, first: bool) -> Option<Held>
+    where
+        K: Gate<Req>,
+    {
+        self.gate.held(key, first).map(|wait| Held { wait, patience: self.gate.patience() })
     }
 
     /// The end comes while there is no result at hand, only what was kept of the last one.
-    fn give_up_waiting(&self, session: Pin<&mut Session>, gave_up: GaveUp) -> BoxError {
-        trace::gave_up(gave_up);
-        self.tell(|| Event::GaveUp(gave_up));
+    fn give_up_waiting(&self, session: Pin<&mut Session>, reason: StopReason) -> BoxError {
+        let gave_up = GaveUp::new(session.attempts.begun(), reason, None);
+        self.gave_up(gave_up);
         session.exhausted(gave_up)
     }
 }

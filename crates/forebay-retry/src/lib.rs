@@ -3,8 +3,10 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod attempt;
+mod attempts;
 mod backoff;
 mod budget;
+mod builder;
 mod deadline;
 mod error;
 mod event;
@@ -16,9 +18,9 @@ pub mod grpc;
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
 mod layer;
-mod limits;
-mod policy;
+pub mod policy;
 mod rules;
+mod run;
 mod service;
 mod session;
 mod throttle;
@@ -28,11 +30,14 @@ pub use self::{
     attempt::Attempt,
     backoff::{Backoff, Delays, Jitter},
     budget::{Budget, BudgetBuilder},
+    builder::RetryBuilder,
     deadline::Deadline,
-    error::{GaveUp, RetriesExhausted, Throttled, Why},
-    event::Event,
+    error::{GaveUp, RetriesExhausted, StopReason, Throttled},
+    event::RetryEvent,
     layer::RetryLayer,
-    policy::{Cloned, Narrowing, Policy, Priced},
+    policy::Policy,
     service::Retry,
-    throttle::{Gate, Keyed, Throttle, ThrottleBuilder},
+    throttle::{Throttle, ThrottleBuilder},
 };
+/// What the builders take and the errors are, so that this crate is one line in a `Cargo.toml`.
+pub use forebay_core::{BoxError, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Seen, Verdict};

@@ -1,15 +1,20 @@
-use crate::{Attempt, Deadline, GaveUp};
+//! How requests are sent again, and the types that a layer is made of.
+
+use crate::{Attempt, Deadline, GaveUp, StopReason};
+use forebay_core::Seen;
+
+pub use crate::throttle::{Gate, Keyed};
 
 /// What a retry layer has to know about a type of request: how to send it again, first of all.
 ///
 /// | implementation | requests | is set with |
 /// | --- | --- | --- |
 /// | [`Cloned`] | any that are `Clone` | nothing: the default |
-/// | any `Fn(&Req) -> Option<Req>` | what the function can copy, e.g. `reqwest::Request::try_clone` | [`policy`](crate::RetryLayer::policy) |
+/// | any `Fn(&Req) -> Option<Req>` | what the function can copy, e.g. `reqwest::Request::try_clone` | [`policy`](crate::RetryBuilder::policy) |
 /// | `HttpPolicy` | `http::Request<B>`, feature `http` | `RetryLayer::http` |
-/// | your own | | [`policy`](crate::RetryLayer::policy) |
+/// | your own | | [`policy`](crate::RetryBuilder::policy) |
 ///
-/// Only [`copy`](Self::copy) must be written. Nothing here may block, and nothing should panic.
+/// Only [`copy`](Self::copy) has no default. Nothing here may block, and nothing should panic.
 ///
 /// ```
 /// use forebay_retry::{Deadline, Policy};
@@ -45,8 +50,8 @@ use crate::{Attempt, Deadline, GaveUp};
 pub trait Policy<Req, Res, Err> {
     /// A copy of `request` for the attempt after this one, or `None` if there cannot be one.
     ///
-    /// It is asked before each attempt but the last. The request goes out all the same; if it then fails in a way that
-    /// may pass, the failure says [`BodyNotReplayable`](crate::Why::BodyNotReplayable). The copy must carry the same
+    /// It is called before each attempt but the last. The request goes out all the same; if it then fails in a way that
+    /// may pass, the failure says [`BodyNotReplayable`](crate::StopReason::BodyNotReplayable). The copy must carry the same
     /// bytes and ids.
     fn copy(&self, request: &Req) -> Option<Req>;
 
@@ -54,7 +59,7 @@ pub trait Policy<Req, Res, Err> {
     #[inline]
     fn begin(&self, _request: &mut Req) {}
 
-    /// Marks the `request` of one attempt, before it is sent. It is not asked for the first attempt.
+    /// Marks the `request` of one attempt, before it is sent. It is not called for the first attempt.
     #[inline]
     fn stamp(&self, _request: &mut Req, _attempt: Attempt) {}
 
@@ -70,6 +75,15 @@ pub trait Policy<Req, Res, Err> {
     #[inline]
     fn narrow(&self, _request: &mut Req, _result: &Result<Res, Err>) -> bool {
         true
+    }
+
+    /// Why `request` must not be sent again after a retryable result, if it must not.
+    ///
+    /// `result` is the response, or whether the server may have seen the request that ended with an error. `HttpPolicy`
+    /// gives [`NotIdempotent`](StopReason::NotIdempotent) here.
+    #[inline]
+    fn obstacle(&self, _request: &Req, _result: Result<&Res, Seen>) -> Option<StopReason> {
+        None
     }
 
     /// What a retry after `result` costs the [`Budget`](crate::Budget); 1.0 is the plain price.
@@ -93,14 +107,14 @@ pub trait Policy<Req, Res, Err> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cloned;
 
-/// A policy that cuts requests down with a function: [`RetryLayer::narrow`](crate::RetryLayer::narrow).
+/// A policy that cuts requests down with a function: [`RetryBuilder::narrow`](crate::RetryBuilder::narrow).
 #[derive(Clone, Copy, Debug)]
 pub struct Narrowing<P, F> {
     policy: P,
     narrow: F,
 }
 
-/// A policy that prices retries with a function: [`RetryLayer::cost`](crate::RetryLayer::cost).
+/// A policy that prices retries with a function: [`RetryBuilder::cost`](crate::RetryBuilder::cost).
 #[derive(Clone, Copy, Debug)]
 pub struct Priced<P, F> {
     policy: P,
@@ -123,7 +137,7 @@ impl<Req, Res, Err, F: Fn(&Req) -> Option<Req>> Policy<Req, Res, Err> for F {
     }
 }
 
-/// All questions but those given here go to the policy inside.
+/// Every method that is named here goes to the policy inside.
 macro_rules! ask_inside {
     ($($hook:ident)*) => { $(ask_inside! { @ $hook })* };
     (@ copy) => {
@@ -150,6 +164,12 @@ macro_rules! ask_inside {
         #[inline]
         fn cost(&self, result: &Result<Res, Err>) -> f64 { self.policy.cost(result) }
     };
+    (@ obstacle) => {
+        #[inline]
+        fn obstacle(&self, request: &Req, result: Result<&Res, Seen>) -> Option<StopReason> {
+            self.policy.obstacle(request, result)
+        }
+    };
     (@ give_up) => {
         #[inline]
         fn give_up(&self, response: &mut Res, gave_up: GaveUp) { self.policy.give_up(response, gave_up); }
@@ -165,11 +185,11 @@ where
     P: Policy<Req, Res, Err>,
     F: Fn(&mut Req, &Result<Res, Err>) -> bool,
 {
-    ask_inside! { copy begin stamp deadline cost give_up is_given_up }
+    ask_inside! { copy begin stamp deadline obstacle cost give_up is_given_up }
 
     #[inline]
     fn narrow(&self, request: &mut Req, result: &Result<Res, Err>) -> bool {
-        // The policy inside is asked as well: both may take something away.
+        // The policy inside narrows as well: both may take something away.
         self.policy.narrow(request, result) && (self.narrow)(request, result)
     }
 }
@@ -179,7 +199,7 @@ where
     P: Policy<Req, Res, Err>,
     F: Fn(&Result<Res, Err>) -> f64,
 {
-    ask_inside! { copy begin stamp deadline narrow give_up is_given_up }
+    ask_inside! { copy begin stamp deadline narrow obstacle give_up is_given_up }
 
     #[inline]
     fn cost(&self, result: &Result<Res, Err>) -> f64 {

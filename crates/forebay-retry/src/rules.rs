@@ -1,23 +1,30 @@
-use crate::{Backoff, Budget, backoff::Delays, limits::Limits};
+use crate::{
+    Attempt, Backoff, Budget, GaveUp, RetryEvent,
+    attempts::{Attempts, Failure, Limits, Next},
+    budget::{Earned, Hold},
+    trace,
+};
+use forebay_core::Observe;
 use std::{
     fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
+use tokio::time::Instant;
 
-/// Everything that the calls of one service have in common.
-#[derive(Clone)]
-pub struct Rules<C, P, K, O> {
+/// Everything that the calls of one layer have in common.
+pub struct Rules<C, P, K> {
     pub(crate) classifier: C,
     pub(crate) policy: P,
     pub(crate) gate: K,
-    pub(crate) observer: O,
+    pub(crate) observer: Option<Arc<dyn Observe<RetryEvent> + Send + Sync>>,
     pub(crate) limits: Limits,
     pub(crate) backoff: Backoff,
     pub(crate) budget: Option<Budget>,
-    pub(crate) streams: Arc<Streams>,
+    pub(crate) streams: Streams,
 }
 
 /// Numbers the requests that have to wait, so that no two of them draw the same delays.
@@ -29,15 +36,67 @@ pub(crate) struct Streams {
 
 // === impl Rules ===
 
-impl<C, P, K, O> Rules<C, P, K, O> {
-    /// The delays of one more request.
-    pub(crate) fn delays(&self) -> Delays {
+impl<C, P, K> Rules<C, P, K> {
+    /// One more request that has to wait; `begun` of its attempts were begun, the first at `started`.
+    pub(crate) fn attempts(&self, begun: u32, started: Instant) -> Attempts {
         let stream = self.streams.next.fetch_add(1, Relaxed);
-        self.backoff.delays_from(self.backoff.fixed_seed().unwrap_or(self.streams.seed), stream)
+        let delays = self.backoff.delays_from(self.backoff.fixed_seed().unwrap_or(self.streams.seed), stream);
+        Attempts::new(begun, started, delays)
+    }
+
+    /// A call is being made: it earns its share of a retry, once it was made.
+    #[inline(always)]
+    pub(crate) fn deposit(&self) -> Option<Earned<'_>> {
+        self.budget.as_ref().map(Budget::deposit)
+    }
+
+    /// Asks the machine what follows a failed attempt, and reports it. What the next attempt costs is in `hold`.
+    pub(crate) fn decide(
+        &self,
+        now: Instant,
+        attempts: &mut Attempts,
+        failure: &Failure,
+        cost: f64,
+        hold: &mut Option<Hold>,
+        cause: &'static str,
+    ) -> Result<Duration, GaveUp> {
+        let next = attempts.failed(now, &self.limits, failure, || match &self.budget {
+            Some(budget) => {
+                *hold = budget.withdraw(cost);
+                hold.is_some()
+            }
+            None => true,
+        });
+        match next {
+            Next::Wait(wait) => {
+                let hint = failure.hint;
+                trace::retrying(attempts.begun(), wait, hint, cause);
+                self.emit_event(|| RetryEvent::Retrying { attempt: Attempt::new(attempts.begun()), wait, hint });
+                Ok(wait)
+            }
+            Next::GiveUp(reason) => {
+                let gave_up = GaveUp::new(attempts.begun(), reason, failure.hint);
+                self.gave_up(gave_up);
+                Err(gave_up)
+            }
+        }
+    }
+
+    /// The end of the attempts is reported.
+    pub(crate) fn gave_up(&self, gave_up: GaveUp) {
+        trace::gave_up(gave_up);
+        self.emit_event(|| RetryEvent::GaveUp(gave_up));
+    }
+
+    #[inline]
+    pub(crate) fn emit_event(&self, event: impl FnOnce() -> RetryEvent) {
+        if let Some(observer) = self.observer.as_ref().filter(|observer| observer.enabled()) {
+            observer.observe(&event());
+        }
     }
 }
 
-impl<C, P, K, O> fmt::Debug for Rules<C, P, K, O> {
+impl<C, P, K> fmt::Debug for Rules<C, P, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("limits", &self.limits)

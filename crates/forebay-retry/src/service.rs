@@ -1,6 +1,7 @@
 use crate::{
-    Cloned, Gate, Policy,
+    Policy,
     future::{ResponseFuture, boxed},
+    policy::{Cloned, Gate},
     rules::Rules,
 };
 use forebay_core::{BoxError, Classify};
@@ -14,15 +15,15 @@ use tower_service::Service;
 /// Sends a request again when its failure may pass.
 ///
 /// See the [crate documentation](crate) for what clones share, and which errors it adds.
-pub struct Retry<S, C, P = Cloned, K = (), O = ()> {
+pub struct Retry<S, C, P = Cloned, K = ()> {
     inner: S,
-    rules: Arc<Rules<C, P, K, O>>,
+    rules: Arc<Rules<C, P, K>>,
 }
 
 // === impl Retry ===
 
-impl<S, C, P, K, O> Retry<S, C, P, K, O> {
-    pub(crate) fn new(inner: S, rules: Arc<Rules<C, P, K, O>>) -> Self {
+impl<S, C, P, K> Retry<S, C, P, K> {
+    pub(crate) fn new(inner: S, rules: Arc<Rules<C, P, K>>) -> Self {
         Self { inner, rules }
     }
 
@@ -42,18 +43,17 @@ impl<S, C, P, K, O> Retry<S, C, P, K, O> {
     }
 }
 
-impl<S, Req, C, P, K, O> Service<Req> for Retry<S, C, P, K, O>
+impl<S, Req, C, P, K> Service<Req> for Retry<S, C, P, K>
 where
     S: Service<Req> + Clone,
     S::Error: Into<BoxError>,
     C: Classify<S::Response, S::Error>,
     P: Policy<Req, S::Response, S::Error>,
     K: Gate<Req>,
-    O: forebay_core::Observe<crate::Event>,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = ResponseFuture<S::Future, S, Req, Rules<C, P, K, O>>;
+    type Future = ResponseFuture<S::Future, S, Req, Rules<C, P, K>>;
 
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -68,13 +68,13 @@ where
         if rules.gate.held(key, true).is_some() {
             return self.hold(request, key);
         }
-        if let Some(budget) = &rules.budget {
-            budget.deposit();
-        }
+
+        // CORRECTNESS: a call that panics was not made: what it has earned is taken back as this is dropped.
+        let earned = rules.deposit();
 
         // The future is built where it will be returned, field by field: to build it from parts would move the copy of
         // the request and the inner future once more each, which costs more than all the rest.
-        let copy = if rules.limits.allows_after(1) { rules.policy.copy(&request) } else { None };
+        let copy = rules.copy(&request, 1);
         let mut response = ResponseFuture::new(Arc::clone(rules), key, copy);
         if response.can_repeat() {
             // CORRECTNESS: the instance that was made ready is the one that is called, now and on each further attempt.
@@ -86,15 +86,18 @@ where
             // Without a copy there is no second attempt, and no need for a service to make it with.
             response.begin(self.inner.call(request), None);
         }
+        if let Some(earned) = earned {
+            earned.keep();
+        }
         response
     }
 }
 
-impl<S: Clone, C, P, K, O> Retry<S, C, P, K, O> {
-    /// The far side has asked for a pause: the call waits, and does not sit on readiness meanwhile.
+impl<S: Clone, C, P, K> Retry<S, C, P, K> {
+    /// The throttle holds the first attempt back: the call waits, and keeps no readiness meanwhile.
     #[cold]
     #[inline(never)]
-    fn hold<F, Req>(&mut self, request: Req, key: u64) -> ResponseFuture<F, S, Req, Rules<C, P, K, O>> {
+    fn hold<F, Req>(&mut self, request: Req, key: u64) -> ResponseFuture<F, S, Req, Rules<C, P, K>> {
         // CANCEL: the instance that was made ready is dropped here, which gives its readiness back.
         let service = self.inner.clone();
         self.inner = service.clone();
@@ -105,13 +108,13 @@ impl<S: Clone, C, P, K, O> Retry<S, C, P, K, O> {
 }
 
 /// A clone shares the budget, the throttle and the numbering of delays, never readiness.
-impl<S: Clone, C, P, K, O> Clone for Retry<S, C, P, K, O> {
+impl<S: Clone, C, P, K> Clone for Retry<S, C, P, K> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.rules))
     }
 }
 
-impl<S: fmt::Debug, C, P, K, O> fmt::Debug for Retry<S, C, P, K, O> {
+impl<S: fmt::Debug, C, P, K> fmt::Debug for Retry<S, C, P, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry").field("inner", &self.inner).field("rules", &self.rules).finish()
     }

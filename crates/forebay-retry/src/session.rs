@@ -1,4 +1,4 @@
-use crate::{GaveUp, RetriesExhausted, Why, backoff::Delays, budget::Hold, limits::End};
+use crate::{GaveUp, RetriesExhausted, attempts::Attempts, budget::Hold};
 use forebay_core::{BoxError, Seen, time::saturating_add};
 use pin_project_lite::pin_project;
 use std::{
@@ -9,23 +9,20 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pin_project! {
-    /// What a request needs once it has to wait, and not before: it is allocated then.
+    /// What a response future needs once it has to wait, and not before: it is allocated then.
     ///
     /// CANCEL: dropping it refunds a retry that was paid for and not sent.
     #[derive(Debug)]
     pub(crate) struct Session {
+        // The timer of the wait that is under way.
         #[pin]
         sleep: Option<Sleep>,
-        pub(crate) delays: Delays,
+        // What decides.
+        pub(crate) attempts: Attempts,
         // What the next attempt has cost.
         pub(crate) hold: Option<Hold>,
-        // Since when the next attempt is held back.
-        held_since: Option<Instant>,
         // The error of the last attempt; its response is not kept, because it may hold a connection.
-        pub(crate) last: Option<BoxError>,
-        // The most that is known of all attempts.
-        pub(crate) seen: Seen,
-        pub(crate) end: Option<End>,
+        last: Option<BoxError>,
     }
 }
 
@@ -38,16 +35,27 @@ pub(crate) struct Slot(Option<Pin<Box<Session>>>);
 impl Slot {
     pub(crate) const EMPTY: Self = Self(None);
 
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(crate) fn get(&mut self) -> Option<Pin<&mut Session>> {
         self.0.as_mut().map(Pin::as_mut)
     }
 
-    pub(crate) fn get_or_insert(&mut self, delays: impl FnOnce() -> Delays) -> Pin<&mut Session> {
-        self.0.get_or_insert_with(|| Session::new(delays())).as_mut()
+    pub(crate) fn get_or_insert(&mut self, attempts: impl FnOnce() -> Attempts) -> Pin<&mut Session> {
+        let session = || Box::pin(Session { sleep: None, attempts: attempts(), hold: None, last: None });
+        self.0.get_or_insert_with(session).as_mut()
+    }
+
+    /// How many attempts were begun, as far as the session knows.
+    pub(crate) fn begun(&self) -> Option<u32> {
+        self.0.as_ref().map(|session| session.attempts.begun())
     }
 }
 
-/// Most calls end without a session, and should not pay for what it takes to drop one.
+/// Most calls end without a session, and do not pay for the code that drops one.
 impl Drop for Slot {
     #[inline]
     fn drop(&mut self) {
@@ -65,11 +73,6 @@ impl Drop for Slot {
 // === impl Session ===
 
 impl Session {
-    fn new(delays: Delays) -> Pin<Box<Self>> {
-        let seen = Seen::No;
-        Box::pin(Self { sleep: None, delays, hold: None, held_since: None, last: None, seen, end: None })
-    }
-
     /// Waits for `wait`, which is over at once if it is zero.
     pub(crate) fn wait_for(self: Pin<&mut Self>, now: Instant, wait: Duration) {
         if !wait.is_zero() {
@@ -96,39 +99,18 @@ impl Session {
         Poll::Ready(())
     }
 
-    /// Whether the next attempt may be held back for `wait` more.
-    pub(crate) fn hold_back(self: Pin<&mut Self>, now: Instant, wait: Duration, patience: Duration) -> Result<(), Why> {
-        let this = self.project();
-        let since = *this.held_since.get_or_insert(now);
-        if now.saturating_duration_since(since).saturating_add(wait) > patience {
-            return Err(Why::Throttled);
-        }
-        End::check(*this.end, now, wait)
-    }
-
-    /// The next attempt is on its way.
+    /// The next attempt was sent: what it cost is gone.
     pub(crate) fn sent(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.sleep.set(None);
-        *this.held_since = None;
         if let Some(hold) = this.hold.take() {
             hold.spend();
         }
     }
 
-    /// An attempt ended with this error, or with a response that may be improved upon.
-    pub(crate) fn learn(self: Pin<&mut Self>, error: Option<BoxError>) {
-        let this = self.project();
-        let seen = match &error {
-            None => Seen::Yes,
-            Some(error) => Seen::of(&**error),
-        };
-        *this.seen = match (*this.seen, seen) {
-            (Seen::Yes, _) | (_, Seen::Yes) => Seen::Yes,
-            (Seen::Maybe, _) | (_, Seen::Maybe) => Seen::Maybe,
-            (Seen::No, Seen::No) => Seen::No,
-        };
-        *this.last = error;
+    /// Keeps the error of the last attempt; a response is dropped before this is called.
+    pub(crate) fn keep(self: Pin<&mut Self>, error: Option<BoxError>) {
+        *self.project().last = error;
     }
 
     /// What is returned in place of the last error.
@@ -136,6 +118,13 @@ impl Session {
         let this = self.project();
         // CANCEL: a retry that was paid for and is not sent any more is refunded here.
         drop(this.hold.take());
-        RetriesExhausted::new(gave_up, *this.seen, this.last.take()).into()
+        RetriesExhausted::new(gave_up, this.attempts.seen(), this.last.take()).into()
+    }
+
+    /// The inner service failed before the next attempt was sent.
+    pub(crate) fn not_ready(mut self: Pin<&mut Self>, error: BoxError) {
+        let seen = Seen::of(&*error);
+        self.as_mut().project().attempts.learn(seen);
+        self.keep(Some(error));
     }
 }

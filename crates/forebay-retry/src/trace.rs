@@ -1,70 +1,37 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! What `tracing` records; without the feature nothing is.
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) use self::off::{Cause, gave_up, retrying};
+use crate::GaveUp;
+use forebay_core::{BoxError, Verdict};
+use std::time::Duration;
+
 #[cfg(feature = "tracing")]
-pub(crate) use self::on::{Cause, gave_up, retrying};
+const TARGET: &str = "forebay_retry";
 
-#[cfg(feature = "tracing")]
-mod on {
-    use crate::GaveUp;
-    use forebay_core::{BoxError, Verdict};
-    use std::time::Duration;
-    use tracing::debug;
-
-    const TARGET: &str = "forebay_retry";
-
-    /// What an attempt failed of, in one word.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Cause(&'static str);
-
-    impl Cause {
-        /// The text of an error is not shown: a client may have put the whole URL into it.
-        pub(crate) fn of<Res>(result: &Result<Res, BoxError>) -> Self {
-            match result {
-                Ok(_) => Self("response"),
-                Err(error) => Self(Verdict::of(&**error).map_or("error", |verdict| verdict.reason().as_str())),
-            }
-        }
-    }
-
-    /// An attempt failed, and there will be another.
-    pub(crate) fn retrying(attempt: u32, wait: Duration, hint: Option<Duration>, cause: Cause) {
-        debug!(
-            target: TARGET,
-            attempt,
-            delay_s = wait.as_secs_f64(),
-            hint_s = hint.map(|hint| hint.as_secs_f64()),
-            cause = cause.0,
-            "attempt failed, will be repeated",
-        );
-    }
-
-    /// An attempt failed, and there will be no other.
-    pub(crate) fn gave_up(gave_up: GaveUp) {
-        debug!(target: TARGET, attempts = gave_up.attempts(), why = %gave_up.why(), "gave up");
+/// Why an attempt failed, in one word. The text of an error is not recorded: a client may have put the whole URL into it.
+pub(crate) fn cause<Res>(result: &Result<Res, BoxError>) -> &'static str {
+    match result {
+        Ok(_) => "response",
+        Err(error) => Verdict::of(&**error).map_or("error", |verdict| verdict.reason().as_str()),
     }
 }
 
-#[cfg(not(feature = "tracing"))]
-mod off {
-    use crate::GaveUp;
-    use forebay_core::BoxError;
-    use std::time::Duration;
+/// An attempt failed, and there will be another.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "there is nothing to record them"))]
+pub(crate) fn retrying(attempt: u32, wait: Duration, hint: Option<Duration>, cause: &'static str) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(
+        target: TARGET,
+        attempt,
+        delay_s = wait.as_secs_f64(),
+        hint_s = hint.map(|hint| hint.as_secs_f64()),
+        cause,
+        "attempt failed, will be repeated",
+    );
+}
 
-    #[derive(Clone, Copy)]
-    pub(crate) struct Cause;
-
-    impl Cause {
-        #[inline(always)]
-        pub(crate) fn of<Res>(_: &Result<Res, BoxError>) -> Self {
-            Self
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn retrying(_: u32, _: Duration, _: Option<Duration>, _: Cause) {}
-
-    #[inline(always)]
-    pub(crate) fn gave_up(_: GaveUp) {}
+/// An attempt failed, and there will be no other.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "there is nothing to record it"))]
+pub(crate) fn gave_up(gave_up: GaveUp) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(target: TARGET, attempts = gave_up.attempts(), reason = %gave_up.stop_reason(), "gave up");
 }

@@ -1,6 +1,7 @@
 //! The delays: bounds, spread, and what makes them reproducible.
 
-use forebay_retry::{Backoff, Jitter};
+use forebay_core::{Boxed, ByError};
+use forebay_retry::{Backoff, Jitter, RetryLayer};
 use forebay_testkit::Histogram;
 use proptest::prelude::*;
 use std::{collections::HashSet, time::Duration};
@@ -47,15 +48,23 @@ fn r03_no_number_of_steps_overflows() {
     }
 }
 
+/// R09 asks for the default instead of a number that means nothing. Here such a number is refused, as by every builder.
 #[test]
-fn r09_numbers_that_mean_nothing_are_the_default() {
+fn r09_numbers_that_mean_nothing_are_refused_by_name_and_draw_no_delay_above_the_cap() {
+    let refused = |backoff: Backoff| {
+        let error = RetryLayer::builder(ByError::<Boxed>::new()).backoff(backoff).build().unwrap_err();
+        assert_eq!(backoff.check(), Err(error.clone()));
+        assert!(backoff.cap(ms(50)).into_iter().take(20).all(|delay| delay <= ms(50)), "{backoff:?}");
+        error
+    };
     for nonsense in [f64::NAN, -1.0, 0.5, f64::INFINITY, f64::NEG_INFINITY] {
-        assert_eq!(Backoff::exponential(ms(1)).factor(nonsense), Backoff::exponential(ms(1)));
+        assert_eq!(refused(Backoff::exponential(ms(1)).factor(nonsense)).knob(), "factor");
     }
-    for nonsense in [f64::NAN, -1.0] {
-        let sane = Backoff::constant(ms(1)).jitter(Jitter::Proportional(0.5));
-        assert_eq!(Backoff::constant(ms(1)).jitter(Jitter::Proportional(nonsense)), sane);
+    for nonsense in [f64::NAN, -1.0, 1.1] {
+        let error = refused(Backoff::constant(ms(1)).jitter(Jitter::Proportional(nonsense)));
+        assert_eq!((error.knob(), error.allowed()), ("jitter", "a share from 0.0 to 1.0"));
     }
+    assert_eq!(Backoff::exponential(ms(1)).factor(1.0).jitter(Jitter::Proportional(1.0)).check(), Ok(()));
 }
 
 #[test]

@@ -43,14 +43,18 @@ where
 
 #[test]
 fn a_first_attempt_that_succeeds_allocates_nothing() {
-    let mut plain = RetryLayer::new(ByError::new()).layer(Inner);
-    let mut throttled =
-        RetryLayer::new(ByError::new()).throttle_by(Throttle::default(), |text: &Bytes| text).layer(Inner);
+    let mut plain = RetryLayer::builder(ByError::new()).build().unwrap().layer(Inner);
+    let mut throttled = RetryLayer::builder(ByError::new())
+        .throttle_by(Throttle::default(), |text: &Bytes| text)
+        .build()
+        .unwrap()
+        .layer(Inner);
     let classifier = move |result: &Result<(), std::io::Error>| match result {
         Ok(()) => Outcome::Success,
         Err(_) => Outcome::RETRYABLE,
     };
-    let mut observed = RetryLayer::new(classifier).observe(|_: &forebay_retry::Event| {}).layer(Inner);
+    let mut observed =
+        RetryLayer::builder(classifier).observe(|_: &forebay_retry::RetryEvent| {}).build().unwrap().layer(Inner);
     let body = Bytes::from(vec![7; 65_536]);
     // The first clone of a `Bytes` makes it shared, once.
     let _shared = body.clone();
@@ -62,14 +66,28 @@ fn a_first_attempt_that_succeeds_allocates_nothing() {
     }
 }
 
+#[test]
+fn an_operation_that_succeeds_at_once_allocates_nothing() {
+    let retry = RetryLayer::default();
+    let info = allocation_counter::measure(|| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let result = pin!(retry.run(|| std::future::ready(Ok::<_, std::io::Error>(7))));
+        assert!(matches!(result.poll(&mut cx), Poll::Ready(Ok(7))));
+    });
+    assert_eq!(info.count_total, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nor_does_it_while_the_budget_is_being_filled() {
     let budget = Budget::builder().floor_per_second(0.0).reserve(1.0).build().unwrap();
-    let failing =
-        RetryLayer::new(|_: &Result<(), std::io::Error>| Outcome::RETRYABLE).budget(budget.clone()).layer(Inner);
+    let failing = RetryLayer::builder(|_: &Result<(), std::io::Error>| Outcome::RETRYABLE)
+        .budget(budget.clone())
+        .build()
+        .unwrap()
+        .layer(Inner);
     tower::ServiceExt::oneshot(failing, 7_u64).await.unwrap();
     assert!(budget.available() < 0.5);
-    let mut service = RetryLayer::new(ByError::new()).budget(budget.clone()).layer(Inner);
+    let mut service = RetryLayer::builder(ByError::new()).budget(budget.clone()).build().unwrap().layer(Inner);
     for _ in 0..20 {
         assert_eq!(allocations(&mut service, 7_u64), 0);
     }
@@ -92,7 +110,8 @@ fn the_future_is_at_most_128_bytes_larger_than_the_inner_one() {
 /// Whatever a retry needs is allocated when it is needed.
 #[tokio::test(start_paused = true)]
 async fn a_retry_allocates_its_wait() {
-    let mut service = RetryLayer::new(|_: &Result<(), std::io::Error>| Outcome::RETRYABLE).layer(Inner);
+    let mut service =
+        RetryLayer::builder(|_: &Result<(), std::io::Error>| Outcome::RETRYABLE).build().unwrap().layer(Inner);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Service::<u64>::poll_ready(&mut service, &mut cx).is_ready());
     let info = allocation_counter::measure(|| {

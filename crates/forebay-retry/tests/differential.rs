@@ -10,7 +10,7 @@
 mod support;
 
 use forebay_core::{BoxError, Outcome};
-use forebay_retry::{Backoff, RetriesExhausted, RetryLayer, Why};
+use forebay_retry::{Backoff, RetriesExhausted, RetryLayer, StopReason};
 use forebay_testkit::Watch;
 use proptest::prelude::*;
 use std::{
@@ -109,8 +109,8 @@ async fn both(script: &[Answer], retries: u32, copyable: bool, fails_after: Opti
     let tower = (story(&result, &watch, &log), copies);
 
     let (probe, watch, log) = scripted(script.to_vec());
-    let layer = RetryLayer::new(classify).max_retries(retries).backoff(Backoff::constant(Duration::ZERO));
-    let service = layer.policy(Counted::copy).without_budget().max_retry_after(Duration::MAX).layer(probe);
+    let layer = RetryLayer::builder(classify).max_retries(retries).backoff(Backoff::constant(Duration::ZERO));
+    let service = layer.policy(Counted::copy).without_budget().max_hint(Duration::MAX).build().unwrap().layer(probe);
     let fail = || fails_after.iter().for_each(|_| watch.fail("closed"));
     let (result, copies) = run(service, copyable, fail).await;
     let ours = (story(&result, &watch, &log), copies);
@@ -148,7 +148,7 @@ async fn difference_3_a_request_that_cannot_be_copied_says_so() {
     let Both { tower, ours, error } = both(&[Fail; 4], 3, false, None).await;
     assert_eq!(tower.0, ours.0);
     assert_eq!(ours.0.calls, 1);
-    assert_eq!(error.unwrap().downcast_ref::<RetriesExhausted>().unwrap().why(), Why::BodyNotReplayable);
+    assert_eq!(error.unwrap().downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), StopReason::BodyNotReplayable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,5 +156,5 @@ async fn difference_4_an_inner_service_that_closes_between_attempts() {
     let Both { tower, ours, error } = both(&[Fail; 4], 3, true, Some(1)).await;
     assert_eq!(tower.0, ours.0);
     assert_eq!(ours.0.calls, 1);
-    assert_eq!(error.unwrap().downcast_ref::<RetriesExhausted>().unwrap().why(), Why::NotReady);
+    assert_eq!(error.unwrap().downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), StopReason::NotReady);
 }

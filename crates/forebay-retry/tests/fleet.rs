@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_core::{ByError, cause_ref};
-use forebay_retry::{Backoff, Budget, RetriesExhausted, RetryLayer, Why};
+use forebay_retry::{Backoff, Budget, RetriesExhausted, RetryLayer, StopReason};
 use forebay_testkit::{Histogram, Probe};
 use std::{
     io,
@@ -38,7 +38,7 @@ async fn amplification(per_second: u32, seconds: u32, from: u32) -> f64 {
         counted.fetch_add(usize::from(n >= first), SeqCst);
         async { Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()) }
     });
-    let service = RetryLayer::new(ByError::new()).layer(probe);
+    let service = RetryLayer::builder(ByError::new()).build().unwrap().layer(probe);
     let mut calls = Vec::new();
     for n in 0..per_second * seconds {
         calls.push(tokio::spawn(service.clone().oneshot(n)));
@@ -66,8 +66,8 @@ async fn r16_with_ratio_and_floor_retries_stay_within_both() {
     for (ratio, floor, reserve) in [(0.1, 0.0, 1.0), (0.2, 0.0, 10.0), (0.0, 5.0, 5.0), (0.15, 2.0, 1.0)] {
         let budget = Budget::builder().ratio(ratio).floor_per_second(floor).reserve(reserve).build().unwrap();
         let (probe, times, _) = down();
-        let layer = RetryLayer::new(ByError::new()).budget(budget).backoff(Backoff::constant(Duration::ZERO));
-        let service = layer.layer(probe);
+        let layer = RetryLayer::builder(ByError::new()).budget(budget).backoff(Backoff::constant(Duration::ZERO));
+        let service = layer.build().unwrap().layer(probe);
         let (calls, seconds) = (2000.0, 20.0);
         for n in 0..2000 {
             service.clone().oneshot(n).await.unwrap_err();
@@ -84,11 +84,11 @@ async fn r16_with_ratio_and_floor_retries_stay_within_both() {
 async fn r16_after_the_outage_the_budget_comes_back() {
     let (probe, _, up) = down();
     let budget = Budget::builder().reserve(10.0).build().unwrap();
-    let service = RetryLayer::new(ByError::new()).budget(budget.clone()).layer(probe);
+    let service = RetryLayer::builder(ByError::new()).budget(budget.clone()).build().unwrap().layer(probe);
     let mut refused = 0;
     for n in 0..50 {
         let error = service.clone().oneshot(n).await.unwrap_err();
-        refused += usize::from(cause_ref::<RetriesExhausted>(&*error).unwrap().why() == Why::Budget);
+        refused += usize::from(cause_ref::<RetriesExhausted>(&*error).unwrap().stop_reason() == StopReason::Budget);
     }
     assert!(refused > 30 && budget.available() < 2.0, "{refused}, {}", budget.available());
     up.store(true, SeqCst);
@@ -105,7 +105,7 @@ async fn r15_a_thousand_clients_that_fail_together_come_back_apart() {
         let (probe, times, _) = down();
         let layer = || {
             let backoff = Backoff::exponential(Duration::from_secs(2)).cap(Duration::from_secs(2));
-            RetryLayer::new(ByError::new()).max_retries(1).without_budget().backoff(backoff)
+            RetryLayer::builder(ByError::new()).max_retries(1).without_budget().backoff(backoff).build().unwrap()
         };
         let (one, service) = (layer(), layer().layer(probe.clone()));
         let calls: Vec<_> = (0..1000)

@@ -4,7 +4,7 @@
 
 use forebay_core::{Boxed, Outcome};
 use forebay_retry::{
-    GaveUp, RetryLayer, Why,
+    GaveUp, RetryBuilder, StopReason,
     grpc::{Classifier, Code},
 };
 use forebay_testkit::Probe;
@@ -112,9 +112,15 @@ async fn it_is_one_line() {
     });
     let begin = Instant::now();
     let request = Request::post("https://collector.example/opentelemetry.proto.collector.logs.v1.LogsService/Export");
-    let response =
-        RetryLayer::grpc().max_retries(2).layer(probe).oneshot(request.body(String::new()).unwrap()).await.unwrap();
+    let response = RetryBuilder::grpc()
+        .max_retries(2)
+        .build()
+        .unwrap()
+        .layer(probe)
+        .oneshot(request.body(String::new()).unwrap())
+        .await
+        .unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(5), "two waits of 2.5 s at least");
     assert_eq!(*seen.lock().unwrap(), [None, Some("1".to_owned()), Some("2".to_owned())]);
-    assert_eq!(GaveUp::of(response.extensions()).unwrap().why(), Why::Attempts);
+    assert_eq!(GaveUp::of(response.extensions()).unwrap().stop_reason(), StopReason::Attempts);
 }

@@ -1,5 +1,7 @@
 //! The `tower::Service` laws, with at least two attempts wherever there is a call.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod support;
 
 use forebay_core::{BoxError, ByError, Outcome};
@@ -27,7 +29,7 @@ impl<Res, Err> forebay_core::Classify<Res, Err> for Twice {
 }
 
 fn twice() -> RetryLayer<Twice> {
-    RetryLayer::new(Twice::default()).backoff(Backoff::exponential(ms(50)).seed(1))
+    RetryLayer::builder(Twice::default()).backoff(Backoff::exponential(ms(50)).seed(1)).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,8 +122,8 @@ async fn dropped_in_every_state_nothing_stays_behind() {
         let (watch, mut hog) = (probe.watch(), probe.clone());
         let throttle = Throttle::builder().spread(0.0).build().unwrap();
         throttle.hint(&(), ms(20));
-        let layer = twice().backoff(Backoff::constant(ms(30)).jitter(Jitter::None)).throttle(throttle);
-        let mut service = layer.layer(probe);
+        let layer = RetryLayer::builder(Twice::default()).backoff(Backoff::constant(ms(30)).jitter(Jitter::None));
+        let mut service = layer.throttle(throttle).build().unwrap().layer(probe);
         let mut answer = tokio_test::task::spawn(service.ready().await.unwrap().call(7));
         let mut done = answer.poll().is_ready();
         for millis in 0..dropped_at {

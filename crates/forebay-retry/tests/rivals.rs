@@ -8,7 +8,7 @@
 mod support;
 
 use forebay_core::{BoxError, ByError, Outcome};
-use forebay_retry::{Backoff, Budget, Jitter, RetriesExhausted, RetryLayer, Why};
+use forebay_retry::{Backoff, Budget, Jitter, RetriesExhausted, RetryLayer, StopReason};
 use forebay_testkit::{Histogram, Probe};
 use std::{
     collections::HashSet,
@@ -25,7 +25,8 @@ use tower::{Layer, ServiceExt};
 /// tower 0.5: `make_backoff` clones the generator without moving it on, so that every request draws the same delays.
 #[tokio::test(start_paused = true)]
 async fn tower_gives_every_request_the_same_jitter() {
-    let layer = RetryLayer::new(ByError::new()).without_budget().backoff(Backoff::default().seed(7));
+    let layer =
+        RetryLayer::builder(ByError::new()).without_budget().backoff(Backoff::default().seed(7)).build().unwrap();
     let mut ladders = HashSet::new();
     for _ in 0..50 {
         let times = Arc::new(Mutex::new(Vec::new()));
@@ -52,16 +53,16 @@ fn tower_stops_to_spread_at_the_ceiling() {
 #[tokio::test(start_paused = true)]
 async fn tower_disables_the_retry_without_a_word() {
     let (probe, ..) = scripted([Fail]);
-    let layer = RetryLayer::new(classify).policy(|_: &u32| None);
+    let layer = RetryLayer::builder(classify).policy(|_: &u32| None).build().unwrap();
     let error = layer.layer(probe).oneshot(7).await.unwrap_err();
-    assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().why(), Why::BodyNotReplayable);
+    assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), StopReason::BodyNotReplayable);
 }
 
 /// tower#857: fractions of what a call earns are cut off.
 #[tokio::test(start_paused = true)]
 async fn tower_s_budget_loses_fractions() {
     let budget = Budget::builder().ratio(0.3).floor_per_second(0.0).reserve(1.0).build().unwrap();
-    let failing = RetryLayer::new(classify).budget(budget.clone()).max_retries(1);
+    let failing = RetryLayer::builder(classify).budget(budget.clone()).max_retries(1).build().unwrap();
     let (probe, ..) = scripted([Fail, Good]);
     failing.layer(probe).oneshot(0_u32).await.unwrap();
     let (probe, _, log) = scripted([Good, Good, Good, Fail, Good]);
@@ -78,7 +79,7 @@ async fn tower_s_budget_loses_fractions() {
 #[tokio::test(start_paused = true)]
 async fn tower_asks_for_a_policy_of_twenty_lines() {
     let (probe, _, log) = scripted([Fail, Fail]);
-    RetryLayer::new(ByError::new()).max_retries(2).layer(probe).oneshot(7_u32).await.unwrap();
+    RetryLayer::builder(ByError::new()).max_retries(2).build().unwrap().layer(probe).oneshot(7_u32).await.unwrap();
     assert_eq!(log.len(), 3);
 }
 
@@ -86,7 +87,7 @@ async fn tower_asks_for_a_policy_of_twenty_lines() {
 #[tokio::test(start_paused = true)]
 async fn others_come_back_before_the_server_asked_them_to() {
     let (probe, _, log) = scripted([BusyFor(30_000)]);
-    RetryLayer::new(classify).layer(probe).oneshot(7_u32).await.unwrap();
+    RetryLayer::builder(classify).build().unwrap().layer(probe).oneshot(7_u32).await.unwrap();
     assert!(log.times()[1] >= ms(30_000), "otel-rust's waiter would have come after its own cap");
 }
 
@@ -121,7 +122,8 @@ fn backon_has_no_jitter_by_default() {
 async fn backon_multiplies_the_load_in_an_outage() {
     let probe = Probe::<u32, ()>::new(|_| async { Err(io::Error::from(io::ErrorKind::BrokenPipe).into()) });
     let watch = probe.watch();
-    let service = RetryLayer::new(ByError::new()).backoff(Backoff::constant(Duration::ZERO)).layer(probe);
+    let service =
+        RetryLayer::builder(ByError::new()).backoff(Backoff::constant(Duration::ZERO)).build().unwrap().layer(probe);
     for n in 0..10_000 {
         service.clone().oneshot(n).await.unwrap_err();
     }
@@ -136,7 +138,12 @@ async fn backon_multiplies_the_load_in_an_outage() {
 async fn tower_resilience_s_budget_is_no_ratio() {
     let budget = Budget::builder().ratio(0.1).floor_per_second(0.0).reserve(100.0).build().unwrap();
     let (probe, _, log) = scripted((0..8000).map(|n| if n % 2 == 0 { Fail } else { Good }));
-    let service = RetryLayer::new(classify).budget(budget).backoff(Backoff::constant(Duration::ZERO)).layer(probe);
+    let service = RetryLayer::builder(classify)
+        .budget(budget)
+        .backoff(Backoff::constant(Duration::ZERO))
+        .build()
+        .unwrap()
+        .layer(probe);
     for n in 0..2000_u32 {
         drop(service.clone().oneshot(n).await);
     }
@@ -148,7 +155,7 @@ async fn tower_resilience_s_budget_is_no_ratio() {
 async fn tower_resilience_charges_the_same_for_everything() {
     let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(10.0).build().unwrap();
     let price = |result: &Result<_, BoxError>| if result.is_ok() { 1.0 } else { 2.0 };
-    let layer = RetryLayer::new(classify).budget(budget.clone()).cost(price);
+    let layer = RetryLayer::builder(classify).budget(budget.clone()).cost(price).build().unwrap();
     let (probe, ..) = scripted([Busy, Fail, Good]);
     layer.layer(probe).oneshot(7_u32).await.unwrap();
     assert!((budget.available() - 7.0).abs() < 1e-9);
@@ -159,7 +166,12 @@ async fn tower_resilience_charges_the_same_for_everything() {
 async fn tower_resilience_knows_no_time_and_no_hint() {
     let begin = Instant::now();
     let (probe, _, log) = scripted([FailFor(700), FailFor(5), Fail, Fail, Fail, Fail]);
-    let layer = RetryLayer::new(classify).max_retries(100).max_elapsed(ms(2000)).backoff(Backoff::constant(ms(400)));
+    let layer = RetryLayer::builder(classify)
+        .max_retries(100)
+        .max_elapsed(ms(2000))
+        .backoff(Backoff::constant(ms(400)))
+        .build()
+        .unwrap();
     layer.layer(probe).oneshot(7_u32).await.ok();
     assert!(log.times()[1] >= ms(700));
     assert!(begin.elapsed() <= ms(2000));
@@ -179,6 +191,7 @@ async fn tower_resilience_clones_for_the_last_attempt() {
     let probe = Probe::<NotClone, u32>::new(|NotClone(n)| async move { Ok(n) });
     let watch = probe.watch();
     let never = |_: &Result<u32, BoxError>| Outcome::RETRYABLE;
-    let result = RetryLayer::new(never).max_retries(2).policy(copy).layer(probe).oneshot(NotClone(7)).await;
+    let result =
+        RetryLayer::builder(never).max_retries(2).policy(copy).build().unwrap().layer(probe).oneshot(NotClone(7)).await;
     assert_eq!((result.unwrap(), watch.calls(), *copies.lock().unwrap()), (7, 3, 2));
 }

@@ -5,10 +5,11 @@
 mod support;
 
 use forebay_core::{Advice, BoxError, ByError, Outcome, Seen, Verdict};
-use forebay_retry::{Backoff, Budget, Event, Jitter, RetriesExhausted, RetryLayer, Throttle, Throttled, Why};
+use forebay_retry::{
+    Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, RetryLayer, StopReason, Throttle, Throttled,
+};
 use forebay_testkit::{Histogram, Probe, Watch, laws};
 use std::{
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -43,8 +44,8 @@ fn classify(result: &Result<Result<(), u64>, BoxError>) -> Outcome {
 
 type Classifier = fn(&Result<Result<(), u64>, BoxError>) -> Outcome;
 
-fn retry() -> RetryLayer<Classifier> {
-    RetryLayer::new(classify as Classifier).backoff(Backoff::exponential(ms(100)).seed(1))
+fn retry() -> RetryBuilder<Classifier> {
+    RetryLayer::builder(classify as Classifier).backoff(Backoff::exponential(ms(100)).seed(1))
 }
 
 fn throttle() -> Throttle {
@@ -58,7 +59,7 @@ fn key<'r>(request: &'r &'static str) -> &'r str {
 #[tokio::test(start_paused = true)]
 async fn r18_one_hint_makes_every_other_call_for_that_key_wait_and_they_come_back_spread() {
     let (probe, watch, log) = host(vec![("a", 5000)]);
-    let service = retry().throttle_by(throttle(), key).layer(probe);
+    let service = retry().throttle_by(throttle(), key).build().unwrap().layer(probe);
     let first = tokio::spawn(service.clone().oneshot("a"));
     tokio::task::yield_now().await;
     let others: Vec<_> = (0..1000).map(|_| tokio::spawn(service.clone().oneshot("a"))).collect();
@@ -87,7 +88,7 @@ async fn r18_a_second_hint_holds_those_who_wait_further() {
     let (probe, _, log) = host(vec![]);
     let throttle = throttle();
     throttle.hint("a", ms(1000));
-    let service = retry().throttle_by(throttle.clone(), key).layer(probe);
+    let service = retry().throttle_by(throttle.clone(), key).build().unwrap().layer(probe);
     let waiting = tokio::spawn(service.oneshot("a"));
     tokio::time::sleep(ms(900)).await;
     throttle.hint("a", ms(3000));
@@ -101,7 +102,7 @@ async fn r18_it_can_be_left_to_retries_only() {
     let (probe, _, log) = host(vec![]);
     let throttle = Throttle::builder().seed(1).hold_first_attempts(false).build().unwrap();
     throttle.hint("a", ms(1000));
-    retry().throttle_by(throttle, key).layer(probe).oneshot("a").await.unwrap().unwrap();
+    retry().throttle_by(throttle, key).build().unwrap().layer(probe).oneshot("a").await.unwrap().unwrap();
     assert_eq!(*log.lock().unwrap(), [(ms(0), "a")]);
 }
 
@@ -109,8 +110,8 @@ async fn r18_it_can_be_left_to_retries_only() {
 async fn r18_retries_that_wait_already_are_held_further_then_too() {
     let (probe, _, log) = support::scripted([support::Answer::Fail]);
     let throttle = Throttle::builder().spread(0.0).hold_first_attempts(false).build().unwrap();
-    let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
-    let answer = tokio::spawn(layer.throttle(throttle.clone()).layer(probe).oneshot(7_u32));
+    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let answer = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
     tokio::time::sleep(ms(50)).await;
     throttle.hint(&(), ms(2000));
     answer.await.unwrap().unwrap();
@@ -121,9 +122,9 @@ async fn r18_retries_that_wait_already_are_held_further_then_too() {
 async fn patience_begins_anew_with_each_attempt() {
     let (probe, _, log) = support::scripted([support::Answer::Fail]);
     let throttle = Throttle::builder().spread(0.0).patience(ms(2000)).build().unwrap();
-    let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     throttle.hint(&(), ms(1500));
-    let answer = tokio::spawn(layer.throttle(throttle.clone()).layer(probe).oneshot(7_u32));
+    let answer = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
     tokio::time::sleep(ms(1550)).await;
     throttle.hint(&(), ms(1500));
     answer.await.unwrap().unwrap();
@@ -134,8 +135,8 @@ async fn patience_begins_anew_with_each_attempt() {
 async fn r18_a_retry_without_a_hint_waits_for_the_hint_that_others_got() {
     let (probe, _, log) = support::scripted([support::Answer::Fail]);
     let throttle = throttle();
-    let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(10)).jitter(Jitter::None));
-    let service = layer.throttle(throttle.clone()).layer(probe);
+    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(10)).jitter(Jitter::None));
+    let service = layer.throttle(throttle.clone()).build().unwrap().layer(probe);
     let answer = tokio::spawn(service.oneshot(7_u32));
     tokio::task::yield_now().await;
     throttle.hint(&(), ms(2000));
@@ -145,15 +146,15 @@ async fn r18_a_retry_without_a_hint_waits_for_the_hint_that_others_got() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_cannot_wait_for_the_hint_of_others_ends_at_once() {
-    for (patience, elapsed, why) in [(2000, 9000, Why::Throttled), (9000, 2000, Why::Elapsed)] {
+    for (patience, elapsed, why) in [(2000, 9000, StopReason::Throttled), (9000, 2000, StopReason::Elapsed)] {
         let throttle =
             Throttle::builder().spread(0.0).hold_first_attempts(false).patience(ms(patience)).build().unwrap();
         throttle.hint(&(), ms(3000));
         let (probe, _, log) = support::scripted([support::Answer::Fail; 9]);
-        let layer = RetryLayer::new(support::classify).max_elapsed(ms(elapsed)).throttle(throttle);
+        let layer = RetryLayer::builder(support::classify).max_elapsed(ms(elapsed)).throttle(throttle);
         let begin = Instant::now();
-        let error = layer.layer(probe).oneshot(7_u32).await.unwrap_err();
-        assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().why(), why);
+        let error = layer.build().unwrap().layer(probe).oneshot(7_u32).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), why);
         assert_eq!((log.len(), begin.elapsed()), (1, Duration::ZERO));
     }
 }
@@ -164,7 +165,7 @@ async fn a_hint_to_the_last_attempt_is_passed_on_as_well() {
         let (probe, ..) = host(vec![("a", 1000), ("a", 4000)]);
         let throttle = throttle();
         let layer = retry().max_retries(retries).throttle_by(throttle.clone(), key);
-        assert!(layer.layer(probe).oneshot("a").await.unwrap().is_err());
+        assert!(layer.build().unwrap().layer(probe).oneshot("a").await.unwrap().is_err());
         assert!(throttle.held("a").is_some());
     }
 }
@@ -176,7 +177,8 @@ async fn who_cannot_wait_is_refused_without_an_attempt() {
     let (probe, watch, _) = host(vec![]);
     let throttle = Throttle::builder().seed(1).spread(0.0).patience(ms(2000)).build().unwrap();
     let layer = retry().throttle_by(throttle.clone(), key);
-    let service = layer.observe(move |event: &Event| sink.lock().unwrap().push(*event)).layer(probe);
+    let service =
+        layer.observe(move |event: &RetryEvent| sink.lock().unwrap().push(*event)).build().unwrap().layer(probe);
     throttle.hint("a", ms(3000));
     let begin = Instant::now();
     let error = service.clone().oneshot("a").await.unwrap_err();
@@ -185,7 +187,7 @@ async fn who_cannot_wait_is_refused_without_an_attempt() {
     assert_eq!(error.downcast_ref::<Throttled>().unwrap().retry_in(), ms(3000));
     let verdict = Verdict::of(&*error).unwrap();
     assert_eq!((verdict.seen(), verdict.advice()), (Seen::No, Advice::RetryAfter(ms(3000))));
-    assert_eq!(*events.lock().unwrap(), [Event::Refused { retry_in: ms(3000) }]);
+    assert_eq!(*events.lock().unwrap(), [RetryEvent::Refused { retry_in: ms(3000) }]);
 
     // Patience is counted over all hints: after 1.9 s of 2, another second is too much.
     tokio::time::sleep(ms(3000)).await;
@@ -202,7 +204,7 @@ async fn a_deadline_that_would_pass_refuses_as_well() {
     let throttle = throttle();
     throttle.hint(&(), ms(3000));
     let layer = retry().throttle(throttle).max_elapsed(ms(2000));
-    let error = layer.layer(probe).oneshot("a").await.unwrap_err();
+    let error = layer.build().unwrap().layer(probe).oneshot("a").await.unwrap_err();
     assert!(error.is::<Throttled>());
     assert_eq!(watch.calls(), 0);
 }
@@ -212,15 +214,15 @@ async fn a_retry_that_is_held_past_the_end_keeps_the_last_error_and_is_refunded(
     let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(5.0).build().unwrap();
     let (probe, _, log) = support::scripted([support::Answer::Fail]);
     let throttle = throttle();
-    let layer = RetryLayer::new(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     let layer = layer.max_elapsed(ms(1000)).budget(budget.clone()).throttle(throttle.clone());
-    let mut service = layer.layer(probe);
+    let mut service = layer.build().unwrap().layer(probe);
     let mut answer = std::pin::pin!(service.ready().await.unwrap().call(7_u32));
     assert!(tokio::time::timeout(ms(50), answer.as_mut()).await.is_err());
     throttle.hint(&(), ms(2000));
     let error = answer.as_mut().await.unwrap_err();
     assert!((budget.available() - 5.0).abs() < 1e-9, "refunded though the future is still there");
-    assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().why(), Why::Elapsed);
+    assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), StopReason::Elapsed);
     assert!(forebay_core::is_caused_by::<support::Failed>(&*error));
     assert_eq!(log.len(), 1);
 }
@@ -228,7 +230,9 @@ async fn a_retry_that_is_held_past_the_end_keeps_the_last_error_and_is_refunded(
 #[tokio::test(start_paused = true)]
 async fn r17_a_first_attempt_that_was_held_is_made_ready_before_it_is_called() {
     let throttle = throttle();
-    let make = |probe: Probe<u32>| RetryLayer::new(ByError::new()).throttle(throttle.clone()).layer(probe);
+    let make = |probe: Probe<u32>| {
+        RetryLayer::builder(ByError::new()).throttle(throttle.clone()).build().unwrap().layer(probe)
+    };
     throttle.hint(&(), ms(500));
     let probe = Probe::<u32>::with_slots(1, |n| async move { Ok(n) });
     let watch = probe.watch();
@@ -253,7 +257,7 @@ async fn a_call_that_was_held_when_made_and_is_not_when_polled_goes_at_once() {
     let (probe, _, log) = host(vec![]);
     let throttle = throttle();
     throttle.hint("a", ms(500));
-    let mut service = retry().throttle_by(throttle.clone(), key).layer(probe);
+    let mut service = retry().throttle_by(throttle.clone(), key).build().unwrap().layer(probe);
     let answer = service.ready().await.unwrap().call("a");
     throttle.release("a");
     assert!(throttle.is_empty());
@@ -263,7 +267,7 @@ async fn a_call_that_was_held_when_made_and_is_not_when_polled_goes_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_bounded_and_forgotten() {
-    let throttle = Throttle::builder().max_keys(NonZeroUsize::new(100).unwrap()).build().unwrap();
+    let throttle = Throttle::builder().max_keys(100).build().unwrap();
     for key in 0..10_000_u32 {
         throttle.hint(&key, ms(1000));
     }
@@ -274,18 +278,26 @@ async fn keys_are_bounded_and_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absurd_hint_holds_the_others_for_the_maximum_only() {
+async fn f01_an_absurd_hint_holds_every_call_for_the_maximum_only() {
     let (probe, ..) = host(vec![("a", 86_400_000)]);
     let throttle = throttle();
-    let service = retry().throttle_by(throttle.clone(), key).layer(probe);
-    assert_eq!(service.oneshot("a").await.unwrap(), Err(86_400_000), "it ends the retry of the one that got it");
-    assert!(throttle.held("a").unwrap() <= Duration::from_secs(90));
+    let service = retry().throttle_by(throttle.clone(), key).build().unwrap().layer(probe);
+    let mut told = tokio_test::task::spawn(service.oneshot("a"));
+    assert!(told.poll().is_pending());
+    let held = throttle.held("a").unwrap();
+    assert!(held >= Duration::from_secs(60) && held <= Duration::from_secs(90), "{held:?}");
+    let begin = Instant::now();
+    told.await.unwrap().unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(60) && begin.elapsed() <= Duration::from_secs(91));
 }
 
 #[test]
 fn values_that_mean_nothing_are_refused() {
     for spread in [f64::NAN, -0.1, 101.0] {
         assert_eq!(Throttle::builder().spread(spread).build().unwrap_err().knob(), "spread");
+    }
+    for keys in [0, (1 << 24) + 1] {
+        assert_eq!(Throttle::builder().max_keys(keys).build().unwrap_err().knob(), "max_keys");
     }
 }
 
@@ -294,8 +306,8 @@ async fn two_layers_can_share_one() {
     let throttle = throttle();
     let (busy, ..) = host(vec![("a", 1000)]);
     let (other, _, log) = host(vec![]);
-    let one = retry().max_retries(0).throttle_by(throttle.clone(), key).layer(busy);
-    let two = retry().throttle_by(throttle, key).layer(other);
+    let one = retry().max_retries(0).throttle_by(throttle.clone(), key).build().unwrap().layer(busy);
+    let two = retry().throttle_by(throttle, key).build().unwrap().layer(other);
     assert!(one.oneshot("a").await.unwrap().is_err());
     two.oneshot("a").await.unwrap().unwrap();
     assert!(log.lock().unwrap()[0].0 >= ms(1000));

@@ -32,10 +32,10 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// Sends a request again when its failure may pass.
     #[cfg(feature = "retry")]
     #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
-    fn retrying<C, P, K, O>(
+    fn retrying<C, P, K>(
         self,
-        layer: forebay_retry::RetryLayer<C, P, K, O>,
-    ) -> Stacked<forebay_retry::RetryLayer<C, P, K, O>, L>;
+        layer: forebay_retry::RetryLayer<C, P, K>,
+    ) -> Stacked<forebay_retry::RetryLayer<C, P, K>, L>;
 }
 
 // === impl ServiceBuilderExt ===
@@ -63,10 +63,10 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     }
 
     #[cfg(feature = "retry")]
-    fn retrying<C, P, K, O>(
+    fn retrying<C, P, K>(
         self,
-        layer: forebay_retry::RetryLayer<C, P, K, O>,
-    ) -> Stacked<forebay_retry::RetryLayer<C, P, K, O>, L> {
+        layer: forebay_retry::RetryLayer<C, P, K>,
+    ) -> Stacked<forebay_retry::RetryLayer<C, P, K>, L> {
         self.layer(layer)
     }
 }

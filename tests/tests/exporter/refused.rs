@@ -4,7 +4,7 @@ use crate::support::{http1, over, record, soon};
 use forebay::{
     core::{Seen, Verdict},
     otlp::Protocol,
-    retry::{Backoff, RetryLayer},
+    retry::{Backoff, RetryBuilder},
 };
 use http::Request;
 use std::time::Duration;
@@ -24,7 +24,8 @@ async fn f16_a_refused_connection_has_shown_nothing_to_the_server() {
     let error = http1().oneshot(request()).await.unwrap_err();
     assert_eq!(Seen::of(&error), Seen::No, "{error:?}");
 
-    let retry = RetryLayer::http().max_retries(1).backoff(Backoff::constant(Duration::from_millis(1)));
+    let backoff = Backoff::constant(Duration::from_millis(1));
+    let retry = RetryBuilder::http().max_retries(1).backoff(backoff).build().unwrap();
     let error = retry.layer(http1()).oneshot(request()).await.unwrap_err();
     assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::No, "{error:?}");
 

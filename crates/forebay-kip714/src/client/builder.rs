@@ -179,10 +179,11 @@ impl ClientBuilder {
             shared.update(|status| status.ended = true);
             return Ok(Kip714Client::new(shared));
         }
-        let retry = RetryLayer::new(not_sent)
+        let retry = RetryLayer::builder(not_sent)
             .max_retries(self.retries)
             .max_elapsed(self.request_timeout)
-            .backoff(Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_secs(2)));
+            .backoff(Backoff::exponential(Duration::from_millis(200)).cap(Duration::from_secs(2)))
+            .build()?;
         let service = breaker.layer(retry.layer(TimeoutLayer::new(self.request_timeout).layer(transport)));
 
         let runtime = crate::runtime::current()?;

@@ -2,8 +2,8 @@ use super::thread::SendingThread;
 use bytes::{Bytes, BytesMut};
 use forebay_breaker::BreakerLayer;
 use forebay_core::{BoxError, ConfigError, http::Classifier};
-use forebay_retry::RetryLayer;
-use http::{Request, Response};
+use forebay_retry::RetryBuilder;
+use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use opentelemetry_http::{HttpClient, HttpError, ResponseBodyTooLarge};
@@ -73,7 +73,8 @@ impl ForebayHttpClient {
         B::Error: Into<BoxError>,
     {
         let breaker = BreakerLayer::http_telemetry().build()?;
-        let retry = RetryLayer::http_with(Classifier::otlp());
+        // The protocol's table says what is sent again, although every export is a POST.
+        let retry = RetryBuilder::http_with(Classifier::otlp()).methods([Method::POST]).build()?;
         // The answer is read below the timeout, so that all of an attempt counts.
         let attempt = TimeoutLayer::new(Self::ATTEMPT).layer(Whole(client));
         Self::over_whole(breaker.layer(retry.layer(attempt)))

@@ -27,7 +27,7 @@ impl Delays {
         Self { kind: backoff.kind, jitter: backoff.jitter, rng, base, cap, step: base, following: base }
     }
 
-    /// The next delay, given what the far side asked for with its last answer.
+    /// The next delay, given what the server asked for with its last response.
     ///
     /// See [`Backoff`](Backoff#a-servers-hint) for what a hint does; `None` is [`next`](Iterator::next).
     pub fn next_after(&mut self, hint: Option<Duration>) -> Duration {
@@ -42,7 +42,7 @@ impl Delays {
         hint.saturating_add(Duration::from_nanos(spread)).max(Duration::from_nanos(own))
     }
 
-    /// How wide a wait of `asked` is spread, so that those who were told the same come back apart.
+    /// How wide a wait of `asked` is spread, so that clients with the same hint come back apart.
     fn spread(&self, step: u64, asked: u64) -> u64 {
         match (self.kind, self.jitter) {
             (Kind::Exponential { .. } | Kind::Constant | Kind::Fibonacci, Jitter::None) => 0,
@@ -54,7 +54,8 @@ impl Delays {
         match self.kind {
             Kind::Constant => self.step,
             Kind::Exponential { factor } => {
-                let grown = scale(self.step, factor).min(self.cap);
+                // A factor that is no number grows nothing, instead of making the next delay zero.
+                let grown = scale(self.step, factor).max(self.step).min(self.cap);
                 std::mem::replace(&mut self.step, grown)
             }
             Kind::Fibonacci => {

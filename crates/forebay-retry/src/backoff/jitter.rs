@@ -1,3 +1,4 @@
+use forebay_core::ConfigError;
 use std::time::Duration;
 
 /// How a delay is drawn around its step.
@@ -28,7 +29,7 @@ pub enum Jitter {
     Equal,
     /// Around the step, by this share of it, from 0.0 to 1.0.
     ///
-    /// NaN and negative shares count as 0.5, larger ones as 1.0.
+    /// [`Backoff::check`](crate::Backoff::check) refuses every other share, and with it every builder that takes one.
     Proportional(f64),
     /// Above the step, by up to this much.
     Additive(Duration),
@@ -37,20 +38,19 @@ pub enum Jitter {
 // === impl Jitter ===
 
 impl Jitter {
-    pub(crate) const DEFAULT_SHARE: f64 = 0.5;
-
-    /// The same jitter with a share that means something.
-    pub(crate) const fn sane(self) -> Self {
+    /// Whether it has a share that means something.
+    pub(crate) fn check(self) -> Result<(), ConfigError> {
         match self {
-            Self::Proportional(share) if share.is_nan() || share < 0.0 => Self::Proportional(Self::DEFAULT_SHARE),
-            Self::Proportional(share) if share > 1.0 => Self::Proportional(1.0),
-            other => other,
+            Self::Proportional(share) if !(0.0..=1.0).contains(&share) => {
+                Err(ConfigError::new("jitter", share, "a share from 0.0 to 1.0"))
+            }
+            _ => Ok(()),
         }
     }
 
     /// The window of a `step` that is not above `cap`, all in nanoseconds.
     pub(crate) fn window(self, step: u64, cap: u64) -> (u64, u64) {
-        match self.sane() {
+        match self {
             Self::None => (step, step),
             Self::Full => (0, step),
             Self::Equal => (step - step / 2, step),
@@ -84,11 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn r09_a_share_that_means_nothing_is_the_default_or_the_nearest() {
-        for nonsense in [f64::NAN, -0.1, f64::NEG_INFINITY] {
-            assert_eq!(Jitter::Proportional(nonsense).sane(), Jitter::Proportional(0.5));
+    fn r09_a_share_that_means_nothing_is_refused_and_makes_no_window_wider() {
+        for nonsense in [f64::NAN, -0.1, f64::NEG_INFINITY, 1.1, f64::INFINITY] {
+            let jitter = Jitter::Proportional(nonsense);
+            assert_eq!(jitter.check().unwrap_err().knob(), "jitter");
+            let (low, high) = jitter.window(100, 1000);
+            assert!(low <= 100 && (100..=1000).contains(&high), "{nonsense}: {low} to {high}");
         }
-        assert_eq!(Jitter::Proportional(f64::INFINITY).sane(), Jitter::Proportional(1.0));
-        assert_eq!(Jitter::Proportional(0.0).sane(), Jitter::Proportional(0.0));
+        for share in [0.0, 0.5, 1.0] {
+            assert_eq!(Jitter::Proportional(share).check(), Ok(()));
+        }
     }
 }

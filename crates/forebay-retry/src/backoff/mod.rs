@@ -5,7 +5,10 @@ mod jitter;
 
 pub use self::{delays::Delays, jitter::Jitter};
 
-use forebay_core::chance::{SplitMix64, entropy};
+use forebay_core::{
+    ConfigError,
+    chance::{SplitMix64, entropy},
+};
 use std::time::Duration;
 
 /// How long to wait before each next attempt.
@@ -23,11 +26,11 @@ use std::time::Duration;
 ///
 /// # A server's hint
 ///
-/// Where the far side has asked for a wait of `h` (`Retry-After`, `RetryInfo`), the delay is not below `h`, even where
+/// Where the server has asked for a wait of `h` (`Retry-After`, `RetryInfo`), the delay is not below `h`, even where
 /// `h` is above the cap: it is the longer of the step's own delay and `h` plus a spread, uniform up to the longer of
 /// the step and `h/2` and never wider than the cap. So `h ..= h + cap` holds it, unless the step's own delay is longer.
 /// With [`Jitter::None`] nothing is added. How long a hint may be at all is the retry layer's
-/// [`max_retry_after`](crate::RetryLayer::max_retry_after).
+/// [`max_hint`](crate::RetryBuilder::max_hint).
 ///
 /// ```
 /// use forebay_retry::{Backoff, Jitter};
@@ -98,16 +101,16 @@ impl Backoff {
 
     /// How much longer each step is than the one before; for exponential steps only, others ignore it.
     ///
-    /// NaN, infinite values and values below 1.0 count as the default, 2.0.
+    /// Finite, and not below 1.0: [`check`](Self::check) refuses every other value.
     #[must_use]
     pub const fn factor(mut self, factor: f64) -> Self {
         if let Kind::Exponential { factor: kept } = &mut self.kind {
-            *kept = if factor.is_finite() && factor >= 1.0 { factor } else { Self::DEFAULT_FACTOR };
+            *kept = factor;
         }
         self
     }
 
-    /// No delay is longer than this, jitter included, unless the far side asks for more.
+    /// No delay is longer than this, jitter included, unless the server asks for more.
     #[must_use]
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
@@ -117,7 +120,7 @@ impl Backoff {
     /// How a delay is drawn around its step.
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
-        self.jitter = jitter.sane();
+        self.jitter = jitter;
         self
     }
 
@@ -128,9 +131,24 @@ impl Backoff {
         self
     }
 
+    /// Whether every number in it means something. Each builder that takes a backoff calls this in its `build`.
+    ///
+    /// # Errors
+    ///
+    /// When [`factor`](Self::factor) is NaN, infinite or below 1.0, or the share of a [`Jitter::Proportional`] is NaN or not
+    /// from 0.0 to 1.0. Delays that are drawn from such a backoff all the same stay below the cap.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self.kind {
+            Kind::Exponential { factor } if !factor.is_finite() || factor < 1.0 => {
+                Err(ConfigError::new("factor", factor, "1.0 and more, finite"))
+            }
+            _ => self.jitter.check(),
+        }
+    }
+
     /// The delays of the stream with this number; streams differ from each other, with a seed as well.
     ///
-    /// Without a seed each call draws anew, and the number does not matter.
+    /// Without a seed each call of this method draws a new one, and the number does not matter.
     #[must_use]
     pub fn delays(&self, stream: u64) -> Delays {
         self.delays_from(self.seed.unwrap_or_else(entropy), stream)

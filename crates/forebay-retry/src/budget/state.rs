@@ -44,8 +44,8 @@ impl BudgetState {
         let seconds = now.saturating_duration_since(second).as_secs();
         if seconds > 0 {
             // A floor, not a bonus: a second in which the calls have earned as much already adds nothing. Over shorter
-            // spans the two would add up, because calls do not come evenly. Where nobody has looked for several
-            // seconds they count as one span, because nobody knows when in it the calls were made.
+            // spans the two would add up, because calls do not come evenly. Several seconds without a look count as one
+            // span, because it is not known when in it the calls were made.
             let floor = self.terms.floor.saturating_mul(seconds);
             self.add(floor.saturating_sub(self.earned));
             self.earned = 0;
@@ -157,7 +157,7 @@ mod tests {
                     Step::Pass { millis } => {
                         let until = now + millis;
                         while now < until {
-                            // The model goes second by second; so does whoever looks at least once in each.
+                            // The model goes second by second, as a budget does that is read at least once in each.
                             now = until.min(now / 1000 * 1000 + 1000);
                             state.settle(begin + Duration::from_millis(now), 0);
                         }

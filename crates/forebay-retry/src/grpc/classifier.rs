@@ -15,7 +15,7 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// | all others | terminal |
 ///
 /// The hint is the `RetryInfo` in `grpc-status-details-bin`, or `grpc-retry-pushback-ms` ([gRFC A6]), or `Retry-After`
-/// where a proxy answered. A pushback that is negative or not a number forbids the retry.
+/// where a proxy responded. A pushback that is negative or not a number forbids the retry.
 ///
 /// # What it can see
 ///
@@ -55,7 +55,7 @@ pub struct Classifier<Kind = Boxed> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct CodeSet(u32);
 
-/// What the far side says about coming back.
+/// What the server says about another attempt.
 enum Pushback {
     Silent,
     After(Duration),

@@ -10,33 +10,33 @@ pub enum Code {
     Cancelled = 1,
     /// Something that has no code, or came from elsewhere.
     Unknown = 2,
-    /// The request is wrong whatever the state of the far side.
+    /// The request is wrong, whatever the state of the server.
     InvalidArgument = 3,
     /// The deadline passed before the call was complete.
     DeadlineExceeded = 4,
-    /// What was asked for is not there.
+    /// What the request names does not exist.
     NotFound = 5,
-    /// What was to be made is there already.
+    /// What the request creates exists already.
     AlreadyExists = 6,
     /// The caller may not do this.
     PermissionDenied = 7,
     /// A quota, or room of some kind, is used up.
     ResourceExhausted = 8,
-    /// The far side is not in a state in which it can do this.
+    /// The server is not in a state in which it can do this.
     FailedPrecondition = 9,
     /// The call was aborted, typically because of another one.
     Aborted = 10,
-    /// The request reaches beyond what there is.
+    /// The request reaches beyond the valid range.
     OutOfRange = 11,
-    /// The far side cannot do this at all.
+    /// The server cannot do this at all.
     Unimplemented = 12,
-    /// The far side is broken.
+    /// The server is broken.
     Internal = 13,
-    /// The far side is not available at the moment.
+    /// The server is not available at the moment.
     Unavailable = 14,
     /// Data were lost.
     DataLoss = 15,
-    /// The caller has not said who it is.
+    /// The caller is not authenticated.
     Unauthenticated = 16,
 }
 

@@ -7,32 +7,43 @@ mod details;
 pub use self::{classifier::Classifier, code::Code, details::retry_delay};
 
 use crate::{
-    Keyed, RetryLayer,
+    RetryBuilder, RetryLayer,
     http::{Authority, HttpPolicy},
+    policy::Keyed,
 };
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 // === impl RetryLayer ===
 
 impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
-    /// Retries gRPC requests as the OpenTelemetry protocol demands, with the defaults of [`RetryLayer`], and leaves a
+    /// Retries gRPC requests as the OpenTelemetry protocol demands, with the defaults of [`RetryBuilder`], and leaves a
     /// host alone that asks for it with `RetryInfo`.
     ///
     /// It stands on `http::Request`, below the generated client; the body must be `Clone`, as `Full<Bytes>` is, or
-    /// [copied](RetryLayer::copy_body). From the second attempt on, requests carry `grpc-previous-rpc-attempts`
-    /// ([gRFC A6]). See [`Classifier`] for what it can see there and what not.
+    /// [copied](RetryBuilder::copy_body). From the second attempt on, requests carry `grpc-previous-rpc-attempts`
+    /// ([gRFC A6]). Every gRPC request is a POST, so the method says nothing: the code alone decides. See [`Classifier`]
+    /// for what it can see there and what not. [`RetryBuilder::grpc`] changes the settings.
     ///
     /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     #[must_use]
+    pub fn grpc() -> Self {
+        RetryBuilder::grpc().checked()
+    }
+}
+
+// === impl RetryBuilder ===
+
+impl<Kind> RetryBuilder<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
+    /// Begins with the settings of [`RetryLayer::grpc`].
     pub fn grpc() -> Self {
         Self::grpc_with(Classifier::otlp())
     }
 }
 
-impl<C> RetryLayer<C, HttpPolicy, Keyed<Authority>> {
+impl<C> RetryBuilder<C, HttpPolicy, Keyed<Authority>> {
     /// [`grpc`](Self::grpc) with other codes: `grpc_with(Classifier::otlp().retry_on(Code::Internal))`, say.
-    #[must_use]
     pub fn grpc_with(classifier: C) -> Self {
-        Self::http_with(classifier).attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts"))
+        let attempts = HeaderName::from_static("grpc-previous-rpc-attempts");
+        Self::http_with(classifier).methods([Method::POST]).attempt_header(attempts)
     }
 }

@@ -4,26 +4,26 @@ use super::{
 };
 use forebay_core::ConfigError;
 use forebay_core::chance::entropy;
-use std::{num::NonZeroUsize, time::Duration};
+use std::time::Duration;
 
 /// Sets the terms of a [`Throttle`].
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
-/// | [`max_hold`](Self::max_hold) | 60 s | any |
+/// | [`max_hint`](Self::max_hint) | 60 s | any |
 /// | [`spread`](Self::spread) | 0.5 of the hint | 0.0 to 100.0 |
 /// | [`patience`](Self::patience) | 120 s | any |
 /// | [`hold_first_attempts`](Self::hold_first_attempts) | `true` | |
-/// | [`max_keys`](Self::max_keys) | 1024 | 1 and more |
+/// | [`max_keys`](Self::max_keys) | 1,024 | 1 to 16,777,216 |
 /// | [`seed`](Self::seed) | from the operating system | any |
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ThrottleBuilder {
-    max_hold: Duration,
+    max_hint: Duration,
     spread: f64,
     patience: Duration,
     hold_first_attempts: bool,
-    max_keys: NonZeroUsize,
+    max_keys: usize,
     seed: Option<u64>,
 }
 
@@ -31,26 +31,23 @@ pub struct ThrottleBuilder {
 
 impl ThrottleBuilder {
     pub(super) const DEFAULT: Self = Self {
-        max_hold: Duration::from_secs(60),
+        max_hint: Duration::from_secs(60),
         // As in Envoy's `rate_limited_retry_back_off`: 1 to 1.5 times what was asked for.
         spread: 0.5,
         patience: Duration::from_secs(120),
         hold_first_attempts: true,
-        max_keys: match NonZeroUsize::new(1024) {
-            Some(keys) => keys,
-            None => NonZeroUsize::MIN,
-        },
+        max_keys: 1024,
         seed: None,
     };
 
-    /// No single hint holds a key back for longer, however much it asks for.
-    pub const fn max_hold(mut self, hold: Duration) -> Self {
-        self.max_hold = hold;
+    /// The longest wait that a server can ask for. A hint above it holds its key back this long.
+    pub const fn max_hint(mut self, wait: Duration) -> Self {
+        self.max_hint = wait;
         self
     }
 
-    /// Over which share of the hint the calls that waited are let go after it: 0.5 releases the calls that a
-    /// `Retry-After: 4` has held back evenly over the 2 s that follow. 0.0 releases them all at once.
+    /// Over which share of the hint the calls that waited are released after it: with 0.5, the calls that a `Retry-After: 4`
+    /// held back are released evenly over the 2 s that follow. 0.0 releases them all at once.
     pub const fn spread(mut self, share: f64) -> Self {
         self.spread = share;
         self
@@ -64,14 +61,14 @@ impl ThrottleBuilder {
         self
     }
 
-    /// Whether calls that were never sent wait as well, or only retries.
+    /// Whether first attempts wait as well, or only retries.
     pub const fn hold_first_attempts(mut self, hold: bool) -> Self {
         self.hold_first_attempts = hold;
         self
     }
 
-    /// How many keys can be held back at once. One more opens the gate that has least time left.
-    pub const fn max_keys(mut self, keys: NonZeroUsize) -> Self {
+    /// How many keys can be held back at once. One more releases the key that has least time left.
+    pub const fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
     }
@@ -86,19 +83,22 @@ impl ThrottleBuilder {
     ///
     /// # Errors
     ///
-    /// When `spread` is NaN or outside of the range in the table.
+    /// When `spread` or `max_keys` is outside of the range in the table.
     pub fn build(self) -> Result<Throttle, ConfigError> {
         if !(0.0..=100.0).contains(&self.spread) {
             return Err(ConfigError::new("spread", self.spread, "0 to 100"));
+        }
+        if !(1..=1 << 24).contains(&self.max_keys) {
+            return Err(ConfigError::new("max_keys", self.max_keys, "1 to 16777216"));
         }
         Ok(self.checked())
     }
 
     pub(super) fn checked(self) -> Throttle {
-        let Self { max_hold, spread, patience, hold_first_attempts, max_keys, seed } = self;
-        // Far above any sensible hold, and far below what the clock can count.
-        let max_hold = max_hold.min(Duration::from_secs(60 * 60 * 24 * 365));
-        let gates = Gates::new(Terms { max_keys, max_hold, spread }, seed.unwrap_or_else(entropy));
+        let Self { max_hint, spread, patience, hold_first_attempts, max_keys, seed } = self;
+        // Far above any sensible wait, and far below what the clock can count.
+        let max_hint = max_hint.min(Duration::from_secs(60 * 60 * 24 * 365));
+        let gates = Gates::new(Terms { max_keys, max_hint, spread }, seed.unwrap_or_else(entropy));
         Throttle::of(gates, patience, hold_first_attempts)
     }
 }

@@ -2,10 +2,10 @@ use super::Throttle;
 use forebay_core::KeyOf;
 use std::{fmt, time::Duration};
 
-/// What a retry layer asks before it sends; `()` holds nothing back and costs nothing.
+/// What may hold an attempt back; `()` holds nothing back and costs nothing.
 ///
 /// Implemented by `()` and by [`Keyed`]: a layer gets one with
-/// [`throttle`](crate::RetryLayer::throttle) or [`throttle_by`](crate::RetryLayer::throttle_by).
+/// [`throttle`](crate::RetryBuilder::throttle) or [`throttle_by`](crate::RetryBuilder::throttle_by).
 pub trait Gate<Req> {
     /// What stands for the key of `request`.
     fn key(&self, request: &Req) -> u64;
@@ -13,7 +13,7 @@ pub trait Gate<Req> {
     /// How long a call with this key must wait before its first attempt, or a later one.
     fn held(&self, key: u64, first: bool) -> Option<Duration>;
 
-    /// The far side asked for a wait.
+    /// A server asked for a wait.
     fn hint(&self, key: u64, wait: Duration);
 
     /// How long one call may be held back in all before one attempt.

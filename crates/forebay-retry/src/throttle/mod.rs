@@ -1,4 +1,4 @@
-//! One `Retry-After` for all: what the far side asked of one call is asked of every call with the same key.
+//! One `Retry-After` for all: a hint to one call holds for every call with the same key.
 
 mod builder;
 mod gate;
@@ -21,15 +21,15 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Holds back every call for a key that the far side has asked not to be called for, and lets them go spread out.
+/// Holds back every call for a key whose server has asked for a pause, and releases them spread over a window.
 ///
-/// A hint is held for its time, at most [`max_hold`](ThrottleBuilder::max_hold); each call that comes meanwhile waits
-/// until then and a random part of the [window](ThrottleBuilder::spread) after it. A call that comes when the hold is
-/// over goes at once. A call that has waited looks again before it is sent, so that a newer hint holds it further, up
-/// to its [`patience`](ThrottleBuilder::patience), its deadline, and the layer's `max_elapsed`.
+/// A hint holds for its time, at most [`max_hint`](ThrottleBuilder::max_hint); each call that comes meanwhile waits until
+/// then and a random part of the [window](ThrottleBuilder::spread) after it. A call that comes after that is not held. A
+/// call that has waited looks again before it is sent, so that a newer hint holds it further, up to its
+/// [`patience`](ThrottleBuilder::patience), its deadline, and the layer's `max_elapsed`.
 ///
-/// A handle: clones share the gates. Give one to several layers where they share the far side, and feed it from
-/// elsewhere with [`hint`](Self::hint).
+/// A handle: clones share the keys that are held. Several layers that lead to the same server share one, and
+/// [`hint`](Self::hint) feeds it from elsewhere.
 ///
 /// # Memory
 ///
@@ -38,12 +38,12 @@ use tokio::time::Instant;
 ///
 /// # Cost
 ///
-/// While no key is held back, a call reads one word that nobody writes.
+/// While no key is held back, a call reads one word that no call writes.
 #[derive(Clone)]
 pub struct Throttle(Arc<Shared>);
 
 struct Shared {
-    /// Whether any key may be held back.
+    /// Whether any key may be held back: the fast path reads this word alone.
     any: AtomicBool,
     gates: Mutex<Gates>,
     hasher: RandomState,
@@ -64,7 +64,7 @@ impl Throttle {
         Self(Arc::new(Shared { any, gates: Mutex::new(gates), hasher, patience, hold_first_attempts }))
     }
 
-    /// The far side asked that `key` be left alone for `wait`.
+    /// A server asked that no call for `key` be made for `wait`.
     pub fn hint<Key: Hash + ?Sized>(&self, key: &Key, wait: Duration) {
         self.hint_hashed(self.hash(key), wait);
     }
@@ -75,7 +75,7 @@ impl Throttle {
         self.held_hashed(self.hash(key))
     }
 
-    /// Takes back every hint for `key`. Calls that wait already wait on.
+    /// Takes every hint for `key` back. A call that waits already waits to the end of its wait.
     pub fn release<Key: Hash + ?Sized>(&self, key: &Key) {
         let key = self.hash(key);
         let mut gates = self.0.gates();
@@ -83,7 +83,7 @@ impl Throttle {
         self.0.any.store(gates.len() > 0, Relaxed);
     }
 
-    /// How many keys are held back, those included whose time is over and that nobody has asked for since.
+    /// How many keys are held back, those included whose time is over and that no call or hint has come for since.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.gates().len()
@@ -108,7 +108,7 @@ impl Throttle {
     #[inline]
     fn held_hashed(&self, key: u64) -> Option<Duration> {
         // CORRECTNESS: written under the lock only. A call that reads it just before a hint is written was sent just
-        // before the hint came: nothing is lost.
+        // before the hint came, so no hint is lost.
         if self.0.any.load(Relaxed) { self.0.look(key) } else { None }
     }
 }
@@ -123,6 +123,7 @@ impl Shared {
     }
 
     fn gates(&self) -> MutexGuard<'_, Gates> {
+        // CORRECTNESS: no user code runs under this lock: keys are hashed before it is taken, and no waker is in here.
         // Nothing under the lock panics half-way through a change.
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }

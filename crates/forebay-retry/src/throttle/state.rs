@@ -3,7 +3,6 @@
 use forebay_core::chance::SplitMix64;
 use std::{
     collections::{BTreeSet, HashMap},
-    num::NonZeroUsize,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -23,15 +22,16 @@ pub(super) struct Gates {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    pub(super) max_keys: NonZeroUsize,
-    pub(super) max_hold: Duration,
+    pub(super) max_keys: usize,
+    /// A hint above it counts as this long.
+    pub(super) max_hint: Duration,
     pub(super) spread: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gate {
     opens: Instant,
-    /// Over how much time after `opens` the calls that waited are let go.
+    /// Over how much time after `opens` the calls that waited are released.
     window: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Gates {
     /// The cost is that of finding one place among the keys, logarithmic in their number. Gates that have opened are
     /// forgotten on the way, each once.
     pub(super) fn hint(&mut self, key: u64, now: Instant, wait: Duration) {
-        let wait = wait.min(self.terms.max_hold);
+        let wait = wait.min(self.terms.max_hint);
         let Some(opens) = now.checked_add(wait).filter(|_| !wait.is_zero()) else { return };
         let mut hinted = Gate { opens, window: forebay_core::time::saturating_mul(wait, self.terms.spread) };
 
@@ -63,17 +63,17 @@ impl Gates {
             // A response that comes late, or asks for less, does not open the gate earlier.
             hinted.opens = hinted.opens.max(gate.opens);
             hinted.window = hinted.window.max(gate.window);
-        } else if self.gates.len() >= self.terms.max_keys.get()
+        } else if self.gates.len() >= self.terms.max_keys
             && let Some((_, first)) = self.first()
         {
-            // All places are taken: the gate that would open first is opened now, for it has least left to do.
+            // All places are taken: the gate that would open first opens now, because it has least time left.
             self.release(first);
         }
         self.gates.insert(key, hinted);
         self.by_opening.insert((hinted.opens, key));
     }
 
-    /// How long a call with this key must wait from `now`, drawn anew for each; `None` is not at all.
+    /// How long a call with this key must wait from `now`; each call draws its own. `None` is not at all.
     pub(super) fn hold(&mut self, key: u64, now: Instant) -> Option<Duration> {
         self.sweep(now);
         let gate = *self.gates.get(&key)?;
@@ -120,8 +120,7 @@ mod tests {
     }
 
     fn gates(max_keys: usize) -> Gates {
-        let max_keys = NonZeroUsize::new(max_keys).unwrap();
-        Gates::new(Terms { max_keys, max_hold: ms(60_000), spread: 0.5 }, 7)
+        Gates::new(Terms { max_keys, max_hint: ms(60_000), spread: 0.5 }, 7)
     }
 
     #[test]

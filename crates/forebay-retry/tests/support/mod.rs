@@ -1,4 +1,4 @@
-//! A far side that answers by script, and remembers when it was asked what.
+//! A server that responds by script, and remembers which request came when.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part")]
@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What the far side does with one attempt.
+/// What the server does with one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Good,
@@ -63,7 +63,7 @@ impl<Req: Clone> Log<Req> {
     }
 }
 
-/// A strict inner service that answers by script; after its end all is good.
+/// A strict inner service that responds by script; after its end all is good.
 pub(crate) fn scripted<Req>(script: impl IntoIterator<Item = Answer>) -> (Probe<Req, Answer>, Watch, Log<Req>)
 where
     Req: Clone + Send + 'static,
@@ -71,7 +71,7 @@ where
     slow_scripted(Duration::ZERO, script)
 }
 
-/// The same, and each answer takes this long.
+/// The same, and each response takes this long.
 pub(crate) fn slow_scripted<Req>(
     takes: Duration,
     script: impl IntoIterator<Item = Answer>,
@@ -99,12 +99,23 @@ where
     (probe, watch, log)
 }
 
-/// Reads the script's answers.
+/// What a result of the script means.
 pub(crate) fn classify(result: &Result<Answer, BoxError>) -> Outcome {
     let answer = match result {
         Ok(answer) => *answer,
         Err(error) => forebay_core::cause_ref::<Failed>(&**error).map_or(Answer::Fail, |failed| failed.0),
     };
+    outcome(answer)
+}
+
+/// The same where the error is not boxed.
+pub(crate) fn classify_plain(result: &Result<Answer, Failed>) -> Outcome {
+    outcome(match result {
+        Ok(answer) | Err(Failed(answer)) => *answer,
+    })
+}
+
+fn outcome(answer: Answer) -> Outcome {
     match answer {
         Answer::Good => Outcome::Success,
         Answer::Busy | Answer::Fail => Outcome::RETRYABLE,

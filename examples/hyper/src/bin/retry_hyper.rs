@@ -10,7 +10,7 @@ use forebay_example_support::{
     client::http_client,
     server::{http1, say},
 };
-use forebay_retry::{Backoff, Event, GaveUp, RetryLayer};
+use forebay_retry::{Backoff, GaveUp, RetryBuilder, RetryEvent};
 use http::{HeaderName, Request};
 use http_body_util::Full;
 use std::time::Duration;
@@ -19,11 +19,12 @@ use tower::{Layer, Service, ServiceExt};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let retry = RetryLayer::http()
+    let retry = RetryBuilder::http()
         .max_retries(3)
         .backoff(Backoff::exponential(Duration::from_millis(20)).cap(Duration::from_secs(1)))
         .attempt_header(HeaderName::from_static("x-previous-attempts"))
-        .observe(|event: &Event| drop(say(format_args!("  {event:?}"))));
+        .observe(|event: &RetryEvent| drop(say(format_args!("  {event:?}"))))
+        .build()?;
     let mut client = retry.layer(http_client());
 
     let (busy, seen) =
