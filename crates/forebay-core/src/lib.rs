@@ -16,6 +16,10 @@ mod outcome;
 pub mod panic;
 mod priority;
 mod settle;
+#[doc(hidden)]
+pub mod single_flight;
+#[doc(hidden)]
+pub mod sync;
 pub mod time;
 mod verdict;
 mod weigh;
