@@ -3,11 +3,11 @@
 use crate::{
     AcquireError, LeasedService, Registry,
     builder::RegistryBuilder,
-    inner::{Inner, Maker},
+    inner::{Found, Inner, Maker},
     lease::Lease,
     runtime::Runtime,
     settings::Settings,
-    wait::{Found, Wait, Waiting},
+    wait::{Wait, Waiting},
 };
 use forebay_core::{BoxError, ConfigError};
 use std::{

@@ -3,9 +3,8 @@
 use crate::{
     AcquireError, RegistryEvent,
     bounds::{Client, Config, Key},
-    inner::{Completion, Inner, Joined, Shared, Swap},
-    lease::Live,
-    runtime::{Strong, now},
+    inner::{Completion, Found, Inner, Shared, Swap},
+    runtime::now,
 };
 use forebay_core::{
     panic::catch_poll,
@@ -30,7 +29,6 @@ pub(crate) struct Wait<K: Key, C: Client, G: Config> {
 
 /// Ends with a client; boxed, since there is something to wait for.
 pub(crate) type Waiting<C> = Pin<Box<dyn Future<Output = Found<C>> + Send + Sync>>;
-pub(crate) type Found<C> = Result<Strong<Live<C>>, AcquireError>;
 
 // === impl Wait ===
 
@@ -43,14 +41,7 @@ impl<K: Key, C: Client, G: Config> Wait<K, C, G> {
 
     /// `None`: there is something to wait for.
     fn join(&mut self) -> Option<Found<C>> {
-        match self.inner.join(&self.key, &self.config) {
-            Joined::Lease(live) => Some(Ok(live)),
-            Joined::Refused(error) => Some(Err(error)),
-            Joined::Wait { id, in_flight } => {
-                self.entry = Some((id, in_flight));
-                None
-            }
-        }
+        self.inner.join(&self.key, &self.config).map_err(|entry| self.entry = Some(entry)).ok()
     }
 
     fn leave(&mut self) {

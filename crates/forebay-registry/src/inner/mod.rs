@@ -83,12 +83,8 @@ pub(crate) enum Completion<C, G> {
     Again,
 }
 
-/// What a call for a client gets at once.
-pub(crate) enum Joined<C, G> {
-    Lease(Strong<Live<C>>),
-    Wait { id: u64, in_flight: Shared<C, G> },
-    Refused(AcquireError),
-}
+/// A client, or why there is none.
+pub(crate) type Found<C> = Result<Strong<Live<C>>, AcquireError>;
 
 /// What the waiter whose poll ended the work reports and begins, after the others have been woken.
 pub(crate) struct Effects<K, C> {
@@ -178,47 +174,45 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         Some(live)
     }
 
-    /// A lease, or a place among those that wait for one.
-    pub(crate) fn join(self: &Arc<Self>, key: &K, config: &Arc<G>) -> Joined<C, G> {
+    /// A lease or a refusal; else the id of an entry, which counts one waiter more, and what to wait for.
+    pub(crate) fn join(self: &Arc<Self>, key: &K, config: &Arc<G>) -> Result<Found<C>, (u64, Shared<C, G>)> {
         let now = now();
-        let found = self.locked(|state| {
+        let (joined, _keep, _stale) = self.locked(|state| {
             if let Some((id, first)) = state.table.client(key)
                 && let Some(live) = state.clients.lease(id)
             {
-                let first = Arc::clone(first);
-                return Ok((live, first, self.count_miss(state)));
+                return (Ok(Ok((live, Arc::clone(first)))), None, self.count_miss(state));
             }
-            Err(match state.table.acquire(key, config, now, &state.clients) {
-                Acquired::Refused(error) => (Joined::Refused(error), None),
+            match state.table.acquire(key, config, now, &state.clients) {
+                Acquired::Refused(error) => (Ok(Err(error)), None, None),
                 Acquired::Wait { id, builds, evicted } => {
-                    let in_flight = Arc::clone(state.in_flight.entry(id).or_insert_with(|| {
+                    let in_flight = state.in_flight.entry(id).or_insert_with(|| {
                         if builds {
                             InFlight::of(self.make(key.clone(), Arc::clone(config)), Arc::new(key.clone()))
                         } else {
                             InFlight::awaited()
                         }
-                    }));
-                    (Joined::Wait { id, in_flight }, evicted.and_then(|id| state.clients.take_keep(id)))
+                    });
+                    let joined = Err((id, Arc::clone(in_flight)));
+                    (joined, evicted.and_then(|id| state.clients.take_keep(id)), None)
                 }
-            })
+            }
         });
-        match found {
-            Ok((live, first, _stale)) => {
+        Ok(match joined? {
+            Ok((live, first)) => {
                 if self.settings.is_observed() {
                     self.settings.emit_event(&RegistryEvent::Reused { key, generation: live.generation() });
                 }
                 if *first != **config {
                     self.diverged(key, live.generation(), &first, config);
                 }
-                Joined::Lease(live)
+                Ok(live)
             }
-            Err((joined, _keep)) => {
-                if let Joined::Refused(error) = &joined {
-                    self.settings.emit_event(&RegistryEvent::Refused { key, error });
-                }
-                joined
+            Err(error) => {
+                self.settings.emit_event(&RegistryEvent::Refused { key, error: &error });
+                Err(error)
             }
-        }
+        })
     }
 
     /// The work for the client `id` has ended: the table learns it, and those that wait get what is returned.

@@ -1,17 +1,13 @@
 //! A new client in the place of an old one.
 
-use super::{Completion, Inner, Retired, failure};
+use super::{Completion, Found, Inner, Retired, failure};
 use crate::{
     AcquireError, RegistryEvent,
     bounds::{Client, Config, Key},
-    lease::Live,
     runtime::{Strong, now},
     table::Swapped,
 };
 use std::{sync::Arc, time::Duration};
-
-/// What a replacement gets when its client is made; `None` if a newer one is there.
-type Found<C> = Option<Result<Strong<Live<C>>, AcquireError>>;
 
 /// A replacement that is being made: while there is one, its key is not vacant.
 pub(crate) struct Swap<'a, K: Key, C: Client, G: Config> {
@@ -32,7 +28,7 @@ impl<'a, K: Key, C: Client, G: Config> Swap<'a, K, C, G> {
     }
 
     /// It could not be made, after `took`: the old client stays.
-    pub(crate) fn failed(mut self, error: AcquireError, took: Duration) -> Found<C> {
+    pub(crate) fn failed(mut self, error: AcquireError, took: Duration) -> Option<Found<C>> {
         self.ended = true;
         let forget = self.inner.locked(|state| {
             state.table.counts.attempt_failed(&error);
@@ -43,8 +39,8 @@ impl<'a, K: Key, C: Client, G: Config> Swap<'a, K, C, G> {
         Some(Err(error))
     }
 
-    /// It has its client, after `took`.
-    pub(crate) fn made(mut self, config: &Arc<G>, client: C, took: Duration) -> Found<C> {
+    /// It has its client, after `took`; `None` if a newer one is there.
+    pub(crate) fn made(mut self, config: &Arc<G>, client: C, took: Duration) -> Option<Found<C>> {
         self.ended = true;
         let Self { inner, key, ticket, .. } = &self;
         let (key, generation) = (*key, *ticket);
