@@ -556,6 +556,7 @@ async fn f22_nothing_of_a_user_meets_a_lock() {
     for round in 0..6 {
         drop(cached.read().await);
         drop(cached.get().await);
+        drop(cached.peek());
         if round == 3 {
             cached.set(Fetched::new(Reads));
         }
@@ -566,4 +567,28 @@ async fn f22_nothing_of_a_user_meets_a_lock() {
         drop(alone);
         advance(2 * MINUTE).await;
     }
+}
+
+#[test]
+fn f22_no_waker_meets_a_lock() {
+    laws::no_waker_runs_under_a_lock(|wakers| async move {
+        let server = Server::default();
+        let cached = server.cached().build().unwrap();
+        let again = cached.clone();
+        wakers.call_back(move || {
+            drop(again.peek());
+            // Takes the lock of those that wait, too.
+            drop(spawn(again.get()).poll());
+        });
+        for gives_up in [true, false, true] {
+            cached.invalidate();
+            let (mut first, mut second) = (Box::pin(cached.get()), Box::pin(cached.get()));
+            assert!(wakers.poll(&mut first).is_pending());
+            drop(wakers.poll(&mut second));
+            if !gives_up {
+                first.await.unwrap();
+            }
+        }
+        wakers.release();
+    });
 }

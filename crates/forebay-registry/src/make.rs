@@ -160,7 +160,8 @@ where
     fn layer(&self, inner: M) -> Self::Service {
         let inner = Mutex::new(inner);
         let maker: Maker<K, M::Response, ()> = Arc::new(move |key, _| {
-            // CORRECTNESS: a clone is not ready; the instance that is made ready is the one that is called.
+            // CORRECTNESS: a clone is not ready; the instance that is made ready is the one that is called. The lock is held for
+            // nothing but the clone: it makes what is only `Send` also `Sync`.
             let mut make = inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
             Box::pin(async move {
                 poll_fn(|cx| make.poll_ready(cx)).await.map_err(Into::into)?;

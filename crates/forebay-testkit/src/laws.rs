@@ -12,8 +12,20 @@
 //! # });
 //! ```
 
-use crate::{Probe, Watch};
-use std::{error::Error, fmt, future::poll_fn, task::Poll};
+use crate::{Probe, Reentrant, Watch};
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    panic::resume_unwind,
+    sync::{
+        Mutex,
+        mpsc::{RecvTimeoutError, channel},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
+};
 use tower::ServiceExt;
 use tower_service::Service;
 
@@ -169,12 +181,132 @@ pub fn error_chain_has_one_link_per_sentence(error: &(dyn Error + 'static)) {
     }
 }
 
+/// Nothing foreign runs or drops under a lock of what is tested: `scenario` uses wakers that [call back](Reentrant::call_back) on
+/// each of their operations, and comes to its end.
+///
+/// It runs on a thread of its own, in a tokio runtime: a deadlock costs that thread, and not the test.
+///
+/// ```
+/// use forebay_testkit::laws;
+/// use std::sync::Arc;
+/// use tokio::sync::Semaphore;
+///
+/// laws::no_waker_runs_under_a_lock(|wakers| async move {
+///     let semaphore = Arc::new(Semaphore::new(0));
+///     let again = Arc::clone(&semaphore);
+///     wakers.call_back(move || drop(again.try_acquire()));
+///     let mut waits = Box::pin(semaphore.acquire());
+///     assert!(wakers.poll(&mut waits).is_pending());
+/// });
+/// ```
+///
+/// # Panics
+///
+/// When `scenario` does not end within five seconds, when it panics, or when it never came to a call back: then it has
+/// shown nothing.
+pub fn no_waker_runs_under_a_lock<F>(scenario: impl FnOnce(Reentrant) -> F + Send + 'static)
+where
+    F: Future<Output = ()>,
+{
+    const DEADLOCK: Duration = Duration::from_secs(5);
+
+    let wakers = Reentrant::default();
+    let theirs = wakers.clone();
+    let (running, ended) = channel::<()>();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(scenario(theirs));
+        drop(running);
+    });
+    // Its end is seen by the drop of the sender, that by a panic as well.
+    let ended = ended.recv_timeout(DEADLOCK);
+    assert_ne!(ended, Err(RecvTimeoutError::Timeout), "a waker ran under a lock: a call back never returned");
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+    // The wakers may be held by what they call back.
+    wakers.release();
+    assert!(wakers.operations() > 0, "no waker was cloned, woken or dropped: the scenario shows nothing");
+}
+
+/// As [`no_waker_runs_under_a_lock`], for a service: each operation of a waker clones it, asks the clone for readiness and drops
+/// it, while two clones wait for the one slot of the inner service, and for responses, with ever new wakers.
+///
+/// # Panics
+///
+/// As [`no_waker_runs_under_a_lock`], and when a call fails.
+pub fn a_service_runs_no_waker_under_a_lock<Req, S>(make: impl FnOnce(Probe<Req>) -> S + Send + 'static, request: Req)
+where
+    Req: Clone + Send + 'static,
+    S: Service<Req> + Clone + Send + 'static,
+    S::Error: fmt::Debug,
+{
+    no_waker_runs_under_a_lock(move |wakers| async move {
+        let service = make(Probe::with_slots(1, |request| async move {
+            for _ in 0..4 {
+                wakes_itself().await;
+            }
+            Ok(request)
+        }));
+        let again = Mutex::new(service.clone());
+        wakers.call_back(move || {
+            // Not there in a call back within a call back of the clone itself.
+            let Ok(clone) = again.try_lock().map(|service| service.clone()) else { return };
+            let mut clone = clone;
+            drop(clone.poll_ready(&mut Context::from_waker(Waker::noop())));
+        });
+        for gives_up in [true, false, true] {
+            let (mut first, mut second) = (service.clone(), service.clone());
+            soon("ready", || wakers.poll_ready(&mut first)).await.expect("ready");
+            for _ in 0..3 {
+                // Whether it waits, or is ready as well, is the layer's own affair.
+                drop(wakers.poll_ready(&mut second));
+            }
+            let mut call = Box::pin(first.call(request.clone()));
+            if gives_up {
+                drop(wakers.poll(&mut call));
+                drop(call);
+            } else {
+                soon("answered", || wakers.poll(&mut call)).await.expect("answered");
+                soon("ready", || wakers.poll_ready(&mut second)).await.expect("ready");
+                let mut call = Box::pin(second.call(request.clone()));
+                soon("answered", || wakers.poll(&mut call)).await.expect("answered");
+            }
+        }
+        wakers.release();
+    });
+}
+
 /// Service, layer, future and error can be sent and shared.
 pub const fn is_send_and_sync<T: Send + Sync + 'static>() {}
 
 /// `poll_ready` once, with the waker of the calling task.
 pub async fn poll_once<Req, S: Service<Req>>(service: &mut S) -> Poll<Result<(), S::Error>> {
     poll_fn(|cx| Poll::Ready(service.poll_ready(cx))).await
+}
+
+/// What `poll` ends with, which is asked again after other tasks had their turn.
+async fn soon<R>(what: &str, mut poll: impl FnMut() -> Poll<R>) -> R {
+    for _ in 0..1_000 {
+        if let Poll::Ready(result) = poll() {
+            return result;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("never {what}");
+}
+
+/// Pending once, and woken at once, by reference.
+async fn wakes_itself() {
+    let mut woken = false;
+    let once = poll_fn(|cx| {
+        if std::mem::replace(&mut woken, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    });
+    once.await;
 }
 
 fn over_echo<Req: Send + 'static, S>(make: impl FnOnce(Probe<Req>) -> S) -> (S, Watch) {

@@ -13,10 +13,12 @@ mod probe;
 #[cfg(feature = "receiver")]
 #[cfg_attr(docsrs, doc(cfg(feature = "receiver")))]
 pub mod receiver;
+mod reentrant;
 mod stats;
 
 pub use self::{
     probe::{Probe, ProbeFuture, Watch},
+    reentrant::Reentrant,
     stats::Histogram,
 };
 

@@ -115,13 +115,15 @@ impl<Req, Res> Service<Req> for Probe<Req, Res> {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.shared.polls.fetch_add(1, SeqCst);
+        // CORRECTNESS: cloned before the lock is taken, since the clone of a waker is code of its executor.
+        let waker = cx.waker().clone();
         let mut state = self.shared.state();
         if let Some(why) = state.failed {
             return Poll::Ready(Err(why.into()));
         }
         if !self.granted {
             if state.reserved == self.shared.slots {
-                state.waiting.push(cx.waker().clone());
+                state.waiting.push(waker);
                 return Poll::Pending;
             }
             state.reserved += 1;

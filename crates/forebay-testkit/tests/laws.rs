@@ -8,7 +8,8 @@ use std::{
     fmt,
     future::Future,
     panic::AssertUnwindSafe,
-    task::{Context, Poll},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
 };
 use tower::{Layer, Service, ServiceExt, buffer::BufferLayer, limit::ConcurrencyLimitLayer};
 
@@ -150,4 +151,100 @@ async fn a_probe_with_one_slot_makes_the_second_instance_wait() {
     first.call(1).await.unwrap();
     assert_eq!(second.ready().await.unwrap().call(2).await.unwrap(), 2);
     assert_eq!((watch.reserved(), watch.calls(), watch.polls()), (0, 2, 3));
+}
+
+/// Waits for ever, and has a lock under which it does one thing with wakers that it should not do there.
+#[derive(Clone, Default)]
+struct Locks {
+    under_lock: UnderLock,
+    known: Arc<Mutex<Option<Waker>>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum UnderLock {
+    #[default]
+    Nothing,
+    Clones,
+    Drops,
+    Wakes,
+    WakesByRef,
+}
+
+impl Locks {
+    fn wait(&self, waker: &Waker) {
+        let outside = (self.under_lock != UnderLock::Clones).then(|| waker.clone());
+        let mut known = self.known.lock().unwrap();
+        let waker = outside.unwrap_or_else(|| waker.clone());
+        let before = known.replace(waker);
+        match (self.under_lock, before) {
+            (UnderLock::Drops, before) => drop(before),
+            (UnderLock::Wakes, Some(before)) => before.wake(),
+            (UnderLock::WakesByRef, Some(before)) => {
+                before.wake_by_ref();
+                drop(known);
+                drop(before);
+            }
+            (_, before) => {
+                drop(known);
+                drop(before);
+            }
+        }
+    }
+}
+
+#[test]
+fn f22_each_operation_of_a_waker_under_a_lock_is_caught() {
+    let fails = |under_lock| {
+        let law = move || {
+            laws::no_waker_runs_under_a_lock(move |wakers| async move {
+                let locks = Locks { under_lock, ..Locks::default() };
+                let again = locks.clone();
+                wakers.call_back(move || drop(again.known.lock().unwrap()));
+                for _ in 0..3 {
+                    locks.wait(&wakers.waker());
+                }
+                wakers.release();
+            });
+        };
+        std::thread::spawn(law).join().is_err()
+    };
+    let all = [UnderLock::Nothing, UnderLock::Clones, UnderLock::Drops, UnderLock::Wakes, UnderLock::WakesByRef];
+    let failed: Vec<bool> = std::thread::scope(|scope| {
+        let all = all.map(|under_lock| scope.spawn(move || fails(under_lock)));
+        all.into_iter().map(|law| law.join().unwrap()).collect()
+    });
+    assert_eq!(failed, [false, true, true, true, true]);
+}
+
+/// Keeps the waker of who waits for readiness, and replaces it under the lock.
+#[derive(Clone)]
+struct ReplacesUnderLock(Probe<u32>, Arc<Mutex<Option<Waker>>>);
+
+impl Service<u32> for ReplacesUnderLock {
+    type Response = u32;
+    type Error = BoxError;
+    type Future = <Probe<u32> as Service<u32>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let waker = cx.waker().clone();
+        *self.1.lock().unwrap() = Some(waker);
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+#[test]
+fn f22_a_service_that_replaces_a_waker_under_its_lock_is_caught() {
+    let replaces = |probe| ReplacesUnderLock(probe, Arc::default());
+    assert!(std::panic::catch_unwind(|| laws::a_service_runs_no_waker_under_a_lock(replaces, 7)).is_err());
+    laws::a_service_runs_no_waker_under_a_lock(|probe: Probe<u32>| probe, 7);
+    laws::a_service_runs_no_waker_under_a_lock(|p: Probe<u32>| ConcurrencyLimitLayer::new(1).layer(p), 7);
+}
+
+#[test]
+fn f22_a_scenario_without_a_waker_shows_nothing() {
+    assert!(std::panic::catch_unwind(|| laws::no_waker_runs_under_a_lock(|_| async {})).is_err());
 }

@@ -2,13 +2,14 @@
 
 use forebay_core::BoxError;
 use forebay_registry::{Declined, Registry, RegistryEvent, WhenFull};
+use forebay_testkit::laws;
 use std::{
     cell::Cell,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     pin::pin,
     sync::{Arc, OnceLock},
-    task::{Context, Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 use tokio::{task::yield_now, time::sleep};
@@ -116,4 +117,65 @@ async fn f22_no_user_code_meets_a_lock() {
     }
     poll_once(registry.close_all(Duration::from_secs(1)));
     assert!(registry.close_all(Duration::from_secs(1)).await.is_clean());
+}
+
+/// A client that is made in three polls.
+async fn in_three_polls(number: usize) -> Result<usize, BoxError> {
+    let mut polls = 0;
+    poll_fn(|cx| {
+        polls += 1;
+        cx.waker().wake_by_ref();
+        if polls > 2 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    Ok(number)
+}
+
+/// Wakers of those that wait for a client, for a replacement, for a close, and for the end of everything.
+#[test]
+fn f22_no_waker_meets_a_lock() {
+    laws::no_waker_runs_under_a_lock(|wakers| async move {
+        let registry = Registry::builder(|_: &'static str| in_three_polls(7))
+            .on_close(|_, _| async {
+                yield_now().await;
+            })
+            .build()
+            .unwrap();
+        let again = registry.clone();
+        wakers.call_back(move || {
+            drop(again.snapshot());
+            let mut waits = pin!(again.acquire(&"a"));
+            drop(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+            let mut over = pin!(again.replace(&"a"));
+            drop(over.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        });
+        for gives_up in [true, false, true] {
+            let (mut first, mut second) = (Box::pin(registry.acquire(&"a")), Box::pin(registry.acquire(&"a")));
+            // Each poll has a waker of its own, and drops the one before.
+            assert!(wakers.poll(&mut first).is_pending());
+            drop(wakers.poll(&mut second));
+            if gives_up {
+                drop((first, second));
+                continue;
+            }
+            let lease = first.await.unwrap();
+            let mut replace = Box::pin(registry.replace(&"a"));
+            drop(wakers.poll(&mut replace));
+            drop(replace);
+            let mut close = Box::pin(lease.close());
+            for _ in 0..2 {
+                if wakers.poll(&mut close).is_ready() {
+                    break;
+                }
+            }
+        }
+        let mut end = Box::pin(registry.close_all(Duration::from_secs(1)));
+        for _ in 0..3 {
+            if wakers.poll(&mut end).is_ready() {
+                break;
+            }
+            yield_now().await;
+        }
+        wakers.release();
+    });
 }
