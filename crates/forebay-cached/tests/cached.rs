@@ -572,21 +572,35 @@ async fn f22_nothing_of_a_user_meets_a_lock() {
 #[test]
 fn f22_no_waker_meets_a_lock() {
     laws::no_waker_runs_under_a_lock(|wakers| async move {
-        let server = Server::default();
-        let cached = server.cached().build().unwrap();
-        let again = cached.clone();
+        let in_many_polls = || {
+            let mut polls = 0;
+            poll_fn(move |cx| {
+                polls += 1;
+                cx.waker().wake_by_ref();
+                if polls > 20 { Poll::Ready(Ok::<_, BoxError>(Fetched::new(7))) } else { Poll::Pending }
+            })
+        };
+        let cached = Cached::builder(in_many_polls).build().unwrap();
+        // A waker may own its task, and with it another wait for the same value.
+        let owned = Arc::new(Mutex::new(Vec::new()));
+        let (again, dropped) = (cached.clone(), Arc::clone(&owned));
         wakers.call_back(move || {
-            drop(again.peek());
-            // Takes the lock of those that wait, too.
-            drop(spawn(again.get()).poll());
+            let waits = { dropped.lock().unwrap().pop() };
+            drop((again.peek(), waits));
         });
         for gives_up in [true, false, true] {
             cached.invalidate();
+            for _ in 0..4 {
+                let cached = cached.clone();
+                let mut waits = spawn(async move { cached.get().await });
+                assert!(waits.poll().is_pending());
+                owned.lock().unwrap().push(waits);
+            }
             let (mut first, mut second) = (Box::pin(cached.get()), Box::pin(cached.get()));
             assert!(wakers.poll(&mut first).is_pending());
-            drop(wakers.poll(&mut second));
+            assert!(wakers.poll(&mut second).is_pending());
             if !gives_up {
-                first.await.unwrap();
+                assert_eq!(first.await.unwrap(), 7);
             }
         }
         wakers.release();

@@ -8,7 +8,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
@@ -79,7 +79,7 @@ fn registry() -> &'static Fragile {
     })
 }
 
-/// Polls once with a waker of its own, and drops it.
+/// Polls once, and drops it.
 fn poll_once(future: impl Future) {
     let waker = Waker::from(Arc::new(Reenters("waker")));
     drop(pin!(future).poll(&mut Context::from_waker(&waker)));
@@ -119,13 +119,13 @@ async fn f22_no_user_code_meets_a_lock() {
     assert!(registry.close_all(Duration::from_secs(1)).await.is_clean());
 }
 
-/// A client that is made in three polls.
-async fn in_three_polls(number: usize) -> Result<usize, BoxError> {
+/// A client that is made in many polls.
+async fn in_many_polls(number: usize) -> Result<usize, BoxError> {
     let mut polls = 0;
     poll_fn(|cx| {
         polls += 1;
         cx.waker().wake_by_ref();
-        if polls > 2 { Poll::Ready(()) } else { Poll::Pending }
+        if polls > 20 { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     Ok(number)
@@ -135,22 +135,29 @@ async fn in_three_polls(number: usize) -> Result<usize, BoxError> {
 #[test]
 fn f22_no_waker_meets_a_lock() {
     laws::no_waker_runs_under_a_lock(|wakers| async move {
-        let registry = Registry::builder(|_: &'static str| in_three_polls(7))
+        let registry = Registry::builder(|_: &'static str| in_many_polls(7))
             .on_close(|_, _| async {
                 yield_now().await;
             })
             .build()
             .unwrap();
-        let again = registry.clone();
-        wakers.call_back(move || {
-            drop(again.snapshot());
-            let mut waits = pin!(again.acquire(&"a"));
+        // A waker may own its task, and with it another wait for the same client.
+        let owned = Arc::new(Mutex::new(Vec::new()));
+        let waits = || {
+            let registry = registry.clone();
+            let mut waits = Box::pin(async move { registry.acquire(&"a").await });
             drop(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())));
-            let mut over = pin!(again.replace(&"a"));
-            drop(over.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+            owned.lock().unwrap().push(waits);
+        };
+        let (again, dropped) = (registry.clone(), Arc::clone(&owned));
+        wakers.call_back(move || {
+            let waits = { dropped.lock().unwrap().pop() };
+            drop((again.snapshot(), waits));
+            poll_once(again.replace(&"a"));
         });
         for gives_up in [true, false, true] {
             let (mut first, mut second) = (Box::pin(registry.acquire(&"a")), Box::pin(registry.acquire(&"a")));
+            (0..4).for_each(|_| waits());
             // Each poll has a waker of its own, and drops the one before.
             assert!(wakers.poll(&mut first).is_pending());
             drop(wakers.poll(&mut second));
