@@ -11,7 +11,8 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use forebay_registry::{Cached, Fetched, Lease, Registry};
+use forebay_cached::{Cached, Fetched};
+use forebay_registry::{Lease, Registry};
 use std::{
     collections::HashMap,
     convert::Infallible,

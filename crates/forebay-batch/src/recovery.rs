@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Recovery<B> {
     /// The waits still to come, each longer than the one before.
     backoff: B,
-    phase: Lifecycle,
+    phase: Phase,
     /// Counts the probes; what was sent earlier belongs to an earlier one.
     pub(crate) generation: u64,
     /// Sent in this generation and not answered.
@@ -28,7 +28,7 @@ pub(crate) struct Hold {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lifecycle {
+enum Phase {
     /// Nothing is sent before this instant.
     Away { until: Instant },
     /// So many may be under way.
@@ -54,13 +54,13 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     /// `None` if the backoff allows no attempt at all.
     pub(crate) fn begin(mut backoff: B, now: Instant, hold: Hold) -> Option<Self> {
         let own_wait_ends = saturating_add(now, backoff.next()?);
-        let phase = Lifecycle::Away { until: hold.until(now, own_wait_ends) };
+        let phase = Phase::Away { until: hold.until(now, own_wait_ends) };
         Some(Self { backoff, phase, generation: 1, under_way: 0, own_wait_ends })
     }
 
     /// The batches are gone whose responses had a hint: nothing is held by it any longer, and the backoff alone is left.
     pub(crate) fn end_hint(&mut self) {
-        if let Lifecycle::Away { until } = &mut self.phase {
+        if let Phase::Away { until } = &mut self.phase {
             *until = (*until).min(self.own_wait_ends);
         }
     }
@@ -73,8 +73,8 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     /// Whether a batch may be sent at `now`.
     pub(crate) fn may_send(&self, now: Instant) -> bool {
         match self.phase {
-            Lifecycle::Away { until } => now >= until && self.under_way == 0,
-            Lifecycle::Ramp { window } => self.under_way < window,
+            Phase::Away { until } => now >= until && self.under_way == 0,
+            Phase::Ramp { window } => self.under_way < window,
         }
     }
 
@@ -91,8 +91,8 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     /// When the wait ends, while it lasts.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.phase {
-            Lifecycle::Away { until } if self.under_way == 0 => Some(until),
-            Lifecycle::Away { .. } | Lifecycle::Ramp { .. } => None,
+            Phase::Away { until } if self.under_way == 0 => Some(until),
+            Phase::Away { .. } | Phase::Ramp { .. } => None,
         }
     }
 
@@ -106,7 +106,7 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     pub(crate) fn failed(&mut self, generation: u64, now: Instant, hold: Hold) -> Step {
         if generation != self.generation {
             // It was sent before the trouble was known. A longer hint still counts.
-            if let (Lifecycle::Away { until }, Some(_)) = (&mut self.phase, hold.hint) {
+            if let (Phase::Away { until }, Some(_)) = (&mut self.phase, hold.hint) {
                 *until = hold.until(now, *until);
             }
             return Step::Recovering;
@@ -117,7 +117,7 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
         self.generation += 1;
         self.under_way = 0;
         self.own_wait_ends = saturating_add(now, wait);
-        self.phase = Lifecycle::Away { until: hold.until(now, self.own_wait_ends) };
+        self.phase = Phase::Away { until: hold.until(now, self.own_wait_ends) };
         Step::Recovering
     }
 
@@ -128,10 +128,10 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
         }
         self.under_way = self.under_way.saturating_sub(1);
         let window = match self.phase {
-            Lifecycle::Away { .. } => 2,
-            Lifecycle::Ramp { window } => window.saturating_mul(2),
+            Phase::Away { .. } => 2,
+            Phase::Ramp { window } => window.saturating_mul(2),
         };
-        self.phase = Lifecycle::Ramp { window };
+        self.phase = Phase::Ramp { window };
         if window >= most { Step::Recovered } else { Step::Recovering }
     }
 }

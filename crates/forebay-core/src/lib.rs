@@ -17,6 +17,8 @@ pub mod panic;
 mod priority;
 mod settle;
 #[doc(hidden)]
+pub mod single_flight;
+#[doc(hidden)]
 pub mod support;
 pub mod time;
 mod verdict;

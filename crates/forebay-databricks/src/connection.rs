@@ -3,7 +3,8 @@ use crate::{
     statement::{Event, Kind, Session},
     telemetry::HostLease,
 };
-use forebay_registry::{Cached, Lease};
+use forebay_cached::Cached;
+use forebay_registry::Lease;
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// What a connection's telemetry is opened with.

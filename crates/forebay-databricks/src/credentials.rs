@@ -1,9 +1,8 @@
 //! As whom logs are sent.
 
-use crate::{Notice, guard::guarded, telemetry::Observer};
+use crate::{Identity, Notice, guard::guarded, telemetry::Observer};
 use bytes::Bytes;
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
-use forebay_registry::Identity;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Full;

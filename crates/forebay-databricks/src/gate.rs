@@ -1,9 +1,10 @@
 //! Whether the service wants telemetry at all.
 
-use crate::{Credentials, Notice, telemetry::Observer};
+use crate::{Credentials, EndpointKey, Notice, telemetry::Observer};
 use bytes::Bytes;
+use forebay_cached::{Cached, Fetched};
 use forebay_core::{BoxError, ConfigError};
-use forebay_registry::{Cached, EndpointKey, Fetched, Registry};
+use forebay_registry::Registry;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;

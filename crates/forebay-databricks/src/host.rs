@@ -1,7 +1,7 @@
 //! Which hosts telemetry is sent to.
 
+use crate::{EndpointKey, Endpoints, Identity};
 use forebay_export::EndpointGuard;
-use forebay_registry::{EndpointKey, Endpoints, Identity};
 use std::{error::Error, fmt};
 
 /// Telemetry is not sent to this address.

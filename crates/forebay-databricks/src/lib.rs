@@ -12,6 +12,7 @@ mod gate;
 mod guard;
 mod host;
 mod host_client;
+mod key;
 mod notice;
 mod redact;
 mod settings;
@@ -26,6 +27,7 @@ pub use self::{
     gate::{FeatureFlag, KILL_SWITCH},
     host::HostError,
     host_client::HostReport,
+    key::{EndpointError, EndpointKey, Endpoints, EndpointsBuilder, Identity},
     notice::Notice,
     redact::{MAX_TRACE, redact},
     settings::{Driver, KNOBS, Knob, Settings},

@@ -1,5 +1,5 @@
 use crate::{
-    ClientInfo, Connect, Connection, FeatureFlag, HostReport, KILL_SWITCH, Notice, Settings,
+    ClientInfo, Connect, Connection, EndpointKey, FeatureFlag, HostReport, Identity, KILL_SWITCH, Notice, Settings,
     connection::Live,
     gate::{Ask, AskedBy, Gates, gates, is_killed},
     guard::{Guarded, guarded},
@@ -10,7 +10,7 @@ use crate::{
 use bytes::{Buf, Bytes, BytesMut};
 use forebay_core::{BoxError, ConfigError, Observe, time::saturating_add};
 use forebay_intake::within;
-use forebay_registry::{CloseEnd, CloseReport, EndpointKey, Event as RegistryEvent, Identity, Lease, Registry};
+use forebay_registry::{CloseEnd, CloseReport, Lease, Registry, RegistryEvent};
 use futures_util::future::{join_all, poll_fn};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -268,10 +268,11 @@ impl<C> DriverTelemetryBuilder<C> {
         self
     }
 
-    /// The telemetry of the process. Nothing runs until the first connection.
+    /// The telemetry of the process. Nothing runs until the first connection; the last flush of a host runs in the runtime that
+    /// its last connection is dropped in, else in the one of this call.
     ///
     /// # Errors
-    /// [`ConfigError`] if a setting that was made by hand is out of its range.
+    /// [`ConfigError`] if a setting that was made by hand is out of its range, and outside a Tokio runtime with a timer.
     pub fn build<B>(self) -> Result<DriverTelemetry, ConfigError>
     where
         C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -304,8 +305,8 @@ impl<C> DriverTelemetryBuilder<C> {
             .on_close(|_key, client: HostClient| client.close())
             // A host ends by its own timeout; this one is for what should never happen.
             .close_deadline(settings.close_timeout.saturating_add(Duration::from_secs(1)))
-            .max_entries(max_hosts)
-            .observer(move |event: &RegistryEvent<'_, HostKey, HostSettings>| said(event, &*of_registry))
+            .max_entries(max_hosts.get())
+            .observe(move |event: &RegistryEvent<'_, HostKey, HostSettings>| said(event, &*of_registry))
             .build()?;
         let (sessions, closed) = (AtomicU64::new(0), AtomicBool::new(false));
         let shared = Shared { settings, hosts, gates, killed, allow_inside, observer, sessions, closed };

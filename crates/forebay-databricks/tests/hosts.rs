@@ -6,8 +6,9 @@ mod common;
 
 use common::{Answer, Fake, HOST, advance, build, connect, flag, telemetry};
 use forebay_core::BoxError;
-use forebay_databricks::{BearerToken, Connect, Credentials, DriverTelemetry, FeatureFlag, Settings, Severity};
-use forebay_registry::Identity;
+use forebay_databricks::{
+    BearerToken, Connect, Credentials, DriverTelemetry, FeatureFlag, Identity, Settings, Severity,
+};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
 use std::{

@@ -2,8 +2,8 @@
 
 use crate::{Credential, GrpcError, NoCredential, credential::is_credential, trace};
 use bytes::Bytes;
+use forebay_cached::{Cached, Fetched};
 use forebay_core::{BoxError, cause_ref, http::StatusError};
-use forebay_registry::{Cached, Fetched};
 use forebay_retry::grpc::Code;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;

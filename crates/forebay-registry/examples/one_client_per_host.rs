@@ -3,9 +3,9 @@
 //! `cargo run -p forebay-registry --example one_client_per_host`
 
 use forebay_core::BoxError;
-use forebay_registry::{EndpointKey, Endpoints, Event, Identity, Registry};
+use forebay_registry::{Registry, RegistryEvent};
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, body::Bytes};
+use hyper::{Request, Uri, body::Bytes, http::uri::Authority};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -31,7 +31,7 @@ async fn main() -> Result<(), BoxError> {
     let (first, second) = (serve("first").await?, serve("second").await?);
     let connections = Arc::new(AtomicUsize::new(0));
     let made = Arc::clone(&connections);
-    let registry = Registry::builder(move |_: EndpointKey| {
+    let registry = Registry::builder(move |_: Authority| {
         made.fetch_add(1, Relaxed);
         // At most one idle connection, so that sharing shows.
         let client: Http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http();
@@ -39,25 +39,24 @@ async fn main() -> Result<(), BoxError> {
     })
     // Nothing to flush: with the client its pool goes. A telemetry client would send what it still holds.
     .on_close(|_, client| async move { drop(client) })
-    .on_vacant(|key: &EndpointKey| say(&format!("{key} has no client any more: its breaker can be forgotten")))
-    .observer(|event: &Event<'_, EndpointKey>| {
-        if let Event::Created { key, .. } = event {
+    .on_vacant(|key: &Authority| say(&format!("{key} has no client any more: its breaker can be forgotten")))
+    .observe(|event: &RegistryEvent<'_, Authority>| {
+        if let RegistryEvent::Created { key, .. } = event {
             say(&format!("a client for {key}"));
         }
     })
     .build()?;
 
-    let endpoints = Endpoints::builder().default_scheme("http").build()?;
     let tasks: Vec<_> = (0..100)
         .map(|task| {
-            let (registry, endpoints) = (registry.clone(), endpoints.clone());
+            let registry = registry.clone();
             let host = if task % 2 == 0 { first } else { second };
             tokio::spawn(async move {
-                // As users write it: with and without a scheme, with and without a path.
-                let written = if task % 3 == 0 { format!("HTTP://{host}/some/path") } else { host.to_string() };
-                let key = endpoints.key(&written, Identity::anonymous())?;
-                let client = registry.acquire(&key).await?;
-                let request = Request::get(key.origin()).body(Empty::new())?;
+                // The key is what a client can be shared by: host and port, whatever the path.
+                let uri: Uri = format!("http://{host}/{task}").parse()?;
+                let authority = uri.authority().ok_or("an address without a host")?;
+                let client = registry.acquire(authority).await?;
+                let request = Request::get(uri).body(Empty::new())?;
                 let body = client.request(request).await?.into_body().collect().await?.to_bytes();
                 Ok::<_, BoxError>(body.len())
             })
@@ -73,7 +72,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Answers every request with its name, for as long as the program runs.
+/// Responds to every request with its name, for as long as the program runs.
 async fn serve(name: &'static str) -> Result<SocketAddr, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -82,8 +81,8 @@ async fn serve(name: &'static str) -> Result<SocketAddr, BoxError> {
             tokio::spawn(async move {
                 let mut buffer = [0; 1024];
                 while stream.read(&mut buffer).await? > 0 {
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
-                    stream.write_all(answer.as_bytes()).await?;
+                    let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+                    stream.write_all(response.as_bytes()).await?;
                 }
                 Ok::<_, std::io::Error>(())
             });
@@ -93,6 +92,6 @@ async fn serve(name: &'static str) -> Result<SocketAddr, BoxError> {
 }
 
 fn say(line: &str) {
-    // Nobody may be listening.
+    // A closed standard output is no reason to stop.
     drop(writeln!(std::io::stdout(), "{line}"));
 }

@@ -1,15 +1,14 @@
-//! The knobs.
+//! What can be configured.
 
 use crate::{
-    CloseOutput, Event, Registry,
-    bounds::{Client, Config, Key},
-    close::{Hooks, Observer, OnClose, OnVacant},
-    edge::Edge,
-    hub::{Hub, Maker},
+    CloseOutput, Registry, RegistryEvent,
+    inner::{Inner, Maker},
+    runtime::Runtime,
+    settings::Settings,
     table::Limits,
 };
 use forebay_core::{ConfigError, Observe};
-use std::{fmt, future::Future, hash::Hash, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
 
 /// Builds a [`Registry`]; from [`Registry::builder`].
 ///
@@ -22,32 +21,23 @@ use std::{fmt, future::Future, hash::Hash, num::NonZeroUsize, sync::Arc, time::D
 /// | [`negative_ttl`](Self::negative_ttl) | 0: a failure is not kept | at most 1 day |
 /// | [`max_entries`](Self::max_entries) | 1,024 keys | at least 1 |
 /// | [`when_full`](Self::when_full) | [`WhenFull::EvictIdle`] | |
-/// | [`observer`](Self::observer) | none | |
-/// | [`runtime`](Self::runtime) | that of the thread, see there | |
+/// | [`observe`](Self::observe) | none | |
+/// | [`runtime`](Self::runtime) | that of the thread | one with a timer |
 ///
 /// The 5 s are those of the ADBC driver's telemetry client, which waits that long for its last flush.
 #[must_use = "a builder does nothing until `build`"]
 pub struct RegistryBuilder<K, C, G = (), M = ClientMaker<K, C, G>> {
     maker: M,
     settings: Settings<K, C, G>,
-}
-
-/// What makes the clients of a registry: the function given to [`Registry::builder`].
-pub struct ClientMaker<K, C, G>(pub(crate) Maker<K, C, G>);
-
-/// Every knob.
-pub(crate) struct Settings<K, C, G> {
-    on_close: Option<OnClose<K, C>>,
-    on_vacant: Option<OnVacant<K>>,
-    observer: Option<Observer<K, G>>,
-    close_deadline: Duration,
-    linger: Duration,
-    negative_ttl: Duration,
-    max_entries: NonZeroUsize,
-    when_full: WhenFull,
     #[cfg(not(any(loom, shuttle)))]
     runtime: Option<tokio::runtime::Handle>,
 }
+
+/// The maker, and settings that are in their ranges.
+type Checked<K, C, G, M> = (M, Settings<K, C, G>, Runtime);
+
+/// What makes the clients of a registry: the function given to [`Registry::builder`].
+pub struct ClientMaker<K, C, G>(pub(crate) Maker<K, C, G>);
 
 /// What a registry does when a new key comes and there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,36 +57,33 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
     pub(crate) fn new(maker: M) -> Self {
-        let settings = Settings {
-            on_close: None,
-            on_vacant: None,
-            observer: None,
-            close_deadline: Duration::from_secs(5),
+        let limits = Limits {
+            max_entries: 1_024,
+            when_full: WhenFull::default(),
             linger: Duration::ZERO,
             negative_ttl: Duration::ZERO,
-            max_entries: NonZeroUsize::MIN.saturating_add(1_023),
-            when_full: WhenFull::default(),
+            forgets: false,
+        };
+        let close_deadline = Duration::from_secs(5);
+        Self {
+            maker,
+            settings: Settings { on_close: None, on_vacant: None, observer: None, close_deadline, limits },
             #[cfg(not(any(loom, shuttle)))]
             runtime: None,
-        };
-        Self { maker, settings }
+        }
     }
 
     /// Closes a client whose last lease has ended: flush it here.
     ///
-    /// The hook gets the client itself. It runs as a task: on the runtime of the thread that dropped the last lease,
-    /// else on the one the registry was built in or first used in ([`runtime`](Self::runtime)). Where there is none at
-    /// all the close is put off to the next call inside a runtime, or to `close_all`, and counted
-    /// ([`Counts::deferred`](crate::Counts::deferred)).
-    ///
-    /// A hook that fails, panics, or is cut off at [`close_deadline`](Self::close_deadline), is told to the observer
-    /// and counted; nobody else notices.
+    /// The hook gets the client itself. It runs as a task: on the runtime of the thread that dropped the last lease, else on
+    /// that of [`runtime`](Self::runtime). A hook that fails, panics, or is cut off at [`close_deadline`](Self::close_deadline)
+    /// is reported to the observer and counted, and changes nothing for others.
     pub fn on_close<F, Fut>(mut self, close: F) -> Self
     where
         F: Fn(K, C) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: CloseOutput> + Send + 'static,
     {
-        self.settings.on_close = Some(Arc::new(move |key, client| {
+        self.settings.on_close = Some(Box::new(move |key, client| {
             let closing = close(key, client);
             Box::pin(async move { closing.await.into_result() })
         }));
@@ -109,22 +96,23 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
     /// client of the key, or one is being made, drained or closed; and while it runs, a call for the key waits. So a
     /// flush never finds its credentials gone, and a fresh client never loses its breaker to an old one.
     ///
-    /// It must be short and must not block. Its panics are told to the observer.
+    /// It must be short and must not block. Its panics are reported to the observer.
     pub fn on_vacant(mut self, forget: impl Fn(&K) + Send + Sync + 'static) -> Self {
-        self.settings.on_vacant = Some(Arc::new(forget));
+        self.settings.on_vacant = Some(Box::new(forget));
+        self.settings.limits.forgets = true;
         self
     }
 
-    /// Sees every decision, as an [`Event`].
+    /// Sees every decision, as a [`RegistryEvent`].
     ///
     /// It runs on the path of the call it reports, and must not block. Unlike elsewhere in this family, a panic in it
     /// is swallowed: some events are sent while a lease is being dropped. A closure has to name its argument's type:
-    /// `|event: &Event<'_, String>| ..`.
-    pub fn observer<O>(mut self, observer: O) -> Self
+    /// `|event: &RegistryEvent<'_, String>| ..`.
+    pub fn observe<O>(mut self, observer: O) -> Self
     where
-        O: for<'a> Observe<Event<'a, K, G>> + Send + Sync + 'static,
+        O: for<'a> Observe<RegistryEvent<'a, K, G>> + Send + Sync + 'static,
     {
-        self.settings.observer = Some(Arc::new(observer));
+        self.settings.observer = Some(Box::new(observer));
         self
     }
 
@@ -134,22 +122,22 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
         self
     }
 
-    /// How long a client without a lease stays, in case somebody wants it again: at least this, at most 1.25 of it.
+    /// How long a client without a lease stays, in case a call wants it again: at least this, at most 1.25 of it.
     ///
-    /// An idle client is acquired and released as fast as one that others have, since neither tells the registry.
+    /// An idle client is acquired and released as fast as one that others have, since neither changes the registry.
     /// Instead it looks, four times in this time and at most once in a millisecond, while there is a client. When the
     /// last handle is dropped, nothing lingers.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.settings.linger = linger;
+        self.settings.limits.linger = linger;
         self
     }
 
-    /// For how long a failure to make a client is told to others who ask for the same, without trying again.
+    /// For how long a failure to make a client is returned to others that ask for the same, without another attempt.
     ///
     /// A [`Declined`](crate::Declined) is never kept. A failure counts as an entry, and is the first to go when room is
     /// needed.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
-        self.settings.negative_ttl = ttl;
+        self.settings.limits.negative_ttl = ttl;
         self
     }
 
@@ -157,40 +145,47 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
     ///
     /// Clients that drain or close are not counted; each of those ends by its leases and by
     /// [`close_deadline`](Self::close_deadline).
-    pub fn max_entries(mut self, max: NonZeroUsize) -> Self {
-        self.settings.max_entries = max;
+    pub fn max_entries(mut self, max: usize) -> Self {
+        self.settings.limits.max_entries = max;
         self
     }
 
     /// What happens to a new key when there is no room.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.settings.when_full = when_full;
+        self.settings.limits.when_full = when_full;
         self
     }
 
     /// Where close hooks run when the last lease is dropped outside a runtime.
     ///
-    /// Without this, it is the runtime in which the registry is built, else the first in which it is used. The runtime
-    /// must have its timer enabled; without one, deadlines and linger are not kept.
+    /// Without this, it is the runtime in which the registry is built. Its timer must be enabled. Where both this runtime and
+    /// the one of the thread have shut down, a hook is dropped before it runs, and its client counts as aborted.
     #[cfg(not(any(loom, shuttle)))]
     pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
-        self.settings.runtime = Some(runtime);
+        self.runtime = Some(runtime);
         self
     }
 
     /// What was set, if it is allowed.
-    pub(crate) fn checked(self) -> Result<(M, Settings<K, C, G>), ConfigError> {
-        let Self { maker, settings } = self;
-        let Settings { close_deadline, linger, negative_ttl, .. } = settings;
-        if close_deadline.is_zero() {
-            return Err(ConfigError::new("close_deadline", "0 s", "above 0"));
+    pub(crate) fn checked(self) -> Result<Checked<K, C, G, M>, ConfigError> {
+        let Limits { max_entries, linger, negative_ttl, .. } = self.settings.limits;
+        if max_entries == 0 {
+            return Err(ConfigError::new("max_entries", max_entries, "at least 1"));
         }
-        for (knob, value) in [("close_deadline", close_deadline), ("linger", linger), ("negative_ttl", negative_ttl)] {
-            if value > A_DAY {
-                return Err(ConfigError::new(knob, format_args!("{value:?}"), "at most 1 day"));
+        for (knob, value, least) in [
+            ("close_deadline", self.settings.close_deadline, Duration::from_nanos(1)),
+            ("linger", linger, Duration::ZERO),
+            ("negative_ttl", negative_ttl, Duration::ZERO),
+        ] {
+            if !(least..=A_DAY).contains(&value) {
+                return Err(ConfigError::new(knob, format_args!("{value:?}"), format!("{least:?} to 1 day")));
             }
         }
-        Ok((maker, settings))
+        #[cfg(not(any(loom, shuttle)))]
+        let runtime = Runtime::new(self.runtime)?;
+        #[cfg(any(loom, shuttle))]
+        let runtime = Runtime;
+        Ok((self.maker, self.settings, runtime))
     }
 }
 
@@ -200,74 +195,20 @@ where
     C: Send + Sync + 'static,
     G: PartialEq + Clone + Send + Sync + 'static,
 {
-    /// The registry.
+    /// The registry. It is built in a Tokio runtime, or gets the handle of [one](Self::runtime).
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a knob outside the range in the table above.
+    /// [`ConfigError`] for a knob outside the range in the table above, and where there is no runtime, or one without a timer.
     pub fn build(self) -> Result<Registry<K, C, G>, ConfigError> {
-        let (ClientMaker(maker), settings) = self.checked()?;
-        Ok(settings.registry(maker))
+        let (ClientMaker(maker), settings, runtime) = self.checked()?;
+        Ok(Registry::of(Inner::new(Arc::new(settings), runtime, maker)))
     }
 }
 
 impl<K, C, G, M> fmt::Debug for RegistryBuilder<K, C, G, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistryBuilder").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-// === impl Settings ===
-
-impl<K: Key, C: Client, G: Config> Settings<K, C, G> {
-    /// They have been checked.
-    pub(crate) fn registry(self, maker: Maker<K, C, G>) -> Registry<K, C, G> {
-        #[cfg(not(any(loom, shuttle)))]
-        let edge = Edge::new(self.runtime.or_else(|| tokio::runtime::Handle::try_current().ok()));
-        #[cfg(any(loom, shuttle))]
-        let edge = Edge::unbound();
-        let limits = Limits {
-            max_entries: self.max_entries.get(),
-            when_full: self.when_full,
-            linger: self.linger,
-            negative_ttl: self.negative_ttl,
-            forgets: self.on_vacant.is_some(),
-        };
-        let hooks = Hooks {
-            on_close: self.on_close,
-            on_vacant: self.on_vacant,
-            close_deadline: self.close_deadline,
-            observer: self.observer,
-        };
-        Registry::of(Hub::new(limits, maker, hooks, edge))
-    }
-}
-
-impl<K, C, G> Clone for Settings<K, C, G> {
-    fn clone(&self) -> Self {
-        Self {
-            on_close: self.on_close.clone(),
-            on_vacant: self.on_vacant.clone(),
-            observer: self.observer.clone(),
-            #[cfg(not(any(loom, shuttle)))]
-            runtime: self.runtime.clone(),
-            ..*self
-        }
-    }
-}
-
-impl<K, C, G> fmt::Debug for Settings<K, C, G> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("on_close", &self.on_close.is_some())
-            .field("on_vacant", &self.on_vacant.is_some())
-            .field("observer", &self.observer.is_some())
-            .field("close_deadline", &self.close_deadline)
-            .field("linger", &self.linger)
-            .field("negative_ttl", &self.negative_ttl)
-            .field("max_entries", &self.max_entries)
-            .field("when_full", &self.when_full)
-            .finish_non_exhaustive()
     }
 }
 

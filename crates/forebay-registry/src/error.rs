@@ -1,6 +1,6 @@
 //! Why there is no client, and how a close ended.
 
-use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref};
+use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref, panic::Panic};
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 /// There is no client for this key.
@@ -11,7 +11,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 pub struct AcquireError {
     kind: AcquireErrorKind,
     /// What a panic said, or the path of a circle.
-    panic: Option<Arc<str>>,
+    detail: Arc<str>,
     verdict: Verdict,
 }
 
@@ -33,7 +33,7 @@ pub enum AcquireErrorKind {
     /// A circle is seen where makers wait for each other in one task or on one thread. One that leads through a task that a
     /// maker spawned is not seen: it is a wait without an end, for a timeout to cut off.
     Circular,
-    /// The maker answered with [`Declined`]: with this configuration there shall be no client.
+    /// The maker returned [`Declined`]: with this configuration there shall be no client.
     Declined,
     /// The registry holds as many keys as it may (`max_entries`), and none of them was idle.
     Full,
@@ -41,9 +41,9 @@ pub enum AcquireErrorKind {
     Closed,
 }
 
-/// What a maker returns when no client is wanted: switched off, or nobody to authenticate as.
+/// What a maker returns when no client is wanted: it is switched off, or there are no credentials.
 ///
-/// The refusal goes to the caller whose configuration it was made with. It is not kept: the next caller asks anew.
+/// The refusal goes to the callers whose configuration it was made with. It is not kept: the next caller asks again.
 ///
 /// ```
 /// use forebay_core::BoxError;
@@ -79,9 +79,9 @@ pub enum CloseEnd {
     Failed(Arc<dyn Error + Send + Sync>),
     /// The hook was not done by its deadline, and was dropped.
     TimedOut,
-    /// The hook, or the drop of the client, panicked with this text.
-    Panicked(Arc<str>),
-    /// The runtime ended before the hook did, or there was none to run it; the client was dropped.
+    /// The hook, or the drop of the client, panicked.
+    Panicked(Panic),
+    /// The runtime ended before the hook did, or before it began; the client was dropped.
     Aborted,
 }
 
@@ -114,46 +114,46 @@ impl AcquireError {
         &self.verdict
     }
 
-    fn of(kind: AcquireErrorKind, reason: DropReason, advice: Advice) -> Self {
-        Self { kind, panic: None, verdict: Verdict::new(reason, Seen::No, advice) }
+    fn new(kind: AcquireErrorKind, detail: &str, reason: DropReason, advice: Advice) -> Self {
+        Self { kind, detail: detail.into(), verdict: Verdict::new(reason, Seen::No, advice) }
+    }
+
+    fn caused_by(self, cause: impl Into<BoxError>) -> Self {
+        Self { verdict: self.verdict.caused_by(cause), ..self }
     }
 
     pub(crate) fn closed() -> Self {
-        Self::of(AcquireErrorKind::Closed, DropReason::Shutdown, Advice::Never)
+        Self::new(AcquireErrorKind::Closed, "", DropReason::Shutdown, Advice::Never)
     }
 
     pub(crate) fn full() -> Self {
-        Self::of(AcquireErrorKind::Full, DropReason::Full, Advice::Retry)
+        Self::new(AcquireErrorKind::Full, "", DropReason::Full, Advice::Retry)
     }
 
-    pub(crate) fn panicked(text: Arc<str>) -> Self {
-        let error = Self::of(AcquireErrorKind::Panicked, DropReason::Panicked, Advice::Never);
-        Self { panic: Some(text), ..error }
+    pub(crate) fn panicked(panic: &Panic) -> Self {
+        Self::new(AcquireErrorKind::Panicked, panic.message(), DropReason::Panicked, Advice::Never)
     }
 
     /// The maker waits for itself, along `path`.
-    pub(crate) fn circular(path: Arc<str>) -> Self {
-        let error = Self::of(AcquireErrorKind::Circular, DropReason::Failed, Advice::Never);
-        Self { panic: Some(path), ..error }
+    pub(crate) fn circular(path: &str) -> Self {
+        Self::new(AcquireErrorKind::Circular, path, DropReason::Failed, Advice::Never)
     }
 
     /// What the maker said.
     pub(crate) fn made(cause: BoxError) -> Self {
-        let error = if cause_ref::<Declined>(&*cause).is_some() {
-            Self::of(AcquireErrorKind::Declined, DropReason::Disabled, Advice::Never)
+        let verdict = Verdict::of(&*cause).map(|verdict| (verdict.reason(), verdict.advice()));
+        let (kind, (reason, advice)) = if cause_ref::<Declined>(&*cause).is_some() {
+            (AcquireErrorKind::Declined, (DropReason::Disabled, Advice::Never))
         } else {
-            let (reason, advice) =
-                Verdict::of(&*cause).map_or((DropReason::Failed, Advice::Retry), |it| (it.reason(), it.advice()));
-            Self::of(AcquireErrorKind::Failed, reason, advice)
+            (AcquireErrorKind::Failed, verdict.unwrap_or((DropReason::Failed, Advice::Retry)))
         };
-        Self { verdict: error.verdict.caused_by(cause), ..error }
+        Self::new(kind, "", reason, advice).caused_by(cause)
     }
 
-    /// The same failure, told to somebody who came later.
+    /// The same failure, for a caller that comes later.
     pub(crate) fn again(&self, retry_in: Duration) -> Self {
         let kind = AcquireErrorKind::FailedBefore { retry_in };
-        let error = Self::of(kind, self.verdict.reason(), Advice::RetryAfter(retry_in));
-        Self { verdict: error.verdict.caused_by(self.clone()), ..error }
+        Self::new(kind, "", self.verdict.reason(), Advice::RetryAfter(retry_in)).caused_by(self.clone())
     }
 }
 
@@ -162,12 +162,8 @@ impl fmt::Display for AcquireError {
         match self.kind {
             AcquireErrorKind::Failed => f.write_str("the client could not be made"),
             AcquireErrorKind::FailedBefore { .. } => f.write_str("the client could not be made a moment ago"),
-            AcquireErrorKind::Panicked => {
-                write!(f, "making the client panicked: {}", self.panic.as_deref().unwrap_or_default())
-            }
-            AcquireErrorKind::Circular => {
-                write!(f, "the client is made of itself: {}", self.panic.as_deref().unwrap_or_default())
-            }
+            AcquireErrorKind::Panicked => write!(f, "making the client panicked: {}", self.detail),
+            AcquireErrorKind::Circular => write!(f, "the client is made of itself: {}", self.detail),
             AcquireErrorKind::Declined => f.write_str("no client is wanted here"),
             AcquireErrorKind::Full => f.write_str("the registry holds as many keys as it may"),
             AcquireErrorKind::Closed => f.write_str("the registry is closed"),
@@ -215,7 +211,7 @@ impl fmt::Display for CloseEnd {
             Self::Done => f.write_str("closed"),
             Self::Failed(error) => write!(f, "the close hook failed: {error}"),
             Self::TimedOut => f.write_str("the close hook was not done by its deadline"),
-            Self::Panicked(text) => write!(f, "the close hook panicked: {text}"),
+            Self::Panicked(panic) => write!(f, "the close hook {panic}"),
             Self::Aborted => f.write_str("no runtime was left to run the close hook"),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// `generation` names one client: it grows with each client that any key gets.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Event<'a, K, G = ()> {
+pub enum RegistryEvent<'a, K, G = ()> {
     /// A client was made.
     Created {
         /// Whose client it is.
@@ -28,7 +28,7 @@ pub enum Event<'a, K, G = ()> {
         /// From the first call that wanted it.
         took: Duration,
     },
-    /// The maker answered with [`Declined`](crate::Declined). Nothing was kept.
+    /// The maker returned [`Declined`](crate::Declined). Nothing was kept.
     Declined {
         /// Whose client was wanted.
         key: &'a K,
@@ -70,13 +70,6 @@ pub enum Event<'a, K, G = ()> {
         generation: u64,
         /// Why it left.
         reason: CloseReason,
-    },
-    /// There is no runtime to run the close hook; it waits for the next call inside one, or for `close_all`.
-    Deferred {
-        /// Whose client it was.
-        key: &'a K,
-        /// Its number.
-        generation: u64,
     },
     /// A close hook has ended.
     Closed {

@@ -2,11 +2,16 @@
 
 use crate::{
     CloseEnd,
-    close::Closing,
-    sync::{Flag, Strong, Weak},
-    table::Handle,
+    runtime::{AtomicBool, Strong},
 };
-use std::{fmt, ops::Deref, sync::Arc};
+use forebay_core::single_flight::{InFlight, Polled, WaiterId};
+use std::{
+    fmt,
+    future::poll_fn,
+    ops::Deref,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+};
 
 /// A counted right to use a client.
 ///
@@ -25,7 +30,7 @@ pub struct Lease<C> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// Others have leases: the client stays.
+    /// Other leases are there: the client stays.
     Shared,
     /// It was the last lease: the client was closed.
     Closed(CloseEnd),
@@ -35,20 +40,21 @@ pub enum LeaseEnd {
 // In this order, so that the mark shares a cache line with the counts, which each lease writes anyway.
 #[repr(C)]
 pub(crate) struct Live<C> {
-    used: Flag,
+    /// Whether there was a new lease since the table last looked.
+    used: AtomicBool,
     generation: u64,
-    home: Arc<dyn Home<C>>,
+    hook: Arc<dyn ReleaseHook<C>>,
     /// Taken when the last lease ends, and only then.
     client: Option<C>,
 }
 
-/// Where a client goes when its last lease has ended.
-pub(crate) trait Home<C>: Send + Sync {
-    /// A task closes it.
-    fn released(&self, generation: u64, client: C);
+/// The end of a close, for the caller that waits for it.
+pub(crate) type CloseWait = Arc<InFlight<(), CloseEnd>>;
 
-    /// The returned future closes it.
-    fn close(&self, generation: u64, client: C) -> Closing;
+/// Where a client goes when its last lease has ended.
+pub(crate) trait ReleaseHook<C>: Send + Sync {
+    /// Closes the client as a task; the end of the close goes to `wait` too.
+    fn released(&self, generation: u64, client: C, wait: Option<CloseWait>);
 
     /// The registry gives up its own lease, if that is the last.
     fn give_up(&self, generation: u64) -> Option<Strong<Live<C>>>;
@@ -64,21 +70,26 @@ impl<C> Lease<C> {
 
     /// Ends this lease, and if it was the last one, closes the client and waits for the end of the close hook.
     ///
-    /// The client does not linger. A lease that is dropped closes the client just as well; nobody waits then.
+    /// The client does not linger. A lease that is dropped closes the client just as well, without a wait for the end.
     ///
     /// # Cancellation
     ///
     /// The lease ends when the future is first polled or dropped. A hook that has begun goes on as a task when the
     /// future is dropped.
     pub async fn close(self) -> LeaseEnd {
-        let (generation, home) = (self.live.generation, Arc::clone(&self.live.home));
+        let (generation, hook) = (self.live.generation, Arc::clone(&self.live.hook));
         // CORRECTNESS: of all leases that end at once, `into_inner` gives the client to exactly one. Where clients
-        // linger that may be the registry's own, which it gives up only if nobody else has one.
-        let last = Strong::into_inner(self.live).or_else(|| home.give_up(generation).and_then(Strong::into_inner));
-        match last.and_then(|mut live| live.client.take()) {
-            Some(client) => LeaseEnd::Closed(home.close(generation, client).await),
-            None => LeaseEnd::Shared,
-        }
+        // linger that may be the registry's own, which it gives up only if it is the last.
+        let last = Strong::into_inner(self.live).or_else(|| hook.give_up(generation).and_then(Strong::into_inner));
+        let Some(client) = last.and_then(|mut live| live.client.take()) else { return LeaseEnd::Shared };
+        let wait: CloseWait = InFlight::awaited();
+        hook.released(generation, client, Some(Arc::clone(&wait)));
+        let mut waiter = WaiterId::default();
+        poll_fn(|cx| match wait.poll(&mut waiter, cx, |_| CloseEnd::Aborted) {
+            Polled::Ready(end) => Poll::Ready(LeaseEnd::Closed(end)),
+            Polled::Pending | Polled::Circle(_) => Poll::Pending,
+        })
+        .await
     }
 
     /// The number of the client, which it shares with no other client of this registry.
@@ -123,14 +134,21 @@ impl<C: fmt::Debug> fmt::Debug for Lease<C> {
 // === impl Live ===
 
 impl<C> Live<C> {
-    pub(crate) fn new(client: C, generation: u64, home: Arc<dyn Home<C>>) -> Self {
-        Self { used: Flag::new(true), generation, home, client: Some(client) }
+    pub(crate) fn new(client: C, generation: u64, hook: Arc<dyn ReleaseHook<C>>) -> Self {
+        Self { used: AtomicBool::new(true), generation, hook, client: Some(client) }
     }
 
-    /// Somebody got a lease.
+    /// A caller got a lease.
+    // CORRECTNESS: relaxed, since nothing is read through the mark. One that is seen late makes a client look unused that a
+    // caller has just got; then its count says so, or it drains until that lease ends.
     #[inline]
     pub(crate) fn mark(&self) {
-        self.used.set();
+        self.used.store(true, Relaxed);
+    }
+
+    /// Whether there was a mark; it is taken away.
+    pub(crate) fn take_mark(&self) -> bool {
+        self.used.swap(false, Relaxed)
     }
 
     #[inline]
@@ -143,27 +161,7 @@ impl<C> Live<C> {
 impl<C> Drop for Live<C> {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            self.home.released(self.generation, client);
+            self.hook.released(self.generation, client, None);
         }
-    }
-}
-
-// === impl Handle ===
-
-impl<C> Handle for Weak<Live<C>> {
-    type Lease = Strong<Live<C>>;
-
-    fn upgrade(&self) -> Option<Self::Lease> {
-        let live = self.upgrade()?;
-        live.mark();
-        Some(live)
-    }
-
-    fn leases(&self) -> usize {
-        self.strong_count()
-    }
-
-    fn was_used(lease: &Self::Lease) -> bool {
-        lease.used.take()
     }
 }

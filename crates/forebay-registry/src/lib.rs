@@ -5,34 +5,27 @@
 mod acquire;
 mod bounds;
 mod builder;
-mod cached;
-mod circle;
 mod close;
-mod edge;
 mod error;
 mod event;
-mod flight;
-mod hub;
-mod key;
+mod inner;
 mod lease;
 mod make;
-mod panics;
 mod registry;
+mod runtime;
 mod service;
+mod settings;
 mod snapshot;
 mod sweep;
-mod sync;
 mod table;
 mod trace;
 mod wait;
 
 pub use self::{
-    acquire::{Acquire, Replace},
+    acquire::Acquire,
     builder::{ClientMaker, RegistryBuilder, WhenFull},
-    cached::{Cached, CachedBuilder, Fetched, Reading, RefreshError, RefreshErrorKind},
     error::{AcquireError, AcquireErrorKind, CloseEnd, CloseOutput, Declined},
-    event::{CloseReason, Event},
-    key::{EndpointError, EndpointKey, Endpoints, EndpointsBuilder, Identity},
+    event::{CloseReason, RegistryEvent},
     lease::{Lease, LeaseEnd},
     make::{MakeFuture, RegistryLayer, RegistryMake},
     registry::Registry,

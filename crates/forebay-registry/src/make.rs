@@ -2,9 +2,11 @@
 
 use crate::{
     AcquireError, LeasedService, Registry,
-    builder::{RegistryBuilder, Settings},
-    hub::Maker,
+    builder::RegistryBuilder,
+    inner::{Found, Inner, Maker},
     lease::Lease,
+    runtime::Runtime,
+    settings::Settings,
     wait::{Wait, Waiting},
 };
 use forebay_core::{BoxError, ConfigError};
@@ -12,7 +14,6 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     hash::Hash,
-    mem,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -53,7 +54,8 @@ pub struct RegistryMake<K, S> {
 /// # }
 /// ```
 pub struct RegistryLayer<K, S> {
-    settings: Settings<K, S, ()>,
+    settings: Arc<Settings<K, S, ()>>,
+    runtime: Runtime,
 }
 
 /// Response future of [`RegistryMake`].
@@ -67,10 +69,8 @@ pub struct MakeFuture<S> {
 }
 
 enum Stage<S> {
-    There(Lease<S>),
-    Refused(AcquireError),
+    Found(Option<Result<Lease<S>, AcquireError>>),
     Waiting(Waiting<S>),
-    Done,
 }
 
 // === impl RegistryMake ===
@@ -101,12 +101,12 @@ where
     }
 
     fn call(&mut self, key: K) -> MakeFuture<S> {
-        let hub = self.registry.hub();
-        let stage = match hub.fast(&key, Some(&())) {
-            Some(live) => Stage::There(Lease::new(live)),
-            None => match Wait::begin(hub, &key, &()) {
-                Ok(Ok(live)) => Stage::There(Lease::new(live)),
-                Ok(Err(error)) => Stage::Refused(error),
+        let inner = self.registry.inner();
+        let found = |found: Found<S>| Stage::Found(Some(found.map(Lease::new)));
+        let stage = match inner.fast(&key, Some(&())) {
+            Some(live) => found(Ok(live)),
+            None => match Wait::begin(inner, key, Arc::new(())) {
+                Ok(begun) => found(begun),
                 Err(wait) => Stage::Waiting(Box::pin(wait)),
             },
         };
@@ -129,13 +129,9 @@ impl<K, S> fmt::Debug for RegistryMake<K, S> {
 // === impl RegistryLayer ===
 
 impl<K, S> RegistryLayer<K, S> {
-    /// With the knobs of a [`Registry`], and without its maker: that is the service below.
+    /// With the settings of a [`Registry`], and without its maker: that is the service below.
     pub fn builder() -> RegistryBuilder<K, S, (), ()> {
         RegistryBuilder::new(())
-    }
-
-    pub(crate) fn new(settings: Settings<K, S, ()>) -> Self {
-        Self { settings }
     }
 }
 
@@ -144,9 +140,10 @@ impl<K, S> RegistryBuilder<K, S, (), ()> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a knob outside the range in the table above.
+    /// [`ConfigError`] for a setting outside the range in the table above.
     pub fn build(self) -> Result<RegistryLayer<K, S>, ConfigError> {
-        Ok(RegistryLayer::new(self.checked()?.1))
+        let ((), settings, runtime) = self.checked()?;
+        Ok(RegistryLayer { settings: Arc::new(settings), runtime })
     }
 }
 
@@ -163,26 +160,28 @@ where
     fn layer(&self, inner: M) -> Self::Service {
         let inner = Mutex::new(inner);
         let maker: Maker<K, M::Response, ()> = Arc::new(move |key, _| {
-            // A clone is born without readiness; the instance that is made ready is the one that is called.
+            // CORRECTNESS: a clone is not ready; the instance that is made ready is the one that is called. The lock is held for
+            // nothing but the clone: it makes what is only `Send` also `Sync`.
             let mut make = inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
             Box::pin(async move {
                 poll_fn(|cx| make.poll_ready(cx)).await.map_err(Into::into)?;
                 make.call(key).await.map_err(Into::into)
             })
         });
-        RegistryMake::new(self.settings.clone().registry(maker))
+        let inner = Inner::new(Arc::clone(&self.settings), self.runtime.clone(), maker);
+        RegistryMake::new(Registry::of(inner))
     }
 }
 
 impl<K, S> Clone for RegistryLayer<K, S> {
     fn clone(&self) -> Self {
-        Self { settings: self.settings.clone() }
+        Self { settings: Arc::clone(&self.settings), runtime: self.runtime.clone() }
     }
 }
 
 impl<K, S> fmt::Debug for RegistryLayer<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryLayer").field("settings", &self.settings).finish()
+        f.debug_struct("RegistryLayer").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -192,19 +191,16 @@ impl<S: Clone> Future for MakeFuture<S> {
     type Output = Result<LeasedService<S>, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let lease = match mem::replace(&mut self.stage, Stage::Done) {
-            Stage::There(lease) => Ok(lease),
-            Stage::Refused(error) => Err(error),
-            Stage::Waiting(mut waiting) => match waiting.as_mut().poll(cx) {
-                Poll::Ready(found) => found.map(Lease::new),
-                Poll::Pending => {
-                    self.stage = Stage::Waiting(waiting);
-                    return Poll::Pending;
-                }
+        let found = match &mut self.stage {
+            Stage::Found(found) => found.take(),
+            Stage::Waiting(waiting) => match waiting.as_mut().poll(cx) {
+                Poll::Ready(found) => Some(found.map(Lease::new)),
+                Poll::Pending => return Poll::Pending,
             },
-            Stage::Done => return Poll::Pending,
         };
-        Poll::Ready(lease.map(Lease::into_service).map_err(Into::into))
+        self.stage = Stage::Found(None);
+        let Some(found) = found else { return Poll::Pending };
+        Poll::Ready(found.map(Lease::into_service).map_err(Into::into))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The handle.
 
-use crate::{Acquire, ClientMaker, CloseReport, Lease, RegistryBuilder, RegistryMake, Replace, Snapshot, hub::Hub};
+use crate::{Acquire, ClientMaker, CloseReport, Lease, RegistryBuilder, RegistryMake, Snapshot, inner::Inner};
 use forebay_core::BoxError;
 use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
 
@@ -11,16 +11,16 @@ use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Dura
 ///
 /// See the [crate documentation](crate) for the picture, the guarantees and examples.
 pub struct Registry<K, C, G = ()> {
-    hub: Arc<Hub<K, C, G>>,
-    /// Beside the hub, which leases share too.
+    inner: Arc<Inner<K, C, G>>,
+    /// Beside the inner, which leases share too.
     handles: Arc<Handles<K, C, G>>,
 }
 
-/// Shared by all handles: with the last of them, nobody can ask again for a client that is idle.
+/// Shared by all handles: after the last of them, no call can ask for a client that is idle.
 struct Handles<K, C, G> {
-    hub: Arc<Hub<K, C, G>>,
-    /// Made where the bounds of `K` are known.
-    at_end: fn(&Hub<K, C, G>),
+    inner: Arc<Inner<K, C, G>>,
+    /// Set where the bounds of `K` are known.
+    at_end: fn(&Inner<K, C, G>),
 }
 
 // === impl Registry ===
@@ -32,9 +32,9 @@ where
 {
     /// A registry whose clients are made by `make`.
     ///
-    /// `make` runs in the task of whoever waits for its client; its panics become errors. What takes longer than
-    /// callers wait, and has to go on without them, it can `tokio::spawn` itself. It must not acquire its own key,
-    /// nor one whose client needs its own: that is an error
+    /// `make` runs in the tasks that wait for its client; its panics become errors. What takes longer than callers wait, and
+    /// has to go on without them, it can `tokio::spawn` itself. It must not acquire its own key, nor one whose client needs its
+    /// own: that is an error
     /// ([`AcquireErrorKind::Circular`](crate::AcquireErrorKind::Circular)).
     pub fn builder<F, Fut, E>(make: F) -> RegistryBuilder<K, C, ()>
     where
@@ -52,15 +52,15 @@ where
     ///
     /// # Errors
     ///
-    /// [`AcquireError`](crate::AcquireError): the client could not be made, nobody wants one, there is no room, or the
-    /// registry is closed.
+    /// [`AcquireError`](crate::AcquireError): the client could not be made, none is wanted, there is no room, or the registry is
+    /// closed.
     #[inline]
     pub fn acquire<'a, Q>(&'a self, key: &'a Q) -> Acquire<'a, K, Q, C, ()>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        Acquire::new(&self.hub, key, &())
+        Acquire::new(&self.inner, key, &(), false)
     }
 
     /// The registry as a `MakeService`: a key in, a [`LeasedService`](crate::LeasedService) out.
@@ -80,12 +80,12 @@ where
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire). The old client then stays.
-    pub fn replace<'a, Q>(&'a self, key: &'a Q) -> Replace<'a, K, Q, C, ()>
+    pub fn replace<'a, Q>(&'a self, key: &'a Q) -> Acquire<'a, K, Q, C, ()>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        Replace::new(&self.hub, key, &())
+        Acquire::new(&self.inner, key, &(), true)
     }
 }
 
@@ -113,10 +113,10 @@ where
     /// The client of `key`, made with `config` if it is not there.
     ///
     /// The first configuration wins. A call that brings another one gets the client as it is, and the observer gets
-    /// [`Event::Diverged`](crate::Event::Diverged) with both. What must never be shared belongs into the key.
+    /// [`RegistryEvent::Diverged`](crate::RegistryEvent::Diverged) with both. What must never be shared belongs into the key.
     ///
-    /// A failure, or a [`Declined`](crate::Declined), is only told to those who asked with the same configuration; the
-    /// others ask the maker anew.
+    /// A failure, or a [`Declined`](crate::Declined), goes only to those that asked with the same configuration; the
+    /// others ask the maker themselves.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        Acquire::new(&self.hub, key, config)
+        Acquire::new(&self.inner, key, config, false)
     }
 
     /// As [`replace`](Registry::replace), with the configuration for the new client.
@@ -135,12 +135,12 @@ where
     /// # Errors
     ///
     /// As [`acquire`](Registry::acquire). The old client then stays.
-    pub fn replace_with<'a, Q>(&'a self, key: &'a Q, config: &'a G) -> Replace<'a, K, Q, C, G>
+    pub fn replace_with<'a, Q>(&'a self, key: &'a Q, config: &'a G) -> Acquire<'a, K, Q, C, G>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        Replace::new(&self.hub, key, config)
+        Acquire::new(&self.inner, key, config, true)
     }
 
     /// The client of `key` if there is one, leased or lingering. Nothing is made, and nothing is waited for.
@@ -150,7 +150,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.hub.fast(key, None).or_else(|| self.hub.find(key)).map(Lease::new)
+        self.inner.fast(key, None).or_else(|| self.inner.find(key)).map(Lease::new)
     }
 
     /// What the registry holds now, and what it has done. It takes the lock, and copies every key.
@@ -158,45 +158,40 @@ where
     /// [`Snapshot::leased_for`] is the leak report.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<K> {
-        self.hub.snapshot()
+        self.inner.snapshot()
     }
 
     /// Closes the registry, and waits until every client is closed, at most for `deadline`.
     ///
     /// From the first poll on, every call for a client is refused. Idle clients are closed at once, leased ones when
-    /// their last lease ends: nobody's client is taken away. What is left at the deadline is in the report, and is
-    /// still closed later. A second call waits as well.
-    ///
-    /// Outside a Tokio runtime, the close hooks that found no runtime run here, and the deadline is not kept.
+    /// their last lease ends: no caller loses its client. What is left at the deadline is in the report, and is
+    /// still closed later. A second call waits as well. The deadline is counted from the first poll.
     ///
     /// # Cancellation
     ///
-    /// The registry stays closed. Hooks that run as tasks go on; those that run here, for want of a runtime, are cut
-    /// off and counted as aborted.
+    /// The registry stays closed, and the hooks go on as tasks.
     pub async fn close_all(&self, deadline: Duration) -> CloseReport<K> {
-        let here = self.hub.shut();
-        Arc::clone(&self.hub).ended(here, deadline).await;
-        self.hub.report()
+        Arc::clone(&self.inner).close_all(deadline).await
     }
 
-    pub(crate) fn of(hub: Arc<Hub<K, C, G>>) -> Self {
-        let handles = Arc::new(Handles { hub: Arc::clone(&hub), at_end: Hub::keep_nothing });
-        Self { hub, handles }
+    pub(crate) fn of(inner: Arc<Inner<K, C, G>>) -> Self {
+        let handles = Arc::new(Handles { inner: Arc::clone(&inner), at_end: Inner::keep_nothing });
+        Self { inner, handles }
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub<K, C, G>> {
-        &self.hub
+    pub(crate) fn inner(&self) -> &Arc<Inner<K, C, G>> {
+        &self.inner
     }
 }
 
 /// Another handle of the same registry.
 impl<K, C, G> Clone for Registry<K, C, G> {
     fn clone(&self) -> Self {
-        Self { hub: Arc::clone(&self.hub), handles: Arc::clone(&self.handles) }
+        Self { inner: Arc::clone(&self.inner), handles: Arc::clone(&self.handles) }
     }
 }
 
-/// Says nothing of what is inside: keys may be names.
+/// Shows nothing of what is inside: keys may be names.
 impl<K, C, G> fmt::Debug for Registry<K, C, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
@@ -207,6 +202,6 @@ impl<K, C, G> fmt::Debug for Registry<K, C, G> {
 
 impl<K, C, G> Drop for Handles<K, C, G> {
     fn drop(&mut self) {
-        (self.at_end)(&self.hub);
+        (self.at_end)(&self.inner);
     }
 }

@@ -35,7 +35,7 @@ pin_project! {
 // === impl LeasedService ===
 
 impl<S: Clone> Lease<S> {
-    /// A service of one's own: a clone of the shared one, which stays open for it.
+    /// A clone of the shared service, which stays open for it.
     #[must_use]
     pub fn into_service(self) -> LeasedService<S> {
         LeasedService { service: S::clone(&self), lease: Arc::new(self) }

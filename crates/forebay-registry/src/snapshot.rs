@@ -9,10 +9,8 @@ use std::time::Duration;
 pub struct Snapshot<K> {
     /// Every entry, and every client that was replaced and still has leases; in no order.
     pub entries: Vec<EntryInfo<K>>,
-    /// Clients whose close hook has begun, or waits for a runtime, and has not ended.
+    /// Clients whose close has begun and not ended.
     pub closing: usize,
-    /// Of those, the ones that wait for a runtime.
-    pub deferred: usize,
     /// What has happened since the registry was built.
     pub counts: Counts,
 }
@@ -48,11 +46,11 @@ pub struct EntryInfo<K> {
 pub enum EntryState {
     /// Its client is being made, or comes back, or the key is being forgotten.
     Pending,
-    /// Somebody has a lease.
+    /// A caller has a lease.
     Leased,
-    /// Nobody has a lease, and it lingers.
+    /// No caller has a lease, and it lingers.
     Idle,
-    /// It has lost its place to another, and somebody still has a lease.
+    /// It has lost its place, and a caller still has a lease.
     Draining,
     /// Its client could not be made, and the maker is not asked for a while.
     Failed,
@@ -70,7 +68,7 @@ pub struct Counts {
     pub failed: u64,
     /// Attempts that were declined.
     pub declined: u64,
-    /// Attempts that ended because nobody waited any more.
+    /// Attempts that ended because no call waited any more.
     pub abandoned: u64,
     /// Calls refused without asking the maker.
     pub refused: u64,
@@ -80,8 +78,6 @@ pub struct Counts {
     pub swapped: u64,
     /// Clients closed early for the sake of another key.
     pub evicted: u64,
-    /// Closes that had no runtime when they began, and waited for one.
-    pub deferred: u64,
     /// Closes that ended well.
     pub closed: u64,
     /// Close hooks that returned an error.
@@ -90,7 +86,7 @@ pub struct Counts {
     pub close_timed_out: u64,
     /// Close hooks that panicked.
     pub close_panicked: u64,
-    /// Close hooks that were cut off because their runtime ended, or never ran for want of one.
+    /// Close hooks that were cut off, or never began, because their runtime ended.
     pub close_aborted: u64,
 }
 
@@ -101,7 +97,7 @@ pub struct Counts {
 pub struct CloseReport<K> {
     /// Clients that still had leases at the deadline. They are closed when their last lease ends.
     pub leased: Vec<EntryInfo<K>>,
-    /// Clients whose close hook still ran at the deadline, or waits for a runtime.
+    /// Clients whose close hook still ran at the deadline.
     pub closing: usize,
     /// Clients that were still being made at the deadline. They are closed as soon as they are there.
     pub pending: usize,
@@ -112,7 +108,7 @@ pub struct CloseReport<K> {
 // === impl Snapshot ===
 
 impl<K> Snapshot<K> {
-    /// Clients that somebody has held for at least `at_least` without a break, longest first: the leak report.
+    /// Clients that callers have held for at least `at_least` without a break, longest first: the leak report.
     #[must_use]
     pub fn leased_for(&self, at_least: Duration) -> Vec<&EntryInfo<K>> {
         let mut held: Vec<_> =

@@ -1,41 +1,43 @@
-//! The task that closes what has been idle for long enough. It lives only while something is idle.
+//! The task that closes what has been idle for long enough. It lives only while there is something to look at.
 
 use crate::{
     bounds::{Client, Config, Key},
-    hub::Hub,
+    inner::Inner,
 };
 use std::sync::{Arc, Weak};
 
-/// The right to sweep. Says that nobody sweeps any more when the runtime drops the sweeper, even before its first poll.
-pub(crate) struct Broom<K: Key, C: Client, G: Config> {
-    hub: Weak<Hub<K, C, G>>,
+/// The right to sweep.
+pub(crate) struct Sweeper<K: Key, C: Client, G: Config> {
+    /// Held only during a sweep, so that the sweeper never keeps a registry alive.
+    inner: Weak<Inner<K, C, G>>,
+    /// Whether the registry knows already that there is no sweeper.
     finished: bool,
 }
 
-impl<K: Key, C: Client, G: Config> Broom<K, C, G> {
-    pub(crate) fn new(hub: &Arc<Hub<K, C, G>>) -> Self {
-        Self { hub: Arc::downgrade(hub), finished: false }
+impl<K: Key, C: Client, G: Config> Sweeper<K, C, G> {
+    pub(crate) fn new(inner: &Arc<Inner<K, C, G>>) -> Self {
+        Self { inner: Arc::downgrade(inner), finished: false }
     }
 
-    /// It holds the registry only while it sweeps, so that it never keeps it alive.
-    pub(crate) async fn sweep(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
-            let Some(hub) = self.hub.upgrade() else { break };
-            let Some(wait) = hub.sweep() else { break };
-            let timer = hub.edge.timer(wait);
-            drop(hub);
+            let Some(inner) = self.inner.upgrade() else { break };
+            let Some(wait) = inner.sweep() else { break };
+            let timer = inner.runtime.timer(wait);
+            drop(inner);
             timer.await;
         }
         self.finished = true;
     }
 }
 
-impl<K: Key, C: Client, G: Config> Drop for Broom<K, C, G> {
+/// CANCEL: a runtime that shuts down drops the sweeper, perhaps before its first poll; the next client gets another one.
+impl<K: Key, C: Client, G: Config> Drop for Sweeper<K, C, G> {
     fn drop(&mut self) {
         if !self.finished
-            && let Some(hub) = self.hub.upgrade()
+            && let Some(inner) = self.inner.upgrade()
         {
-            hub.sweeper_gone();
+            inner.sweeper_gone();
         }
     }
 }

@@ -1,32 +1,33 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! Events for `tracing`; without the feature there are none.
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use self::off::tell;
+pub(crate) use self::off::emit_event;
 #[cfg(feature = "tracing")]
-pub(crate) use self::on::tell;
+pub(crate) use self::on::emit_event;
 
 #[cfg(feature = "tracing")]
 mod on {
-    use crate::{AcquireErrorKind, CloseEnd, Event, panics::guarded};
+    use crate::{AcquireErrorKind, CloseEnd, RegistryEvent};
+    use forebay_core::panic::catch;
     use tracing::debug;
 
     const TARGET: &str = "forebay_registry";
 
-    /// Called without any lock. Keys are not told, for they may name a tenant; nor are the texts of errors.
-    pub(crate) fn tell<K, G>(event: &Event<'_, K, G>) {
-        // A subscriber that panics is not allowed to take the host along.
-        let _told = guarded(|| match event {
-            Event::Created { generation, took, .. } => {
+    /// Called without any lock. Keys are left out, for they may name a tenant, and so are the texts of errors.
+    pub(crate) fn emit_event<K, G>(event: &RegistryEvent<'_, K, G>) {
+        // A panic of the subscriber ends here: some events are sent while a lease is being dropped.
+        let _emitted = catch(|| match event {
+            RegistryEvent::Created { generation, took, .. } => {
                 debug!(target: TARGET, generation, took_s = took.as_secs_f64(), "client built");
             }
-            Event::Failed { error, took, .. } => {
+            RegistryEvent::Failed { error, took, .. } => {
                 let kind = match error.kind() {
                     AcquireErrorKind::Panicked => "panicked",
                     _ => "failed",
                 };
                 debug!(target: TARGET, kind, took_s = took.as_secs_f64(), "client not built");
             }
-            Event::Closed { generation, took, end, .. } => {
+            RegistryEvent::Closed { generation, took, end, .. } => {
                 let end = match end {
                     CloseEnd::Done => "done",
                     CloseEnd::Failed(_) => "failed",
@@ -43,8 +44,8 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    use crate::Event;
+    use crate::RegistryEvent;
 
     #[inline(always)]
-    pub(crate) fn tell<K, G>(_: &Event<'_, K, G>) {}
+    pub(crate) fn emit_event<K, G>(_: &RegistryEvent<'_, K, G>) {}
 }

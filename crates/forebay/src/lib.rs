@@ -15,6 +15,10 @@ pub use forebay_batch as batch;
 #[cfg_attr(docsrs, doc(cfg(feature = "breaker")))]
 #[doc(inline)]
 pub use forebay_breaker as breaker;
+#[cfg(feature = "cached")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cached")))]
+#[doc(inline)]
+pub use forebay_cached as cached;
 #[cfg(feature = "collect")]
 #[cfg_attr(docsrs, doc(cfg(feature = "collect")))]
 #[doc(inline)]

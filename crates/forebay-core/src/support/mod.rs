@@ -2,6 +2,7 @@
 //! `tracing`, and the layout of what several threads write. No part of it is covered by the version of the crate.
 
 mod events;
+pub mod lock;
 mod padded;
 pub mod sync;
 mod thread;

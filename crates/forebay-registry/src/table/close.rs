@@ -1,95 +1,65 @@
 //! From the end of a lease to the end of the entry.
 
-use super::{Entry, Forge, Forget, Handle, Leased, Retired, Stage, Table};
+use super::{Expendable, Forget, Slot, SlotState, Table};
 use crate::{CloseEnd, CloseReason};
-use std::{hash::Hash, mem, time::Instant};
+use std::{hash::Hash, time::Instant};
 
-/// What is to be done when somebody stops waiting.
-pub(crate) struct Left<K, F> {
-    /// Nobody waits any more; to be dropped outside the lock.
-    pub(crate) flight: Option<F>,
-    /// It was the last that the key had.
-    pub(crate) forget: Option<Forget<K>>,
-}
-
-impl<K, G, C, W, F> Table<K, G, C, W, F>
-where
-    K: Hash + Eq + Clone,
-    W: Handle,
-{
-    /// The last lease of `generation` has ended: the client is to be closed.
-    pub(crate) fn released(&mut self, key: &K, generation: u64, client: C) -> Retired<K, C> {
-        // CORRECTNESS: a release names the generation it belongs to. By the key alone it would take away a client
-        // that was made while this release was on its way.
-        let is_current = |leased: &Leased<G, W>| leased.generation == generation || cfg!(forebay_planted_race);
-        let mut reason = CloseReason::LastLease;
-        if matches!(self.entries.get(key), Some(Entry::Leased(leased)) if is_current(leased)) {
-            self.entries.remove(key);
-        } else if let Some(drained) = self.draining.remove(&generation) {
-            reason = drained.reason;
-            let retired = self.retire(key.clone(), generation, client, self.reason(reason));
-            // It was followed while it drained, and is followed while it closes: once is enough.
-            self.unfollow(key);
-            return retired;
-        }
-        self.retire(key.clone(), generation, client, self.reason(reason))
+impl<K: Hash + Eq + Clone, G> Table<K, G> {
+    /// The last lease of the client `id` has ended: it closes from now on.
+    pub(crate) fn released(&mut self, id: u64) -> CloseReason {
+        // CORRECTNESS: a release names the client it belongs to. By the key alone it would take away a client that was made
+        // while this release was on its way.
+        self.drain(id, CloseReason::LastLease);
+        let slot = self.slots.remove(&id);
+        let reason = match &slot {
+            Some(Slot { state: SlotState::Client(client), .. }) if !self.closed => client.draining,
+            _ => Some(CloseReason::Shutdown),
+        };
+        self.removed.slots.extend(slot);
+        let reason = reason.unwrap_or(CloseReason::LastLease);
+        self.start_closing(reason);
+        reason
     }
 
-    fn reason(&self, reason: CloseReason) -> CloseReason {
-        if self.closed { CloseReason::Shutdown } else { reason }
-    }
-
-    /// Somebody who waited under `id` has what it waited for, or does not want it any more.
-    pub(crate) fn leave<X>(&mut self, key: &K, id: u64, now: Instant, forge: &mut X) -> Left<K, F>
-    where
-        X: Forge<K, G, C, W, F>,
-    {
-        let nothing = Left { flight: None, forget: None };
-        let Some(Entry::Pending(pending)) = self.entries.get_mut(key) else { return nothing };
-        if pending.id != id {
-            return nothing;
+    /// A caller that waited for `id` goes. `true`: it was the last one, and the work goes too; perhaps it was the last that the
+    /// key had.
+    pub(crate) fn leave(&mut self, key: &K, id: u64, now: Instant) -> (bool, Option<Forget<K>>) {
+        match self.slots.get_mut(&id).map(|slot| &mut slot.state) {
+            Some(SlotState::Building { waiters, .. }) if *waiters <= 1 => {}
+            Some(SlotState::Building { waiters, .. } | SlotState::Forgetting { waiters }) => {
+                *waiters = waiters.saturating_sub(1);
+                return (false, None);
+            }
+            _ => return (false, None),
         }
-        pending.waiters = pending.waiters.saturating_sub(1);
-        if pending.waiters > 0 || matches!(pending.stage, Stage::Forgetting) {
-            return nothing;
-        }
-        let Some(Entry::Pending(pending)) = self.entries.remove(key) else { return nothing };
+        self.remove(id);
         self.counts.abandoned += 1;
-        Left { flight: Some(pending.flight), forget: self.vacated(key, now, forge) }
+        (true, self.vacated(key, now))
     }
 
     /// The close of one client has ended; perhaps it was the last that the key had.
-    pub(crate) fn closed<X>(&mut self, key: &K, end: &CloseEnd, now: Instant, forge: &mut X) -> Option<Forget<K>>
-    where
-        X: Forge<K, G, C, W, F>,
-    {
+    pub(crate) fn closed(&mut self, key: &K, end: &CloseEnd, now: Instant) -> Option<Forget<K>> {
         self.closing = self.closing.saturating_sub(1);
         self.counts.closed(end);
-        self.unfollow(key);
-        self.vacated(key, now, forge)
+        self.release(key);
+        self.vacated(key, now)
     }
 
-    /// `on_vacant` has run. The flight is of those who wait to begin anew.
-    pub(crate) fn forgotten(&mut self, forget: &Forget<K>) -> Option<F> {
-        match self.entries.get(&forget.key) {
-            Some(Entry::Pending(pending)) if pending.id == forget.id => {}
-            _ => return None,
+    /// `on_vacant` has run. `true`: those that wait for its end ask again.
+    pub(crate) fn forgotten(&mut self, id: u64) -> bool {
+        let forgets = matches!(self.slots.get(&id), Some(Slot { state: SlotState::Forgetting { .. }, .. }));
+        if forgets {
+            self.remove(id);
         }
-        self.forgetting = self.forgetting.saturating_sub(1);
-        match self.entries.remove(&forget.key) {
-            Some(Entry::Pending(pending)) => Some(pending.flight),
-            _ => None,
-        }
+        forgets
     }
 
-    /// Nothing comes in any more. Idle clients leave when their keeps are dropped, which is to happen outside the lock;
-    /// the others when their leases end.
-    #[must_use]
-    pub(crate) fn shut(&mut self) -> Vec<W::Lease> {
+    /// No call gets a client any more. Idle clients leave when their keeps are dropped, the others when their leases end.
+    pub(crate) fn close(&mut self) {
         self.closed = true;
-        for key in mem::take(&mut self.failed).into_values() {
-            self.entries.remove(&key);
+        while let Some((&(Expendable::Failure, _), &id)) = self.expendable.first_key_value() {
+            self.remove(id);
         }
-        self.keep_nothing()
+        self.keep_nothing();
     }
 }

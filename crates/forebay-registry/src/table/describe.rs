@@ -1,59 +1,51 @@
 //! What the table holds, for a snapshot.
 
-use super::{Entry, Handle, Leased, Pending, Table};
+use super::{ClientSlot, Leases, Slot, SlotState, Table};
 use crate::snapshot::{EntryInfo, EntryState};
-use std::{hash::Hash, time::Instant};
+use std::time::Instant;
 
-impl<K, G, C, W, F> Table<K, G, C, W, F>
-where
-    K: Hash + Eq + Clone,
-    W: Handle,
-{
-    pub(crate) fn describe(&self, now: Instant) -> Vec<EntryInfo<K>> {
-        let age = |since: Instant| now.saturating_duration_since(since);
-        let none = |key: &K, state, since| EntryInfo {
+impl<K: Clone, G> Table<K, G> {
+    pub(crate) fn describe(&self, now: Instant, leases: &impl Leases) -> Vec<EntryInfo<K>> {
+        let mut entries: Vec<_> = self.slots.iter().map(|(id, slot)| self.info(*id, slot, now, leases)).collect();
+        entries.sort_by_key(|entry| entry.state == EntryState::Draining);
+        entries
+    }
+
+    fn info(
+        &self,
+        id: u64,
+        Slot { key, since, state }: &Slot<K, G>,
+        now: Instant,
+        leases: &impl Leases,
+    ) -> EntryInfo<K> {
+        let age = now.saturating_duration_since(*since);
+        let info = EntryInfo {
             key: key.clone(),
-            state,
+            state: EntryState::Pending,
             generation: None,
             leases: 0,
             waiters: 0,
-            in_state_for: age(since),
-            age: age(since),
+            in_state_for: age,
+            age,
             diverged: 0,
         };
-        let client = |key: &K, leased: &Leased<G, W>, draining: bool| {
-            let idle = leased.is_idle();
-            let since = match leased.idle {
-                Some((since, _)) if idle => since,
-                // Nobody has looked since it became idle.
-                None if idle => now,
-                _ => leased.held_since,
-            };
-            EntryInfo {
-                state: match (draining, idle) {
-                    (true, _) => EntryState::Draining,
-                    (false, true) => EntryState::Idle,
-                    (false, false) => EntryState::Leased,
-                },
-                generation: Some(leased.generation),
-                leases: leased.handle.leases().saturating_sub(usize::from(leased.keep.is_some())),
-                age: age(leased.made),
-                diverged: leased.diverged,
-                ..none(key, EntryState::Leased, since)
+        match state {
+            SlotState::Building { waiters, .. } | SlotState::Forgetting { waiters } => {
+                EntryInfo { waiters: *waiters, ..info }
             }
-        };
-        let current = self.entries.iter().map(|(key, entry)| match entry {
-            Entry::Leased(leased) => client(key, leased, false),
-            Entry::Pending(Pending { waiters, since, .. }) => {
-                EntryInfo { waiters: *waiters, ..none(key, EntryState::Pending, *since) }
+            SlotState::Failed { .. } => EntryInfo { state: EntryState::Failed, ..info },
+            SlotState::Client(ClientSlot { held_since, idle, diverged, draining, .. }) => {
+                let leases = leases.count(id);
+                let is_idle = self.lingers() && draining.is_none() && leases == 0;
+                let (state, since) = match (draining, is_idle) {
+                    (Some(_), _) => (EntryState::Draining, *held_since),
+                    // Without a look since it became idle, that was just now.
+                    (None, true) => (EntryState::Idle, idle.map_or(now, |(since, _)| since)),
+                    (None, false) => (EntryState::Leased, *held_since),
+                };
+                let in_state_for = now.saturating_duration_since(since);
+                EntryInfo { state, generation: Some(id), leases, in_state_for, diverged: *diverged, ..info }
             }
-            Entry::Failed(failed) => {
-                let left = failed.until.saturating_duration_since(now);
-                let since = self.limits.negative_ttl.saturating_sub(left);
-                EntryInfo { in_state_for: since, age: since, ..none(key, EntryState::Failed, now) }
-            }
-        });
-        let draining = self.draining.values().map(|it| client(&it.key, &it.leased, true));
-        current.chain(draining).collect()
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! The life of every entry, pure: no clock, no lock, no runtime. Time is an argument.
+//! The life of every entry, pure: no clock, no lock, no client. Time is an argument, and clients are numbers.
 //!
 //! ```text
 //!             acquire                 made                     last lease ends
-//!   (vacant) ────────► Building ─────────────────► Leased ─────────────────────► closing
+//!   (vacant) ────────► Building ─────────────────► Client ─────────────────────► closing
 //!       ▲                 │ failed, abandoned         │                             │
 //!       ├─────────────────┘  (or Failed, for a while) │ replaced, evicted, idle     │ the hook has ended,
 //!       │                                             ▼ for long enough             ▼ nothing else is left
@@ -10,12 +10,12 @@
 //!       └──────────────────── Forgetting ◄──────────────────────────────────────────┘
 //! ```
 //!
-//! Where clients linger, the registry has a lease of its own, its *keep*: a client without any other lease is idle, and
-//! whoever acquires or releases it need not tell the table. So nothing is told when a client becomes idle: the sweep
-//! looks. A client that is to go loses its place and its keep; if somebody got a lease at that very moment, it drains.
+//! Where clients linger, the registry has a lease of its own, its *keep*: a client without any other lease is idle, and a
+//! caller that acquires or releases it does not tell the table. So nothing happens when a client becomes idle: the sweep looks.
+//! A client that is to go loses its place and its keep; if a caller got a lease at that very moment, it drains.
 //!
-//! An acquire may meet a client whose last lease is just ending: its count is zero, and its release is on its way. It
-//! then drains beside a fresh one. `Forgetting` runs the user's `on_vacant` while nobody can put a new client there.
+//! An acquire may meet a client whose last lease is just ending: its count is zero, and its release is on its way. It then
+//! drains beside a fresh one. `Forgetting` runs the user's `on_vacant` while no new client can take the place.
 
 mod acquire;
 mod close;
@@ -31,145 +31,122 @@ pub(crate) use self::{
     swap::Swapped,
 };
 
-use crate::{AcquireError, CloseReason, WhenFull, snapshot::Counts, sync::BuildHasher};
+use crate::{AcquireError, CloseReason, WhenFull, runtime::BuildHasher, snapshot::Counts};
 use std::{
-    borrow::Borrow,
     collections::{BTreeMap, HashMap},
     hash::Hash,
+    mem,
     time::{Duration, Instant},
 };
 
-/// A counted pointer to a client that does not keep it.
-pub(crate) trait Handle {
-    type Lease: Clone;
+/// What the table asks of the leases of a client.
+pub(crate) trait Leases {
+    /// How many leases the callers have.
+    fn count(&self, id: u64) -> usize;
 
-    /// A new lease, and a mark that there was one; `None` when the last one has ended.
-    fn upgrade(&self) -> Option<Self::Lease>;
-
-    fn leases(&self) -> usize;
-
-    /// Whether there was a new lease since the last time this was asked.
-    fn was_used(lease: &Self::Lease) -> bool;
+    /// Whether there was a new lease since this was last asked.
+    fn take_used(&self, id: u64) -> bool;
 }
 
-/// Makes what a table keeps and hands out.
-pub(crate) trait Forge<K, G, C, W: Handle, F> {
-    /// What those who wait for a client wait for. With a configuration, the maker has to be asked.
-    fn flight(&mut self, key: &K, build: Option<&G>) -> F;
-
-    /// The first lease of a client.
-    fn lease(&mut self, key: &K, config: &G, generation: u64, client: C) -> (W, W::Lease);
-}
-
-/// The knobs that the table knows of.
+/// The settings that the table knows of.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
+    /// How many keys may have an entry.
     pub(crate) max_entries: usize,
+    /// What a new key does when there is no room.
     pub(crate) when_full: WhenFull,
+    /// How long a client outlives its last lease.
     pub(crate) linger: Duration,
+    /// For how long a failure is kept.
     pub(crate) negative_ttl: Duration,
     /// Whether there is an `on_vacant` to run.
     pub(crate) forgets: bool,
 }
 
 /// All entries of a registry.
-pub(crate) struct Table<K, G, C, W: Handle, F> {
+pub(crate) struct Table<K, G> {
     limits: Limits,
-    entries: HashMap<K, Entry<G, W, F>, BuildHasher>,
-    /// Entries that were seen idle, the longest idle first.
-    idle: BTreeMap<u64, K>,
-    /// Failed entries, the oldest first.
-    failed: BTreeMap<u64, K>,
-    /// Clients that have lost their place, and whose release is still to come.
-    draining: BTreeMap<u64, Draining<K, G, W>>,
-    /// What keeps a key without an entry from being vacant.
-    trails: HashMap<K, Trail, BuildHasher>,
+    /// What each key has.
+    keys: HashMap<K, KeyRefs, BuildHasher>,
+    /// Entries, and clients that drain, by their id.
+    slots: HashMap<u64, Slot<K, G>, BuildHasher>,
+    /// The ids of the entries that can make room: failures, the oldest first, then clients seen idle, the longest idle first.
+    expendable: BTreeMap<(Expendable, u64), u64>,
+    /// How many entries there are, without those whose `on_vacant` runs: they are about to go, and hold no client.
+    occupied: usize,
+    /// Clients whose close has begun and not ended.
     closing: usize,
-    forgetting: usize,
-    /// The last number of a client.
-    numbers: u64,
-    /// The last place in the order of what is idle or failed.
-    orders: u64,
-    /// When to look next at what is idle.
+    /// The latest id.
+    last_id: u64,
+    /// The latest place in the order of what is expendable.
+    last_order: u64,
+    /// When to look next at which clients are idle.
     next_look: Option<Instant>,
-    /// When to look again for somebody idle who could make room, after none was found.
+    /// When to look again for an idle client that could make room, after none was found.
     no_room_until: Option<Instant>,
     closed: bool,
     pub(crate) counts: Counts,
-    client: std::marker::PhantomData<fn(C)>,
+    /// What has left the table. Keys, configurations and errors are user code when they are dropped: the owner drops them
+    /// after it has released its lock.
+    removed: Removed<K, G>,
 }
 
-enum Entry<G, W: Handle, F> {
-    Pending(Pending<G, F>),
-    Leased(Leased<G, W>),
-    Failed(Failed<G>),
+/// What a key has.
+#[derive(Default)]
+struct KeyRefs {
+    /// The entry that holds the place of the key.
+    entry: Option<u64>,
+    /// Clients that drain or close, and replacements that are being made: while there are any, the key is not vacant.
+    others: usize,
+    /// Whether `on_vacant` is to run when nothing is left: there was a client since it last ran.
+    owed: bool,
 }
 
-/// Somebody waits for the client.
-struct Pending<G, F> {
-    id: u64,
-    flight: F,
-    waiters: usize,
+/// An entry, or a client that has lost its place.
+struct Slot<K, G> {
+    key: K,
+    /// Since when the slot is what it is; for a failure, since when it is kept.
     since: Instant,
-    stage: Stage<G>,
+    state: SlotState<G>,
 }
 
-enum Stage<G> {
-    /// The maker makes it, with this configuration.
-    Building(G),
-    /// Nobody may put one there, until `on_vacant` has run.
-    Forgetting,
+enum SlotState<G> {
+    /// The maker makes the client.
+    Building { config: G, waiters: usize },
+    /// `on_vacant` runs, and so many calls wait for its end.
+    Forgetting { waiters: usize },
+    /// There is a client.
+    Client(ClientSlot<G>),
+    /// There is no client, and the maker is not asked before `until`.
+    Failed { config: G, error: AcquireError, until: Instant, order: u64 },
 }
 
-/// There is a client.
-struct Leased<G, W: Handle> {
-    generation: u64,
+struct ClientSlot<G> {
     config: G,
-    handle: W,
-    /// The registry's own lease.
-    keep: Option<W::Lease>,
-    made: Instant,
     /// When it was made, or last seen idle.
     held_since: Instant,
     /// Since when it is known to be idle, and its place in the order of those that are.
     idle: Option<(Instant, u64)>,
+    /// Calls that asked for another configuration.
     diverged: u64,
+    /// Why it has lost its place, if it has.
+    draining: Option<CloseReason>,
 }
 
-/// There was a client, and somebody may still have it.
-struct Draining<K, G, W: Handle> {
-    key: K,
-    leased: Leased<G, W>,
-    reason: CloseReason,
+/// Failures make room before clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Expendable {
+    Failure,
+    IdleClient,
 }
 
-/// There is no client, and the maker will not be asked for a while.
-struct Failed<G> {
-    config: G,
-    error: AcquireError,
-    until: Instant,
-    order: u64,
+/// What has left the table.
+pub(crate) struct Removed<K, G> {
+    slots: Vec<Slot<K, G>>,
+    keys: Vec<K>,
 }
 
-/// What a key has beside its entry.
-#[derive(Default)]
-struct Trail {
-    /// Clients that drain or close, and swaps that run.
-    others: usize,
-    /// There was a client since the key was last vacant.
-    owed: bool,
-}
-
-/// A client that has left the table and is to be closed.
-#[derive(Debug)]
-pub(crate) struct Retired<K, C> {
-    pub(crate) key: K,
-    pub(crate) generation: u64,
-    pub(crate) client: C,
-    pub(crate) reason: CloseReason,
-}
-
-/// `on_vacant` is to be run for this key; then `forgotten` with the number.
+/// `on_vacant` is to be run for this key; then `forgotten` with the id.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Forget<K> {
     pub(crate) key: K,
@@ -178,87 +155,43 @@ pub(crate) struct Forget<K> {
 
 // === impl Table ===
 
-impl<K, G, C, W: Handle, F> Table<K, G, C, W, F> {
+impl<K, G> Table<K, G> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            entries: HashMap::default(),
-            idle: BTreeMap::new(),
-            failed: BTreeMap::new(),
-            draining: BTreeMap::new(),
-            trails: HashMap::default(),
+            keys: HashMap::default(),
+            slots: HashMap::default(),
+            expendable: BTreeMap::new(),
+            occupied: 0,
             closing: 0,
-            forgetting: 0,
-            numbers: 0,
-            orders: 0,
+            last_id: 0,
+            last_order: 0,
             next_look: None,
             no_room_until: None,
             closed: false,
             counts: Counts::default(),
-            client: std::marker::PhantomData,
+            removed: Removed { slots: Vec::new(), keys: Vec::new() },
         }
     }
 
     /// How many keys have an entry.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.occupied
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether clients linger: then the owner has a keep of each client that has its place.
+    pub(crate) fn lingers(&self) -> bool {
+        !self.limits.linger.is_zero()
     }
 
-    /// A number that no client had before.
-    fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
+    /// Whether the registry is closed and nothing is left that lives, is made, is closed or is forgotten.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed && self.outstanding() == 0
     }
 
-    fn order(&mut self) -> u64 {
-        self.orders += 1;
-        self.orders
-    }
-}
-
-impl<K, G, C, W, F> Table<K, G, C, W, F>
-where
-    K: Hash + Eq + Clone,
-    W: Handle,
-{
-    /// What the lock-free path may serve: key, configuration and handle of each client.
-    pub(crate) fn leased(&self) -> impl Iterator<Item = (&K, &G, &W)> {
-        self.entries.iter().filter_map(|(key, entry)| match entry {
-            Entry::Leased(leased) => Some((key, &leased.config, &leased.handle)),
-            Entry::Pending(_) | Entry::Failed(_) => None,
-        })
-    }
-
-    /// When the first call came that waits under `id`.
-    pub(crate) fn pending_since(&self, key: &K, id: u64) -> Option<Instant> {
-        match self.entries.get(key)? {
-            Entry::Pending(pending) if pending.id == id => Some(pending.since),
-            Entry::Pending(_) | Entry::Leased(_) | Entry::Failed(_) => None,
-        }
-    }
-
-    /// A caller got generation `generation` though it asked for another configuration.
-    pub(crate) fn diverged<Q>(&mut self, key: &Q, generation: u64)
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.counts.diverged += 1;
-        if let Some(Entry::Leased(leased)) = self.entries.get_mut(key)
-            && leased.generation == generation
-        {
-            leased.diverged += 1;
-        }
-    }
-
-    /// Clients that live, are being made or are being closed, and keys for which `on_vacant` runs.
     pub(crate) fn outstanding(&self) -> usize {
-        let busy = |entry: &&Entry<G, W, F>| !matches!(entry, Entry::Failed(_));
-        self.entries.values().filter(busy).count() + self.draining.len() + self.closing
+        let failed = |slot: &&Slot<K, G>| matches!(slot.state, SlotState::Failed { .. });
+        self.slots.len() - self.slots.values().filter(failed).count() + self.closing
     }
 
     /// Clients whose close has begun and not ended.
@@ -266,102 +199,155 @@ where
         self.closing
     }
 
-    /// A client is there.
-    fn install<X>(&mut self, key: &K, config: &G, generation: u64, client: C, now: Instant, forge: &mut X) -> W::Lease
-    where
-        G: Clone,
-        X: Forge<K, G, C, W, F>,
-    {
-        let (handle, lease) = forge.lease(key, config, generation, client);
-        let lingers = !self.limits.linger.is_zero();
-        let leased = Leased {
-            generation,
-            config: config.clone(),
-            handle,
-            keep: lingers.then(|| lease.clone()),
-            made: now,
-            held_since: now,
-            idle: None,
-            diverged: 0,
-        };
-        if lingers && self.next_look.is_none() {
-            self.next_look = now.checked_add(self.pace());
+    /// What has left the table since this was last called.
+    #[must_use = "it is dropped after the lock is released"]
+    pub(crate) fn take_removed(&mut self) -> Removed<K, G> {
+        Removed { slots: mem::take(&mut self.removed.slots), keys: mem::take(&mut self.removed.keys) }
+    }
+
+    /// The clients that have their place: what the lock-free path may serve.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (&K, u64, &G)> {
+        self.slots.iter().filter_map(|(id, slot)| slot.current().map(|client| (&slot.key, *id, &client.config)))
+    }
+
+    /// When the first call came that waits for the client `id`.
+    pub(crate) fn building_since(&self, id: u64) -> Option<Instant> {
+        let slot = self.slots.get(&id)?;
+        matches!(slot.state, SlotState::Building { .. }).then_some(slot.since)
+    }
+
+    /// A caller got the client `id` though it asked for another configuration.
+    pub(crate) fn diverged(&mut self, id: u64) {
+        self.counts.diverged += 1;
+        if let Some(Slot { state: SlotState::Client(client), .. }) = self.slots.get_mut(&id) {
+            client.diverged += 1;
         }
-        self.entries.insert(key.clone(), Entry::Leased(leased));
-        lease
     }
 
-    /// A client has lost its place, and closes with its last lease. The keep is to be dropped outside the lock.
-    #[must_use]
-    fn drain(&mut self, key: K, mut leased: Leased<G, W>, reason: CloseReason) -> Option<W::Lease> {
-        let keep = leased.keep.take();
-        if let Some((_, order)) = leased.idle.take() {
-            self.idle.remove(&order);
+    /// An id that nothing had before.
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl<K: Hash + Eq + Clone, G> Table<K, G> {
+    /// A new entry takes the place of `key`.
+    fn insert(&mut self, key: K, id: u64, since: Instant, state: SlotState<G>) {
+        // A map that knows a key already drops the one it is given: so it is given one only if it does not.
+        match self.keys.get_mut(&key) {
+            Some(refs) => refs.entry = Some(id),
+            None => drop(self.keys.insert(key.clone(), KeyRefs { entry: Some(id), ..KeyRefs::default() })),
         }
-        self.follow(&key, true);
-        self.draining.insert(leased.generation, Draining { key, leased, reason });
-        keep
+        self.occupied += usize::from(!matches!(state, SlotState::Forgetting { .. }));
+        if self.lingers() && self.next_look.is_none() && matches!(state, SlotState::Client(_)) {
+            self.next_look = since.checked_add(self.pace());
+        }
+        self.slots.insert(id, Slot { key, since, state });
     }
 
-    /// A client is there no more, and closes from now on.
-    fn retire(&mut self, key: K, generation: u64, client: C, reason: CloseReason) -> Retired<K, C> {
-        self.closing += 1;
-        self.counts.closing(reason);
-        self.follow(&key, true);
-        Retired { key, generation, client, reason }
+    /// An entry without a client leaves its place.
+    fn remove(&mut self, id: u64) {
+        let Some(slot) = self.slots.remove(&id) else { return };
+        self.occupied -= usize::from(!matches!(slot.state, SlotState::Forgetting { .. }));
+        if let SlotState::Failed { order, .. } = slot.state {
+            self.expendable.remove(&(Expendable::Failure, order));
+        }
+        if let Some(refs) = self.keys.get_mut(&slot.key) {
+            refs.entry = None;
+        }
+        self.tidy(&slot.key);
+        self.removed.slots.push(slot);
     }
 
-    /// Something beside the entry of `key` begins. `client`: it is the end of a client.
-    fn follow(&mut self, key: &K, client: bool) {
-        if !self.limits.forgets {
+    /// A client loses its place, and closes with its last lease. The owner drops its keep after it has released its lock.
+    fn drain(&mut self, id: u64, reason: CloseReason) {
+        let Some(Slot { key, state: SlotState::Client(client), .. }) = self.slots.get_mut(&id) else { return };
+        if client.draining.is_some() {
             return;
         }
-        match self.trails.get_mut(key) {
-            Some(trail) => {
-                trail.others += 1;
-                trail.owed |= client;
-            }
-            None => drop(self.trails.insert(key.clone(), Trail { others: 1, owed: client })),
+        client.draining = Some(reason);
+        if let Some((_, order)) = client.idle.take() {
+            self.expendable.remove(&(Expendable::IdleClient, order));
+        }
+        if let Some(refs) = self.keys.get_mut(key) {
+            refs.entry = None;
+            refs.others += 1;
+            refs.owed |= self.limits.forgets;
+        }
+        self.occupied -= 1;
+    }
+
+    /// A client of `key` that has no slot closes from now on.
+    fn retire(&mut self, key: &K, reason: CloseReason) {
+        if !self.keys.contains_key(key) {
+            self.keys.insert(key.clone(), KeyRefs::default());
+        }
+        if let Some(refs) = self.keys.get_mut(key) {
+            refs.others += 1;
+            refs.owed |= self.limits.forgets;
+        }
+        self.start_closing(reason);
+    }
+
+    fn start_closing(&mut self, reason: CloseReason) {
+        self.closing += 1;
+        self.counts.closing(reason);
+    }
+
+    /// One client less that drains or closes, or one replacement less.
+    fn release(&mut self, key: &K) {
+        if let Some(refs) = self.keys.get_mut(key) {
+            refs.others = refs.others.saturating_sub(1);
         }
     }
 
-    /// Something beside the entry of `key` has ended.
-    fn unfollow(&mut self, key: &K) {
-        if let Some(trail) = self.trails.get_mut(key) {
-            trail.others = trail.others.saturating_sub(1);
-            if trail.others == 0 && !trail.owed {
-                self.trails.remove(key);
-            }
+    /// Forgets a key that has nothing.
+    fn tidy(&mut self, key: &K) {
+        if matches!(self.keys.get(key), Some(KeyRefs { entry: None, others: 0, owed: false })) {
+            self.removed.keys.extend(self.keys.remove_entry(key).map(|(key, _)| key));
         }
     }
 
     /// The moment when the last client of a key has gone: from here until `forgotten` no new one can come.
-    fn vacated<X>(&mut self, key: &K, now: Instant, forge: &mut X) -> Option<Forget<K>>
-    where
-        X: Forge<K, G, C, W, F>,
-    {
-        if self.trails.get(key).is_none_or(|trail| trail.others > 0) {
-            return None;
-        }
-        match self.entries.get(key) {
+    fn vacated(&mut self, key: &K, now: Instant) -> Option<Forget<K>> {
+        let refs = self.keys.get_mut(key)?;
+        let entry = refs.entry.and_then(|id| Some((id, &self.slots.get(&id)?.state)));
+        match entry {
+            _ if refs.others > 0 => return None,
             None => {}
-            Some(Entry::Failed(failed)) => drop(self.failed.remove(&failed.order)),
-            Some(Entry::Pending(_) | Entry::Leased(_)) => return None,
+            Some((_, SlotState::Failed { .. })) if !refs.owed => return None,
+            // A failure is not kept longer than what the key had.
+            Some((id, SlotState::Failed { .. })) => self.remove(id),
+            Some((_, SlotState::Building { .. } | SlotState::Forgetting { .. } | SlotState::Client(_))) => return None,
         }
-        self.trails.remove(key);
-        self.forgetting += 1;
-        let id = self.number();
-        let pending = Pending { id, flight: forge.flight(key, None), waiters: 0, since: now, stage: Stage::Forgetting };
-        self.entries.insert(key.clone(), Entry::Pending(pending));
+        let Some(refs) = self.keys.get_mut(key).filter(|refs| refs.owed) else {
+            self.tidy(key);
+            return None;
+        };
+        refs.owed = false;
+        let id = self.next_id();
+        self.insert(key.clone(), id, now, SlotState::Forgetting { waiters: 0 });
         Some(Forget { key: key.clone(), id })
     }
 }
 
-// === impl Leased ===
+// === impl Slot ===
 
-impl<G, W: Handle> Leased<G, W> {
-    /// Nobody has a lease but the registry.
-    fn is_idle(&self) -> bool {
-        self.keep.is_some() && self.handle.leases() == 1
+impl<K, G> Slot<K, G> {
+    /// The client, if it has its place.
+    fn current(&self) -> Option<&ClientSlot<G>> {
+        match &self.state {
+            SlotState::Client(client) if client.draining.is_none() => Some(client),
+            _ => None,
+        }
+    }
+}
+
+// === impl ClientSlot ===
+
+impl<G> ClientSlot<G> {
+    fn new(config: G, now: Instant) -> Self {
+        Self { config, held_since: now, idle: None, diverged: 0, draining: None }
     }
 }

@@ -1,123 +1,91 @@
 //! A new client in the place of an old one.
 
-use super::{Entry, Forge, Forget, Handle, Retired, Stage, Table};
+use super::{ClientSlot, Forget, Leases, SlotState, Table};
 use crate::{AcquireError, CloseReason};
 use std::{borrow::Borrow, hash::Hash, time::Instant};
 
 /// What became of a client that was made to replace another.
-pub(crate) enum Swapped<K, C, L, F> {
-    /// It is the key's client now.
+pub(crate) enum Swapped {
+    /// It has its place.
     Done {
-        lease: L,
-        /// The number of the one it replaced.
+        /// The client that it replaced; it loses its keep.
         from: Option<u64>,
-        /// The keep of the one it replaced, or of the one that had to make room; to be dropped outside the lock.
-        keep: Option<L>,
-        /// Those who waited for another client; they get this one.
-        flight: Option<F>,
+        /// The client that made room; it loses its keep.
+        evicted: Option<u64>,
+        /// Calls that waited for another client; they get this one.
+        waiting: Option<u64>,
     },
-    /// A client that was asked for later is there already.
-    Superseded(Retired<K, C>),
-    /// There is no place for it.
-    Refused(AcquireError, Retired<K, C>),
+    /// A client that was asked for later is there already; this one is to be closed.
+    Superseded(CloseReason),
+    /// There is no place for it; it is to be closed.
+    Refused(AcquireError, CloseReason),
 }
 
-impl<K, G, C, W, F> Table<K, G, C, W, F>
-where
-    K: Hash + Eq + Clone,
-    G: PartialEq + Clone,
-    W: Handle,
-    F: Clone,
-{
-    /// Somebody wants to replace the client of `key`. The number orders the replacements by when they were asked for.
+impl<K: Hash + Eq + Clone, G: PartialEq + Clone> Table<K, G> {
+    /// A caller wants to replace the client of `key`. The id orders the replacements by when they were asked for.
     ///
-    /// `None`: there is nothing to replace, an `acquire` will do.
+    /// `None`: there is nothing to replace, and an `acquire` will do.
     pub(crate) fn begin_swap<Q>(&mut self, key: &Q) -> Option<u64>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        if self.closed {
-            return None;
-        }
-        match self.entries.get(key)? {
-            Entry::Leased(_) => {}
-            Entry::Pending(pending) if matches!(pending.stage, Stage::Building(_)) => {}
-            Entry::Pending(_) => return None,
-            Entry::Failed(failed) => {
-                // Whoever replaces knows something new.
-                let order = failed.order;
-                self.failed.remove(&order);
-                self.entries.remove(key);
+        let id = self.keys.get(key).filter(|_| !self.closed)?.entry?;
+        match self.slots.get(&id)?.state {
+            SlotState::Building { .. } | SlotState::Client(_) => {}
+            SlotState::Forgetting { .. } => return None,
+            SlotState::Failed { .. } => {
+                // A caller that replaces knows something new.
+                self.remove(id);
                 return None;
             }
         }
-        let key = self.entries.get_key_value(key).map(|(key, _)| key.clone())?;
         // Until it ends, the key is not vacant: `on_vacant` never runs beside a replacement.
-        self.follow(&key, false);
-        Some(self.number())
+        self.keys.get_mut(key)?.others += 1;
+        Some(self.next_id())
     }
 
     /// A replacement ends without a client.
-    pub(crate) fn abandon_swap<X>(&mut self, key: &K, now: Instant, forge: &mut X) -> Option<Forget<K>>
-    where
-        X: Forge<K, G, C, W, F>,
-    {
-        self.unfollow(key);
-        self.vacated(key, now, forge)
+    pub(crate) fn abandon_swap(&mut self, key: &K, now: Instant) -> Option<Forget<K>> {
+        self.release(key);
+        self.vacated(key, now)
     }
 
     /// The replacement `ticket` has its client.
-    pub(crate) fn swap<X>(
-        &mut self,
-        key: &K,
-        ticket: u64,
-        config: &G,
-        client: C,
-        now: Instant,
-        forge: &mut X,
-    ) -> Swapped<K, C, W::Lease, F>
-    where
-        X: Forge<K, G, C, W, F>,
-    {
+    pub(crate) fn swap(&mut self, key: &K, ticket: u64, config: &G, now: Instant, leases: &impl Leases) -> Swapped {
         self.counts.created += 1;
-        self.unfollow(key);
+        self.release(key);
         if self.closed {
-            let retired = self.retire(key.clone(), ticket, client, CloseReason::Shutdown);
-            return Swapped::Refused(AcquireError::closed(), retired);
+            self.retire(key, CloseReason::Shutdown);
+            return Swapped::Refused(AcquireError::closed(), CloseReason::Shutdown);
         }
-        let current = match self.entries.get(key) {
-            Some(Entry::Leased(leased)) => Some(leased.generation),
-            Some(Entry::Pending(pending)) => matches!(pending.stage, Stage::Building(_)).then_some(pending.id),
-            Some(Entry::Failed(_)) | None => None,
-        };
-        // CORRECTNESS: a slow replacement with old credentials never takes the place of a later one.
-        if current.is_some_and(|current| current > ticket) {
-            return Swapped::Superseded(self.retire(key.clone(), ticket, client, CloseReason::Superseded));
-        }
-        let (mut from, mut flight, mut keep) = (None, None, None);
-        match self.entries.remove(key) {
-            None => match self.make_room(now) {
-                Ok(evicted) => keep = evicted,
+        let entry = self.keys.get(key).and_then(|refs| refs.entry);
+        let (mut from, mut evicted, mut waiting) = (None, None, None);
+        match entry.and_then(|id| Some((id, &self.slots.get(&id)?.state))) {
+            // CORRECTNESS: a slow replacement with old credentials never takes the place of a later one.
+            Some((id, SlotState::Building { .. } | SlotState::Client(_))) if id > ticket => {
+                self.retire(key, CloseReason::Superseded);
+                return Swapped::Superseded(CloseReason::Superseded);
+            }
+            Some((id, SlotState::Client(_))) => {
+                from = Some(id);
+                self.drain(id, CloseReason::Replaced);
+            }
+            Some((id, SlotState::Building { .. } | SlotState::Forgetting { .. })) => {
+                waiting = Some(id);
+                self.remove(id);
+            }
+            Some((id, SlotState::Failed { .. })) => self.remove(id),
+            None => match self.make_room(now, leases) {
+                Ok(room) => evicted = room,
                 Err(error) => {
-                    let retired = self.retire(key.clone(), ticket, client, CloseReason::Superseded);
-                    return Swapped::Refused(error, retired);
+                    self.retire(key, CloseReason::Superseded);
+                    return Swapped::Refused(error, CloseReason::Superseded);
                 }
             },
-            Some(Entry::Failed(failed)) => drop(self.failed.remove(&failed.order)),
-            Some(Entry::Leased(old)) => {
-                from = Some(old.generation);
-                keep = self.drain(key.clone(), old, CloseReason::Replaced);
-            }
-            Some(Entry::Pending(pending)) => {
-                flight = Some(pending.flight);
-                if matches!(pending.stage, Stage::Forgetting) {
-                    self.forgetting = self.forgetting.saturating_sub(1);
-                }
-            }
         }
         self.counts.swapped += 1;
-        let lease = self.install(key, config, ticket, client, now, forge);
-        Swapped::Done { lease, from, keep, flight }
+        self.insert(key.clone(), ticket, now, SlotState::Client(ClientSlot::new(config.clone(), now)));
+        Swapped::Done { from, evicted, waiting }
     }
 }

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
-use super::{Acquired, Built, Forge, Forget, Handle, Limits, Retired, Swapped, Table};
-use crate::{AcquireError, AcquireErrorKind, CloseEnd, Declined, WhenFull, snapshot::EntryState};
+use super::{Acquired, Built, Forget, Leases, Limits, Swapped, Table};
+use crate::{AcquireError, AcquireErrorKind, CloseEnd, CloseReason, Declined, WhenFull, snapshot::EntryState};
 use proptest::prelude::*;
 use std::{
     cell::{Cell, RefCell},
@@ -20,6 +20,7 @@ type Client = u64;
 #[derive(Debug)]
 struct Cells {
     client: Client,
+    /// All leases, the keep included.
     leases: Cell<usize>,
     used: Cell<bool>,
     /// Clients whose last lease has ended, and whose release is on its way.
@@ -29,10 +30,11 @@ struct Cells {
 #[derive(Debug)]
 struct Lease(Rc<Cells>);
 
-#[derive(Debug)]
-struct Weak(Rc<Cells>);
-
-struct Smith {
+/// What the shell knows of the clients.
+#[derive(Default)]
+struct Clients {
+    cells: BTreeMap<Client, Rc<Cells>>,
+    keeps: BTreeMap<Client, Lease>,
     ended: Rc<RefCell<Vec<Client>>>,
 }
 
@@ -52,35 +54,36 @@ impl Drop for Lease {
     }
 }
 
-impl Handle for Weak {
-    type Lease = Lease;
+impl Clients {
+    /// The first lease of a client, and the keep where clients linger.
+    fn admit(&mut self, client: Client, lingers: bool) -> Lease {
+        let cells = Cells { client, leases: Cell::new(1), used: Cell::new(true), ended: Rc::clone(&self.ended) };
+        let lease = Lease(Rc::new(cells));
+        assert!(self.cells.insert(client, Rc::clone(&lease.0)).is_none(), "a number was given twice");
+        if lingers {
+            self.keeps.insert(client, lease.clone());
+        }
+        lease
+    }
 
-    fn upgrade(&self) -> Option<Lease> {
-        if self.0.leases.get() == 0 {
+    fn lease(&self, client: Client) -> Option<Lease> {
+        let cells = &self.cells[&client];
+        if cells.leases.get() == 0 {
             return None;
         }
-        self.0.leases.set(self.0.leases.get() + 1);
-        self.0.used.set(true);
-        Some(Lease(Rc::clone(&self.0)))
-    }
-
-    fn leases(&self) -> usize {
-        self.0.leases.get()
-    }
-
-    fn was_used(lease: &Lease) -> bool {
-        lease.0.used.replace(false)
+        cells.leases.set(cells.leases.get() + 1);
+        cells.used.set(true);
+        Some(Lease(Rc::clone(cells)))
     }
 }
 
-impl Forge<Key, Config, Client, Weak, ()> for Smith {
-    fn flight(&mut self, _: &Key, _: Option<&Config>) {}
+impl Leases for Clients {
+    fn count(&self, id: u64) -> usize {
+        self.cells[&id].leases.get() - usize::from(self.keeps.contains_key(&id))
+    }
 
-    fn lease(&mut self, _: &Key, _: &Config, generation: u64, client: Client) -> (Weak, Lease) {
-        assert_eq!(generation, client, "a client was put in the place of another");
-        let cells = Cells { client, leases: Cell::new(1), used: Cell::new(true), ended: Rc::clone(&self.ended) };
-        let cells = Rc::new(cells);
-        (Weak(Rc::clone(&cells)), Lease(cells))
+    fn take_used(&self, id: u64) -> bool {
+        self.cells[&id].used.replace(false)
     }
 }
 
@@ -120,8 +123,8 @@ enum Place {
 
 /// Everything on paper.
 struct World {
-    table: Table<Key, Config, Client, Weak, ()>,
-    smith: Smith,
+    table: Table<Key, Config>,
+    clients: Clients,
     limits: Limits,
     start: Instant,
     elapsed: Duration,
@@ -147,7 +150,7 @@ impl World {
         let start = Instant::now();
         Self {
             table: Table::new(limits.clone()),
-            smith: Smith { ended: Rc::default() },
+            clients: Clients::default(),
             limits,
             start,
             elapsed: Duration::ZERO,
@@ -179,7 +182,7 @@ impl World {
     }
 
     fn has_ended(&self, client: Client) -> bool {
-        self.smith.ended.borrow().contains(&client)
+        self.clients.ended.borrow().contains(&client)
     }
 
     fn occupied(&self) -> usize {
@@ -190,18 +193,13 @@ impl World {
         match op {
             Op::Acquire(key, config) => self.acquire(key, config),
             Op::Get(key) => {
-                let found = self.table.find(&key);
+                let found = self.table.client(&key).and_then(|(id, _)| self.clients.lease(id));
                 let expected = match self.places.get(&key) {
-                    Some(Place::Client { number, .. }) if !self.has_ended(*number) => Some(*number),
+                    Some(Place::Client { number, .. }) if !self.shut && !self.has_ended(*number) => Some(*number),
                     _ => None,
                 };
-                match found {
-                    Some(Acquired::Lease { lease, generation, .. }) => {
-                        assert_eq!(Some(generation), expected);
-                        self.leases.push((key, lease));
-                    }
-                    _ => assert_eq!(expected, None),
-                }
+                assert_eq!(found.as_ref().map(|lease| lease.0.client), expected);
+                self.leases.extend(found.map(|lease| (key, lease)));
             }
             Op::Build(at, how) => self.build(at, how),
             Op::Leave(at) => self.leave(at),
@@ -211,37 +209,37 @@ impl World {
                 }
             }
             Op::Release(at) => {
-                let ended = self.smith.ended.borrow().len();
+                let ended = self.clients.ended.borrow().len();
                 if ended > 0 {
-                    let client = self.smith.ended.borrow_mut().swap_remove(at % ended);
+                    let client = self.clients.ended.borrow_mut().swap_remove(at % ended);
                     self.release(client);
                 }
             }
             Op::CloseIdle(key) => {
                 if let Some(Place::Client { number, .. }) = self.places.get(&key).cloned() {
                     let idle = self.lingers() && self.held(number) == 0;
-                    let keep = self.table.close_idle(&key, number);
-                    assert_eq!(keep.is_some(), idle);
-                    self.evicted(keep);
-                    assert!(self.table.close_idle(&key, number + 1_000_000).is_none(), "another generation");
+                    let closed = self.table.close_idle(number, &self.clients);
+                    assert_eq!(closed, idle);
+                    self.evicted(closed.then_some(number));
+                    assert!(!self.table.close_idle(number + 1_000_000, &self.clients), "another generation");
                 }
             }
             Op::EndClose(at) => {
                 if !self.closing.is_empty() {
                     let (key, client) = self.closing.swap_remove(at % self.closing.len());
                     assert!(self.closed.insert(client), "closed twice");
-                    let forget = self.table.closed(&key, &CloseEnd::Done, self.now(), &mut self.smith);
+                    let forget = self.table.closed(&key, &CloseEnd::Done, self.now());
                     self.vacated(key, forget);
                 }
             }
             Op::Forget(at) => {
                 if !self.forgets.is_empty() {
                     let forget = self.forgets.swap_remove(at % self.forgets.len());
-                    assert!(self.table.forgotten(&forget).is_some(), "somebody put a client there");
-                    assert!(self.table.forgotten(&forget).is_none());
+                    assert!(self.table.forgotten(forget.id), "a client was put there");
+                    assert!(!self.table.forgotten(forget.id));
                     let place = self.places.remove(&forget.key);
                     assert!(matches!(place, Some(Place::Forgetting { id, .. }) if id == forget.id));
-                    // Those who waited begin anew.
+                    // Those that waited ask again.
                     self.waiters.retain(|(_, id)| *id != forget.id);
                 }
             }
@@ -261,31 +259,36 @@ impl World {
             Op::EndSwap(at, how) => self.end_swap(at, how),
             Op::Advance(millis) => self.elapsed += Duration::from_millis(millis),
             Op::Sweep => {
-                let keeps = self.table.sweep(self.now());
-                keeps.into_iter().for_each(|keep| self.evicted(Some(keep)));
+                let swept = self.table.sweep(self.now(), &self.clients);
+                swept.into_iter().for_each(|client| self.evicted(Some(client)));
                 let elapsed = self.elapsed;
                 self.places.retain(|_, place| !matches!(place, Place::Failed { until, .. } if *until <= elapsed));
             }
             Op::Shut => {
                 self.shut = true;
                 self.places.retain(|_, place| !matches!(place, Place::Failed { .. }));
-                drop(self.table.shut());
+                self.table.close();
+                self.clients.keeps.clear();
             }
         }
+        drop(self.table.take_removed());
         self.compare();
     }
 
     fn acquire(&mut self, key: Key, config: Config) {
         let before = self.places.get(&key).cloned();
         let now = self.now();
-        match self.table.acquire(&key, &config, now, &mut self.smith) {
-            Acquired::Lease { lease, generation, config: first } => {
-                let Some(Place::Client { number, config }) = before else { panic!("a client from nowhere") };
-                assert_eq!((generation, first), (number, config));
-                assert!(!self.has_ended(number), "a closing client was handed out");
-                self.leases.push((key, lease));
-            }
-            Acquired::Wait { id, evicted, .. } => {
+        if let Some((number, &first)) = self.table.client(&key)
+            && let Some(lease) = self.clients.lease(number)
+        {
+            assert_eq!(before, Some(Place::Client { number, config: first }), "a client from nowhere");
+            assert!(!self.has_ended(number), "a closing client was handed out");
+            self.leases.push((key, lease));
+            return;
+        }
+        match self.table.acquire(&key, &config, now, &self.clients) {
+            Acquired::Wait { id, builds, evicted } => {
+                assert_eq!(builds, !matches!(before, Some(Place::Forgetting { .. })));
                 self.waiters.push((key, id));
                 let made_room = evicted.is_some();
                 match before {
@@ -324,14 +327,14 @@ impl World {
                 AcquireErrorKind::Full => {
                     assert!(before.is_none() && self.occupied() == self.limits.max_entries);
                     assert!(!self.places.values().any(|place| matches!(place, Place::Failed { .. })));
-                    // Somebody idle may be overlooked for a millisecond after a look that found nobody.
+                    // An idle client may be overlooked for a millisecond after a look that found nobody.
                     let idle = self
                         .places
                         .values()
                         .any(|place| matches!(place, Place::Client { number, .. } if self.held(*number) == 0));
                     if self.limits.when_full == WhenFull::EvictIdle && self.lingers() && idle {
                         self.elapsed += Duration::from_millis(1);
-                        let again = self.table.acquire(&key, &config, self.now(), &mut self.smith);
+                        let again = self.table.acquire(&key, &config, self.now(), &self.clients);
                         let Acquired::Wait { id, evicted, .. } = again else { panic!("there is room to be made") };
                         self.make_room(evicted);
                         self.waiters.push((key, id));
@@ -343,8 +346,8 @@ impl World {
         }
     }
 
-    /// A new key comes. What made room was a failure, or somebody idle; nobody, if there was room.
-    fn make_room(&mut self, evicted: Option<Lease>) {
+    /// A new key comes. What made room was a failure, or an idle client; nothing, if there was room.
+    fn make_room(&mut self, evicted: Option<Client>) {
         if evicted.is_none() && self.occupied() >= self.limits.max_entries {
             // The oldest failure went; all have one time to live, so it is the one that ends first.
             let oldest = self
@@ -357,7 +360,7 @@ impl World {
                 .min()
                 .expect("room from nowhere")
                 .0;
-            let shown = self.table.describe(self.now());
+            let shown = self.table.describe(self.now(), &self.clients);
             let is_shown = |key| shown.iter().any(|entry| entry.key == key && entry.state == EntryState::Failed);
             let gone: Vec<_> = self
                 .places
@@ -376,10 +379,10 @@ impl World {
     }
 
     /// The table gives up its own lease of a client.
-    fn evicted(&mut self, keep: Option<Lease>) {
-        let Some(keep) = keep else { return };
-        let client = keep.0.client;
-        assert_eq!(self.held(client), 0, "taken away from somebody");
+    fn evicted(&mut self, client: Option<Client>) {
+        let Some(client) = client else { return };
+        assert!(self.clients.keeps.remove(&client).is_some(), "it had no keep");
+        assert_eq!(self.held(client), 0, "taken away from a caller");
         let key = self.owners[&client];
         assert!(matches!(self.places.remove(&key), Some(Place::Client { number, .. }) if number == client));
         self.draining.insert(client);
@@ -409,9 +412,11 @@ impl World {
         if result.is_ok() {
             self.owners.insert(id, key);
         }
-        match self.table.built(&key, id, result, self.now(), &mut self.smith) {
-            Built::Leased { lease, generation, config } => {
-                assert!(ours && generation == id && !self.shut);
+        match self.table.built(&key, id, result, self.now()) {
+            Built::Client { client, config } => {
+                assert!(ours && client == id && !self.shut);
+                let lease = self.clients.admit(id, self.table.lingers());
+                assert_eq!(self.table.lingers(), self.lingers());
                 self.places.insert(key, Place::Client { number: id, config });
                 self.owed.insert(key);
                 self.leases.push((key, lease));
@@ -432,14 +437,14 @@ impl World {
                 if ours {
                     self.places.remove(&key);
                 }
-                if let Some(retired) = retired {
+                if let Some((client, _)) = retired {
                     self.owed.insert(key);
-                    self.retired(&retired);
+                    self.retired(key, client);
                 }
                 self.vacated(key, forget);
             }
         }
-        // All who waited for this attempt have their answer.
+        // All that waited for this attempt have their response.
         self.waiters.retain(|(_, it)| *it != id);
     }
 
@@ -448,7 +453,7 @@ impl World {
             return;
         }
         let (key, id) = self.waiters.swap_remove(at % self.waiters.len());
-        let left = self.table.leave(&key, id, self.now(), &mut self.smith);
+        let (last_one, forget) = self.table.leave(&key, id, self.now());
         match self.places.get_mut(&key) {
             Some(Place::Building { id: it, waiters, .. }) if *it == id => {
                 *waiters -= 1;
@@ -456,35 +461,36 @@ impl World {
                 if last {
                     self.places.remove(&key);
                 }
-                assert_eq!(left.flight.is_some(), last);
+                assert_eq!(last_one, last);
             }
             Some(Place::Forgetting { id: it, waiters }) if *it == id => {
                 *waiters -= 1;
-                assert!(left.flight.is_none());
+                assert!(!last_one);
             }
-            _ => assert!(left.flight.is_none(), "it had its answer"),
+            _ => assert!(!last_one, "it had its response"),
         }
-        self.vacated(key, left.forget);
+        self.vacated(key, forget);
     }
 
     /// The release of a client whose last lease has ended arrives.
     fn release(&mut self, client: Client) {
         assert_eq!(self.held(client), 0);
         let key = self.owners[&client];
-        let retired = self.table.released(&key, client, client);
+        let reason = self.table.released(client);
+        assert_eq!(reason == CloseReason::Shutdown, self.shut);
+        self.clients.cells.remove(&client);
         if matches!(self.places.get(&key), Some(Place::Client { number, .. }) if *number == client) {
             self.places.remove(&key);
         } else {
             assert!(self.draining.remove(&client), "a release from nowhere");
         }
-        self.retired(&retired);
+        self.retired(key, client);
     }
 
-    fn retired(&mut self, retired: &Retired<Key, Client>) {
-        assert_eq!(retired.client, retired.generation);
-        assert!(!self.closing.iter().any(|(_, client)| *client == retired.client), "retired twice");
-        assert!(!self.closed.contains(&retired.client), "retired after its close");
-        self.closing.push((retired.key, retired.client));
+    fn retired(&mut self, key: Key, client: Client) {
+        assert!(!self.closing.iter().any(|(_, it)| *it == client), "retired twice");
+        assert!(!self.closed.contains(&client), "retired after its close");
+        self.closing.push((key, client));
     }
 
     fn end_swap(&mut self, at: usize, how: How) {
@@ -493,46 +499,45 @@ impl World {
         }
         let (key, ticket, config) = self.swaps.swap_remove(at % self.swaps.len());
         if self.attempt(ticket, how).is_err() {
-            let forget = self.table.abandon_swap(&key, self.now(), &mut self.smith);
+            let forget = self.table.abandon_swap(&key, self.now());
             self.vacated(key, forget);
             return;
         }
         self.owners.insert(ticket, key);
         self.owed.insert(key);
         let before = self.places.get(&key).cloned();
-        match self.table.swap(&key, ticket, &config, ticket, self.now(), &mut self.smith) {
-            Swapped::Done { lease, from, keep, flight } => {
+        match self.table.swap(&key, ticket, &config, self.now(), &self.clients) {
+            Swapped::Done { from, evicted, waiting } => {
                 assert!(!self.shut);
+                let lease = self.clients.admit(ticket, self.table.lingers());
                 match before {
                     Some(Place::Client { number, .. }) => {
                         assert!(number < ticket, "a later client was replaced");
-                        assert_eq!(from, Some(number));
-                        if let Some(keep) = &keep {
-                            assert_eq!(keep.0.client, number);
-                        }
+                        assert_eq!((from, evicted), (Some(number), None));
+                        assert_eq!(self.clients.keeps.remove(&number).is_some(), self.lingers());
                         self.places.remove(&key);
                         self.draining.insert(number);
                     }
                     Some(Place::Building { id, .. }) => {
-                        assert!(id < ticket && flight.is_some());
+                        assert!(id < ticket && waiting == Some(id));
                         self.waiters.retain(|(_, it)| *it != id);
                         // They get this one.
                         self.leases.push((key, lease.clone()));
                     }
                     Some(Place::Forgetting { .. }) => panic!("a key was forgotten beside its replacement"),
                     Some(Place::Failed { .. }) => {}
-                    None => self.make_room(keep),
+                    None => self.make_room(evicted),
                 }
                 self.places.insert(key, Place::Client { number: ticket, config });
                 self.leases.push((key, lease));
             }
-            Swapped::Superseded(retired) => {
+            Swapped::Superseded(_) => {
                 assert!(
                     matches!(before, Some(Place::Client { number: it, .. } | Place::Building { id: it, .. }) if it > ticket)
                 );
-                self.retired(&retired);
+                self.retired(key, ticket);
             }
-            Swapped::Refused(error, retired) => {
+            Swapped::Refused(error, _) => {
                 match error.kind() {
                     AcquireErrorKind::Closed => assert!(self.shut),
                     AcquireErrorKind::Full => {
@@ -540,7 +545,7 @@ impl World {
                     }
                     kind => panic!("{kind:?}"),
                 }
-                self.retired(&retired);
+                self.retired(key, ticket);
             }
         }
     }
@@ -568,7 +573,7 @@ impl World {
         assert!(self.occupied() <= self.limits.max_entries, "more entries than allowed");
         let mut shown = BTreeMap::new();
         let mut draining = BTreeSet::new();
-        for entry in self.table.describe(self.now()) {
+        for entry in self.table.describe(self.now(), &self.clients) {
             if entry.state == EntryState::Draining {
                 assert_eq!(entry.leases, self.held(entry.generation.unwrap()));
                 draining.insert(entry.generation.unwrap());
@@ -595,11 +600,12 @@ impl World {
             }
         }
         assert_eq!(self.table.closing(), self.closing.len());
+        assert_eq!(self.table.len(), self.occupied());
         let busy = self.places.values().filter(|place| !matches!(place, Place::Failed { .. })).count();
         assert_eq!(self.table.outstanding(), busy + self.draining.len() + self.closing.len());
     }
 
-    /// Everybody goes home: nothing may be left.
+    /// All leases end, all waiters go: nothing may be left.
     fn finish(mut self) {
         self.run(Op::Shut);
         while !self.swaps.is_empty() {
@@ -613,7 +619,7 @@ impl World {
             [Op::Leave(0), Op::Release(0), Op::EndClose(0), Op::Forget(0)].into_iter().for_each(|op| self.run(op));
         }
         assert_eq!((self.table.len(), self.table.outstanding()), (0, 0));
-        assert!(self.table.trails.is_empty() && self.table.idle.is_empty() && self.table.failed.is_empty());
+        assert!(self.table.keys.is_empty() && self.table.slots.is_empty() && self.table.expendable.is_empty());
         assert_eq!(self.closed.len(), self.owners.len(), "each client is closed once");
         assert!(!self.limits.forgets || self.owed.is_empty(), "each key that had a client is forgotten");
         assert_eq!(self.table.counts.created, self.table.counts.closed);
@@ -678,7 +684,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A client that nobody uses goes after at least `linger`, and at most a quarter more, if somebody sweeps in time.
+    /// A client that no caller uses goes after at least `linger`, and at most a quarter more, if it is swept in time.
     #[test]
     fn an_idle_client_goes_in_time(used_for in 0_u64..500, step in 1_u64..10) {
         let linger = Duration::from_millis(40);

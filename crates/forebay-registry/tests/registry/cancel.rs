@@ -125,7 +125,7 @@ async fn g01_a_leader_that_stops_polling_holds_up_nobody() {
 async fn a_lease_that_nobody_fetches_ends() {
     let log = Log::default();
     let registry =
-        Registry::builder(slow(&Numbers::default(), 5)).observer(log.observer::<String, ()>()).build().unwrap();
+        Registry::builder(slow(&Numbers::default(), 5)).observe(log.observer::<String, ()>()).build().unwrap();
     let (mut first, mut second) = (spawn(registry.acquire("a")), spawn(registry.acquire("a")));
     assert!(first.poll().is_pending() && second.poll().is_pending());
     let lease = loop {
@@ -154,7 +154,7 @@ async fn a_waker_that_is_kept_keeps_no_client() {
             if mem::replace(&mut polled, true) { Poll::Ready(ok(7)) } else { Poll::Pending }
         })
     })
-    .observer(kept.observer::<String, ()>())
+    .observe(kept.observer::<String, ()>())
     .build()
     .unwrap();
     drop(registry.acquire("a").await.unwrap());

@@ -1,7 +1,7 @@
 //! Clients that are made of each other.
 
-use forebay_core::{Advice, BoxError, Verdict, cause_ref};
-use forebay_registry::{AcquireError, AcquireErrorKind, Cached, Fetched, RefreshError, RefreshErrorKind, Registry};
+use forebay_core::{Advice, BoxError, Verdict};
+use forebay_registry::{AcquireError, AcquireErrorKind, Registry};
 use std::{
     sync::{Arc, OnceLock, Weak},
     time::Duration,
@@ -134,20 +134,4 @@ async fn f05_a_circle_that_is_not_seen_is_a_wait_that_a_timeout_ends() {
     });
     assert!(timeout(Duration::from_secs(2), registry.acquire(&"a")).await.is_err());
     assert!(ticks.is_finished(), "another task made progress");
-}
-
-#[tokio::test(start_paused = true)]
-async fn f05_a_value_that_is_fetched_by_itself_is_an_error() {
-    let own: Arc<OnceLock<Cached<u32>>> = Arc::default();
-    let seen = Arc::clone(&own);
-    let cached = Cached::builder(move || {
-        let own = seen.get().unwrap().clone();
-        async move { Ok::<_, BoxError>(Fetched::new(own.get().await?)) }
-    });
-    own.set(cached.build().unwrap()).unwrap();
-    let error = timeout(Duration::from_secs(1), own.get().unwrap().get()).await.unwrap().unwrap_err();
-    let inner = Verdict::of(&error).and_then(|it| std::error::Error::source(it)).unwrap();
-    let inner = cause_ref::<RefreshError>(inner).unwrap();
-    assert_eq!(inner.kind(), RefreshErrorKind::Circular);
-    assert_eq!(inner.to_string(), "the value is fetched by itself: Cached<u32> -> Cached<u32>");
 }

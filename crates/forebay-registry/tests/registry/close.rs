@@ -2,7 +2,7 @@
 
 use crate::support::{Log, Numbers, numbered, ok, settle};
 use forebay_core::{BoxError, DropReason};
-use forebay_registry::{AcquireErrorKind, EntryState, Event, Lease, LeaseEnd, Registry};
+use forebay_registry::{AcquireErrorKind, EntryState, Lease, LeaseEnd, Registry, RegistryEvent, RegistryLayer};
 use forebay_testkit::laws;
 use std::{
     future::pending,
@@ -182,7 +182,7 @@ async fn g10_a_close_hook_that_panics_hangs_or_fails_hurts_nobody() {
         })
         .on_vacant(|key: &String| assert_ne!(key, "forgetful", "cannot forget"))
         .close_deadline(Duration::from_secs(3))
-        .observer(log.observer::<String, ()>())
+        .observe(log.observer::<String, ()>())
         .build()
         .unwrap();
     for (key, end) in [
@@ -214,7 +214,7 @@ async fn g10_a_close_hook_that_panics_hangs_or_fails_hurts_nobody() {
 #[tokio::test]
 async fn g10_an_observer_that_panics_hurts_nobody() {
     let registry = Registry::builder(|_: String| std::future::ready(ok(())))
-        .observer(|_: &Event<'_, String, ()>| panic!("an observer"))
+        .observe(|_: &RegistryEvent<'_, String, ()>| panic!("an observer"))
         .build()
         .unwrap();
     let lease = registry.acquire("a").await.unwrap();
@@ -242,7 +242,7 @@ async fn a_lingering_client_comes_back_and_closes_in_time() {
     let log = Log::default();
     let registry = Registry::builder(numbered(&Numbers::default()))
         .linger(Duration::from_secs(10))
-        .observer(log.observer::<String, ()>())
+        .observe(log.observer::<String, ()>())
         .build()
         .unwrap();
     drop(registry.acquire("a").await.unwrap());
@@ -312,7 +312,7 @@ async fn a_client_that_comes_after_close_all_is_closed_at_once() {
             ok(())
         }
     })
-    .observer(log.observer::<String, ()>())
+    .observe(log.observer::<String, ()>())
     .build()
     .unwrap();
     let mut call = tokio_test::task::spawn(registry.acquire("a"));
@@ -329,46 +329,63 @@ async fn a_client_that_comes_after_close_all_is_closed_at_once() {
 }
 
 #[test]
-fn outside_a_runtime_a_close_waits_for_one_and_is_counted() {
+fn f21_without_a_runtime_or_without_a_timer_it_is_not_built() {
+    let builder = || Registry::builder(numbered(&Numbers::default()));
+    let error = builder().build().unwrap_err();
+    assert_eq!((error.knob(), error.value()), ("runtime", "missing"));
+    let layer = RegistryLayer::<String, u32>::builder().build().unwrap_err();
+    assert_eq!((layer.knob(), layer.value()), ("runtime", "missing"));
+    let blind = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let given = builder().runtime(blind.handle().clone()).build().unwrap_err();
+    assert_eq!((given.knob(), given.value()), ("runtime", "one without a timer"));
+    let inside = blind.block_on(async { builder().build().unwrap_err() });
+    assert_eq!(inside.knob(), "runtime");
+}
+
+/// A lease that is dropped in a runtime is closed there, one that is dropped outside of any in the one of `build`.
+#[test]
+fn outside_a_runtime_a_hook_runs_on_the_one_of_the_registry() {
     let log = Log::default();
     let closed = log.clone();
+    let new = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (own, other) = (new(), new());
     let registry = Registry::builder(|_: String| std::future::ready(ok(())))
         .on_close(move |key, ()| {
             closed.note(key);
             async {}
         })
+        .runtime(own.handle().clone())
         .build()
         .unwrap();
     drop(tokio_test::task::spawn(registry.acquire("a")).poll());
-    let snapshot = registry.snapshot();
-    assert_eq!((snapshot.closing, snapshot.deferred, snapshot.counts.deferred), (1, 1, 1));
-    assert!(log.lines().is_empty());
-
-    // The next call inside a runtime sees to it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let second = runtime.block_on(async {
-        let second = registry.acquire("b").await.unwrap();
+    assert_eq!(registry.snapshot().closing, 1);
+    assert!(log.lines().is_empty(), "its runtime is not driven now");
+    let second = other.block_on(async {
+        drop(registry.acquire("b").await.unwrap());
         settle().await;
-        second
+        registry.acquire("c").await.unwrap()
     });
-    assert_eq!(log.take(), ["a"]);
-    // From now on it knows a runtime, and a drop outside of it runs the hook there.
-    drop(second);
-    assert!(log.lines().is_empty(), "nobody drives that runtime now");
-    runtime.block_on(settle());
     assert_eq!(log.take(), ["b"]);
-    assert_eq!(registry.snapshot().counts.closed, 2);
+    own.block_on(settle());
+    assert_eq!(log.take(), ["a"]);
+    drop(second);
+    assert!(log.lines().is_empty(), "its runtime is not driven now");
+    own.block_on(settle());
+    assert_eq!(log.take(), ["c"]);
+    assert_eq!(registry.snapshot().counts.closed, 3);
 }
 
 #[test]
-fn outside_a_runtime_close_all_and_close_run_the_hooks_themselves() {
+fn outside_a_runtime_close_all_and_close_wait_for_the_hooks() {
     let log = Log::default();
     let closed = log.clone();
+    let own = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let registry = Registry::builder(|key: String| std::future::ready(ok(key)))
         .on_close(move |key, _| {
             closed.note(key);
             async {}
         })
+        .runtime(own.handle().clone())
         .build()
         .unwrap();
     let acquire = |key: &'static str| {
@@ -378,15 +395,16 @@ fn outside_a_runtime_close_all_and_close_run_the_hooks_themselves() {
             std::task::Poll::Pending => panic!("nothing to wait for"),
         }
     };
-    drop(acquire("a"));
-    let lease = acquire("b");
-    assert!(tokio_test::task::spawn(lease.close()).poll().is_ready());
+    let mut close = tokio_test::task::spawn(acquire("b").close());
+    assert!(close.poll().is_pending());
+    own.block_on(settle());
+    assert!(close.is_woken() && close.poll().is_ready());
     assert_eq!(log.take(), ["b"]);
     let held = acquire("c");
     let mut end = tokio_test::task::spawn(registry.close_all(Duration::from_secs(5)));
     assert!(end.poll().is_pending());
-    assert_eq!(log.take(), ["a"]);
     drop(held);
+    own.block_on(settle());
     assert!(end.is_woken());
     let std::task::Poll::Ready(report) = end.poll() else { panic!("nothing is left") };
     assert!(report.is_clean());
@@ -399,7 +417,8 @@ fn a_hook_that_dies_with_its_runtime_is_counted() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let registry = Registry::builder(|_: String| std::future::ready(ok(())))
         .on_close(|_, ()| pending::<()>())
-        .observer(log.observer::<String, ()>())
+        .observe(log.observer::<String, ()>())
+        .runtime(runtime.handle().clone())
         .build()
         .unwrap();
     runtime.block_on(async {

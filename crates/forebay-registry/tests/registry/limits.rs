@@ -5,7 +5,6 @@ use forebay_core::{Advice, BoxError, DropReason};
 use forebay_registry::{AcquireErrorKind, CloseReason, Lease, Registry, WhenFull};
 use forebay_testkit::laws;
 use std::{
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -13,17 +12,13 @@ use std::{
     time::Duration,
 };
 
-fn at_most(max: usize) -> NonZeroUsize {
-    NonZeroUsize::new(max).unwrap()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_full_registry_refuses_or_takes_the_longest_idle() {
     let log = Log::default();
     let registry = Registry::builder(numbered(&Numbers::default()))
-        .max_entries(at_most(3))
+        .max_entries(3)
         .linger(Duration::from_secs(60))
-        .observer(log.observer::<String, ()>())
+        .observe(log.observer::<String, ()>())
         .build()
         .unwrap();
     let held = registry.acquire("held").await.unwrap();
@@ -47,7 +42,7 @@ async fn a_full_registry_refuses_or_takes_the_longest_idle() {
     drop((held, third, fourth));
 
     let strict = Registry::builder(numbered(&Numbers::default()))
-        .max_entries(at_most(1))
+        .max_entries(1)
         .linger(Duration::from_secs(60))
         .when_full(WhenFull::Refuse)
         .build()
@@ -61,7 +56,7 @@ async fn a_failure_makes_room_before_any_client_does() {
     let registry = Registry::builder(|key: String| {
         std::future::ready(if key.starts_with("bad") { Err(BoxError::from("refused")) } else { Ok(key) })
     })
-    .max_entries(at_most(2))
+    .max_entries(2)
     .negative_ttl(Duration::from_secs(60))
     .when_full(WhenFull::Refuse)
     .build()
@@ -102,13 +97,62 @@ async fn bad_knobs_are_refused_with_their_name() {
     let day = Duration::from_secs(24 * 60 * 60);
     let builder = || Registry::builder(|_: String| std::future::ready(ok(())));
     let refused = [
+        builder().max_entries(0).build().unwrap_err(),
         builder().close_deadline(Duration::ZERO).build().unwrap_err(),
         builder().close_deadline(Duration::MAX).build().unwrap_err(),
         builder().linger(day + Duration::from_nanos(1)).build().unwrap_err(),
         builder().negative_ttl(Duration::MAX).build().unwrap_err(),
     ];
-    assert_eq!(refused.map(|error| error.knob()), ["close_deadline", "close_deadline", "linger", "negative_ttl"]);
+    assert_eq!(
+        refused.map(|error| error.knob()),
+        ["max_entries", "close_deadline", "close_deadline", "linger", "negative_ttl"]
+    );
     assert!(builder().linger(day).negative_ttl(day).close_deadline(day).build().is_ok());
+}
+
+/// No duration that a user supplies makes the registry panic or hang; each is refused by name or works.
+#[tokio::test(start_paused = true)]
+async fn f02_every_duration_is_refused_or_works() {
+    type Builder = forebay_registry::RegistryBuilder<String, usize>;
+    type Knob = (&'static str, fn(Builder, Duration) -> Builder);
+    let knobs: [Knob; 3] = [
+        ("close_deadline", |builder, time| builder.close_deadline(time)),
+        ("linger", |builder, time| builder.linger(time)),
+        ("negative_ttl", |builder, time| builder.negative_ttl(time)),
+    ];
+    let extremes = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
+    let mut built = 0;
+    for (knob, set) in knobs {
+        for time in extremes {
+            for deadline in extremes {
+                let numbers = Numbers::default();
+                let builder = Registry::builder(move |key: String| {
+                    let number = numbers.next();
+                    std::future::ready(if key == "bad" { Err(BoxError::from("refused")) } else { Ok(number) })
+                })
+                .on_close(|_, _| tokio::time::sleep(Duration::from_secs(1)));
+                let registry = match set(builder, time).build() {
+                    Ok(registry) => registry,
+                    Err(error) => {
+                        assert_eq!(error.knob(), knob, "{time:?}");
+                        continue;
+                    }
+                };
+                built += 1;
+                for _ in 0..2 {
+                    drop(registry.acquire("good").await.unwrap());
+                    assert!(registry.acquire("bad").await.is_err());
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                let _held = registry.acquire("held").await.unwrap();
+                drop(registry.snapshot().leased_for(time));
+                let year = Duration::from_secs(365 * 24 * 3_600);
+                let ended = tokio::time::timeout(year, registry.close_all(deadline)).await;
+                assert_eq!(ended.is_ok(), deadline < Duration::MAX, "it waits for the lease for as long as it may");
+            }
+        }
+    }
+    assert_eq!(built, 3 * (1 + 2 + 2));
 }
 
 /// Many keys that come and go, from several threads: the published map follows, and nothing is left.
@@ -177,7 +221,6 @@ fn the_types_can_be_sent_shared_and_debugged() {
     laws::is_send_and_sync::<Lease<AtomicUsize>>();
     laws::is_send_and_sync::<forebay_registry::AcquireError>();
     laws::is_send_and_sync::<forebay_registry::Acquire<'static, String, str, AtomicUsize, u32>>();
-    laws::is_send_and_sync::<forebay_registry::Replace<'static, String, str, AtomicUsize, u32>>();
     is_debug::<Registry<String, AtomicUsize, u32>>();
     is_debug::<CloseReason>();
 }

@@ -8,5 +8,6 @@ mod cancel;
 mod circle;
 mod close;
 mod limits;
+mod locks;
 mod replace;
 mod support;

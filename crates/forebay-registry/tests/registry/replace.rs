@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 async fn a_replacement_serves_new_calls_and_the_old_one_drains() {
     let log = Log::default();
     let registry = Registry::builder_with(|_: String, token: &'static str| std::future::ready(ok(token)))
-        .observer(log.observer::<String, &'static str>())
+        .observe(log.observer::<String, &'static str>())
         .build()
         .unwrap();
     let old = registry.acquire_with("a", &"old").await.unwrap();

@@ -1,7 +1,7 @@
 //! What several tests need.
 
 use forebay_core::BoxError;
-use forebay_registry::{Event, Lease};
+use forebay_registry::{Lease, RegistryEvent};
 use std::{
     fmt::Debug,
     sync::{
@@ -32,7 +32,7 @@ impl Log {
     }
 
     /// An observer that keeps the name of each event, its key and its generation.
-    pub(crate) fn observer<K: Debug, G: Debug>(&self) -> impl Fn(&Event<'_, K, G>) + Send + Sync + 'static {
+    pub(crate) fn observer<K: Debug, G: Debug>(&self) -> impl Fn(&RegistryEvent<'_, K, G>) + Send + Sync + 'static {
         let log = self.clone();
         move |event| log.note(line(event))
     }
@@ -48,19 +48,18 @@ impl Numbers {
     }
 }
 
-pub(crate) fn line<K: Debug, G: Debug>(event: &Event<'_, K, G>) -> String {
+pub(crate) fn line<K: Debug, G: Debug>(event: &RegistryEvent<'_, K, G>) -> String {
     match event {
-        Event::Created { key, generation, .. } => format!("created {key:?} {generation}"),
-        Event::Failed { key, error, .. } => format!("failed {key:?}: {error}"),
-        Event::Declined { key, .. } => format!("declined {key:?}"),
-        Event::Reused { key, generation } => format!("reused {key:?} {generation}"),
-        Event::Diverged { key, first, given, .. } => format!("diverged {key:?}: {first:?} not {given:?}"),
-        Event::Swapped { key, from, to } => format!("swapped {key:?} {from:?} to {to}"),
-        Event::Closing { key, generation, reason } => format!("closing {key:?} {generation} {reason:?}"),
-        Event::Deferred { key, generation } => format!("deferred {key:?} {generation}"),
-        Event::Closed { key, generation, end, .. } => format!("closed {key:?} {generation}: {end}"),
-        Event::Vacant { key, panicked } => format!("vacant {key:?} {panicked}"),
-        Event::Refused { key, error } => format!("refused {key:?}: {error}"),
+        RegistryEvent::Created { key, generation, .. } => format!("created {key:?} {generation}"),
+        RegistryEvent::Failed { key, error, .. } => format!("failed {key:?}: {error}"),
+        RegistryEvent::Declined { key, .. } => format!("declined {key:?}"),
+        RegistryEvent::Reused { key, generation } => format!("reused {key:?} {generation}"),
+        RegistryEvent::Diverged { key, first, given, .. } => format!("diverged {key:?}: {first:?} not {given:?}"),
+        RegistryEvent::Swapped { key, from, to } => format!("swapped {key:?} {from:?} to {to}"),
+        RegistryEvent::Closing { key, generation, reason } => format!("closing {key:?} {generation} {reason:?}"),
+        RegistryEvent::Closed { key, generation, end, .. } => format!("closed {key:?} {generation}: {end}"),
+        RegistryEvent::Vacant { key, panicked } => format!("vacant {key:?} {panicked}"),
+        RegistryEvent::Refused { key, error } => format!("refused {key:?}: {error}"),
         _ => "something new".to_owned(),
     }
 }

@@ -1,9 +1,18 @@
 //! What is one endpoint, and what is none.
 
-#![cfg(not(any(loom, shuttle)))]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_registry::{EndpointError, Endpoints, Identity};
+use forebay_core::BoxError;
+use forebay_databricks::{EndpointError, EndpointKey, Endpoints, Identity};
+use forebay_registry::Registry;
 use proptest::prelude::*;
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
 
 fn origin(written: &str) -> Result<String, EndpointError> {
     Endpoints::default().key(written, Identity::anonymous()).map(|key| key.origin().to_owned())
@@ -58,7 +67,7 @@ fn g02_the_parts_of_a_key_are_readable() {
 
 #[test]
 fn g02_aliases_are_checked_when_they_are_given() {
-    let knob = |builder: forebay_registry::EndpointsBuilder| builder.build().unwrap_err().knob();
+    let knob = |builder: forebay_databricks::EndpointsBuilder| builder.build().unwrap_err().knob();
     assert_eq!(knob(Endpoints::builder().alias("a b", "c")), "alias");
     assert_eq!(knob(Endpoints::builder().alias("a", "b").alias("b", "c")), "alias");
     assert_eq!(knob(Endpoints::builder().alias("a", "b").alias("A.", "c")), "alias");
@@ -70,6 +79,70 @@ fn g02_aliases_are_checked_when_they_are_given() {
     assert_eq!(endpoints.key("q", Identity::anonymous()).unwrap().origin(), "nats://queue:4222");
     assert!(Endpoints::builder().alias("a", "b").alias("A", "B.").build().is_ok(), "twice the same");
     assert!(Endpoints::builder().alias("a", "a").build().is_ok(), "it stands for itself");
+}
+
+#[tokio::test]
+async fn g02_aliases_ports_dots_and_case_are_one_key() {
+    let endpoints = Endpoints::builder().alias("db", "db.example").default_port("nats", 4222).build().unwrap();
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let registry = Registry::builder(move |_: EndpointKey| ready(Ok::<_, BoxError>(count.fetch_add(1, SeqCst))));
+    let registry = registry.build().unwrap();
+    let mut leases = Vec::new();
+    for written in [
+        "https://db.example",
+        "HTTPS://DB.Example.:443/sql?warehouse=1#x",
+        " db.example ",
+        "db",
+        "DB.:443",
+        "db.example:",
+        "https://db.example/sql@home",
+    ] {
+        leases.push(registry.acquire(&endpoints.key(written, Identity::anonymous()).unwrap()).await.unwrap());
+    }
+    assert_eq!(made.load(SeqCst), 1);
+    for (written, origin) in [
+        ("http://db.example", "http://db.example:80"),
+        ("https://db.example:8443", "https://db.example:8443"),
+        ("http://db.example:443", "http://db.example:443"),
+        ("nats://q", "nats://q:4222"),
+        ("[0:0:0:0:0:0:0:1]:8080", "https://[::1]:8080"),
+    ] {
+        let key = endpoints.key(written, Identity::anonymous()).unwrap();
+        assert_eq!(key.origin(), origin);
+        leases.push(registry.acquire(&key).await.unwrap());
+    }
+    assert_eq!(made.load(SeqCst), 6);
+}
+
+#[tokio::test]
+async fn g02_the_identity_is_part_of_the_key() {
+    let endpoints = Endpoints::default();
+    let registry =
+        Registry::builder(|key: EndpointKey| ready(Ok::<_, BoxError>(key.identity().clone()))).build().unwrap();
+    let (ours, theirs) = (Identity::of_secret("our token"), Identity::of_secret("their token"));
+    let mut leases = Vec::new();
+    for identity in [&ours, &theirs, &Identity::anonymous(), &Identity::named("tenant-7")] {
+        let key = endpoints.key("db.example", identity.clone()).unwrap();
+        let lease = registry.acquire(&key).await.unwrap();
+        assert_eq!(*lease, *identity, "a client of another identity was handed out");
+        leases.push(lease);
+    }
+    assert_eq!(registry.snapshot().entries.len(), 4);
+}
+
+#[tokio::test]
+async fn g07_an_unauthenticated_first_user_does_not_pin_the_host() {
+    let endpoints = Endpoints::default();
+    let registry = Registry::builder(|key: EndpointKey| {
+        ready(Ok::<_, BoxError>(key.identity().name().unwrap_or("nobody").to_owned()))
+    })
+    .build()
+    .unwrap();
+    // It is never released, as in the failure log of the Python driver.
+    let nobody = registry.acquire(&endpoints.key("db.example", Identity::anonymous()).unwrap()).await.unwrap();
+    let tenant = registry.acquire(&endpoints.key("db.example", Identity::named("tenant-7")).unwrap()).await.unwrap();
+    assert_eq!((nobody.as_str(), tenant.as_str()), ("nobody", "tenant-7"));
 }
 
 proptest! {

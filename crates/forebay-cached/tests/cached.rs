@@ -3,21 +3,25 @@
 #![cfg(not(any(loom, shuttle)))]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
-use forebay_core::{Advice, BoxError, DropReason, Verdict};
-use forebay_registry::{Cached, CachedBuilder, Fetched, RefreshError, RefreshErrorKind, Registry};
+use forebay_cached::{Cached, CachedBuilder, Fetched, RefreshError, RefreshErrorKind};
+use forebay_core::{Advice, BoxError, DropReason, Verdict, cause_ref};
+use forebay_registry::Registry;
 use forebay_testkit::laws;
 use std::{
-    future::{pending, poll_fn},
-    sync::{Arc, Mutex},
+    future::{Future, pending, poll_fn},
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock},
     task::Poll,
     time::Duration,
 };
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, timeout};
 use tokio_test::task::spawn;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A server whose next answers are set by the test.
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A server whose next responses are set by the test.
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<State>>);
 
@@ -40,10 +44,14 @@ enum Trouble {
 
 impl Server {
     fn cached(&self) -> CachedBuilder<u32> {
+        Cached::builder(self.fetch()).jitter(0.0)
+    }
+
+    fn fetch(&self) -> impl Fn() -> BoxFuture<Result<Fetched<u32>, BoxError>> + Send + Sync + 'static {
         let server = self.clone();
-        Cached::builder(move || {
+        move || {
             let server = server.clone();
-            async move {
+            Box::pin(async move {
                 let (trouble, fetched) = {
                     let mut state = server.0.lock().unwrap();
                     state.asked.push(Instant::now());
@@ -67,9 +75,8 @@ impl Server {
                     Trouble::Hangs => pending().await,
                     Trouble::Panics => panic!("a bug"),
                 }
-            }
-        })
-        .jitter(0.0)
+            })
+        }
     }
 
     fn asked(&self) -> usize {
@@ -331,6 +338,9 @@ fn bad_knobs_are_refused_with_their_name() {
         builder().ttl_range(Duration::ZERO, MINUTE).build(),
         builder().ttl_range(2 * MINUTE, MINUTE).build(),
         builder().ttl_range(MINUTE, Duration::MAX).build(),
+        builder().refresh_at(0.0).build(),
+        builder().refresh_at(f64::NAN).build(),
+        builder().refresh_at(1.1).build(),
         builder().jitter(f64::NAN).build(),
         builder().jitter(-0.1).build(),
         builder().stale_for(Duration::MAX).build(),
@@ -346,6 +356,9 @@ fn bad_knobs_are_refused_with_their_name() {
             "ttl_range",
             "ttl_range",
             "ttl_range",
+            "refresh_at",
+            "refresh_at",
+            "refresh_at",
             "jitter",
             "jitter",
             "stale_for",
@@ -361,4 +374,235 @@ fn the_types_can_be_sent_and_shared_and_show_no_value() {
     laws::is_send_and_sync::<RefreshError>();
     let cached = Cached::builder(|| async { Ok::<_, BoxError>(Fetched::new("a secret")) }).build().unwrap();
     assert!(!format!("{cached:?}").contains("secret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f05_a_value_that_is_fetched_by_itself_is_an_error() {
+    let own: Arc<OnceLock<Cached<u32>>> = Arc::default();
+    let seen = Arc::clone(&own);
+    let cached = Cached::builder(move || {
+        let own = seen.get().unwrap().clone();
+        async move { Ok::<_, BoxError>(Fetched::new(own.get().await?)) }
+    });
+    own.set(cached.build().unwrap()).unwrap();
+    let error = timeout(Duration::from_secs(1), own.get().unwrap().get()).await.unwrap().unwrap_err();
+    let inner = Verdict::of(&error).and_then(|it| std::error::Error::source(it)).unwrap();
+    let inner = cause_ref::<RefreshError>(inner).unwrap();
+    assert_eq!(inner.kind(), RefreshErrorKind::Circular);
+    assert_eq!(inner.to_string(), "the value is fetched by itself: Cached<u32> -> Cached<u32>");
+}
+
+/// A value that needs a client that needs the value: the circle leads through two crates.
+#[tokio::test(start_paused = true)]
+async fn f05_a_circle_through_a_registry_is_an_error_that_names_it() {
+    let own: Arc<OnceLock<Cached<u32>>> = Arc::default();
+    let seen = Arc::clone(&own);
+    let registry = Registry::builder(move |_: &'static str| {
+        let own = seen.get().unwrap().clone();
+        async move { own.get().await }
+    });
+    let registry = registry.build().unwrap();
+    let cached = Cached::builder(move || {
+        let registry = registry.clone();
+        async move { Ok::<_, BoxError>(Fetched::new(*registry.acquire(&"token").await?)) }
+    });
+    own.set(cached.build().unwrap()).unwrap();
+    let error = timeout(Duration::from_secs(1), own.get().unwrap().get()).await.unwrap().unwrap_err();
+    let mut links = vec![error.to_string()];
+    let mut link = std::error::Error::source(&error);
+    while let Some(error) = link {
+        links.push(error.to_string());
+        link = error.source();
+    }
+    let circle = r#"the value is fetched by itself: Cached<u32> -> "token" -> Cached<u32>"#;
+    assert!(links.iter().any(|link| link == circle), "{links:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_is_fetched_ahead_and_never_used_beyond_its_time() {
+    let server = Server::default();
+    server.says(10 * MINUTE);
+    let cached = Cached::credentials(server.fetch()).jitter(0.0).build().unwrap();
+    assert_eq!(cached.get().await.unwrap(), 1);
+    advance(Duration::from_millis(8 * 60_000 - 1)).await;
+    assert_eq!(cached.get().await.unwrap(), 1);
+    advance(Duration::from_millis(1)).await;
+    // One caller fetches; the others have what is good for two minutes more.
+    let mut first = spawn(cached.get());
+    assert!(first.poll().is_pending());
+    let reading = cached.read().await.unwrap();
+    assert_eq!((reading.value, reading.stale.is_none()), (1, true));
+    assert!(matches!(first.poll(), Poll::Ready(Ok(2))));
+    // The server is away: the credential is used to the end of its time, with a try in each second, and not beyond.
+    server.set(Trouble::Refuses);
+    advance(8 * MINUTE).await;
+    let reading = cached.read().await.unwrap();
+    assert_eq!((reading.value, reading.stale.is_none(), server.asked()), (2, true, 3));
+    assert_eq!((cached.get().await.unwrap(), server.asked()), (2, 3));
+    advance(Duration::from_secs(1)).await;
+    assert_eq!((cached.get().await.unwrap(), server.asked()), (2, 4));
+    advance(Duration::from_millis(2 * 60_000 - 1_001)).await;
+    assert_eq!(cached.get().await.unwrap(), 2);
+    advance(Duration::from_millis(1)).await;
+    assert!(cached.get().await.is_err(), "it was used beyond its time");
+}
+
+/// The lifetime of a token is what the server says, however short, and the jitter never makes it longer.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_credential_is_never_raised() {
+    for seed in 0..20 {
+        let server = Server::default();
+        server.says(Duration::from_millis(10));
+        let cached = Cached::credentials(server.fetch()).seed(seed).build().unwrap();
+        assert_eq!(cached.get().await.unwrap(), 1);
+        advance(Duration::from_millis(7)).await;
+        assert_eq!(cached.get().await.unwrap(), 1);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(cached.get().await.unwrap(), 2, "seed {seed}");
+    }
+}
+
+/// No duration that a user or a server supplies makes it panic or hang; each is refused by name or works.
+#[tokio::test(start_paused = true)]
+async fn f02_every_duration_is_refused_or_works() {
+    type Knob = (&'static str, fn(CachedBuilder<u32>, Duration) -> CachedBuilder<u32>);
+    let knobs: [Knob; 6] = [
+        ("ttl", |builder, time| builder.ttl(time)),
+        ("ttl_range", |builder, time| builder.ttl_range(time, Duration::from_secs(3_600))),
+        ("ttl_range", |builder, time| builder.ttl_range(Duration::from_nanos(1), time).ttl(Duration::from_nanos(1))),
+        ("stale_for", |builder, time| builder.stale_for(time)),
+        ("negative_ttl", |builder, time| builder.negative_ttl(time)),
+        ("fetch_timeout", |builder, time| builder.fetch_timeout(time)),
+    ];
+    let extremes = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
+    let mut built = Vec::new();
+    for (knob, set) in knobs {
+        for time in extremes {
+            for says in extremes {
+                let server = Server::default();
+                server.says(says);
+                match set(server.cached(), time).build() {
+                    Ok(cached) => built.push((knob, time, server, cached)),
+                    Err(error) => assert_eq!(error.knob(), knob, "{time:?}"),
+                }
+            }
+        }
+    }
+    assert_eq!(built.len(), 3 * (1 + 1 + 1 + 2 + 2 + 1));
+    for (knob, time, server, cached) in built {
+        for trouble in [Trouble::None, Trouble::Refuses, Trouble::Hangs, Trouble::Panics, Trouble::None] {
+            server.set(trouble);
+            cached.invalidate();
+            // A year: longer than every fetch may take.
+            let year = Duration::from_secs(365 * 24 * 3_600);
+            let got = timeout(year, cached.get()).await;
+            assert!(got.is_ok(), "{knob} {time:?}: a caller waits for ever");
+            advance(Duration::from_secs(2)).await;
+        }
+    }
+}
+
+/// A value whose clone and drop read the cache again, a failure that does so, and a waker too.
+#[tokio::test(start_paused = true)]
+async fn f22_nothing_of_a_user_meets_a_lock() {
+    static CACHED: OnceLock<Cached<Reads>> = OnceLock::new();
+    fn read() {
+        thread_local!(static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+        if let Some(cached) = CACHED.get()
+            && !INSIDE.replace(true)
+        {
+            drop(cached.peek());
+            INSIDE.set(false);
+        }
+    }
+    #[derive(Debug)]
+    struct Reads;
+    impl Clone for Reads {
+        fn clone(&self) -> Self {
+            read();
+            Self
+        }
+    }
+    impl Drop for Reads {
+        fn drop(&mut self) {
+            read();
+        }
+    }
+    impl std::fmt::Display for Reads {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("no")
+        }
+    }
+    impl std::error::Error for Reads {}
+    let round = Arc::new(Mutex::new(0));
+    let cached = CACHED.get_or_init(|| {
+        Cached::builder(move || {
+            let round = {
+                let mut round = round.lock().unwrap();
+                *round += 1;
+                *round
+            };
+            async move {
+                let _held = Reads;
+                tokio::task::yield_now().await;
+                if round % 2 == 0 { Err(BoxError::from(Reads)) } else { Ok(Fetched::new(Reads)) }
+            }
+        })
+        .stale_for(MINUTE)
+        .negative_ttl(Duration::from_nanos(1))
+        .build()
+        .unwrap()
+    });
+    for round in 0..6 {
+        drop(cached.read().await);
+        drop(cached.get().await);
+        drop(cached.peek());
+        if round == 3 {
+            cached.set(Fetched::new(Reads));
+        }
+        cached.invalidate();
+        // A fetch that is dropped with its only caller.
+        let mut alone = spawn(cached.get());
+        assert!(alone.poll().is_pending());
+        drop(alone);
+        advance(2 * MINUTE).await;
+    }
+}
+
+#[test]
+fn f22_no_waker_meets_a_lock() {
+    laws::no_waker_runs_under_a_lock(|wakers| async move {
+        let in_many_polls = || {
+            let mut polls = 0;
+            poll_fn(move |cx| {
+                polls += 1;
+                cx.waker().wake_by_ref();
+                if polls > 20 { Poll::Ready(Ok::<_, BoxError>(Fetched::new(7))) } else { Poll::Pending }
+            })
+        };
+        let cached = Cached::builder(in_many_polls).build().unwrap();
+        // A waker may own its task, and with it another wait for the same value.
+        let owned = Arc::new(Mutex::new(Vec::new()));
+        let (again, dropped) = (cached.clone(), Arc::clone(&owned));
+        wakers.call_back(move || {
+            let waits = { dropped.lock().unwrap().pop() };
+            drop((again.peek(), waits));
+        });
+        for gives_up in [true, false, true] {
+            cached.invalidate();
+            for _ in 0..4 {
+                let cached = cached.clone();
+                let mut waits = spawn(async move { cached.get().await });
+                assert!(waits.poll().is_pending());
+                owned.lock().unwrap().push(waits);
+            }
+            let (mut first, mut second) = (Box::pin(cached.get()), Box::pin(cached.get()));
+            assert!(wakers.poll(&mut first).is_pending());
+            assert!(wakers.poll(&mut second).is_pending());
+            if !gives_up {
+                assert_eq!(first.await.unwrap(), 7);
+            }
+        }
+        wakers.release();
+    });
 }

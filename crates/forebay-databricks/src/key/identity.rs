@@ -13,7 +13,7 @@ use std::{
 /// Secrets are not kept: only 128 bits of a hash whose keys are drawn anew in each process. Nothing of them is printed.
 ///
 /// ```
-/// use forebay_registry::Identity;
+/// use forebay_databricks::Identity;
 ///
 /// let ours = Identity::named("tenant-7").and("token", b"s3cret");
 /// assert_eq!(ours, Identity::named("tenant-7").and("token", b"s3cret"));
@@ -45,7 +45,7 @@ impl Identity {
     /// Somebody who is known by a secret alone: a token, a key, a certificate.
     ///
     /// A token that is renewed gives another identity, and with it another client. Where the client shall stay, use a
-    /// name, and [`replace`](crate::Registry::replace) the client.
+    /// name.
     #[must_use]
     pub fn of_secret(secret: impl AsRef<[u8]>) -> Self {
         Self::anonymous().and("secret", secret)

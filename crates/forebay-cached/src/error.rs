@@ -1,4 +1,6 @@
-use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
+//! Why there is no value.
+
+use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, panic::Panic};
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// There is no value, or no newer one.
@@ -7,7 +9,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 #[derive(Clone, Debug)]
 pub struct RefreshError {
     kind: RefreshErrorKind,
-    panic: Option<Arc<str>>,
+    /// What a panic said, or the path of a circle.
+    detail: Arc<str>,
     verdict: Verdict,
 }
 
@@ -26,9 +29,10 @@ pub enum RefreshErrorKind {
     TimedOut,
     /// The fetch panicked.
     Panicked,
-    /// The fetch waits for the value that it is to fetch, by way of others perhaps.
+    /// The fetch waits for the value that it is to fetch, by way of others perhaps; the error names the types of the values.
     ///
-    /// As [`AcquireErrorKind::Circular`](crate::AcquireErrorKind::Circular), with the type of the value for its name.
+    /// A circle is seen where fetches wait for each other in one task or on one thread. One that leads through a task that a
+    /// fetch spawned is not seen: it is a wait that `fetch_timeout` ends.
     Circular,
 }
 
@@ -41,37 +45,38 @@ impl RefreshError {
         self.kind
     }
 
-    fn of(kind: RefreshErrorKind, reason: DropReason, seen: Seen, advice: Advice) -> Self {
-        Self { kind, panic: None, verdict: Verdict::new(reason, seen, advice) }
+    fn new(kind: RefreshErrorKind, detail: &str, reason: DropReason, seen: Seen, advice: Advice) -> Self {
+        Self { kind, detail: detail.into(), verdict: Verdict::new(reason, seen, advice) }
+    }
+
+    fn caused_by(self, cause: impl Into<BoxError>) -> Self {
+        Self { verdict: self.verdict.caused_by(cause), ..self }
     }
 
     pub(crate) fn failed(cause: BoxError) -> Self {
         let (reason, seen, advice) = Verdict::of(&*cause)
             .map_or((DropReason::Failed, Seen::Maybe, Advice::Retry), |it| (it.reason(), it.seen(), it.advice()));
-        let error = Self::of(RefreshErrorKind::Failed, reason, seen, advice);
-        Self { verdict: error.verdict.caused_by(cause), ..error }
+        Self::new(RefreshErrorKind::Failed, "", reason, seen, advice).caused_by(cause)
     }
 
     pub(crate) fn timed_out() -> Self {
-        Self::of(RefreshErrorKind::TimedOut, DropReason::Failed, Seen::Maybe, Advice::Retry)
+        Self::new(RefreshErrorKind::TimedOut, "", DropReason::Failed, Seen::Maybe, Advice::Retry)
     }
 
-    pub(crate) fn panicked(text: Arc<str>) -> Self {
-        let error = Self::of(RefreshErrorKind::Panicked, DropReason::Panicked, Seen::Maybe, Advice::Never);
-        Self { panic: Some(text), ..error }
+    pub(crate) fn panicked(panic: &Panic) -> Self {
+        Self::new(RefreshErrorKind::Panicked, panic.message(), DropReason::Panicked, Seen::Maybe, Advice::Never)
     }
 
     /// The fetch waits for itself, along `path`.
-    pub(crate) fn circular(path: Arc<str>) -> Self {
-        let error = Self::of(RefreshErrorKind::Circular, DropReason::Failed, Seen::No, Advice::Never);
-        Self { panic: Some(path), ..error }
+    pub(crate) fn circular(path: &str) -> Self {
+        Self::new(RefreshErrorKind::Circular, path, DropReason::Failed, Seen::No, Advice::Never)
     }
 
-    /// The same failure, told to somebody who came later.
-    pub(super) fn again(&self, retry_in: Duration) -> Self {
+    /// The same failure, for a caller that comes later.
+    pub(crate) fn again(&self, retry_in: Duration) -> Self {
         let kind = RefreshErrorKind::FailedBefore { retry_in };
-        let error = Self::of(kind, self.verdict.reason(), self.verdict.seen(), Advice::RetryAfter(retry_in));
-        Self { verdict: error.verdict.caused_by(self.clone()), ..error }
+        let advice = Advice::RetryAfter(retry_in);
+        Self::new(kind, "", self.verdict.reason(), self.verdict.seen(), advice).caused_by(self.clone())
     }
 }
 
@@ -81,12 +86,8 @@ impl fmt::Display for RefreshError {
             RefreshErrorKind::Failed => f.write_str("the value could not be fetched"),
             RefreshErrorKind::FailedBefore { .. } => f.write_str("the value could not be fetched a moment ago"),
             RefreshErrorKind::TimedOut => f.write_str("fetching the value took too long"),
-            RefreshErrorKind::Circular => {
-                write!(f, "the value is fetched by itself: {}", self.panic.as_deref().unwrap_or_default())
-            }
-            RefreshErrorKind::Panicked => {
-                write!(f, "fetching the value panicked: {}", self.panic.as_deref().unwrap_or_default())
-            }
+            RefreshErrorKind::Circular => write!(f, "the value is fetched by itself: {}", self.detail),
+            RefreshErrorKind::Panicked => write!(f, "fetching the value panicked: {}", self.detail),
         }
     }
 }

@@ -1,13 +1,16 @@
-use super::{Cached, Fetched, Fetcher, state::Policy};
+//! What can be configured.
+
+use crate::{Cached, Fetched, fetch::Fetcher, state::Policy};
 use forebay_core::{BoxError, ConfigError, chance::entropy};
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-/// Builds a [`Cached`]; from [`Cached::builder`].
+/// Builds a [`Cached`]; from [`Cached::builder`] or [`Cached::credentials`].
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
 /// | [`ttl`](Self::ttl) | 15 min, where the fetched value says nothing | above 0, at most 30 days, within `ttl_range` |
 /// | [`ttl_range`](Self::ttl_range) | none: the fetched value's own time counts | least above 0, most at most 30 days |
+/// | [`refresh_at`](Self::refresh_at) | 1.0: when its time is over | above 0.0, at most 1.0 |
 /// | [`stale_for`](Self::stale_for) | 0: never | at most 30 days |
 /// | [`negative_ttl`](Self::negative_ttl) | 1 min | at most 30 days |
 /// | [`jitter`](Self::jitter) | 0.1 | 0.0 to 1.0 |
@@ -24,12 +27,13 @@ pub struct CachedBuilder<V> {
     seed: Option<u64>,
 }
 
+/// Longer than a value should live, and near enough for the clock.
 const A_MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 // === impl CachedBuilder ===
 
 impl<V> CachedBuilder<V> {
-    pub(super) fn new<F, Fut, E>(fetch: F) -> Self
+    pub(crate) fn new<F, Fut, E>(fetch: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Fetched<V>, E>> + Send + 'static,
@@ -43,6 +47,7 @@ impl<V> CachedBuilder<V> {
             policy: Policy {
                 default_ttl: Duration::from_secs(15 * 60),
                 ttl_range: None,
+                refresh_at: 1.0,
                 stale_for: Duration::ZERO,
                 negative_ttl: Duration::from_secs(60),
                 jitter: 0.1,
@@ -66,13 +71,21 @@ impl<V> CachedBuilder<V> {
         self
     }
 
-    /// For how long after its time a value is used on, if no newer one can be had. With 0, never: the failure is returned.
+    /// After which share of its time to live a value is fetched again, ahead of its end.
+    ///
+    /// One caller waits for the new value; the others get the old one without a wait, and so do all of them when the fetch fails.
+    pub fn refresh_at(mut self, share: f64) -> Self {
+        self.policy.refresh_at = share;
+        self
+    }
+
+    /// For how long after its time to live a value is used if no newer one can be had. With 0, never: the failure is returned.
     pub fn stale_for(mut self, time: Duration) -> Self {
         self.policy.stale_for = time;
         self
     }
 
-    /// For how long after a failure nobody tries again. With 0, every call that needs a value tries.
+    /// For how long after a failure no fetch is tried. With 0, every call that needs a value tries.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.policy.negative_ttl = ttl;
         self
@@ -80,13 +93,13 @@ impl<V> CachedBuilder<V> {
 
     /// By which share of its time at most a value is fetched again earlier, and a failure forgotten earlier.
     ///
-    /// Each time is drawn anew, so that a thousand processes that started together do not ask together for ever.
+    /// Each time is drawn for itself, so that a thousand processes that started together do not ask together for ever.
     pub fn jitter(mut self, share: f64) -> Self {
         self.policy.jitter = share;
         self
     }
 
-    /// How long one fetch may take. It is not kept outside a Tokio runtime.
+    /// How long one fetch may take. It is not kept outside a Tokio runtime, or in one without a timer.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.fetch_timeout = timeout;
         self
@@ -107,36 +120,28 @@ impl<V: Clone + Send + Sync + 'static> CachedBuilder<V> {
     /// [`ConfigError`] for a knob outside the range in the table above.
     pub fn build(self) -> Result<Cached<V>, ConfigError> {
         let Self { fetch, policy, fetch_timeout, seed } = self;
-        let Policy { default_ttl, ttl_range, stale_for, negative_ttl, jitter } = policy;
-        if default_ttl.is_zero() {
-            return Err(ConfigError::new("ttl", "0 s", "above 0"));
+        let Policy { default_ttl, ttl_range, refresh_at, stale_for, negative_ttl, jitter } = policy;
+        let (least, most) = ttl_range.unwrap_or((Duration::from_nanos(1), A_MONTH));
+        if least.is_zero() || least > most {
+            let given = format!("{least:?} to {most:?}");
+            return Err(ConfigError::new("ttl_range", given, "least above 0, and not above the most"));
         }
-        if let Some((least, most)) = ttl_range {
-            if least.is_zero() || least > most {
-                let given = format!("{least:?} to {most:?}");
-                return Err(ConfigError::new("ttl_range", given, "least above 0, and not above the most"));
-            }
-            if !(least..=most).contains(&default_ttl) {
-                let allowed = format!("{least:?} to {most:?}, see `ttl_range`");
-                return Err(ConfigError::new("ttl", format_args!("{default_ttl:?}"), allowed));
+        for (knob, value, least, most) in [
+            ("ttl_range", most, least, A_MONTH),
+            ("ttl", default_ttl, least, most),
+            ("stale_for", stale_for, Duration::ZERO, A_MONTH),
+            ("negative_ttl", negative_ttl, Duration::ZERO, A_MONTH),
+            ("fetch_timeout", fetch_timeout, Duration::from_nanos(1), A_MONTH),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::new(knob, format_args!("{value:?}"), format!("{least:?} to {most:?}")));
             }
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(ConfigError::new("jitter", jitter, "0.0 to 1.0"));
         }
-        if fetch_timeout.is_zero() {
-            return Err(ConfigError::new("fetch_timeout", "0 s", "above 0"));
-        }
-        for (knob, value) in [
-            ("ttl_range", ttl_range.map_or(Duration::ZERO, |(_, most)| most)),
-            ("ttl", default_ttl),
-            ("stale_for", stale_for),
-            ("negative_ttl", negative_ttl),
-            ("fetch_timeout", fetch_timeout),
-        ] {
-            if value > A_MONTH {
-                return Err(ConfigError::new(knob, format_args!("{value:?}"), "at most 30 days"));
-            }
+        if !(refresh_at > 0.0 && refresh_at <= 1.0) {
+            return Err(ConfigError::new("refresh_at", refresh_at, "above 0.0, at most 1.0"));
         }
         let seed = seed.unwrap_or_else(entropy);
         Ok(Cached::new(fetch, policy, fetch_timeout, seed))

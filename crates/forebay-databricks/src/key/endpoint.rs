@@ -28,7 +28,7 @@ pub struct EndpointKey {
 /// had by asking for one with it. A name that is not ASCII has to be given in its `xn--` form.
 ///
 /// ```
-/// use forebay_registry::{Endpoints, Identity};
+/// use forebay_databricks::{Endpoints, Identity};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoints = Endpoints::builder().alias("db", "db.example").build()?;
