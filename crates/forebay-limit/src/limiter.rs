@@ -1,0 +1,406 @@
+use crate::{
+    Adaptive,
+    window::{Measure, Window, float},
+};
+use forebay_core::{Outcome, chance::SplitMix64};
+use tokio::time::Instant;
+
+/// Finds how many attempts a server takes at a time.
+#[derive(Debug)]
+pub struct Limiter {
+    adaptive: Adaptive,
+    chance: SplitMix64,
+    /// Where it stands; the limit in force is near it.
+    point: f64,
+    phase: Phase,
+    window: Window,
+    /// The least mean time of a window, in seconds.
+    baseline: Option<f64>,
+    /// By which factor attempts may take longer than the baseline, because that has been worth it.
+    allowance: f64,
+    /// Windows in a row in which they took longer than that.
+    strained: u32,
+    /// Pairs in a row in which more in flight cost nothing.
+    free: u32,
+    /// The relative variance of the times within a window, smoothed.
+    spread: f64,
+    refusals: Refusals,
+}
+
+/// One attempt that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// When it was sent: not when its request came, and not when an earlier attempt of it was sent.
+    pub started: Instant,
+    /// When its response was there, or its failure.
+    pub finished: Instant,
+    /// How many attempts were in flight when it started, itself included.
+    pub in_flight: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Grows as long as that brings something.
+    Climb { below: Option<Measure> },
+    /// Compares two limits near each other, and goes towards the better one.
+    Seek { first: Option<Measure>, held: u32 },
+    /// Comes back after back-pressure.
+    Recover,
+    /// Latency has grown: less in flight, until that helps or it is certain that it does not.
+    Drain { from: f64 },
+}
+
+/// What is known of back-pressure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    /// When the limit was cut for it: what started before says nothing more.
+    cut_at: Option<Instant>,
+    /// The greatest limit that a whole window was held without a refusal.
+    proven: f64,
+    /// The limit that was too much.
+    bad: Option<f64>,
+    /// The windows until that limit is tried again.
+    wait: u32,
+    /// How often in a row that was in vain.
+    in_vain: u32,
+    /// The limit that is tried again.
+    tried: Option<f64>,
+    /// The share of refusals, smoothed over some sixty attempts.
+    share: f64,
+    /// Attempts in a row that were not refused.
+    clean: f64,
+    /// While refusals go on.
+    descent: Option<Descent>,
+    /// A share of refusals that does not depend on the limit.
+    tolerated: f64,
+}
+
+/// Cuts that follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Descent {
+    /// The limit before the first.
+    from: f64,
+    /// The greatest share of refusals so far.
+    share: f64,
+    /// What ended at half of that limit or less, and what of it was refused.
+    ended: f64,
+    refused: f64,
+}
+
+/// How far apart two limits are that are compared.
+const APART: f64 = 1.2;
+/// What one per cent more in flight may cost in latency, in per cent, and is still worth it.
+const WORTH: f64 = 0.85;
+/// How far a comparison moves the limit.
+const GAIN: f64 = 0.3;
+const STEP: f64 = 0.25;
+const CUT: f64 = 0.85;
+const DRAIN: f64 = 0.8;
+const RECOVER: f64 = 1.25;
+const MOST_STRETCH: f64 = 10.0;
+
+// === impl Limiter ===
+
+impl Limiter {
+    /// A limiter that knows nothing so far, from `now` on.
+    #[must_use]
+    pub fn new(adaptive: &Adaptive, now: Instant) -> Self {
+        Self {
+            adaptive: *adaptive,
+            chance: SplitMix64::new(adaptive.seed()),
+            point: float(adaptive.initial),
+            phase: Phase::Climb { below: None },
+            window: Window::new(now, adaptive.initial, 0.0),
+            baseline: None,
+            allowance: 1.0,
+            strained: 0,
+            free: 0,
+            spread: 0.0,
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// How many attempts may be in flight now.
+    #[inline]
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.window.limit
+    }
+
+    /// One attempt has ended.
+    pub fn sampled(&mut self, sample: Sample) {
+        let now = sample.finished;
+        if sample.outcome == Outcome::Ignored {
+            return;
+        }
+        let over = self.window.take(&sample);
+        let refused = matches!(sample.outcome, Outcome::Retryable { .. });
+        let refusals = &mut self.refusals;
+        refusals.share += (f64::from(u8::from(refused)) - refusals.share) / 64.0;
+        refusals.clean = if refused { 0.0 } else { refusals.clean + 1.0 };
+        if refusals.cut_at.is_none_or(|at| sample.started >= at) && (self.descends(refused) || refused) && self.pushed_back(&sample) {
+            return;
+        }
+        if over {
+            self.judge(now);
+        }
+    }
+
+    /// Counts what half of the limit has done to refusals, and draws the conclusion. `false` while it is open.
+    fn descends(&mut self, refused: bool) -> bool {
+        let Some(descent) = &mut self.refusals.descent else { return refused };
+        descent.share = descent.share.max(self.refusals.share);
+        if self.point > descent.from / 2.0 && self.point > float(self.adaptive.floor) {
+            if self.refusals.clean >= 24.0_f64.max(3.0 / descent.share) {
+                self.refusals.descent = None;
+            }
+            return refused;
+        }
+        descent.ended += 1.0;
+        descent.refused += f64::from(u8::from(refused));
+        if descent.ended < 12.0_f64.max(4.0 / descent.share).min(100.0) {
+            return false;
+        }
+        let share = descent.refused / descent.ended;
+        let before = descent.share;
+        if share >= (0.5 * before).max(1.0 - 1.4 * (1.0 - before)) && share < 0.85 {
+            self.refusals.tolerated = share;
+            self.point = descent.from;
+            self.refusals.bad = None;
+            self.refusals.descent = None;
+            self.phase = Phase::Seek { first: None, held: 0 };
+            false
+        } else if share > 0.1 {
+            descent.from = self.point;
+            descent.ended = 0.0;
+            descent.refused = 0.0;
+            true
+        } else {
+            self.refusals.descent = None;
+            refused
+        }
+    }
+
+    /// Cuts for back-pressure. `false` if that is not to be.
+    fn pushed_back(&mut self, sample: &Sample) -> bool {
+        let floor = float(self.adaptive.floor);
+        let refusals = &mut self.refusals;
+        if refusals.tolerated > 0.0 {
+            return false;
+        }
+        let at = float(self.window.limit.min(sample.in_flight));
+        match &refusals.descent {
+            Some(descent) if self.point <= descent.from / 2.0 || self.point <= floor => return false,
+            Some(_) => {}
+            None => {
+                refusals.descent =
+                    Some(Descent { from: float(self.window.limit), share: refusals.share, ended: 0.0, refused: 0.0 });
+                if at > refusals.proven {
+                    self.condemn(at);
+                }
+            }
+        }
+        let refusals = &mut self.refusals;
+        refusals.proven = refusals.proven.min(at * CUT);
+        refusals.cut_at = Some(sample.finished);
+        self.point = (at * CUT).min(at - 1.0);
+        self.phase = Phase::Recover;
+        self.open(sample.finished, self.point.floor(), 12.0);
+        true
+    }
+
+    /// So many in flight are too many, and are tried again after a while.
+    fn condemn(&mut self, at: f64) {
+        let refusals = &mut self.refusals;
+        let again = refusals.tried.take().is_some_and(|tried| at <= tried * 1.3);
+        refusals.in_vain = if again { refusals.in_vain + 1 } else { 0 };
+        refusals.bad = Some(at);
+        let most = 16_u64 << refusals.in_vain.min(3);
+        refusals.wait = u32::try_from(self.chance.between(most / 2, most)).unwrap_or(16);
+    }
+
+    /// A window is over.
+    fn judge(&mut self, now: Instant) {
+        if let Some(share) = self.window.refused_share() {
+            self.judge_refusals(share);
+        }
+        let Some(measure) = self.window.measure() else {
+            self.open(now, self.point, 0.0);
+            return;
+        };
+        self.spread += 0.3 * (measure.spread - self.spread);
+        let baseline = self.baseline.map_or(measure.latency, |baseline| baseline.min(measure.latency));
+        self.baseline = Some(baseline);
+        let stretch = measure.latency / baseline;
+        let strained = stretch > self.bearable(measure.in_flight);
+        self.strained = if strained { self.strained + 1 } else { 0 };
+        self.refusals.wait = self.refusals.wait.saturating_sub(1);
+        if self.refusals.wait == 0 && self.refusals.bad.is_some() {
+            self.refusals.tried = self.refusals.bad.take();
+        }
+        match self.phase {
+            Phase::Drain { from } => self.drain(now, measure, from, strained),
+            _ if self.strained >= 2 => {
+                let from = self.point;
+                self.drain(now, measure, from, strained);
+            }
+            Phase::Climb { below } => self.climb(now, measure, below, stretch),
+            Phase::Seek { first, held } => self.seek(now, measure, first, held, stretch),
+            Phase::Recover => self.recover(now),
+        }
+    }
+
+    fn judge_refusals(&mut self, share: f64) {
+        let refusals = &mut self.refusals;
+        if share <= 0.0 {
+            refusals.proven = refusals.proven.max(float(self.window.limit));
+        }
+        if refusals.tolerated > 0.0 {
+            if share > refusals.tolerated + 0.2 {
+                refusals.tolerated = 0.0;
+            } else {
+                let near = refusals.tolerated + 0.1 * (share - refusals.tolerated);
+                refusals.tolerated = if near < 0.02 { 0.0 } else { near };
+            }
+        }
+    }
+
+    fn drain(&mut self, now: Instant, measure: Measure, from: f64, strained: bool) {
+        if !strained {
+            self.phase = Phase::Seek { first: None, held: 0 };
+        } else if self.point <= from / 2.0 || self.point <= float(self.adaptive.floor) {
+            // Half of the load did not help: the server is slower now, or farther away.
+            self.baseline = Some(measure.latency);
+            self.allowance = 1.0;
+            self.strained = 0;
+            self.phase = Phase::Climb { below: None };
+        } else {
+            self.phase = Phase::Drain { from };
+            self.point *= DRAIN;
+        }
+        self.open(now, self.point, 0.0);
+    }
+
+    fn climb(&mut self, now: Instant, measure: Measure, below: Option<Measure>, stretch: f64) {
+        if !measure.limited {
+            return self.open(now, self.point, 0.0);
+        }
+        let worth = below.is_none_or(|below| {
+            let more = (measure.in_flight / below.in_flight).ln();
+            let gain = (measure.rate / below.rate).ln();
+            let cost = 1.0 - gain / more;
+            let ours = cost >= 0.5 * (1.0 - 1.0 / stretch);
+            let worth = more <= 0.0 || gain > 0.14 * more;
+            if worth && ours {
+                self.allow(stretch * 1.5);
+            }
+            worth && (ours || stretch <= self.bearable(measure.in_flight))
+        });
+        if !worth || self.point >= self.most() {
+            if let Some(below) = below.filter(|_| !worth) {
+                self.point = float(below.limit);
+                if measure.rate < below.rate * 0.8 {
+                    self.condemn(measure.in_flight);
+                }
+            }
+            self.phase = Phase::Seek { first: None, held: 0 };
+            return self.open(now, self.point, 0.0);
+        }
+        self.phase = Phase::Climb { below: Some(measure) };
+        let factor = if self.point < 16.0 { 2.0 } else { 1.5 };
+        self.point = (self.point * factor).min(self.most());
+        self.open(now, self.point, 0.0);
+    }
+
+    fn recover(&mut self, now: Instant) {
+        if self.refusals.descent.is_none() || self.refusals.clean >= self.point {
+            let most = self.most();
+            self.point = (self.point * RECOVER).max(self.point + 1.0);
+            if self.point >= most {
+                self.point = most;
+                self.phase = Phase::Seek { first: None, held: 0 };
+            }
+        }
+        self.open(now, self.point, 0.0);
+    }
+
+    fn seek(&mut self, now: Instant, measure: Measure, first: Option<Measure>, held: u32, stretch: f64) {
+        if !measure.limited {
+            self.free = 0;
+            self.phase = Phase::Seek { first: None, held };
+            return self.open(now, self.point, 0.0);
+        }
+        let wanted = 2.0 * self.spread / (0.35 * APART.ln()).powi(2);
+        let wanted = wanted * (1.0 + 0.5 * self.chance.unit());
+        let most = self.most();
+        let capped = self.point * 1.02 >= most;
+        let Some(first) = first else {
+            if capped && held < 6 {
+                self.phase = Phase::Seek { first: None, held: held + 1 };
+                self.point = most;
+                return self.open(now, self.point, wanted);
+            }
+            self.phase = Phase::Seek { first: Some(measure), held: 0 };
+            let other = if capped {
+                self.point / APART
+            } else {
+                (self.point * APART).max(self.point + 1.0).min(most)
+            };
+            return self.open(now, other, wanted);
+        };
+        let more = (measure.in_flight / first.in_flight).ln();
+        if more.abs() > 0.01 {
+            let cost = 1.0 - (measure.rate / first.rate).ln() / more;
+            let error = (measure.error + first.error) / (more * more);
+            let ours = 0.5 * (1.0 - 1.0 / stretch);
+            if cost - error.sqrt() >= ours && cost < 0.9 {
+                self.allow(stretch * 1.3);
+            } else if cost < ours {
+                self.allowance = (self.allowance * 0.9).max(1.0);
+            }
+            if (measure.rate / first.rate).ln() < -0.4 * more.abs() && more > 0.0 && error < 0.2 {
+                self.condemn(measure.in_flight);
+            }
+            let step = GAIN * (WORTH - cost) / (1.0 + 3.0 * error);
+            self.point *= step.clamp(-STEP, STEP).exp();
+            self.free = if cost < 0.4 && stretch < 1.25 { self.free + 1 } else { 0 };
+        }
+        let most = self.most().min(most);
+        self.point = self.point.clamp(float(self.adaptive.floor), most);
+        if self.free >= 2 && self.point < most {
+            self.free = 0;
+            self.phase = Phase::Climb { below: None };
+        } else {
+            self.phase = Phase::Seek { first: None, held: 0 };
+        }
+        self.open(now, self.point, wanted);
+    }
+
+    /// By which factor attempts may take longer than the baseline, with so many in flight.
+    ///
+    /// The more, the less: of clients that share a server, the one that has more yields first.
+    fn bearable(&self, in_flight: f64) -> f64 {
+        let root = in_flight.sqrt();
+        (1.3 + 2.2 / root).max(self.allowance * (0.9 + 0.5 / root))
+    }
+
+    fn allow(&mut self, stretch: f64) {
+        self.allowance = self.allowance.max(stretch).min(MOST_STRETCH);
+    }
+
+    /// The most that may be tried now.
+    fn most(&self) -> f64 {
+        let ceiling = float(self.adaptive.ceiling);
+        let below = |bad: f64| (bad - 1.0).min(bad * 0.98).max(float(self.adaptive.floor));
+        self.refusals.bad.map_or(ceiling, below).min(ceiling)
+    }
+
+    fn open(&mut self, now: Instant, limit: f64, at_least: f64) {
+        self.point = self.point.clamp(float(self.adaptive.floor), float(self.adaptive.ceiling));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float above an integer is cut to it")]
+        let limit = (limit.round() as usize).clamp(self.adaptive.floor, self.adaptive.ceiling);
+        self.window = Window::new(now, limit, at_least);
+    }
+}
