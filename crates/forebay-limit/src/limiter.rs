@@ -82,6 +82,10 @@ struct Refusals {
 struct Descent {
     /// The limit before the first.
     from: f64,
+    /// The limit at the cut before.
+    cut: f64,
+    /// Not even what is refused now shows that less than that is too much.
+    least: f64,
     /// The greatest share of refusals so far.
     share: f64,
     /// What ended at half of that limit or less, and what of it was refused.
@@ -193,40 +197,55 @@ impl Limiter {
         let at = float(self.window.limit.min(sample.in_flight));
         match &refusals.descent {
             Some(descent) if self.point <= descent.from / 2.0 || self.point <= floor => return false,
-            Some(_) => {}
+            Some(descent) => {
+                // What is refused after a cut was too much as well, or is refused for what was sent before it.
+                let too_much = descent.cut.max(descent.least);
+                if refusals.bad.is_none_or(|bad| too_much < bad) {
+                    self.condemn(too_much, 1.0);
+                }
+            }
             None => {
-                refusals.descent =
-                    Some(Descent { from: float(self.window.limit), share: refusals.share, ended: 0.0, refused: 0.0 });
+                let from = float(self.window.limit);
+                let least = (0.6 * from).max(refusals.tried.unwrap_or_default());
+                let share = refusals.share;
+                refusals.descent = Some(Descent { from, cut: at, least, share, ended: 0.0, refused: 0.0 });
                 if at > refusals.proven {
-                    self.condemn(at);
+                    self.condemn(at, 1.0);
                 }
             }
         }
         let refusals = &mut self.refusals;
         refusals.proven = refusals.proven.min(at * CUT);
         refusals.cut_at = Some(sample.finished);
+        if let Some(descent) = &mut refusals.descent {
+            descent.cut = at;
+        }
         self.point = (at * CUT).min(at - 1.0);
         self.phase = Phase::Recover;
         self.open(sample.finished, self.point.floor(), 12.0);
         true
     }
 
-    /// So many in flight are too many, and are tried again after a while.
-    fn condemn(&mut self, at: f64) {
+    /// So many in flight are too many, and are tried again after a while: the longer, the more that costs.
+    fn condemn(&mut self, at: f64, cost: f64) {
         let refusals = &mut self.refusals;
-        let again = refusals.tried.take().is_some_and(|tried| at <= tried * 1.3);
-        refusals.in_vain = if again { refusals.in_vain + 1 } else { 0 };
+        if refusals.bad.is_none() {
+            let again = refusals.tried.take().is_some_and(|tried| at <= tried * 1.3);
+            refusals.in_vain = if again { (refusals.in_vain + 1).min(2) } else { 0 };
+        }
         refusals.bad = Some(at);
-        let most = 16_u64 << refusals.in_vain.min(3);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10")]
+        let most = (16_u64 << (2 * refusals.in_vain)) * cost.clamp(1.0, 10.0) as u64;
         refusals.wait = u32::try_from(self.chance.between(most / 2, most)).unwrap_or(16);
     }
 
     /// A window is over.
     fn judge(&mut self, now: Instant) {
+        let measured = self.window.measure();
         if let Some(share) = self.window.refused_share() {
-            self.judge_refusals(share);
+            self.judge_refusals(share, measured.is_some_and(|measure| measure.whole));
         }
-        let Some(measure) = self.window.measure() else {
+        let Some(measure) = measured else {
             self.open(now, self.point, 0.0);
             return;
         };
@@ -236,9 +255,11 @@ impl Limiter {
         let stretch = measure.latency / baseline;
         let strained = stretch > self.bearable(measure.in_flight);
         self.strained = if strained { self.strained + 1 } else { 0 };
-        self.refusals.wait = self.refusals.wait.saturating_sub(1);
-        if self.refusals.wait == 0 && self.refusals.bad.is_some() {
-            self.refusals.tried = self.refusals.bad.take();
+        if self.refusals.bad.is_some() && self.point * 1.02 >= self.most() {
+            self.refusals.wait = self.refusals.wait.saturating_sub(1);
+            if self.refusals.wait == 0 {
+                self.refusals.tried = self.refusals.bad.take();
+            }
         }
         match self.phase {
             Phase::Drain { from } => self.drain(now, measure, from, strained),
@@ -252,9 +273,9 @@ impl Limiter {
         }
     }
 
-    fn judge_refusals(&mut self, share: f64) {
+    fn judge_refusals(&mut self, share: f64, whole: bool) {
         let refusals = &mut self.refusals;
-        if share <= 0.0 {
+        if share <= 0.0 && whole {
             refusals.proven = refusals.proven.max(float(self.window.limit));
         }
         if refusals.tolerated > 0.0 {
@@ -293,7 +314,8 @@ impl Limiter {
             let cost = 1.0 - gain / more;
             let ours = cost >= 0.5 * (1.0 - 1.0 / stretch);
             let worth = more <= 0.0 || gain > 0.14 * more;
-            if worth && ours {
+            let error = (measure.error + below.error).sqrt() / more;
+            if worth && cost - error >= 0.5 * (1.0 - 1.0 / stretch) {
                 self.allow(stretch * 1.5);
             }
             worth && (ours || stretch <= self.bearable(measure.in_flight))
@@ -302,7 +324,7 @@ impl Limiter {
             if let Some(below) = below.filter(|_| !worth) {
                 self.point = float(below.limit);
                 if measure.rate < below.rate * 0.8 {
-                    self.condemn(measure.in_flight);
+                    self.condemn((measure.in_flight * below.in_flight).sqrt().max(below.in_flight + 1.0), stretch / 2.0);
                 }
             }
             self.phase = Phase::Seek { first: None, held: 0 };
@@ -336,6 +358,8 @@ impl Limiter {
         let wanted = wanted * (1.0 + 0.5 * self.chance.unit());
         let most = self.most();
         let capped = self.point * 1.02 >= most;
+        // A limit that was too much once is tried with care.
+        let careful = self.refusals.tried.is_some_and(|tried| self.point < 1.3 * tried);
         let Some(first) = first else {
             if capped && held < 6 {
                 self.phase = Phase::Seek { first: None, held: held + 1 };
@@ -346,7 +370,7 @@ impl Limiter {
             let other = if capped {
                 self.point / APART
             } else {
-                (self.point * APART).max(self.point + 1.0).min(most)
+                (self.point * if careful { 1.1 } else { APART }).max(self.point + 1.0).min(most)
             };
             return self.open(now, other, wanted);
         };
@@ -360,20 +384,29 @@ impl Limiter {
             } else if cost < ours {
                 self.allowance = (self.allowance * 0.9).max(1.0);
             }
-            if (measure.rate / first.rate).ln() < -0.4 * more.abs() && more > 0.0 && error < 0.2 {
-                self.condemn(measure.in_flight);
+            let gain = (measure.rate / first.rate).ln();
+            let doubt = 2.0 * (measure.error + first.error).sqrt();
+            if more > 0.0 && gain < -0.4 * more - doubt {
+                self.condemn((measure.in_flight * first.in_flight).sqrt().max(first.in_flight + 1.0), stretch / 2.0);
+                self.point = float(first.limit);
+            } else if more < 0.0 && gain > doubt && let Some(bad) = &mut self.refusals.bad {
+                // Less than the most that is not too much is better: that was too much already.
+                *bad = bad.min(first.in_flight);
+            } else {
+                let step = (GAIN * (WORTH - cost) / (1.0 + 3.0 * error)).clamp(-STEP, STEP);
+                // What takes longer for reasons that are not ours is not to be made worse.
+                let polite = stretch > 1.3 + 1.0 / measure.in_flight.sqrt() && cost < ours;
+                self.point *= if polite { step.min(0.0) } else { step }.exp();
             }
-            let step = GAIN * (WORTH - cost) / (1.0 + 3.0 * error);
-            self.point *= step.clamp(-STEP, STEP).exp();
             self.free = if cost < 0.4 && stretch < 1.25 { self.free + 1 } else { 0 };
         }
         let most = self.most().min(most);
         self.point = self.point.clamp(float(self.adaptive.floor), most);
-        if self.free >= 2 && self.point < most {
+        if self.free >= 2 && self.point < most && !careful {
             self.free = 0;
             self.phase = Phase::Climb { below: None };
         } else {
-            self.phase = Phase::Seek { first: None, held: 0 };
+            self.phase = Phase::Seek { first: None, held: if more < 0.0 { 0 } else { 5 } };
         }
         self.open(now, self.point, wanted);
     }
@@ -398,6 +431,10 @@ impl Limiter {
     }
 
     fn open(&mut self, now: Instant, limit: f64, at_least: f64) {
+        if std::env::var_os("TR").is_some() { // TRACE
+            let m = self.window.measure(); // TRACE
+            eprintln!("at {:4} n{:4} I{:5.1} R{:6.1} X{:6.0} lim {:?} | -> {:5.1} point {:5.1} {} | base {:5.1} allow {:4.1} bad {:?} wait {} vain {} tried {:?} desc {:?} tol {:.2} proven {}", self.window.limit, m.map_or(0, |m| (m.spread / m.error.max(1e-9)) as u32), m.map_or(0.0, |m| m.in_flight), m.map_or(0.0, |m| m.latency * 1e3), m.map_or(0.0, |m| m.rate), m.is_some_and(|m| m.limited), limit, self.point, match self.phase { Phase::Climb{..} => "climb", Phase::Seek{first: None, ..} => "seek1", Phase::Seek{..} => "seek2", Phase::Recover => "recover", Phase::Drain{..} => "drain" }, self.baseline.unwrap_or(0.0) * 1e3, self.allowance, self.refusals.bad, self.refusals.wait, self.refusals.in_vain, self.refusals.tried, self.refusals.descent.map(|d| (d.from, d.ended)), self.refusals.tolerated, self.refusals.proven); // TRACE
+        } // TRACE
         self.point = self.point.clamp(float(self.adaptive.floor), float(self.adaptive.ceiling));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float above an integer is cut to it")]
         let limit = (limit.round() as usize).clamp(self.adaptive.floor, self.adaptive.ceiling);

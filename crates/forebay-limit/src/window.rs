@@ -28,8 +28,9 @@ pub(crate) struct Window {
     in_flight: f64,
     /// How many of them found the limit reached.
     limited: f64,
-    /// All that were served since `first`, `first` left out.
+    /// All that were served since `first` and before `latest`, and at the instant of `latest`.
     served: f64,
+    served_last: f64,
     /// All that ended with back-pressure, and all that ended.
     refused: f64,
     ended: f64,
@@ -46,6 +47,8 @@ pub(crate) struct Measure {
     pub(crate) latency: f64,
     /// What was served per second.
     pub(crate) rate: f64,
+    /// Whether as much was served as those times let expect: nothing hangs.
+    pub(crate) whole: bool,
     /// The relative variance of the mean time.
     pub(crate) error: f64,
     /// The relative variance of the time of one attempt.
@@ -76,6 +79,7 @@ impl Window {
             in_flight: 0.0,
             limited: 0.0,
             served: 0.0,
+            served_last: 0.0,
             refused: 0.0,
             ended: 0.0,
         }
@@ -85,12 +89,11 @@ impl Window {
     pub(crate) fn take(&mut self, sample: &Sample) -> bool {
         let served = sample.outcome == Outcome::Success;
         self.ended += 1.0;
-        self.latest = self.latest.max(sample.finished);
         if matches!(sample.outcome, Outcome::Retryable { .. }) {
             self.refused += 1.0;
         }
-        if self.first.is_some() && served {
-            self.served += 1.0;
+        if self.first.is_some() {
+            self.count_served(sample.finished, served);
         }
         if sample.started < self.opened {
             return false;
@@ -104,6 +107,9 @@ impl Window {
             // Close to the limit is reached: the others of a round start before it is full again.
             self.limited += f64::from(u8::from(sample.in_flight + 1 + self.limit / 8 > self.limit));
         }
+        if self.first.is_none() {
+            self.count_served(sample.finished, served);
+        }
         let first = *self.first.get_or_insert(sample.finished);
         if self.count == 0.0 {
             // All are refused: the share is all there is to learn.
@@ -114,6 +120,16 @@ impl Window {
         let round = sample.finished.saturating_duration_since(first) >= mean.mul_f64(1.0 - 1e-6);
         let longest = sample.finished.saturating_duration_since(self.opened) >= mean.mul_f64(LONGEST);
         round && (self.count >= self.wanted || longest && self.count >= 2.0)
+    }
+
+    /// Counts what is served by its instant: a round of responses that come together is counted whole, or not at all.
+    fn count_served(&mut self, at: Instant, served: bool) {
+        if at > self.latest {
+            self.served += self.served_last;
+            self.served_last = 0.0;
+            self.latest = at;
+        }
+        self.served_last += f64::from(u8::from(served));
     }
 
     /// The share of all that ended which ended with back-pressure; `None` if too few did.
@@ -132,12 +148,14 @@ impl Window {
         let took = self.first.map_or(0.0, |first| self.latest.saturating_duration_since(first).as_secs_f64());
         // By Little's law, which knows no noise of counting; but what hangs is not in it, and is missed by counting.
         let by_law = in_flight / latency;
-        let by_count = if took > 0.0 { 1.2 * (self.served + 1.0) / took } else { by_law };
+        let doubt = 1.0 + 2.0 * (spread / self.count).sqrt();
+        let by_count = if took > 0.0 { doubt * self.served / took } else { by_law };
         Some(Measure {
             limit: self.limit,
             in_flight,
             latency,
             rate: by_law.min(by_count),
+            whole: by_count >= 0.95 * by_law,
             error: spread / self.count,
             spread,
             limited: self.limited * 2.0 >= self.count,
