@@ -3,10 +3,11 @@ use forebay_core::Outcome;
 use forebay_limit::*;
 use forebay_testkit::load::*;
 use tokio::time::Instant;
-struct Ours(Limiter, Instant);
+struct Ours(Limiter, Instant, usize);
 impl Limit for Ours {
     fn limit(&self) -> usize { self.0.limit() }
     fn ended(&mut self, a: Attempt) {
+        TRACING.store(self.2 == std::env::var("CL").map_or(0, |c| c.parse().unwrap()) && std::env::var_os("TR").is_some(), std::sync::atomic::Ordering::Relaxed);
         let outcome = match a.response { Response::Served => Outcome::Success, _ => Outcome::RETRYABLE };
         self.0.sampled(Sample { started: self.1 + a.started, finished: self.1 + a.finished, in_flight: a.in_flight, outcome });
     }
@@ -19,7 +20,7 @@ fn main() {
     let seeds = if std::env::var_os("TR").is_some() { 1 } else { 3 };
     for s in catalog() {
         if only.as_ref().is_some_and(|o| !s.name.contains(o.as_str())) { continue; }
-        let ours = |seed: u64| s.run(|n| Ours(Limiter::new(&Adaptive::builder().floor(s.limits.start).ceiling(s.limits.end - 1).seed(seed * 1000 + n as u64).build().unwrap(), start), start));
+        let ours = |seed: u64| s.run(|n| Ours(Limiter::new(&Adaptive::builder().floor(s.limits.start).ceiling(s.limits.end - 1).seed(seed * 1000 + n as u64).build().unwrap(), start), start, n));
         if std::env::var_os("BINS").is_some() {
             let run = ours(1);
             for (i, b) in run.bins.iter().enumerate() {
@@ -31,6 +32,7 @@ fn main() {
         let best = fixed.iter().find(|f| f.1.served_per_second() >= 0.99 * top).unwrap();
         let five = s.run(|_| Fixed(5.clamp(s.limits.start, s.limits.end - 1)));
         let runs: Vec<_> = (1..=seeds).map(ours).collect();
+        if std::env::var_os("TR").is_some() { println!("{:?}", runs[0].by_client); }
         let worst = runs.iter().min_by(|a, b| a.served_per_second().total_cmp(&b.served_per_second())).unwrap();
         let x = worst.served_per_second();
         let r5 = x / five.served_per_second();

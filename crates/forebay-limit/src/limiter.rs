@@ -5,6 +5,8 @@ use crate::{
 use forebay_core::{Outcome, chance::SplitMix64};
 use tokio::time::Instant;
 
+/// draft
+pub static TRACING: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false); // TRACE
 /// Finds how many attempts a server takes at a time.
 #[derive(Debug)]
 pub struct Limiter {
@@ -43,13 +45,24 @@ pub struct Sample {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// Grows as long as that brings something.
-    Climb { below: Option<Measure> },
+    Climb { below: Option<Measure>, line: Line },
     /// Compares two limits near each other, and goes towards the better one.
     Seek { first: Option<Measure>, held: u32 },
     /// Comes back after back-pressure.
     Recover,
     /// Latency has grown: less in flight, until that helps or it is certain that it does not.
-    Drain { from: f64 },
+    Drain { from: f64, latency: f64 },
+}
+
+/// Whether the time of an attempt grows evenly with the number in flight.
+///
+/// Then the load is all of it ours, and may be worth its price. A server that others fill as well has a bend where it is full.
+#[derive(Clone, Copy, Debug)]
+enum Line {
+    Unknown,
+    /// So far, by so many seconds for each further attempt.
+    Straight(f64),
+    Bent,
 }
 
 /// What is known of back-pressure.
@@ -73,6 +86,9 @@ struct Refusals {
     clean: f64,
     /// While refusals go on.
     descent: Option<Descent>,
+    /// Since the latest refusal: when that was, and the time that all attempts since have taken, in seconds.
+    since: Option<Instant>,
+    busy: f64,
     /// A share of refusals that does not depend on the limit.
     tolerated: f64,
 }
@@ -82,6 +98,8 @@ struct Refusals {
 struct Descent {
     /// The limit before the first.
     from: f64,
+    /// The limit before all of them.
+    first: f64,
     /// The limit at the cut before.
     cut: f64,
     /// Not even what is refused now shows that less than that is too much.
@@ -115,7 +133,7 @@ impl Limiter {
             adaptive: *adaptive,
             chance: SplitMix64::new(adaptive.seed()),
             point: float(adaptive.initial),
-            phase: Phase::Climb { below: None },
+            phase: Phase::Climb { below: None, line: Line::Unknown },
             window: Window::new(now, adaptive.initial, 0.0),
             baseline: None,
             allowance: 1.0,
@@ -144,7 +162,15 @@ impl Limiter {
         let refusals = &mut self.refusals;
         refusals.share += (f64::from(u8::from(refused)) - refusals.share) / 64.0;
         refusals.clean = if refused { 0.0 } else { refusals.clean + 1.0 };
-        if refusals.cut_at.is_none_or(|at| sample.started >= at) && (self.descends(refused) || refused) && self.pushed_back(&sample) {
+        refusals.busy += now.saturating_duration_since(sample.started).as_secs_f64();
+        let since = *refusals.since.get_or_insert(sample.started);
+        let elapsed = now.saturating_duration_since(since).as_secs_f64();
+        let mean = if elapsed > 0.0 { refusals.busy / elapsed } else { 0.0 };
+        if refused {
+            refusals.since = Some(now);
+            refusals.busy = 0.0;
+        }
+        if refusals.cut_at.is_none_or(|at| sample.started >= at) && (self.descends(refused) || refused) && self.pushed_back(&sample, mean) {
             return;
         }
         if over {
@@ -169,26 +195,26 @@ impl Limiter {
         }
         let share = descent.refused / descent.ended;
         let before = descent.share;
-        if share >= (0.5 * before).max(1.0 - 1.4 * (1.0 - before)) && share < 0.85 {
+        let in_vain = share >= (0.6 * before).max(1.0 - 1.3 * (1.0 - before)) && share < 0.75;
+        if in_vain && self.point <= descent.from / 2.0 {
             self.refusals.tolerated = share;
-            self.point = descent.from;
+            self.point = descent.first;
             self.refusals.bad = None;
             self.refusals.descent = None;
             self.phase = Phase::Seek { first: None, held: 0 };
-            false
-        } else if share > 0.1 {
-            descent.from = self.point;
-            descent.ended = 0.0;
-            descent.refused = 0.0;
-            true
-        } else {
-            self.refusals.descent = None;
-            refused
+            return false;
         }
+        if share <= 0.1 {
+            self.refusals.descent = None;
+            return refused;
+        }
+        (descent.first, descent.share) = (self.point, share);
+        (descent.from, descent.ended, descent.refused) = (self.point, 0.0, 0.0);
+        true
     }
 
     /// Cuts for back-pressure. `false` if that is not to be.
-    fn pushed_back(&mut self, sample: &Sample) -> bool {
+    fn pushed_back(&mut self, sample: &Sample, mean: f64) -> bool {
         let floor = float(self.adaptive.floor);
         let refusals = &mut self.refusals;
         if refusals.tolerated > 0.0 {
@@ -206,9 +232,10 @@ impl Limiter {
             }
             None => {
                 let from = float(self.window.limit);
-                let least = (0.6 * from).max(refusals.tried.unwrap_or_default());
+                let least = (mean + 1.0).max(refusals.tried.unwrap_or_default());
                 let share = refusals.share;
-                refusals.descent = Some(Descent { from, cut: at, least, share, ended: 0.0, refused: 0.0 });
+                refusals.descent =
+                    Some(Descent { from, first: from, cut: at, least, share, ended: 0.0, refused: 0.0 });
                 if at > refusals.proven {
                     self.condemn(at, 1.0);
                 }
@@ -250,9 +277,11 @@ impl Limiter {
             return;
         };
         self.spread += 0.3 * (measure.spread - self.spread);
-        let baseline = self.baseline.map_or(measure.latency, |baseline| baseline.min(measure.latency));
+        // The least of many uncertain means is too low: each counts with its doubt added.
+        let certain = measure.latency * (1.0 + 2.0 * measure.error.max(self.spread / measure.count).sqrt());
+        let baseline = self.baseline.map_or(certain, |baseline| baseline.min(certain));
         self.baseline = Some(baseline);
-        let stretch = measure.latency / baseline;
+        let stretch = (measure.latency / baseline).max(1.0);
         let strained = stretch > self.bearable(measure.in_flight);
         self.strained = if strained { self.strained + 1 } else { 0 };
         if self.refusals.bad.is_some() && self.point * 1.02 >= self.most() {
@@ -262,24 +291,24 @@ impl Limiter {
             }
         }
         match self.phase {
-            Phase::Drain { from } => self.drain(now, measure, from, strained),
+            Phase::Drain { from, latency } => self.drain(now, measure, (from, latency), strained),
             _ if self.strained >= 2 => {
-                let from = self.point;
-                self.drain(now, measure, from, strained);
+                let began = (self.point, measure.latency);
+                self.drain(now, measure, began, strained);
             }
-            Phase::Climb { below } => self.climb(now, measure, below, stretch),
+            Phase::Climb { below, line } => self.climb(now, measure, below, line, stretch),
             Phase::Seek { first, held } => self.seek(now, measure, first, held, stretch),
             Phase::Recover => self.recover(now),
         }
     }
 
-    fn judge_refusals(&mut self, share: f64, whole: bool) {
+    fn judge_refusals(&mut self, (share, doubt): (f64, f64), whole: bool) {
         let refusals = &mut self.refusals;
         if share <= 0.0 && whole {
             refusals.proven = refusals.proven.max(float(self.window.limit));
         }
         if refusals.tolerated > 0.0 {
-            if share > refusals.tolerated + 0.2 {
+            if share > refusals.tolerated + 0.15 + doubt {
                 refusals.tolerated = 0.0;
             } else {
                 let near = refusals.tolerated + 0.1 * (share - refusals.tolerated);
@@ -288,49 +317,51 @@ impl Limiter {
         }
     }
 
-    fn drain(&mut self, now: Instant, measure: Measure, from: f64, strained: bool) {
+    fn drain(&mut self, now: Instant, measure: Measure, (from, latency): (f64, f64), strained: bool) {
         if !strained {
             self.phase = Phase::Seek { first: None, held: 0 };
-        } else if self.point <= from / 2.0 || self.point <= float(self.adaptive.floor) {
-            // Half of the load did not help: the server is slower now, or farther away.
+        } else if self.point > from / 2.0 && self.point > float(self.adaptive.floor) {
+            self.phase = Phase::Drain { from, latency };
+            self.point *= DRAIN;
+        } else if (measure.latency / latency).ln().abs() <= 0.15 + measure.error.sqrt() {
+            // Half of the load has changed nothing: the server is slower now, or farther away.
             self.baseline = Some(measure.latency);
             self.allowance = 1.0;
             self.strained = 0;
-            self.phase = Phase::Climb { below: None };
+            self.phase = Phase::Climb { below: None, line: Line::Unknown };
         } else {
-            self.phase = Phase::Drain { from };
+            // It helps, or others make it worse, and they see the same: on with it.
+            self.phase = Phase::Drain { from: self.point, latency: measure.latency };
             self.point *= DRAIN;
         }
         self.open(now, self.point, 0.0);
     }
 
-    fn climb(&mut self, now: Instant, measure: Measure, below: Option<Measure>, stretch: f64) {
+    fn climb(&mut self, now: Instant, measure: Measure, below: Option<Measure>, line: Line, stretch: f64) {
         if !measure.limited {
             return self.open(now, self.point, 0.0);
         }
+        let line = below.map_or(line, |below| line.with(&below, &measure));
         let worth = below.is_none_or(|below| {
             let more = (measure.in_flight / below.in_flight).ln();
-            let gain = (measure.rate / below.rate).ln();
-            let cost = 1.0 - gain / more;
-            let ours = cost >= 0.5 * (1.0 - 1.0 / stretch);
-            let worth = more <= 0.0 || gain > 0.14 * more;
-            let error = (measure.error + below.error).sqrt() / more;
-            if worth && cost - error >= 0.5 * (1.0 - 1.0 / stretch) {
-                self.allow(stretch * 1.5);
+            let worth = more <= 0.0 || (measure.rate / below.rate).ln() > 0.14 * more;
+            if worth && matches!(line, Line::Straight(_)) {
+                self.allowance = self.allowance.max(stretch * 1.5).min(MOST_STRETCH);
             }
-            worth && (ours || stretch <= self.bearable(measure.in_flight))
+            worth && stretch <= 1.15 * self.target(measure.in_flight)
         });
         if !worth || self.point >= self.most() {
             if let Some(below) = below.filter(|_| !worth) {
                 self.point = float(below.limit);
                 if measure.rate < below.rate * 0.8 {
-                    self.condemn((measure.in_flight * below.in_flight).sqrt().max(below.in_flight + 1.0), stretch / 2.0);
+                    let too_much = (measure.in_flight * below.in_flight).sqrt().max(below.in_flight + 1.0);
+                    self.condemn(too_much, stretch / 2.0);
                 }
             }
-            self.phase = Phase::Seek { first: None, held: 0 };
+            self.phase = Phase::Seek { first: None, held: 5 };
             return self.open(now, self.point, 0.0);
         }
-        self.phase = Phase::Climb { below: Some(measure) };
+        self.phase = Phase::Climb { below: Some(measure), line };
         let factor = if self.point < 16.0 { 2.0 } else { 1.5 };
         self.point = (self.point * factor).min(self.most());
         self.open(now, self.point, 0.0);
@@ -339,7 +370,8 @@ impl Limiter {
     fn recover(&mut self, now: Instant) {
         if self.refusals.descent.is_none() || self.refusals.clean >= self.point {
             let most = self.most();
-            self.point = (self.point * RECOVER).max(self.point + 1.0);
+            let factor = if self.point < most / 2.0 { 1.6 } else { RECOVER };
+            self.point = (self.point * factor).max(self.point + 1.0);
             if self.point >= most {
                 self.point = most;
                 self.phase = Phase::Seek { first: None, held: 0 };
@@ -378,10 +410,8 @@ impl Limiter {
         if more.abs() > 0.01 {
             let cost = 1.0 - (measure.rate / first.rate).ln() / more;
             let error = (measure.error + first.error) / (more * more);
-            let ours = 0.5 * (1.0 - 1.0 / stretch);
-            if cost - error.sqrt() >= ours && cost < 0.9 {
-                self.allow(stretch * 1.3);
-            } else if cost < ours {
+            // A queue of our own costs what it brings.
+            if cost < 0.5 * (1.0 - 1.0 / stretch) {
                 self.allowance = (self.allowance * 0.9).max(1.0);
             }
             let gain = (measure.rate / first.rate).ln();
@@ -393,10 +423,16 @@ impl Limiter {
                 // Less than the most that is not too much is better: that was too much already.
                 *bad = bad.min(first.in_flight);
             } else {
-                let step = (GAIN * (WORTH - cost) / (1.0 + 3.0 * error)).clamp(-STEP, STEP);
-                // What takes longer for reasons that are not ours is not to be made worse.
-                let polite = stretch > 1.3 + 1.0 / measure.in_flight.sqrt() && cost < ours;
-                self.point *= if polite { step.min(0.0) } else { step }.exp();
+                let gain = if cost - 2.0 * error.sqrt() > WORTH { 2.5 * GAIN } else { GAIN };
+                let step = (gain * (WORTH - cost) / (1.0 + 3.0 * error)).clamp(-STEP, STEP);
+                // Of clients that share a server, those that have more than the others yield, and those that have less grow.
+                let over = (stretch / self.target(measure.in_flight)).ln();
+                let step = if over > 2.0 * measure.error.sqrt() {
+                    step.min(-(0.5 * over).min(0.15))
+                } else {
+                    step.min((-over).max(0.0))
+                };
+                self.point *= step.exp();
             }
             self.free = if cost < 0.4 && stretch < 1.25 { self.free + 1 } else { 0 };
         }
@@ -404,23 +440,23 @@ impl Limiter {
         self.point = self.point.clamp(float(self.adaptive.floor), most);
         if self.free >= 2 && self.point < most && !careful {
             self.free = 0;
-            self.phase = Phase::Climb { below: None };
+            self.phase = Phase::Climb { below: None, line: Line::Unknown };
         } else {
             self.phase = Phase::Seek { first: None, held: if more < 0.0 { 0 } else { 5 } };
         }
         self.open(now, self.point, wanted);
     }
 
-    /// By which factor attempts may take longer than the baseline, with so many in flight.
+    /// By which factor attempts should take longer than the baseline at most, with so many in flight.
     ///
-    /// The more, the less: of clients that share a server, the one that has more yields first.
-    fn bearable(&self, in_flight: f64) -> f64 {
-        let root = in_flight.sqrt();
-        (1.3 + 2.2 / root).max(self.allowance * (0.9 + 0.5 / root))
+    /// The more in flight, the less: that makes the shares of those equal that fill one server together.
+    fn target(&self, in_flight: f64) -> f64 {
+        (1.15 + 1.2 / in_flight.sqrt()).max(self.allowance)
     }
 
-    fn allow(&mut self, stretch: f64) {
-        self.allowance = self.allowance.max(stretch).min(MOST_STRETCH);
+    /// By which factor they may take longer before that is an alarm.
+    fn bearable(&self, in_flight: f64) -> f64 {
+        1.35 * self.target(in_flight)
     }
 
     /// The most that may be tried now.
@@ -431,7 +467,7 @@ impl Limiter {
     }
 
     fn open(&mut self, now: Instant, limit: f64, at_least: f64) {
-        if std::env::var_os("TR").is_some() { // TRACE
+        if TRACING.load(std::sync::atomic::Ordering::Relaxed) { // TRACE
             let m = self.window.measure(); // TRACE
             eprintln!("at {:4} n{:4} I{:5.1} R{:6.1} X{:6.0} lim {:?} | -> {:5.1} point {:5.1} {} | base {:5.1} allow {:4.1} bad {:?} wait {} vain {} tried {:?} desc {:?} tol {:.2} proven {}", self.window.limit, m.map_or(0, |m| (m.spread / m.error.max(1e-9)) as u32), m.map_or(0.0, |m| m.in_flight), m.map_or(0.0, |m| m.latency * 1e3), m.map_or(0.0, |m| m.rate), m.is_some_and(|m| m.limited), limit, self.point, match self.phase { Phase::Climb{..} => "climb", Phase::Seek{first: None, ..} => "seek1", Phase::Seek{..} => "seek2", Phase::Recover => "recover", Phase::Drain{..} => "drain" }, self.baseline.unwrap_or(0.0) * 1e3, self.allowance, self.refusals.bad, self.refusals.wait, self.refusals.in_vain, self.refusals.tried, self.refusals.descent.map(|d| (d.from, d.ended)), self.refusals.tolerated, self.refusals.proven); // TRACE
         } // TRACE
@@ -439,5 +475,27 @@ impl Limiter {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float above an integer is cut to it")]
         let limit = (limit.round() as usize).clamp(self.adaptive.floor, self.adaptive.ceiling);
         self.window = Window::new(now, limit, at_least);
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    /// With one more measure.
+    fn with(self, below: &Measure, measure: &Measure) -> Self {
+        let more = measure.in_flight - below.in_flight;
+        if more < 0.5 {
+            return self;
+        }
+        let slope = (measure.latency - below.latency) / more;
+        match self {
+            Self::Unknown => Self::Straight(slope),
+            Self::Straight(before) => {
+                let doubt = 2.0 * (measure.error + below.error).sqrt() * measure.latency / more;
+                let even = (slope - before).abs() <= 0.3 * slope.abs().max(before.abs()) + doubt;
+                if even { Self::Straight(slope) } else { Self::Bent }
+            }
+            Self::Bent => self,
+        }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Measure {
     pub(crate) in_flight: f64,
     /// The mean time of an attempt, in seconds.
     pub(crate) latency: f64,
+    /// How many attempts that is the mean of.
+    pub(crate) count: f64,
     /// What was served per second.
     pub(crate) rate: f64,
     /// Whether as much was served as those times let expect: nothing hangs.
@@ -132,9 +134,10 @@ impl Window {
         self.served_last += f64::from(u8::from(served));
     }
 
-    /// The share of all that ended which ended with back-pressure; `None` if too few did.
-    pub(crate) fn refused_share(&self) -> Option<f64> {
-        (self.ended >= A_FEW).then(|| self.refused / self.ended)
+    /// The share of all that ended which ended with back-pressure, and how far that may be from the truth; `None` if too few
+    /// ended.
+    pub(crate) fn refused_share(&self) -> Option<(f64, f64)> {
+        (self.ended >= A_FEW).then(|| (self.refused / self.ended, self.ended.sqrt().recip()))
     }
 
     /// What it has shown; `None` if nothing was served.
@@ -144,20 +147,23 @@ impl Window {
         }
         let latency = (self.seconds / self.count).max(f64::MIN_POSITIVE);
         let in_flight = (self.in_flight / self.count).max(1.0);
+        // Chance decides over time, and over failure.
         let spread = (self.squares / self.count / (latency * latency) - 1.0).max(0.0);
         let took = self.first.map_or(0.0, |first| self.latest.saturating_duration_since(first).as_secs_f64());
         // By Little's law, which knows no noise of counting; but what hangs is not in it, and is missed by counting.
-        let by_law = in_flight / latency;
+        let refused = self.refused / self.ended.max(1.0);
+        let by_law = in_flight / latency * (1.0 - refused);
         let doubt = 1.0 + 2.0 * (spread / self.count).sqrt();
         let by_count = if took > 0.0 { doubt * self.served / took } else { by_law };
         Some(Measure {
             limit: self.limit,
             in_flight,
             latency,
+            count: self.count,
             rate: by_law.min(by_count),
             whole: by_count >= 0.95 * by_law,
-            error: spread / self.count,
-            spread,
+            error: (spread + refused) / self.count,
+            spread: spread + refused,
             limited: self.limited * 2.0 >= self.count,
         })
     }

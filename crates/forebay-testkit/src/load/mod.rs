@@ -16,11 +16,13 @@
 
 mod catalog;
 mod chance;
+mod judge;
 mod run;
 mod server;
 
 pub use self::{
     catalog::catalog,
+    judge::Judgement,
     run::{Bin, Demand, Run, Scenario},
     server::{Ceiling, Curve, Excess, Knee, Pauses, Server, Slow, WarmUp},
 };
