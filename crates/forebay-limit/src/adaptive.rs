@@ -2,7 +2,7 @@ use forebay_core::{ConfigError, chance::entropy};
 
 /// What a [`Limiter`](crate::Limiter) may do: the bounds of its limit, and where it starts.
 ///
-/// [`Adaptive::default()`] is right wherever nothing is known of the server: 1 to 200 in flight, beginning with 4.
+/// [`Adaptive::default()`] is right wherever nothing is known of the server: 1 to 200 in flight, beginning with 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adaptive {
     pub(crate) floor: usize,
@@ -17,7 +17,7 @@ pub struct Adaptive {
 /// | --- | --- | --- |
 /// | [`floor`](Self::floor) | 1 | 1 to 65,536 |
 /// | [`ceiling`](Self::ceiling) | 200 | the floor to 65,536 |
-/// | [`initial`](Self::initial) | 4, or the bound nearest to it | the floor to the ceiling |
+/// | [`initial`](Self::initial) | 1, or the floor | the floor to the ceiling |
 /// | [`seed`](Self::seed) | drawn by the operating system | any |
 ///
 /// Nothing is checked before [`build`](Self::build).
@@ -32,8 +32,8 @@ pub struct AdaptiveBuilder {
 
 /// More in flight than that is a matter of bytes, not of numbers.
 const MOST: usize = 65_536;
-/// Nearly as good as 5, and a power of two of the servers that take one at a time.
-const INITIAL: usize = 4;
+/// A single attempt shows how long one takes without load, also where twenty clients start at once; the limit doubles from there.
+const INITIAL: usize = 1;
 /// What Vector and failsafe-go have, too.
 const CEILING: usize = 200;
 
@@ -92,7 +92,7 @@ impl AdaptiveBuilder {
         self
     }
 
-    /// The limit before anything is known. Default: 4.
+    /// The limit before anything is known. Default: 1, and it doubles as long as that is worth it.
     pub const fn initial(mut self, initial: usize) -> Self {
         self.initial = Some(initial);
         self
@@ -133,8 +133,14 @@ mod tests {
     fn a_bad_knob_is_refused_by_name_value_and_range() {
         let refused = |builder: AdaptiveBuilder| builder.build().unwrap_err().to_string();
         assert_eq!(refused(Adaptive::builder().floor(0)), "`floor` is 0; allowed: 1 to 65,536");
-        assert_eq!(refused(Adaptive::builder().floor(9).ceiling(8)), "`ceiling` is 8; allowed: the floor, 9, to 65,536");
-        assert_eq!(refused(Adaptive::builder().ceiling(65_537)), "`ceiling` is 65537; allowed: the floor, 1, to 65,536");
+        assert_eq!(
+            refused(Adaptive::builder().floor(9).ceiling(8)),
+            "`ceiling` is 8; allowed: the floor, 9, to 65,536"
+        );
+        assert_eq!(
+            refused(Adaptive::builder().ceiling(65_537)),
+            "`ceiling` is 65537; allowed: the floor, 1, to 65,536"
+        );
         let initial = Adaptive::builder().floor(2).ceiling(8).initial(9);
         assert_eq!(refused(initial), "`initial` is 9; allowed: the floor, 2, to the ceiling, 8");
     }
@@ -142,7 +148,6 @@ mod tests {
     #[test]
     fn the_default_is_what_the_builder_has() {
         assert_eq!(Adaptive::builder().build(), Ok(Adaptive::default()));
-        assert_eq!(Adaptive::builder().ceiling(2).build().unwrap().initial(), 2, "the bound nearest to the default");
         assert_eq!(Adaptive::builder().floor(9).build().unwrap().initial(), 9);
     }
 }

@@ -15,7 +15,7 @@ pub struct LimitLayer<C> {
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
-/// | [`adaptive`](Self::adaptive) | 1 to 200 in flight, beginning with 4 | see [`AdaptiveBuilder`](crate::AdaptiveBuilder) |
+/// | [`adaptive`](Self::adaptive) | 1 to 200 in flight, beginning with 1 | see [`AdaptiveBuilder`](crate::AdaptiveBuilder) |
 /// | [`max_waiting`](Self::max_waiting) | 1,024 | 0 to 1,048,576 |
 /// | [`classify`](Self::classify) | [`ByError`]: an `Err` is back-pressure, unless its [`Verdict`](forebay_core::Verdict) says that a retry is not sensible | |
 ///

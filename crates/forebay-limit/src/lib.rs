@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
 mod adaptive;
 mod error;
 pub mod future;
@@ -16,6 +17,6 @@ pub use self::{
     error::LimitReached,
     handle::LimitHandle,
     layer::{ByDefault, Chosen, LimitBuilder, LimitLayer},
+    limiter::{Limiter, Sample},
     service::Limit,
-    limiter::{Limiter, Sample, TRACING},
 };

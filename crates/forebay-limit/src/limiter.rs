@@ -5,8 +5,6 @@ use crate::{
 use forebay_core::{Outcome, chance::SplitMix64};
 use tokio::time::Instant;
 
-/// draft
-pub static TRACING: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false); // TRACE
 /// Finds how many attempts a server takes at a time.
 #[derive(Debug)]
 pub struct Limiter {
@@ -20,7 +18,11 @@ pub struct Limiter {
     baseline: Option<f64>,
     /// By which factor attempts may take longer than the baseline, because that has been worth it.
     allowance: f64,
-    /// Windows in a row in which they took longer than that.
+    /// For how many comparisons that holds; then it has to be earned again.
+    allowed_for: u32,
+    /// The mean time of an attempt a moment ago, in seconds, and the number in flight.
+    usual: Option<(f64, f64)>,
+    /// Windows in a row in which they took much longer than that.
     strained: u32,
     /// Pairs in a row in which more in flight cost nothing.
     free: u32,
@@ -51,17 +53,28 @@ enum Phase {
     /// Comes back after back-pressure.
     Recover,
     /// Latency has grown: less in flight, until that helps or it is certain that it does not.
-    Drain { from: f64, latency: f64 },
+    Drain(Drain),
 }
 
-/// Whether the time of an attempt grows evenly with the number in flight.
+/// How it is found out why attempts take longer all at once.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// The limit when that began.
+    from: f64,
+    /// The mean time then, in seconds.
+    latency: f64,
+    /// At this time or less it was load.
+    enough: f64,
+}
+
+/// Whether the time of an attempt grows evenly with the number in flight, from the baseline on.
 ///
-/// Then the load is all of it ours, and may be worth its price. A server that others fill as well has a bend where it is full.
+/// Then the load is all of it ours, and may be worth its price. Where others fill the server as well, there is a bend, or a line
+/// that does not begin at the baseline.
 #[derive(Clone, Copy, Debug)]
 enum Line {
-    Unknown,
-    /// So far, by so many seconds for each further attempt.
-    Straight(f64),
+    /// So many points of it, one after the other, lie on such a line.
+    Straight(u32),
     Bent,
 }
 
@@ -122,6 +135,8 @@ const CUT: f64 = 0.85;
 const DRAIN: f64 = 0.8;
 const RECOVER: f64 = 1.25;
 const MOST_STRETCH: f64 = 10.0;
+const MUCH_LONGER: f64 = 1.25;
+const ALLOWED_FOR: u32 = 50;
 
 // === impl Limiter ===
 
@@ -133,10 +148,12 @@ impl Limiter {
             adaptive: *adaptive,
             chance: SplitMix64::new(adaptive.seed()),
             point: float(adaptive.initial),
-            phase: Phase::Climb { below: None, line: Line::Unknown },
+            phase: Phase::Climb { below: None, line: Line::Straight(0) },
             window: Window::new(now, adaptive.initial, 0.0),
             baseline: None,
             allowance: 1.0,
+            allowed_for: 0,
+            usual: None,
             strained: 0,
             free: 0,
             spread: 0.0,
@@ -170,7 +187,10 @@ impl Limiter {
             refusals.since = Some(now);
             refusals.busy = 0.0;
         }
-        if refusals.cut_at.is_none_or(|at| sample.started >= at) && (self.descends(refused) || refused) && self.pushed_back(&sample, mean) {
+        if refusals.cut_at.is_none_or(|at| sample.started >= at)
+            && (self.descends(refused) || refused)
+            && self.pushed_back(&sample, mean)
+        {
             return;
         }
         if over {
@@ -234,8 +254,7 @@ impl Limiter {
                 let from = float(self.window.limit);
                 let least = (mean + 1.0).max(refusals.tried.unwrap_or_default());
                 let share = refusals.share;
-                refusals.descent =
-                    Some(Descent { from, first: from, cut: at, least, share, ended: 0.0, refused: 0.0 });
+                refusals.descent = Some(Descent { from, first: from, cut: at, least, share, ended: 0.0, refused: 0.0 });
                 if at > refusals.proven {
                     self.condemn(at, 1.0);
                 }
@@ -282,8 +301,6 @@ impl Limiter {
         let baseline = self.baseline.map_or(certain, |baseline| baseline.min(certain));
         self.baseline = Some(baseline);
         let stretch = (measure.latency / baseline).max(1.0);
-        let strained = stretch > self.bearable(measure.in_flight);
-        self.strained = if strained { self.strained + 1 } else { 0 };
         if self.refusals.bad.is_some() && self.point * 1.02 >= self.most() {
             self.refusals.wait = self.refusals.wait.saturating_sub(1);
             if self.refusals.wait == 0 {
@@ -291,15 +308,35 @@ impl Limiter {
             }
         }
         match self.phase {
-            Phase::Drain { from, latency } => self.drain(now, measure, (from, latency), strained),
-            _ if self.strained >= 2 => {
-                let began = (self.point, measure.latency);
-                self.drain(now, measure, began, strained);
+            Phase::Drain(drain) => self.drain(now, measure, drain),
+            Phase::Seek { .. } if self.jumped(&measure) => {
+                let enough = MUCH_LONGER * baseline;
+                self.drain(now, measure, Drain { from: self.point, latency: measure.latency, enough });
             }
-            Phase::Climb { below, line } => self.climb(now, measure, below, line, stretch),
+            Phase::Climb { below, line } => {
+                self.usual = Some((measure.latency, measure.in_flight));
+                self.climb(now, measure, below, line, stretch);
+            }
             Phase::Seek { first, held } => self.seek(now, measure, first, held, stretch),
-            Phase::Recover => self.recover(now),
+            Phase::Recover => {
+                self.usual = None;
+                self.recover(now);
+            }
         }
+    }
+
+    /// Whether attempts take much longer than a moment ago, for two windows, although not so many more are in flight.
+    fn jumped(&mut self, measure: &Measure) -> bool {
+        let (latency, in_flight) = self.usual.unwrap_or((measure.latency, measure.in_flight));
+        let longer = MUCH_LONGER * latency * (measure.in_flight / in_flight).max(1.0);
+        if measure.latency > longer * (1.0 + 3.0 * measure.error.sqrt()) {
+            self.strained += 1;
+            return self.strained >= 2;
+        }
+        self.strained = 0;
+        let towards = |usual: f64, now: f64| usual + 0.3 * (now - usual);
+        self.usual = Some((towards(latency, measure.latency), towards(in_flight, measure.in_flight)));
+        false
     }
 
     fn judge_refusals(&mut self, (share, doubt): (f64, f64), whole: bool) {
@@ -317,21 +354,25 @@ impl Limiter {
         }
     }
 
-    fn drain(&mut self, now: Instant, measure: Measure, (from, latency): (f64, f64), strained: bool) {
-        if !strained {
+    /// Clients that share a server all see that it is full, and all drain, so that it is not any more. If half of the load
+    /// changes nothing, it is not load.
+    fn drain(&mut self, now: Instant, measure: Measure, drain: Drain) {
+        self.usual = None;
+        self.strained = 0;
+        if measure.latency <= drain.enough {
+            self.point = self.point.max(drain.from * DRAIN);
             self.phase = Phase::Seek { first: None, held: 0 };
-        } else if self.point > from / 2.0 && self.point > float(self.adaptive.floor) {
-            self.phase = Phase::Drain { from, latency };
+        } else if self.point > drain.from / 2.0 && self.point > float(self.adaptive.floor) {
+            self.phase = Phase::Drain(drain);
             self.point *= DRAIN;
-        } else if (measure.latency / latency).ln().abs() <= 0.15 + measure.error.sqrt() {
-            // Half of the load has changed nothing: the server is slower now, or farther away.
+        } else if (measure.latency / drain.latency).ln().abs() <= 0.1 + measure.error.sqrt() {
+            // The server has become slower, or is farther away: what it takes now is what it takes without load.
             self.baseline = Some(measure.latency);
             self.allowance = 1.0;
-            self.strained = 0;
-            self.phase = Phase::Climb { below: None, line: Line::Unknown };
+            self.phase = Phase::Climb { below: None, line: Line::Straight(0) };
         } else {
-            // It helps, or others make it worse, and they see the same: on with it.
-            self.phase = Phase::Drain { from: self.point, latency: measure.latency };
+            // It helps, or others make it worse, who see the same.
+            self.phase = Phase::Drain(Drain { from: self.point, latency: measure.latency, ..drain });
             self.point *= DRAIN;
         }
         self.open(now, self.point, 0.0);
@@ -341,14 +382,18 @@ impl Limiter {
         if !measure.limited {
             return self.open(now, self.point, 0.0);
         }
-        let line = below.map_or(line, |below| line.with(&below, &measure));
+        let baseline = self.baseline.unwrap_or(measure.latency);
+        let line = below.filter(|_| stretch > 1.1).map_or(line, |below| line.with(&below, &measure, baseline));
         let worth = below.is_none_or(|below| {
             let more = (measure.in_flight / below.in_flight).ln();
             let worth = more <= 0.0 || (measure.rate / below.rate).ln() > 0.14 * more;
-            if worth && matches!(line, Line::Straight(_)) {
-                self.allowance = self.allowance.max(stretch * 1.5).min(MOST_STRETCH);
+            if worth && line.points() >= 4 {
+                self.allowance = self.allowance.max(stretch * 1.2).min(MOST_STRETCH);
+                self.allowed_for = ALLOWED_FOR;
             }
-            worth && stretch <= 1.15 * self.target(measure.in_flight)
+            let most = (1.15 * self.allowance).max(self.target(measure.in_flight).min(1.55));
+            let bearable = stretch <= most || line.points() >= 2 && stretch <= 2.0;
+            worth && bearable
         });
         if !worth || self.point >= self.most() {
             if let Some(below) = below.filter(|_| !worth) {
@@ -410,16 +455,15 @@ impl Limiter {
         if more.abs() > 0.01 {
             let cost = 1.0 - (measure.rate / first.rate).ln() / more;
             let error = (measure.error + first.error) / (more * more);
-            // A queue of our own costs what it brings.
-            if cost < 0.5 * (1.0 - 1.0 / stretch) {
-                self.allowance = (self.allowance * 0.9).max(1.0);
-            }
             let gain = (measure.rate / first.rate).ln();
             let doubt = 2.0 * (measure.error + first.error).sqrt();
             if more > 0.0 && gain < -0.4 * more - doubt {
                 self.condemn((measure.in_flight * first.in_flight).sqrt().max(first.in_flight + 1.0), stretch / 2.0);
                 self.point = float(first.limit);
-            } else if more < 0.0 && gain > doubt && let Some(bad) = &mut self.refusals.bad {
+            } else if more < 0.0
+                && gain > doubt
+                && let Some(bad) = &mut self.refusals.bad
+            {
                 // Less than the most that is not too much is better: that was too much already.
                 *bad = bad.min(first.in_flight);
             } else {
@@ -436,11 +480,20 @@ impl Limiter {
             }
             self.free = if cost < 0.4 && stretch < 1.25 { self.free + 1 } else { 0 };
         }
+        if self.allowance > 1.0 {
+            self.allowed_for = self.allowed_for.saturating_sub(1);
+            if self.allowed_for == 0 {
+                // What looked like a line of our own may have been others that yielded: from half of it on, it shows again.
+                self.allowance = 1.0;
+                self.point *= 0.5;
+                self.free = 2;
+            }
+        }
         let most = self.most().min(most);
         self.point = self.point.clamp(float(self.adaptive.floor), most);
         if self.free >= 2 && self.point < most && !careful {
             self.free = 0;
-            self.phase = Phase::Climb { below: None, line: Line::Unknown };
+            self.phase = Phase::Climb { below: None, line: Line::Straight(0) };
         } else {
             self.phase = Phase::Seek { first: None, held: if more < 0.0 { 0 } else { 5 } };
         }
@@ -451,12 +504,7 @@ impl Limiter {
     ///
     /// The more in flight, the less: that makes the shares of those equal that fill one server together.
     fn target(&self, in_flight: f64) -> f64 {
-        (1.15 + 1.2 / in_flight.sqrt()).max(self.allowance)
-    }
-
-    /// By which factor they may take longer before that is an alarm.
-    fn bearable(&self, in_flight: f64) -> f64 {
-        1.35 * self.target(in_flight)
+        ((1.2 + 6.0 / in_flight) * (1.0 + 0.6 * self.spread.sqrt())).max(self.allowance)
     }
 
     /// The most that may be tried now.
@@ -467,12 +515,12 @@ impl Limiter {
     }
 
     fn open(&mut self, now: Instant, limit: f64, at_least: f64) {
-        if TRACING.load(std::sync::atomic::Ordering::Relaxed) { // TRACE
-            let m = self.window.measure(); // TRACE
-            eprintln!("at {:4} n{:4} I{:5.1} R{:6.1} X{:6.0} lim {:?} | -> {:5.1} point {:5.1} {} | base {:5.1} allow {:4.1} bad {:?} wait {} vain {} tried {:?} desc {:?} tol {:.2} proven {}", self.window.limit, m.map_or(0, |m| (m.spread / m.error.max(1e-9)) as u32), m.map_or(0.0, |m| m.in_flight), m.map_or(0.0, |m| m.latency * 1e3), m.map_or(0.0, |m| m.rate), m.is_some_and(|m| m.limited), limit, self.point, match self.phase { Phase::Climb{..} => "climb", Phase::Seek{first: None, ..} => "seek1", Phase::Seek{..} => "seek2", Phase::Recover => "recover", Phase::Drain{..} => "drain" }, self.baseline.unwrap_or(0.0) * 1e3, self.allowance, self.refusals.bad, self.refusals.wait, self.refusals.in_vain, self.refusals.tried, self.refusals.descent.map(|d| (d.from, d.ended)), self.refusals.tolerated, self.refusals.proven); // TRACE
-        } // TRACE
         self.point = self.point.clamp(float(self.adaptive.floor), float(self.adaptive.ceiling));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float above an integer is cut to it")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a float above an integer is cut to it"
+        )]
         let limit = (limit.round() as usize).clamp(self.adaptive.floor, self.adaptive.ceiling);
         self.window = Window::new(now, limit, at_least);
     }
@@ -481,21 +529,26 @@ impl Limiter {
 // === impl Line ===
 
 impl Line {
-    /// With one more measure.
-    fn with(self, below: &Measure, measure: &Measure) -> Self {
+    /// With one point more.
+    fn with(self, below: &Measure, measure: &Measure, baseline: f64) -> Self {
         let more = measure.in_flight - below.in_flight;
         if more < 0.5 {
             return self;
         }
         let slope = (measure.latency - below.latency) / more;
+        let without_load = measure.latency - slope * measure.in_flight;
+        let doubt = 2.0 * (measure.error + below.error).sqrt() * measure.latency * measure.in_flight / more;
+        let straight = (without_load - baseline).abs() <= 0.25 * baseline + doubt.min(0.1 * baseline);
         match self {
-            Self::Unknown => Self::Straight(slope),
-            Self::Straight(before) => {
-                let doubt = 2.0 * (measure.error + below.error).sqrt() * measure.latency / more;
-                let even = (slope - before).abs() <= 0.3 * slope.abs().max(before.abs()) + doubt;
-                if even { Self::Straight(slope) } else { Self::Bent }
-            }
-            Self::Bent => self,
+            Self::Straight(points) if straight => Self::Straight(points + 1),
+            Self::Straight(_) | Self::Bent => Self::Bent,
+        }
+    }
+
+    const fn points(self) -> u32 {
+        match self {
+            Self::Straight(points) => points,
+            Self::Bent => 0,
         }
     }
 }

@@ -160,7 +160,7 @@ impl Window {
             in_flight,
             latency,
             count: self.count,
-            rate: by_law.min(by_count),
+            rate: by_law.min(by_count).max(f64::MIN_POSITIVE),
             whole: by_count >= 0.95 * by_law,
             error: (spread + refused) / self.count,
             spread: spread + refused,

@@ -117,7 +117,8 @@ async fn f18_a_panic_gives_the_permit_back() {
     assert!(catch_unwind(AssertUnwindSafe(|| in_call.call(()))).is_err());
     assert_eq!(handle.in_flight(), 0);
 
-    let mut in_poll = layer.layer(service_fn(|()| async { if true { panic!("in poll") } else { Ok::<_, BoxError>(()) } }));
+    let mut in_poll =
+        layer.layer(service_fn(|()| async { if true { panic!("in poll") } else { Ok::<_, BoxError>(()) } }));
     let future = in_poll.ready().await.unwrap().call(());
     let poll = AssertUnwindSafe(|| pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready());
     assert!(catch_unwind(poll).is_err());

@@ -71,7 +71,10 @@ fn a_limit_that_never_grows_misses_the_bounds() {
 
 #[test]
 fn what_was_not_limited_does_not_raise_the_limit() {
-    let idle = Scenario { demand: Demand::Every(Duration::from_millis(25)), ..Scenario::new("idle", Server::new(Duration::from_millis(100))) };
+    let idle = Scenario {
+        demand: Demand::Every(Duration::from_millis(25)),
+        ..Scenario::new("idle", Server::new(Duration::from_millis(100)))
+    };
     let greatest = |change| idle.run(|client| ours(&idle, change)(1, client)).greatest_limit;
     assert!(greatest(|_, _| {}) <= 9, "four in flight call for no more than twice that");
     // The planted bug: every attempt is said to have found the limit reached.
@@ -83,12 +86,15 @@ fn a_whole_sequence_of_retries_is_no_latency() {
     // The planted bug: an attempt that was sent again is said to have started with the first of them.
     let scenario = named("brown-out of 30 %");
     let honest = judge(&scenario);
-    let spoiled = scenario.judge(1, ours(&scenario, |sample, _| {
-        if sample.outcome == Outcome::RETRYABLE {
-            sample.started -= Duration::from_secs(1).min(sample.started.elapsed());
-            sample.outcome = Outcome::Success;
-        }
-    }));
+    let spoiled = scenario.judge(
+        1,
+        ours(&scenario, |sample, _| {
+            if sample.outcome == Outcome::RETRYABLE {
+                sample.started -= Duration::from_secs(1).min(sample.started.elapsed());
+                sample.outcome = Outcome::Success;
+            }
+        }),
+    );
     assert!(honest.misses().is_empty());
     let limits = |run: &forebay_testkit::load::Run| run.greatest_limit;
     assert!(limits(&honest.ours) > 0 && limits(&spoiled.ours) > 0);

@@ -132,20 +132,13 @@ fn shared() -> Vec<Scenario> {
         let round_trip = one.server.round_trip();
         Scenario { clients: 20, length: round_trip * 550, ..one }
     };
-    let refusing = Server {
-        concurrency: Some(Ceiling { at: 80, then: Excess::Refused }),
-        jitter: 0.1,
-        ..Server::new(ms(50))
-    };
-    let apart = |scenario: Scenario| {
-        let apart = scenario.server.round_trip() * 5;
-        Scenario { apart, counts_from: scenario.server.round_trip() * 150, ..scenario }
-    };
+    let refusing =
+        Server { concurrency: Some(Ceiling { at: 80, then: Excess::Refused }), jitter: 0.1, ..Server::new(ms(50)) };
     vec![
         twenty("20 clients, 100 workers", Server { jitter: 0.1, ..workers(50, 100) }),
         twenty("20 clients, 400 workers", Server { jitter: 0.1, ..workers(50, 400) }),
         twenty("20 clients, 30 workers", Server { jitter: 0.1, ..workers(50, 30) }),
-        apart(twenty("20 clients one by one", Server { jitter: 0.1, ..workers(50, 100) })),
+        twenty("20 clients, 50 workers", Server { jitter: 0.1, ..workers(50, 50) }),
         twenty("20 clients, 429 above 80", refusing),
     ]
 }

@@ -18,9 +18,8 @@ pub struct Judgement {
 }
 
 /// The fixed limits that are tried.
-const TRIED: [usize; 29] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 180, 200,
-];
+const TRIED: [usize; 29] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 180, 200];
 
 // === impl Scenario ===
 
@@ -32,7 +31,8 @@ impl Scenario {
     /// When there are no seeds.
     #[must_use]
     pub fn judge<L: Limit>(&self, seeds: u64, limit: impl Fn(u64, usize) -> L) -> Judgement {
-        let least = |runs: Vec<Run>| runs.into_iter().min_by(|a, b| a.served_per_second().total_cmp(&b.served_per_second()));
+        let least =
+            |runs: Vec<Run>| runs.into_iter().min_by(|a, b| a.served_per_second().total_cmp(&b.served_per_second()));
         let ours = (1..=seeds).map(|seed| self.run(|client| limit(seed, client))).collect();
         let fixed: Vec<_> = TRIED
             .into_iter()

@@ -192,16 +192,8 @@ impl<'a, L: Limit> Sim<'a, L> {
             greatest_limit: 0,
         };
         let serving = Serving::new(scenario.server.clone(), scenario.seed);
-        let mut sim = Self {
-            scenario,
-            serving,
-            clients,
-            events: BinaryHeap::new(),
-            order: 0,
-            run,
-            seconds: 0.0,
-            served: 0,
-        };
+        let mut sim =
+            Self { scenario, serving, clients, events: BinaryHeap::new(), order: 0, run, seconds: 0.0, served: 0 };
         for client in 0..scenario.clients {
             sim.push(scenario.apart.as_secs_f64() * client as f64, What::Demand { client });
         }
