@@ -28,6 +28,8 @@ pub struct Limiter {
     free: u32,
     /// The relative variance of the times within a window, smoothed.
     spread: f64,
+    /// The window before, while two limits are compared.
+    before: Option<Measure>,
     refusals: Refusals,
 }
 
@@ -95,8 +97,13 @@ struct Refusals {
     tried: Option<f64>,
     /// The share of refusals, smoothed over some sixty attempts.
     share: f64,
-    /// Attempts in a row that were not refused.
+    /// Attempts in a row that were not refused, and attempts in a row that were.
     clean: f64,
+    run: u32,
+    /// The attempts that were under way at the first cut, and may show whether one refusal was one of many.
+    round: Option<Round>,
+    /// The limit before the first cut.
+    back: f64,
     /// While refusals go on.
     descent: Option<Descent>,
     /// Since the latest refusal: when that was, and the time that all attempts since have taken, in seconds.
@@ -104,6 +111,15 @@ struct Refusals {
     busy: f64,
     /// A share of refusals that does not depend on the limit.
     tolerated: f64,
+}
+
+/// The attempts that were under way when the limit was cut.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    cut_at: Instant,
+    limit: f64,
+    ended: f64,
+    refused: f64,
 }
 
 /// Cuts that follow each other.
@@ -134,6 +150,10 @@ const STEP: f64 = 0.25;
 const CUT: f64 = 0.85;
 const DRAIN: f64 = 0.8;
 const RECOVER: f64 = 1.25;
+/// Refusals that are this share of the attempts are many.
+const MANY: f64 = 0.15;
+/// With so few in flight, a single refusal is no reason for fewer.
+const FEW: f64 = 4.0;
 const MOST_STRETCH: f64 = 10.0;
 const MUCH_LONGER: f64 = 1.25;
 const ALLOWED_FOR: u32 = 50;
@@ -157,6 +177,7 @@ impl Limiter {
             strained: 0,
             free: 0,
             spread: 0.0,
+            before: None,
             refusals: Refusals::default(),
         }
     }
@@ -187,10 +208,10 @@ impl Limiter {
             refusals.since = Some(now);
             refusals.busy = 0.0;
         }
-        if refusals.cut_at.is_none_or(|at| sample.started >= at)
-            && (self.descends(refused) || refused)
-            && self.pushed_back(&sample, mean)
-        {
+        refusals.run = if refused { refusals.run.saturating_add(1) } else { 0 };
+        self.count_round(&sample, refused, over);
+        let fresh = self.refusals.cut_at.is_none_or(|at| sample.started >= at);
+        if fresh && (self.descends(refused) || refused) && self.pushed_back(&sample, mean) {
             return;
         }
         if over {
@@ -198,11 +219,28 @@ impl Limiter {
         }
     }
 
+    /// A refusal that is one of many of its round shows that the limit was too much; a single one does not.
+    fn count_round(&mut self, sample: &Sample, refused: bool, over: bool) {
+        let Some(round) = &mut self.refusals.round else { return };
+        let of_round = sample.started < round.cut_at;
+        if of_round {
+            round.ended += 1.0;
+            round.refused += f64::from(u8::from(refused));
+        }
+        if round.ended >= round.limit || over && !of_round {
+            let Round { limit, ended, refused, .. } = *round;
+            self.refusals.round = None;
+            if ended >= 3.0 && refused >= MANY * ended {
+                self.condemn(limit, 1.0);
+            }
+        }
+    }
+
     /// Counts what half of the limit has done to refusals, and draws the conclusion. `false` while it is open.
     fn descends(&mut self, refused: bool) -> bool {
         let Some(descent) = &mut self.refusals.descent else { return refused };
         descent.share = descent.share.max(self.refusals.share);
-        if self.point > descent.from / 2.0 && self.point > float(self.adaptive.floor) {
+        if self.point > (descent.from / 2.0).max(FEW).max(float(self.adaptive.floor)) {
             if self.refusals.clean >= 24.0_f64.max(3.0 / descent.share) {
                 self.refusals.descent = None;
             }
@@ -210,18 +248,19 @@ impl Limiter {
         }
         descent.ended += 1.0;
         descent.refused += f64::from(u8::from(refused));
-        if descent.ended < 12.0_f64.max(4.0 / descent.share).min(100.0) {
+        if descent.ended < 12.0_f64.max(4.0 / descent.share.max(0.01)).min(100.0) {
             return false;
         }
         let share = descent.refused / descent.ended;
         let before = descent.share;
-        let in_vain = share >= (0.6 * before).max(1.0 - 1.3 * (1.0 - before)) && share < 0.75;
-        if in_vain && self.point <= descent.from / 2.0 {
-            self.refusals.tolerated = share;
+        // Half of the limit is refused as much as all of it, whether by chance or by a rule that is not about load. Had the server
+        // a limit of its own, twice the share would be served.
+        if share >= (0.6 * before).max(1.0 - 1.3 * (1.0 - before)) && share < 0.7 {
             self.point = descent.first;
+            self.refusals.tolerated = share;
             self.refusals.bad = None;
             self.refusals.descent = None;
-            self.phase = Phase::Seek { first: None, held: 0 };
+            self.phase = Phase::Climb { below: None, line: Line::Straight(0) };
             return false;
         }
         if share <= 0.1 {
@@ -237,27 +276,31 @@ impl Limiter {
     fn pushed_back(&mut self, sample: &Sample, mean: f64) -> bool {
         let floor = float(self.adaptive.floor);
         let refusals = &mut self.refusals;
-        if refusals.tolerated > 0.0 {
+        if refusals.tolerated > 0.0 || float(self.window.limit) <= floor.max(FEW) && refusals.run < 3 {
             return false;
         }
         let at = float(self.window.limit.min(sample.in_flight));
-        match &refusals.descent {
-            Some(descent) if self.point <= descent.from / 2.0 || self.point <= floor => return false,
-            Some(descent) => {
-                // What is refused after a cut was too much as well, or is refused for what was sent before it.
-                let too_much = descent.cut.max(descent.least);
-                if refusals.bad.is_none_or(|bad| too_much < bad) {
-                    self.condemn(too_much, 1.0);
-                }
+        if let Some(descent) = &refusals.descent {
+            if self.point <= (descent.from / 2.0).max(floor) {
+                return false;
             }
-            None => {
-                let from = float(self.window.limit);
-                let least = (mean + 1.0).max(refusals.tried.unwrap_or_default());
-                let share = refusals.share;
-                refusals.descent = Some(Descent { from, first: from, cut: at, least, share, ended: 0.0, refused: 0.0 });
-                if at > refusals.proven {
-                    self.condemn(at, 1.0);
-                }
+            // What is refused after a cut was too much as well, or is refused for what was sent before it.
+            let too_much = descent.cut.max(descent.least);
+            let certain = refusals.bad.is_some() || descent.share >= MANY || refusals.run >= 3;
+            if certain && refusals.bad.is_none_or(|bad| too_much < bad) {
+                self.condemn(too_much, 1.0);
+            }
+        } else {
+            let from = float(self.window.limit);
+            let least = (mean + 1.0).max(refusals.tried.unwrap_or_default());
+            let share = refusals.share;
+            refusals.descent = Some(Descent { from, first: from, cut: at, least, share, ended: 0.0, refused: 0.0 });
+            refusals.back = from;
+            refusals.round = None;
+            if refusals.tried.is_some_and(|tried| at >= 0.95 * tried) {
+                self.condemn(at, 1.0);
+            } else if at > refusals.proven {
+                refusals.round = Some(Round { cut_at: sample.finished, limit: at, ended: 1.0, refused: 1.0 });
             }
         }
         let refusals = &mut self.refusals;
@@ -268,7 +311,7 @@ impl Limiter {
         }
         self.point = (at * CUT).min(at - 1.0);
         self.phase = Phase::Recover;
-        self.open(sample.finished, self.point.floor(), 12.0);
+        self.open(sample.finished, self.point.floor(), (3.0 * self.point).min(12.0));
         true
     }
 
@@ -309,15 +352,18 @@ impl Limiter {
         }
         match self.phase {
             Phase::Drain(drain) => self.drain(now, measure, drain),
-            Phase::Seek { .. } if self.jumped(&measure) => {
-                let enough = MUCH_LONGER * baseline;
-                self.drain(now, measure, Drain { from: self.point, latency: measure.latency, enough });
-            }
             Phase::Climb { below, line } => {
                 self.usual = Some((measure.latency, measure.in_flight));
                 self.climb(now, measure, below, line, stretch);
             }
-            Phase::Seek { first, held } => self.seek(now, measure, first, held, stretch),
+            Phase::Seek { first, held } => {
+                if self.jumped(&measure) {
+                    let enough = MUCH_LONGER * baseline;
+                    self.drain(now, measure, Drain { from: self.point, latency: measure.latency, enough });
+                } else {
+                    self.seek(now, measure, first, held, stretch);
+                }
+            }
             Phase::Recover => {
                 self.usual = None;
                 self.recover(now);
@@ -345,7 +391,7 @@ impl Limiter {
             refusals.proven = refusals.proven.max(float(self.window.limit));
         }
         if refusals.tolerated > 0.0 {
-            if share > refusals.tolerated + 0.15 + doubt {
+            if share > (refusals.tolerated + 0.15 + 0.5 * doubt).min(0.9) {
                 refusals.tolerated = 0.0;
             } else {
                 let near = refusals.tolerated + 0.1 * (share - refusals.tolerated);
@@ -386,7 +432,7 @@ impl Limiter {
         let line = below.filter(|_| stretch > 1.1).map_or(line, |below| line.with(&below, &measure, baseline));
         let worth = below.is_none_or(|below| {
             let more = (measure.in_flight / below.in_flight).ln();
-            let worth = more <= 0.0 || (measure.rate / below.rate).ln() > 0.14 * more;
+            let worth = measure.whole && (more <= 0.0 || (measure.rate / below.rate).ln() > 0.14 * more);
             if worth && line.points() >= 4 {
                 self.allowance = self.allowance.max(stretch * 1.2).min(MOST_STRETCH);
                 self.allowed_for = ALLOWED_FOR;
@@ -399,8 +445,7 @@ impl Limiter {
             if let Some(below) = below.filter(|_| !worth) {
                 self.point = float(below.limit);
                 if measure.rate < below.rate * 0.8 {
-                    let too_much = (measure.in_flight * below.in_flight).sqrt().max(below.in_flight + 1.0);
-                    self.condemn(too_much, stretch / 2.0);
+                    self.condemn(between(&below, &measure), stretch / 2.0);
                 }
             }
             self.phase = Phase::Seek { first: None, held: 5 };
@@ -414,7 +459,7 @@ impl Limiter {
 
     fn recover(&mut self, now: Instant) {
         if self.refusals.descent.is_none() || self.refusals.clean >= self.point {
-            let most = self.most();
+            let most = self.most().min(self.refusals.back.max(float(self.adaptive.floor)));
             let factor = if self.point < most / 2.0 { 1.6 } else { RECOVER };
             self.point = (self.point * factor).max(self.point + 1.0);
             if self.point >= most {
@@ -437,7 +482,18 @@ impl Limiter {
         let capped = self.point * 1.02 >= most;
         // A limit that was too much once is tried with care.
         let careful = self.refusals.tried.is_some_and(|tried| self.point < 1.3 * tried);
+        let before = self.before.replace(measure);
         let Some(first) = first else {
+            if let Some(before) = before
+                && measure.in_flight > 1.02 * before.in_flight
+                && (measure.rate / before.rate).ln() < -0.3 - 2.0 * (measure.error + before.error).sqrt()
+            {
+                self.condemn(between(&before, &measure), stretch / 2.0);
+                self.point = float(before.limit);
+                self.before = Some(before);
+                self.phase = Phase::Seek { first: None, held: 5 };
+                return self.open(now, self.point, wanted);
+            }
             if capped && held < 6 {
                 self.phase = Phase::Seek { first: None, held: held + 1 };
                 self.point = most;
@@ -458,7 +514,7 @@ impl Limiter {
             let gain = (measure.rate / first.rate).ln();
             let doubt = 2.0 * (measure.error + first.error).sqrt();
             if more > 0.0 && gain < -0.4 * more - doubt {
-                self.condemn((measure.in_flight * first.in_flight).sqrt().max(first.in_flight + 1.0), stretch / 2.0);
+                self.condemn(between(&first, &measure), stretch / 2.0);
                 self.point = float(first.limit);
             } else if more < 0.0
                 && gain > doubt
@@ -468,7 +524,8 @@ impl Limiter {
                 *bad = bad.min(first.in_flight);
             } else {
                 let gain = if cost - 2.0 * error.sqrt() > WORTH { 2.5 * GAIN } else { GAIN };
-                let step = (gain * (WORTH - cost) / (1.0 + 3.0 * error)).clamp(-STEP, STEP);
+                let step =
+                    (gain * (WORTH - cost) / (1.0 + 3.0 * error)).clamp(-STEP, if careful { 0.05 } else { STEP });
                 // Of clients that share a server, those that have more than the others yield, and those that have less grow.
                 let over = (stretch / self.target(measure.in_flight)).ln();
                 let step = if over > 2.0 * measure.error.sqrt() {
@@ -551,4 +608,9 @@ impl Line {
             Self::Bent => 0,
         }
     }
+}
+
+/// A limit between one that is good and one that is too much.
+fn between(good: &Measure, too_much: &Measure) -> f64 {
+    (good.in_flight * too_much.in_flight).sqrt().max(good.in_flight + 1.0)
 }
