@@ -49,8 +49,7 @@ pub fn draw(scenario: &Scenario, judgement: &Judgement, folder: &Path) -> io::Re
         let runs = [(five, FIVE), (best_run, BEST), (ours, OURS)];
         panel(&mut canvas, top, title, scenario, &runs, value);
     }
-    let file: String =
-        name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
+    let file: String = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
     canvas.write(&folder.join(file).with_extension("png"))
 }
 

@@ -318,13 +318,16 @@ impl Limiter {
     /// So many in flight are too many, and are tried again after a while: the longer, the more that costs.
     fn condemn(&mut self, at: f64, cost: f64) {
         let refusals = &mut self.refusals;
+        let mut at = at;
         if refusals.bad.is_none() {
-            let again = refusals.tried.take().is_some_and(|tried| at <= tried * 1.3);
-            refusals.in_vain = if again { (refusals.in_vain + 1).min(2) } else { 0 };
+            let again = refusals.tried.take().filter(|tried| at <= tried * 1.3);
+            refusals.in_vain = if again.is_some() { (refusals.in_vain + 1).min(2) } else { 0 };
+            // Less than that was held for all the time since.
+            at = at.max(again.unwrap_or_default());
         }
         refusals.bad = Some(at);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10")]
-        let most = (16_u64 << (2 * refusals.in_vain)) * cost.clamp(1.0, 10.0) as u64;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 16")]
+        let most = (16_u64 << (2 * refusals.in_vain)) * cost.clamp(1.0, 16.0) as u64;
         refusals.wait = u32::try_from(self.chance.between(most / 2, most)).unwrap_or(16);
     }
 
@@ -444,8 +447,8 @@ impl Limiter {
         if !worth || self.point >= self.most() {
             if let Some(below) = below.filter(|_| !worth) {
                 self.point = float(below.limit);
-                if measure.rate < below.rate * 0.8 {
-                    self.condemn(between(&below, &measure), stretch / 2.0);
+                if measure.rate < below.rate * 0.8 || !measure.whole {
+                    self.condemn(between(&below, &measure), stretch);
                 }
             }
             self.phase = Phase::Seek { first: None, held: 5 };
@@ -488,7 +491,7 @@ impl Limiter {
                 && measure.in_flight > 1.02 * before.in_flight
                 && (measure.rate / before.rate).ln() < -0.3 - 2.0 * (measure.error + before.error).sqrt()
             {
-                self.condemn(between(&before, &measure), stretch / 2.0);
+                self.condemn(between(&before, &measure), stretch);
                 self.point = float(before.limit);
                 self.before = Some(before);
                 self.phase = Phase::Seek { first: None, held: 5 };
@@ -513,8 +516,8 @@ impl Limiter {
             let error = (measure.error + first.error) / (more * more);
             let gain = (measure.rate / first.rate).ln();
             let doubt = 2.0 * (measure.error + first.error).sqrt();
-            if more > 0.0 && gain < -0.4 * more - doubt {
-                self.condemn(between(&first, &measure), stretch / 2.0);
+            if more > 0.0 && (gain < -0.4 * more - doubt || first.whole && !measure.whole) {
+                self.condemn(between(&first, &measure), stretch);
                 self.point = float(first.limit);
             } else if more < 0.0
                 && gain > doubt

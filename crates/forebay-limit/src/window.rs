@@ -161,7 +161,7 @@ impl Window {
             latency,
             count: self.count,
             rate: by_law.min(by_count).max(f64::MIN_POSITIVE),
-            whole: by_count >= 0.95 * by_law,
+            whole: refused > 0.0 || by_count >= 0.9 * by_law,
             error: (spread + refused) / self.count,
             spread: spread + refused,
             limited: self.limited * 2.0 >= self.count,
