@@ -435,7 +435,9 @@ impl Limiter {
         let line = below.filter(|_| stretch > 1.1).map_or(line, |below| line.with(&below, &measure, baseline));
         let worth = below.is_none_or(|below| {
             let more = (measure.in_flight / below.in_flight).ln();
-            let worth = measure.whole && (more <= 0.0 || (measure.rate / below.rate).ln() > 0.14 * more);
+            // In doubt it goes on: two limits near each other are compared for longer, later.
+            let doubt = (measure.error + below.error).sqrt().min(0.5);
+            let worth = measure.whole && (more <= 0.0 || (measure.rate / below.rate).ln() > 0.14 * more - doubt);
             if worth && line.points() >= 4 {
                 self.allowance = self.allowance.max(stretch * 1.2).min(MOST_STRETCH);
                 self.allowed_for = ALLOWED_FOR;
