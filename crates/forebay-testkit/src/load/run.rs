@@ -188,7 +188,7 @@ impl<'a, L: Limit> Sim<'a, L> {
             attempts: 0,
             wasted: 0,
             latency: Duration::ZERO,
-            counted: scenario.length - scenario.counts_from,
+            counted: scenario.length.saturating_sub(scenario.counts_from),
             greatest_limit: 0,
         };
         let serving = Serving::new(scenario.server.clone(), scenario.seed);
