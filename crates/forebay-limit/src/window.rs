@@ -145,7 +145,8 @@ impl Window {
         if self.count < 1.0 {
             return None;
         }
-        let latency = (self.seconds / self.count).max(f64::MIN_POSITIVE);
+        // A nanosecond is the least that a clock shows.
+        let latency = (self.seconds / self.count).max(1e-9);
         let in_flight = (self.in_flight / self.count).max(1.0);
         // Chance decides over time, and over failure.
         let spread = (self.squares / self.count / (latency * latency) - 1.0).max(0.0);
