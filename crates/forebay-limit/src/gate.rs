@@ -205,7 +205,7 @@ impl Place {
                 false
             }
         };
-        drop(other);
+        panic::discard(other);
         if !granted {
             return Err(self);
         }

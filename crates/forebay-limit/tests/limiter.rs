@@ -25,11 +25,10 @@ impl Rounds {
 
     /// As many attempts as the limit allows, all at once; the `n`th of them ends as `outcome` says.
     fn round(&mut self, latency: Duration, outcome: impl Fn(usize) -> Outcome) {
-        let started = self.now;
+        let (started, in_flight) = (self.now, self.limiter.limit());
         self.now += latency;
-        for number in 0..self.limiter.limit() {
+        for number in 0..in_flight {
             let outcome = outcome(number);
-            let in_flight = self.limiter.limit();
             self.limiter.sampled(Sample { started, finished: self.now, in_flight, outcome });
         }
     }
