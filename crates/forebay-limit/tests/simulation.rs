@@ -57,7 +57,23 @@ fn e04_the_limit_comes_within_a_tenth_of_the_best_fixed_one() {
     let names: HashSet<_> = all.iter().map(|scenario| scenario.name).collect();
     assert!(all.len() >= 24 && names.len() == all.len());
     assert_eq!(names.iter().filter(|name| name.starts_with("vector: ")).count(), 12);
-    let missed: Vec<_> = all.iter().map(judge).filter(|judged| !judged.misses().is_empty()).collect();
+    let judged: Vec<_> = all.iter().map(judge).collect();
+    for judged in &judged {
+        let (name, ratio, of_five, ours) = (judged.name, judged.ratio(), judged.of_five(), &judged.ours);
+        let (limit, served, latency) = (judged.best, ours.served_per_second(), ours.latency.as_secs_f64() * 1e3);
+        println!("{name:36} best {limit:3} {:8.1}/s, ours {served:8.1}/s {ratio:.3}", judged.most);
+        println!(
+            "    {latency:.0} ms, {:.0} ms with the best; {of_five:.2} of 5",
+            judged.best_run.latency.as_secs_f64() * 1e3
+        );
+        println!(
+            "    {:.1} % not served, at most {}, fairness {:.2}",
+            ours.wasted_share() * 1e2,
+            ours.greatest_limit,
+            ours.fairness()
+        );
+    }
+    let missed: Vec<_> = judged.into_iter().filter(|judged| !judged.misses().is_empty()).collect();
     let unexpected: Vec<_> =
         missed.iter().filter(|judged| !MISSED.contains(&judged.name)).map(Judgement::misses).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
