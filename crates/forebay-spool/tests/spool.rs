@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use forebay_core::{DropReason, Priority, Seen};
 use forebay_spool::{
-    Disposition::{self, Delivered, Failed, GiveBack, Quarantine},
+    Disposition::{Delivered, Failed, GiveBack, Quarantine},
     Engine, Group, Limit, NewRecord, Order, Overflow, SpoolErrorKind, Want,
 };
 use std::time::Duration;

@@ -4,6 +4,7 @@ use super::{Engine, MAX_ASIDE};
 use crate::{
     envelope::{self, Stored},
     manifest::SegmentId,
+    segment::Segment,
     storage::StorageFile,
 };
 use bytes::Bytes;
@@ -49,6 +50,31 @@ impl Engine {
         self.stats.recovered.damaged_files += 1;
         self.stats.recovered.salvaged += found;
         self.stats.recovered.lost += lost;
+    }
+
+    /// Sets all files aside that cannot be read, those included whose storage fails: what can be read of them is taken over, the
+    /// rest is counted as lost. How many. By itself a spool only does this with files whose content is wrong.
+    pub fn set_aside_unreadable(&mut self) -> u64 {
+        let unreadable = |engine: &Self| -> Vec<SegmentId> {
+            engine.segments.values().filter(|segment| !segment.is_open()).map(Segment::id).collect()
+        };
+        let before = self.stats.recovered.damaged_files;
+        for id in unreadable(self) {
+            self.reopen(id);
+        }
+        for id in unreadable(self) {
+            self.salvage(id);
+        }
+        for id in unreadable(self) {
+            let promise = self.manifest.segments.remove(&id).unwrap_or_default();
+            self.segments.remove(&id);
+            self.stats.recovered.lost += promise.live;
+            self.stats.recovered.damaged_files += 1;
+            // The next opening finds the file unnamed, and removes it.
+            let _again = self.write_manifest_twice();
+            self.rename_aside(id);
+        }
+        self.stats.recovered.damaged_files - before
     }
 
     pub(super) fn rename_aside(&mut self, id: SegmentId) {

@@ -123,9 +123,12 @@ impl Engine {
                 }
             };
             match Segment::open(*id, Arc::clone(&file), self.synced()) {
-                Ok(segment) => {
+                Ok(mut segment) => {
                     let held = segment.promise();
                     if held.frames < promise.frames || held.records < promise.records || held.last < promise.last {
+                        // Closed before the manifest is written, which would promise no more than what was found.
+                        segment.close_for_good();
+                        segment = Segment::unavailable(*id, file, *promise);
                         damaged.push(*id);
                     } else if !is_promised {
                         self.take_over_identity(&segment);

@@ -1,8 +1,9 @@
 //! The files of a spool. All of its reading and writing goes through here, so that a test can put a disk that fails below it.
 
 mod local;
+mod snapshot;
 
-pub use self::local::LocalStorage;
+pub use self::{local::LocalStorage, snapshot::SnapshotStorage};
 use crate::SpoolError;
 use std::{fmt, io, sync::Arc};
 

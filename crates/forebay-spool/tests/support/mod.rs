@@ -9,6 +9,7 @@ pub mod sim;
 use forebay_spool::{Disposition, Durability, Engine, Group, NewRecord, Order, Record, SpoolBuilder, Want};
 use std::{sync::Arc, time::SystemTime};
 
+#[allow(unused_imports, reason = "each test uses a part of it")]
 pub use self::{dir::TempDir, rng::Rng, sim::SimDisk};
 
 /// Some time in 2023, in milliseconds.
