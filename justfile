@@ -66,3 +66,7 @@ models:
 # Every crate for users, packed and built from what was packed.
 package:
     .ci/package
+
+# The proofs of the spool: `just spool 1000` kills a thousand processes, cuts the power 100,000 times and flips every byte.
+spool kills="100":
+    SPOOL_KILLS={{kills}} SPOOL_CUTS=$(({{kills}} * 100)) SPOOL_FLIPS={{ if kills == "100" { "13" } else { "all" } }} .ci/spool

@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
+
+mod backend;
+mod builder;
+mod disk;
+mod durability;
+mod engine;
+mod envelope;
+mod error;
+mod fault;
+mod lease;
+mod manifest;
+mod record;
+pub mod replay;
+mod row;
+mod segment;
+mod spool;
+mod stats;
+pub mod storage;
+mod worker;
+
+pub use self::{
+    builder::{Overflow, SpoolBuilder},
+    disk::DiskSpool,
+    durability::{Durability, GroupCommit},
+    engine::Engine,
+    error::{Limit, SpoolError, SpoolErrorKind},
+    lease::{Disposition, Lease, LeaseId, Order, ReleaseHook, Settled, Want},
+    record::{Appended, DeadLetter, Group, Mark, NewRecord, Record},
+    spool::{BoxFuture, Spool},
+    stats::{DestinationStats, EvictReason, Evicted, Recovered, Stats, Verified},
+};
