@@ -1,7 +1,5 @@
 //! What is one endpoint, and what is none.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 use forebay_core::BoxError;
 use forebay_databricks::{EndpointError, EndpointKey, Endpoints, Identity};
 use forebay_registry::Registry;
