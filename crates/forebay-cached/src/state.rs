@@ -1,7 +1,7 @@
 //! What a cached value is worth at an instant, pure: time and chance are arguments.
 
 use crate::RefreshError;
-use forebay_core::time::{FAR, saturating_add};
+use forebay_core::time::{FAR, saturating_add, saturating_mul};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -118,7 +118,7 @@ impl<V: Clone> CacheState<V> {
         let kept = Kept {
             value,
             fetched: now,
-            fresh_until: saturating_add(now, policy.early(ttl.mul_f64(policy.refresh_at), draw)),
+            fresh_until: saturating_add(now, policy.early(saturating_mul(ttl, policy.refresh_at), draw)),
             expires,
             usable_until: saturating_add(expires, policy.stale_for),
         };
@@ -167,6 +167,6 @@ impl Policy {
 
     /// Up to `jitter` of the time earlier, so that processes that started together do not go on together.
     fn early(&self, time: Duration, draw: f64) -> Duration {
-        time.mul_f64(1.0 - (self.jitter * draw).clamp(0.0, 1.0))
+        saturating_mul(time, 1.0 - (self.jitter * draw).clamp(0.0, 1.0))
     }
 }

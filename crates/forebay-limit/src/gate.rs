@@ -142,7 +142,8 @@ impl Gate {
             if let Some(sample) = sample {
                 let time = sample.finished.saturating_duration_since(sample.started);
                 // A sixteenth of the way: enough to say when a retry is sensible.
-                state.mean = if state.mean.is_zero() { time } else { (state.mean * 15).saturating_add(time) / 16 };
+                state.mean =
+                    if state.mean.is_zero() { time } else { (state.mean.saturating_mul(15)).saturating_add(time) / 16 };
                 state.limiter.sampled(sample);
             }
             state.grant()

@@ -1,7 +1,7 @@
 //! What is measured while the limit stays the same.
 
 use crate::Sample;
-use forebay_core::Outcome;
+use forebay_core::{Outcome, time::saturating_mul};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -117,10 +117,10 @@ impl Window {
             // All are refused: the share is all there is to learn.
             return self.ended >= self.wanted;
         }
-        let mean = Duration::from_secs_f64(self.seconds / self.count);
+        let mean = Duration::try_from_secs_f64(self.seconds / self.count).unwrap_or(Duration::MAX);
         // A millionth less, so that a round trip of one and the same length is one.
-        let round = sample.finished.saturating_duration_since(first) >= mean.mul_f64(1.0 - 1e-6);
-        let longest = sample.finished.saturating_duration_since(self.opened) >= mean.mul_f64(LONGEST);
+        let round = sample.finished.saturating_duration_since(first) >= saturating_mul(mean, 1.0 - 1e-6);
+        let longest = sample.finished.saturating_duration_since(self.opened) >= saturating_mul(mean, LONGEST);
         round && (self.count >= self.wanted || longest && self.count >= 2.0)
     }
 

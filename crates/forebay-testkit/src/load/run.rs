@@ -258,7 +258,7 @@ impl<'a, L: Limit> Sim<'a, L> {
     }
 
     fn ended(&mut self, now: f64, client: usize, started: f64, in_flight: usize, response: Response) {
-        let time = Duration::from_secs_f64;
+        let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
         let sender = &mut self.clients[client];
         sender.in_flight -= 1;
         sender.limit.ended(Attempt { started: time(started), finished: time(now), in_flight, response });
@@ -290,7 +290,8 @@ impl<'a, L: Limit> Sim<'a, L> {
         for bin in &mut self.run.bins {
             bin.limit /= bin.ended.max(1) as f64;
         }
-        self.run.latency = Duration::from_secs_f64(self.seconds / self.served.max(1) as f64);
+        let mean = self.seconds / self.served.max(1) as f64;
+        self.run.latency = Duration::try_from_secs_f64(mean).unwrap_or(Duration::MAX);
         self.run
     }
 }

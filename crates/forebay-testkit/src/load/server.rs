@@ -138,7 +138,8 @@ impl Server {
     #[must_use]
     pub fn round_trip(&self) -> Duration {
         let slow = self.slow.map_or(0.0, |slow| slow.share * (slow.factor - 1.0));
-        self.network + self.delay.mul_f64(1.0 + self.jitter + slow)
+        let seconds = self.delay.as_secs_f64() * (1.0 + self.jitter + slow);
+        self.network.saturating_add(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 }
 
