@@ -79,15 +79,15 @@ fn f01_f02_no_broker_keeps_a_session_away_for_longer_than_its_longest_interval()
                 session.subscriptions(start, &offer(interval, throttle));
                 let (next, pushed) = act(&mut session, start);
                 assert!(matches!(next, Next::Push(_)), "{what}: {next:?}");
-                assert!(pushed - start < HOUR * 3 / 2, "{what}: {:?}", pushed - start);
+                assert!(pushed.saturating_sub(start) < HOUR * 3 / 2, "{what}: {:?}", pushed.saturating_sub(start));
                 let throttled = Duration::from_millis(u64::try_from(throttle).unwrap_or_default()).min(HOUR);
-                assert!(start == Duration::MAX || pushed - start >= throttled, "{what}: it is obeyed");
+                assert!(start == Duration::MAX || pushed.saturating_sub(start) >= throttled, "{what}: it is obeyed");
 
                 session.pushed(pushed, &PushTelemetryResponse { error_code: code, throttle_time_ms: throttle });
                 let (next, then) = act(&mut session, pushed);
                 assert!(matches!(next, Next::Push(_) | Next::Ask(_)), "{what}: {next:?}");
-                assert!(then - pushed <= HOUR, "{what}: {:?}", then - pushed);
-                assert!(start == Duration::MAX || then - pushed >= throttled, "{what}: it is obeyed");
+                assert!(then.saturating_sub(pushed) <= HOUR, "{what}: {:?}", then.saturating_sub(pushed));
+                assert!(start == Duration::MAX || then.saturating_sub(pushed) >= throttled, "{what}: it is obeyed");
             }
         }
     }
@@ -107,7 +107,11 @@ fn f01_f02_no_transport_keeps_a_session_away_for_longer_than_that() {
             session.failed(now, Failure::Lost { retry_in: Some(retry_in) });
             let (next, then) = act(&mut session, now);
             assert!(matches!(next, Next::Ask(_)), "{retry_in:?}: {next:?}");
-            assert!(then - now <= HOUR && then - now >= retry_in.min(HOUR), "{retry_in:?}: {:?}", then - now);
+            assert!(
+                then.saturating_sub(now) <= HOUR && then.saturating_sub(now) >= retry_in.min(HOUR),
+                "{retry_in:?}: {:?}",
+                then.saturating_sub(now)
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The permits of a layer, and who waits for one.
 
 use crate::{Adaptive, Limiter, Sample};
-use forebay_core::{Outcome, panic};
+use forebay_core::{Outcome, panic, time::saturating_mul};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -142,8 +142,11 @@ impl Gate {
             if let Some(sample) = sample {
                 let time = sample.finished.saturating_duration_since(sample.started);
                 // A sixteenth of the way: enough to say when a retry is sensible.
-                state.mean =
-                    if state.mean.is_zero() { time } else { (state.mean.saturating_mul(15)).saturating_add(time) / 16 };
+                state.mean = if state.mean.is_zero() {
+                    time
+                } else {
+                    saturating_mul(state.mean.saturating_mul(15).saturating_add(time), 1.0 / 16.0)
+                };
                 state.limiter.sampled(sample);
             }
             state.grant()

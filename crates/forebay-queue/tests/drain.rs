@@ -1,7 +1,5 @@
 //! A drain returns every item that was not delivered, whatever had it in hand.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 use forebay_core::{BoxError, DropReason, Settlement};
 use forebay_queue::{DrainReport, Limits, QueueLayer};
 use std::{

@@ -89,7 +89,7 @@ fn fill_a_channel<T: Footprint + Send + 'static>(name: &str, make: impl Fn(usize
 #[test]
 fn f17_items_of_every_size_hold_no_more_than_the_limit_in_a_channel() {
     let _one_at_a_time = COUNTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    fill_a_channel("bytes", |n| n as u8);
+    fill_a_channel("bytes", |n| n.to_le_bytes()[0]);
     fill_a_channel("numbers", |n| n as u64);
     fill_a_channel("100 bytes", |_| [1_u8; 100]);
     fill_a_channel("texts", |n| "x".repeat(n % 300));

@@ -220,7 +220,8 @@ fn f22_a_flush_or_a_drain_that_waits_and_goes_or_ends() {
 
 #[test]
 fn f22_the_end_and_other_limits_wake_all_who_wait() {
-    let ways: [(&str, fn(&Sender<Item>, Receiver<Item>, &QueueHandle<Item>)); 3] = [
+    type Way = fn(&Sender<Item>, Receiver<Item>, &QueueHandle<Item>);
+    let ways: [(&str, Way); 3] = [
         ("close", |_, _, handle| handle.close()),
         ("limits", |_, _, handle| handle.set_limits(limits(5)).unwrap()),
         ("the last receiver goes", |_, receiver, _| drop(receiver)),

@@ -120,11 +120,6 @@ async fn a_client_is_not_closed_under_a_call() {
 }
 
 #[test]
-fn f22_no_waker_runs_under_a_lock() {
-    laws::a_service_runs_no_waker_under_a_lock(|probe: Probe<u32>| layer().layer(probe), 7);
-}
-
-#[test]
 fn a_bad_knob_is_refused_by_the_layer_too() {
     let refused: ConfigError = RegistryLayer::<u32, u32>::builder().linger(Duration::MAX).build().unwrap_err();
     assert_eq!(refused.knob(), "linger");

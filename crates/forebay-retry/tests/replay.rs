@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, ServiceExt};
 
 /// A stream that cannot be cloned: data, then trailers or an error.
 #[derive(Debug, Default)]
@@ -59,8 +59,10 @@ impl Body for Stream {
 
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
 
+type Server = Probe<Request<ReplayBody<Stream>>, Response<()>>;
+
 /// Reads so many frames of each request, then responds with 503 until the script ends; remembers what it read.
-fn server(script: Vec<usize>) -> (Probe<Request<ReplayBody<Stream>>, Response<()>>, Watch, Seen) {
+fn server(script: Vec<usize>) -> (Server, Watch, Seen) {
     let (seen, script) = (Seen::default(), Mutex::new(VecDeque::from(script)));
     let log = Arc::clone(&seen);
     let probe = Probe::new(move |request: Request<ReplayBody<Stream>>| {

@@ -137,7 +137,7 @@ impl SpoolBuilder {
         }
         self.settings.check()?;
         let settings = self.settings.clone();
-        let engine = Engine::open(self.storage, self.settings, crate::worker::wall_clock(), random())?;
+        let engine = Engine::open(&self.storage, self.settings, crate::worker::wall_clock(), random())?;
         Ok(DiskSpool::start(engine, &settings)?)
     }
 
@@ -150,7 +150,7 @@ impl SpoolBuilder {
     /// As [`open`](Self::open).
     pub fn open_engine(self, now: std::time::SystemTime) -> Result<Engine, BoxError> {
         self.settings.check()?;
-        Ok(Engine::open(self.storage, self.settings, crate::record::to_millis(now), random())?)
+        Ok(Engine::open(&self.storage, self.settings, crate::record::to_millis(now), random())?)
     }
 }
 

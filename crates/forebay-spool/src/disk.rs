@@ -56,6 +56,7 @@ impl DiskSpool {
     /// # Errors
     ///
     /// [`SpoolError`]: closed.
+    #[must_use]
     pub fn mark(&self, name: &str) -> BoxFuture<'static, Result<Option<Bytes>, SpoolError>> {
         let name = name.to_owned();
         self.ask(move |reply| Command::Mark { name, reply })
@@ -100,6 +101,7 @@ impl DiskSpool {
     /// # Cancellation
     ///
     /// The spool closes whether the future is dropped or not.
+    #[must_use]
     pub fn close(&self) -> BoxFuture<'static, Result<(), SpoolError>> {
         let (reply, end) = oneshot::channel();
         self.handle.shared.close(Some(reply));

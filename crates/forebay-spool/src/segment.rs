@@ -62,6 +62,9 @@ pub(crate) struct Count {
     pub(crate) records: u64,
 }
 
+/// The tag, the destinations and the marks of a file that has no manifest beside it.
+pub(crate) type WithoutManifest = (u64, Vec<Known>, BTreeMap<String, (u64, Bytes)>);
+
 /// One file that is open, or was.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -181,7 +184,7 @@ impl Segment {
     }
 
     /// The tag, destinations and marks that stand in the file itself, for when there is no manifest.
-    pub(crate) fn beside(&self) -> Result<(u64, Vec<Known>, BTreeMap<String, (u64, Bytes)>), Fault> {
+    pub(crate) fn beside(&self) -> Result<WithoutManifest, Fault> {
         guard(|| {
             let read = self.begin_read()?;
             let Some(meta) = existing(read.open_table(META))? else {

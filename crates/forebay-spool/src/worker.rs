@@ -127,7 +127,7 @@ impl Shared {
         inbox.waiting = inbox.waiting.saturating_sub(bytes);
     }
 
-    fn ended(&self, end: Result<(), SpoolError>) {
+    fn ended(&self, end: &Result<(), SpoolError>) {
         let mut inbox = self.lock();
         inbox.closed = true;
         // Their replies are dropped, which their callers see as closed.
@@ -154,7 +154,7 @@ pub(crate) fn run(shared: &Shared, mut engine: Engine, settings: &Settings) {
             Err(panicked(panic))
         }
     };
-    shared.ended(end);
+    shared.ended(&end);
 }
 
 fn panicked(panic: panic::Panic) -> SpoolError {

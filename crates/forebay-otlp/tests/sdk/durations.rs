@@ -46,7 +46,7 @@ const ENDS: [Duration; 4] = [Duration::ZERO, Duration::from_nanos(1), Duration::
 /// One failure before all goes well, with a hint and without.
 fn script(number: usize) -> [Fault; 1] {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    [if number % 2 == 0 { Fault::status(status) } else { Fault::retry_after(status, 0) }]
+    [if number.is_multiple_of(2) { Fault::status(status) } else { Fault::retry_after(status, 0) }]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

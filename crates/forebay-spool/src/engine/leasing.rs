@@ -86,12 +86,12 @@ impl Engine {
             return;
         }
         for frame in taken {
-            self.hand_out(frame, want, leased, records);
+            self.hand_out(&frame, want, leased, records);
         }
     }
 
     /// Hands out the records of a frame that are left, up to what is wanted. Those that cannot be read are quarantined.
-    fn hand_out(&mut self, taken: Taken, want: Want, leased: &mut Leased, records: &mut Vec<Record>) {
+    fn hand_out(&mut self, taken: &Taken, want: Want, leased: &mut Leased, records: &mut Vec<Record>) {
         let mut found: Vec<Option<Stored>> = (0..taken.row.count).map(|_| None).collect();
         let whole = taken.bytes.as_ref().map(|bytes| envelope::scan(bytes, self.manifest.tag)).unwrap_or_default();
         for record in whole.into_iter().filter(|record| record.seq == taken.seq) {
@@ -117,7 +117,7 @@ impl Engine {
             indices.push(index);
         }
         if bad > 0 {
-            self.quarantine_frame(&taken, leased.destination, row, bad);
+            self.quarantine_frame(taken, leased.destination, row, bad);
         }
         if !indices.is_empty() {
             leased.frames.push(LeasedFrame { segment: taken.segment, seq: taken.seq, indices });

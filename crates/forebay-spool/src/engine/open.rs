@@ -24,9 +24,9 @@ const JUMP: u64 = 1 << 20;
 // === impl Engine ===
 
 impl Engine {
-    pub(crate) fn open(storage: Arc<dyn Storage>, settings: Settings, now: u64, tag: u64) -> Result<Self, SpoolError> {
+    pub(crate) fn open(storage: &Arc<dyn Storage>, settings: Settings, now: u64, tag: u64) -> Result<Self, SpoolError> {
         storage.claim()?;
-        Self::open_claimed(Arc::clone(&storage), settings, now, tag).inspect_err(|_| storage.release())
+        Self::open_claimed(Arc::clone(storage), settings, now, tag).inspect_err(|_| storage.release())
     }
 
     fn open_claimed(storage: Arc<dyn Storage>, settings: Settings, now: u64, tag: u64) -> Result<Self, SpoolError> {

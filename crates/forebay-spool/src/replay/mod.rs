@@ -101,7 +101,13 @@ impl Replay {
             // A nanosecond more than the division says: the same question must not be asked twice at one time.
             return Next::Wait(saturating_add(now, wait.saturating_add(Duration::from_nanos(1))));
         }
-        let records = self.policy.batch_records.min(self.tokens as usize).max(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is cut to the batch"
+        )]
+        let tokens = self.tokens as usize;
+        let records = self.policy.batch_records.min(tokens).max(1);
         Next::Lease(self.want(records))
     }
 

@@ -38,7 +38,8 @@ struct Content {
     pages: BTreeMap<u64, Box<[u8]>>,
 }
 
-const PAGE: u64 = 4096;
+const PAGE: u64 = PAGE_BYTES as u64;
+const PAGE_BYTES: usize = 4096;
 
 // === impl SnapshotStorage ===
 
@@ -130,7 +131,7 @@ impl SnapshotFile {
         if let Some(page) = content.pages.get(&number) {
             return Ok(page.clone());
         }
-        let mut page = vec![0; PAGE as usize].into_boxed_slice();
+        let mut page = vec![0; PAGE_BYTES].into_boxed_slice();
         let start = number * PAGE;
         let seen = usize::try_from(content.seen.saturating_sub(start).min(PAGE)).unwrap_or(0);
         if let (Some(below), Some(part)) = (&self.below, page.get_mut(..seen))
