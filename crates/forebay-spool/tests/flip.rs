@@ -3,6 +3,9 @@
 //!
 //! `SPOOL_FLIPS=13` goes through every 13th place, and `SPOOL_FLIPS=all` through all of them; by default every 197th.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use forebay_spool::{Group, NewRecord};

@@ -4,7 +4,9 @@
 //! `SPOOL_KILLS` says how many kills.
 
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use forebay_spool::{DiskSpool, Durability, Engine, Group, NewRecord, Order, Spool, SpoolBuilder, Want};
@@ -132,6 +134,7 @@ fn s01_killed_at_any_instant_nothing_promised_is_missing() {
                 }
             }
         }
+        #[expect(clippy::disallowed_methods, reason = "what is measured is a real start")]
         let start = Instant::now();
         let mut engine = builder(&dir.spool(), kill).open_engine(at(NOW)).expect("no start is refused");
         slowest = slowest.max(start.elapsed());

@@ -2,6 +2,9 @@
 
 #![cfg(unix)]
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use forebay_spool::{

@@ -1,5 +1,8 @@
 //! A spool against a plain list, over restarts and deaths of the process.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use forebay_core::Priority;

@@ -2,6 +2,9 @@
 //!
 //! `SPOOL_CUTS` says how many cuts are simulated.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use forebay_core::Priority;

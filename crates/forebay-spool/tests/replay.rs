@@ -1,5 +1,8 @@
 //! S06: after an outage fresh data arrives within 2 seconds, while the backlog drains beside it. In virtual time.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use forebay_spool::{

@@ -1,5 +1,8 @@
 //! What a spool promises, one behaviour at a time, on a simulated disk.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+#[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
 mod support;
 
 use bytes::Bytes;

@@ -29,11 +29,6 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
         layer: forebay_breaker::BreakerLayer<K, F, C>,
     ) -> Stacked<forebay_breaker::BreakerLayer<K, F, C>, L>;
 
-    /// Sends no more at a time than what follows takes.
-    #[cfg(feature = "limit")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
-    fn limited<C>(self, layer: forebay_limit::LimitLayer<C>) -> Stacked<forebay_limit::LimitLayer<C>, L>;
-
     /// Sends a request again when its failure may pass.
     #[cfg(feature = "retry")]
     #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
@@ -64,11 +59,6 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
         self,
         layer: forebay_breaker::BreakerLayer<K, F, C>,
     ) -> Stacked<forebay_breaker::BreakerLayer<K, F, C>, L> {
-        self.layer(layer)
-    }
-
-    #[cfg(feature = "limit")]
-    fn limited<C>(self, layer: forebay_limit::LimitLayer<C>) -> Stacked<forebay_limit::LimitLayer<C>, L> {
         self.layer(layer)
     }
 

@@ -35,10 +35,6 @@ pub use forebay_export as export;
 #[cfg_attr(docsrs, doc(cfg(feature = "kip714")))]
 #[doc(inline)]
 pub use forebay_kip714 as kip714;
-#[cfg(feature = "limit")]
-#[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
-#[doc(inline)]
-pub use forebay_limit as limit;
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
 #[doc(inline)]

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use forebay::{
     batch::Batching,
     core::{BoxError, ByFootprint, Totals},
-    export::{Exporter, ExporterBuilder},
+    export::{AllNormal, Exporter, ExporterBuilder},
     otlp::{LogRecord, LogsEncoder, Protocol, Signal},
-    queue::{Limits, parts::AllNormal},
+    queue::Limits,
     retry::Backoff,
 };
 use forebay_testkit::receiver::Receiver;
