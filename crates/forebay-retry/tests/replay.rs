@@ -58,6 +58,7 @@ impl Body for Stream {
 }
 
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
+type Server = Probe<Request<ReplayBody<Stream>>, Response<()>>;
 
 type Server = Probe<Request<ReplayBody<Stream>>, Response<()>>;
 
@@ -89,11 +90,7 @@ fn server(script: Vec<usize>) -> (Server, Watch, Seen) {
     (probe, watch, seen)
 }
 
-async fn send(
-    max_bytes: usize,
-    probe: Probe<Request<ReplayBody<Stream>>, Response<()>>,
-    stream: Stream,
-) -> Result<Response<()>, BoxError> {
+async fn send(max_bytes: usize, probe: Server, stream: Stream) -> Result<Response<()>, BoxError> {
     let retry = RetryBuilder::http().replay_body().build().unwrap();
     let service = ReplayLayer::new().max_bytes(max_bytes).layer(retry.layer(probe));
     service.oneshot(Request::put("http://store.example/rows").body(stream).unwrap()).await
@@ -126,7 +123,7 @@ async fn d03_beyond_the_cap_the_attempt_is_the_last() {
 
 #[tokio::test(start_paused = true)]
 async fn d03_an_error_beyond_the_cap_says_in_its_verdict_that_it_is_the_last() {
-    let probe = Probe::<Request<ReplayBody<Stream>>, Response<()>>::new(|request: Request<ReplayBody<Stream>>| async {
+    let probe = Server::new(|request: Request<ReplayBody<Stream>>| async {
         request.into_body().collect().await?;
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
     });

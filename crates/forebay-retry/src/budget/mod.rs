@@ -60,8 +60,8 @@ struct Ledger {
 
 /// What a call has earned that is being made.
 ///
-/// It stands before the call, not after it: where `call` is inlined, as in `rivals --area retry`, code after it that may unwind
-/// forces the response future into memory, which made a call with `Bytes` take 54 ns instead of 45 (2026-11-30).
+/// It stands before the call, not after it: code that follows an inlined call and may unwind keeps the response future in
+/// memory, to drop it there.
 pub(crate) struct Earned<'b> {
     budget: &'b Budget,
     /// Whether the call was counted: a budget that is full counts none.
