@@ -146,9 +146,10 @@ async fn dropped_in_every_state_nothing_stays_behind() {
 
 #[test]
 fn f22_no_waker_runs_under_a_lock() {
-    let at_once = || RetryLayer::new(Twice::default()).backoff(Backoff::constant(Duration::ZERO));
-    laws::a_service_runs_no_waker_under_a_lock(move |probe: Probe<u32>| at_once().layer(probe), 7);
-    let throttled = move |probe: Probe<u32>| at_once().throttle(Throttle::builder().build().unwrap()).layer(probe);
+    let at_once = || RetryLayer::builder(Twice::default()).backoff(Backoff::constant(Duration::ZERO));
+    laws::a_service_runs_no_waker_under_a_lock(move |probe: Probe<u32>| at_once().build().unwrap().layer(probe), 7);
+    let throttled =
+        move |probe: Probe<u32>| at_once().throttle(Throttle::builder().build().unwrap()).build().unwrap().layer(probe);
     laws::a_service_runs_no_waker_under_a_lock(throttled, 7);
 }
 

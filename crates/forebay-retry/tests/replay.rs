@@ -58,7 +58,6 @@ impl Body for Stream {
 }
 
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
-type Server = Probe<Request<ReplayBody<Stream>>, Response<()>>;
 
 type Server = Probe<Request<ReplayBody<Stream>>, Response<()>>;
 

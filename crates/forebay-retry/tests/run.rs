@@ -27,15 +27,17 @@ fn plain() -> RetryBuilder<Plain> {
     RetryLayer::builder(classify_plain as Plain).backoff(backoff)
 }
 
+/// One attempt of an operation.
+type Running = std::pin::Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>;
+
 /// An operation that ends by script, and when each of its attempts began.
 fn operation(
     takes: Duration,
     script: impl IntoIterator<Item = Answer>,
-) -> (impl FnMut() -> std::pin::Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>, Arc<Mutex<Vec<Duration>>>)
-{
+) -> (impl FnMut() -> Running, Arc<Mutex<Vec<Duration>>>) {
     let (begin, times) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
     let (log, mut script) = (Arc::clone(&times), script.into_iter().collect::<VecDeque<_>>());
-    let operation = move || -> std::pin::Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>> {
+    let operation = move || -> Running {
         log.lock().unwrap().push(begin.elapsed());
         let answer = script.pop_front().unwrap_or(Good);
         Box::pin(async move {

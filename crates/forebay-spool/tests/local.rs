@@ -1,7 +1,6 @@
 //! The directory, the files in it, and the thread that writes them.
 
 #![cfg(unix)]
-
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 #[expect(clippy::allow_attributes, reason = "what one test leaves unused another uses")]
