@@ -35,7 +35,7 @@ fn what_is_appended_is_leased_in_order_and_leaves_when_it_is_acknowledged() {
     engine.close().unwrap();
     let mut engine = open(&disk);
     assert!(engine.stats().recovered.clean);
-    assert_eq!(engine.stats().recovered.records, 1, "what a restart finds is told as recovered");
+    assert_eq!(engine.stats().recovered.records, 1, "what a restart finds counts as recovered");
     assert_eq!(payloads(&drain(&mut engine)), ["b"]);
     assert_eq!(engine.stats().records, 0);
 }
