@@ -398,6 +398,11 @@ impl Segment {
         Ok(())
     }
 
+    /// After a failed sync the file may show what is not on the disk: no more is promised than before.
+    pub(crate) fn promise_no_more_than(&mut self, before: Promise) {
+        self.held = before;
+    }
+
     pub(crate) fn put_back_overlay(&mut self, overlay: BTreeMap<(u16, u64), Option<Row>>) {
         self.overlay = overlay;
     }

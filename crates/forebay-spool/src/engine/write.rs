@@ -262,6 +262,7 @@ impl Engine {
                 let held = segment.promise();
                 let unpromised = segment.forget_after(promise.last);
                 let restored = segment.restore(overlay);
+                segment.promise_no_more_than(promise);
                 self.segments.insert(id, segment);
                 let is_short = held.frames < promise.frames || held.records < promise.records;
                 if is_short || unpromised.is_err() || restored.is_err() {
