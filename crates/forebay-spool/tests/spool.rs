@@ -270,6 +270,8 @@ fn s02_a_sync_that_fails_poisons_its_file_and_nothing_acknowledged_is_lost() {
         let mut found = payloads(&drain(&mut engine));
         // What was refused with an error of the storage may be there all the same.
         found.retain(|payload| safe.contains(payload));
+        // A file that was damaged by the cut is salvaged into a newer one, so the order is not that of the appends.
+        found.sort();
         found.dedup();
         assert_eq!(found, safe, "{bad}");
     }
