@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) max_attempts: u8,
     pub(crate) max_leases: usize,
     pub(crate) max_waiting_bytes: usize,
+    pub(crate) two_phase: bool,
 }
 
 /// The smallest limit that leaves room for a file of each lane and one to write to.
@@ -121,6 +122,16 @@ impl SpoolBuilder {
     /// Bytes of groups that wait to be written; one that comes then is refused as `Busy`. 64 MiB by default.
     pub fn max_waiting_bytes(self, max_waiting_bytes: usize) -> Self {
         self.with(|settings| settings.max_waiting_bytes = max_waiting_bytes)
+    }
+
+    /// Whether redb commits appended records in two phases, with a second sync; on by default.
+    ///
+    /// A commit in one phase relies on a checksum that is no cryptographic one when the power is cut in the middle of it. An
+    /// outsider who chooses payloads would have to find a collision without seeing the random tag that stands in every record, and
+    /// would make the spool quarantine records that were not acknowledged yet; a record with another payload is found out by its own
+    /// checksum and sequence. Two phases exclude even that.
+    pub fn two_phase(self, two_phase: bool) -> Self {
+        self.with(|settings| settings.two_phase = two_phase)
     }
 
     /// Opens the spool: verifies every file, takes over what can be read of damaged ones, and starts the thread that writes.
@@ -235,6 +246,7 @@ impl Default for Settings {
             max_attempts: 5,
             max_leases: 256,
             max_waiting_bytes: 64 << 20,
+            two_phase: true,
         }
     }
 }

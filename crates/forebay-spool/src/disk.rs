@@ -117,19 +117,7 @@ impl Spool for DiskSpool {
 
     fn lease<'a>(&'a self, destination: &'a str, want: Want) -> BoxFuture<'a, Result<Option<Lease>, SpoolError>> {
         let destination = destination.to_owned();
-        let leased = self.ask(move |reply| Command::Lease { destination, want, reply });
-        let shared = Arc::downgrade(&self.handle.shared);
-        Box::pin(async move {
-            let Some((id, records)) = leased.await? else { return Ok(None) };
-            let release = move |id: crate::LeaseId| {
-                if let Some(shared) = shared.upgrade() {
-                    let (lease, dispositions) = (id.get(), Vec::new());
-                    // A spool that is closed has no leases any more.
-                    let _closed = shared.send(Command::Settle { lease, dispositions, reply: None }, usize::MAX);
-                }
-            };
-            Ok(Some(Lease::new(id, records, Box::new(release))))
-        })
+        self.ask(move |reply| Command::Lease { destination, want, reply })
     }
 
     fn settle(&self, lease: Lease, dispositions: Vec<Disposition>) -> BoxFuture<'_, Result<Settled, SpoolError>> {

@@ -1,6 +1,8 @@
 //! What the engine must hold, written outside of it: a file with fewer than promised is damaged, and never empty.
 //!
-//! There are two copies, `manifest-a` and `manifest-b`, which are written in turn: a torn write leaves the other one.
+//! There are two copies, `manifest-a` and `manifest-b`, which are written in turn: a torn write leaves the other one. After each
+//! commit one copy is written, and it is synced once a second. So the promise is exact when a process dies, and at most a second
+//! behind when the power is cut: then a file may hold more than was promised, which is kept.
 
 use crate::{
     envelope::{u32_at, u64_at},
@@ -63,6 +65,8 @@ pub(crate) struct ManifestFiles {
     files: [Arc<dyn StorageFile>; 2],
     turn: usize,
     sync: bool,
+    /// The copy whose turn it is was written, and not synced.
+    unsynced: bool,
 }
 
 const NAMES: [&str; 2] = ["manifest-a", "manifest-b"];
@@ -224,15 +228,22 @@ impl ManifestFiles {
             _ => 0,
         };
         let newest = found.into_iter().flatten().max_by_key(|manifest| manifest.generation);
-        Ok((Self { files, turn, sync }, newest))
+        Ok((Self { files, turn, sync, unsynced: false }, newest))
     }
 
-    /// Writes the copy whose turn it is. The other one stays as it is until this one is safe.
-    pub(crate) fn write(&mut self, manifest: &mut Manifest) -> io::Result<()> {
+    /// Writes the copy whose turn it is, and syncs it or leaves that for later.
+    ///
+    /// CORRECTNESS: the turn passes only when the copy is safe. Until then the other copy stays as it is, for a power cut may
+    /// leave nothing of what was not synced.
+    pub(crate) fn write(&mut self, manifest: &mut Manifest, sync: bool) -> io::Result<()> {
         manifest.generation += 1;
         let bytes = manifest.encode();
         let file = &self.files[self.turn];
         file.write_at(0, &bytes)?;
+        self.unsynced = self.sync && !sync;
+        if self.unsynced {
+            return Ok(());
+        }
         if self.sync {
             file.sync()?;
         }
@@ -240,10 +251,14 @@ impl ManifestFiles {
         Ok(())
     }
 
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
     /// Writes both copies: for what must hold even when one of them is lost, the names of the files.
     pub(crate) fn write_both(&mut self, manifest: &mut Manifest) -> io::Result<()> {
-        self.write(manifest)?;
-        self.write(manifest)
+        self.write(manifest, true)?;
+        self.write(manifest, true)
     }
 }
 

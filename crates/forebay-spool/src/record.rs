@@ -66,7 +66,7 @@ pub struct Appended {
 pub struct DeadLetter {
     /// The name of the destination that did not take it.
     pub destination: String,
-    /// Why, in the words of whoever quarantined it, or `attempts` where it failed too often.
+    /// Why, in the words of the caller that quarantined it, or `attempts` where it failed too often.
     pub reason: String,
     /// The record.
     pub record: Record,

@@ -53,6 +53,7 @@ pub(crate) struct Beside<'a> {
     /// Of those, the ones that a frame for all destinations is for.
     pub(crate) own: &'a [u16],
     pub(crate) marks: &'a BTreeMap<String, (u64, Bytes)>,
+    pub(crate) two_phase: bool,
 }
 
 /// What a destination waits for in this segment.
@@ -250,9 +251,7 @@ impl Segment {
     fn try_commit(&self, frames: &[Frame], beside: Option<Beside<'_>>) -> Result<(), Fault> {
         let db = self.db.as_ref().ok_or_else(|| Fault::Io(std::io::Error::other("the segment is not open")))?;
         let mut write = db.begin_write()?;
-        // A payload is written by outsiders. A commit in one phase trusts a checksum that is no cryptographic one; rows are
-        // the spool's own, and one phase is enough for them.
-        write.set_two_phase_commit(!frames.is_empty());
+        write.set_two_phase_commit(beside.is_some_and(|beside| beside.two_phase));
         {
             let mut pending = write.open_table(PENDING)?;
             for (key, row) in &self.overlay {
@@ -400,6 +399,11 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// After a failed sync the file may show what is not on the disk: no more is promised than before.
+    pub(crate) fn promise_no_more_than(&mut self, before: Promise) {
+        self.held = before;
     }
 
     pub(crate) fn put_back_overlay(&mut self, overlay: BTreeMap<(u16, u64), Option<Row>>) {

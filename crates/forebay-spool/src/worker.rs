@@ -1,14 +1,14 @@
 //! The thread that owns the engine. Callers hand it commands; groups that wait at the same time share a commit.
 
 use crate::{
-    Appended, DeadLetter, Disposition, Engine, Group, GroupCommit, Record, Settled, SpoolError, SpoolErrorKind, Stats,
-    Verified, Want, builder::Settings, record::to_millis,
+    Appended, DeadLetter, Disposition, Engine, Group, GroupCommit, Lease, LeaseId, ReleaseHook, Settled, SpoolError,
+    SpoolErrorKind, Stats, Verified, Want, builder::Settings, record::to_millis,
 };
 use bytes::Bytes;
 use forebay_core::panic;
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::oneshot;
@@ -19,7 +19,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
 /// What a caller asks for.
 pub(crate) enum Command {
     Append { group: Group, bytes: usize, reply: Reply<Appended> },
-    Lease { destination: String, want: Want, reply: Reply<Option<(u64, Vec<Record>)>> },
+    Lease { destination: String, want: Want, reply: Reply<Option<Lease>> },
     Settle { lease: u64, dispositions: Vec<Disposition>, reply: Option<Reply<Settled>> },
     Stats { reply: Reply<Stats> },
     Verify { reply: Reply<Verified> },
@@ -86,6 +86,18 @@ impl Shared {
         Ok(())
     }
 
+    /// Gives a lease back that is dropped unsettled. A lease that is out does not keep the spool open.
+    fn release(self: &Arc<Self>) -> ReleaseHook {
+        let shared = Arc::downgrade(self);
+        Box::new(move |id: LeaseId| {
+            if let Some(shared) = shared.upgrade() {
+                let (lease, dispositions) = (id.get(), Vec::new());
+                // A spool that is closed has no leases any more.
+                let _closed = shared.send(Command::Settle { lease, dispositions, reply: None }, usize::MAX);
+            }
+        })
+    }
+
     /// Takes no more commands. `reply` hears how the thread has ended.
     pub(crate) fn close(&self, reply: Option<Reply<()>>) {
         let mut inbox = self.lock();
@@ -144,7 +156,7 @@ impl Shared {
 }
 
 /// Works until the spool is closed, and then closes the engine.
-pub(crate) fn run(shared: &Shared, mut engine: Engine, settings: &Settings) {
+pub(crate) fn run(shared: &Arc<Shared>, mut engine: Engine, settings: &Settings) {
     let worked = panic::catch(|| work(shared, &mut engine, settings));
     let end = match worked {
         Ok(()) => panic::catch(|| engine.close()).unwrap_or_else(|panic| Err(panicked(panic))),
@@ -161,15 +173,15 @@ fn panicked(panic: panic::Panic) -> SpoolError {
     SpoolError::of_io(std::io::Error::other(panic))
 }
 
-fn work(shared: &Shared, engine: &mut Engine, settings: &Settings) {
+fn work(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings) {
     let mut commit = GroupCommit::new(settings.durability);
     let mut round = Round::default();
     loop {
-        let (commands, closed) = shared.next(commit.deadline(), settings.max_age.is_some());
+        let (commands, closed) = shared.next(commit.deadline(), engine.wants_tick());
         let is_idle = commands.is_empty();
         let came = clock();
         for command in commands {
-            round.take(command, engine, &mut commit, came);
+            round.take(command, shared, engine, &mut commit, came);
         }
         // What came in a moment ago may have taken longer than the wait.
         if closed || commit.is_due(clock()) {
@@ -190,7 +202,14 @@ fn work(shared: &Shared, engine: &mut Engine, settings: &Settings) {
 // === impl Round ===
 
 impl Round {
-    fn take(&mut self, command: Command, engine: &mut Engine, commit: &mut GroupCommit, now: Instant) {
+    fn take(
+        &mut self,
+        command: Command,
+        shared: &Arc<Shared>,
+        engine: &mut Engine,
+        commit: &mut GroupCommit,
+        now: Instant,
+    ) {
         match command {
             Command::Append { group, bytes, reply } => {
                 commit.add(now, bytes);
@@ -204,20 +223,21 @@ impl Round {
                 self.settled.push((settled, reply));
             }
             Command::Lease { destination, want, reply } => {
+                // CANCEL: a caller that went away drops the lease, before or after it was sent, which gives it back.
                 let leased = engine.lease(&destination, want, wall_clock());
-                // CANCEL: the caller went away, so nobody would ever settle the lease.
-                if let Err(Ok(Some((lease, _)))) = reply.send(leased) {
-                    engine.settle(lease, &[]);
-                }
+                reply_to(
+                    reply,
+                    leased.map(|leased| leased.map(|(id, records)| Lease::new(id, records, shared.release()))),
+                );
             }
-            Command::Stats { reply } => answer(reply, Ok(engine.stats())),
-            Command::Verify { reply } => answer(reply, Ok(engine.verify())),
-            Command::Mark { name, reply } => answer(reply, Ok(engine.mark(&name))),
+            Command::Stats { reply } => reply_to(reply, Ok(engine.stats())),
+            Command::Verify { reply } => reply_to(reply, Ok(engine.verify())),
+            Command::Mark { name, reply } => reply_to(reply, Ok(engine.mark(&name))),
             Command::DeadLetters { destination, limit, reply } => {
-                answer(reply, engine.dead_letters(destination.as_deref(), limit));
+                reply_to(reply, engine.dead_letters(destination.as_deref(), limit));
             }
             Command::Requeue { destination, ids, reply } => {
-                answer(reply, engine.requeue(destination.as_deref(), ids.as_deref()));
+                reply_to(reply, engine.requeue(destination.as_deref(), ids.as_deref()));
             }
         }
     }
@@ -226,17 +246,17 @@ impl Round {
         let results = if self.groups.is_empty() { Vec::new() } else { engine.append(self.groups, wall_clock()) };
         let flushed = engine.flush();
         for (reply, result) in self.appends.into_iter().zip(results) {
-            answer(reply, result);
+            reply_to(reply, result);
         }
         for (settled, reply) in self.settled {
             if let Some(reply) = reply {
-                answer(reply, flushed.clone().map(|()| settled));
+                reply_to(reply, flushed.clone().map(|()| settled));
             }
         }
     }
 }
 
-fn answer<T>(reply: Reply<T>, result: Result<T, SpoolError>) {
+fn reply_to<T>(reply: Reply<T>, result: Result<T, SpoolError>) {
     // The caller went away; what it asked for is done.
     let _unheard = reply.send(result);
 }

@@ -38,7 +38,7 @@ fn what_is_appended_is_leased_in_order_and_leaves_when_it_is_acknowledged() {
     engine.close().unwrap();
     let mut engine = open(&disk);
     assert!(engine.stats().recovered.clean);
-    assert_eq!(engine.stats().recovered.records, 1, "what a restart finds is told as recovered");
+    assert_eq!(engine.stats().recovered.records, 1, "what a restart finds counts as recovered");
     assert_eq!(payloads(&drain(&mut engine)), ["b"]);
     assert_eq!(engine.stats().records, 0);
 }
@@ -273,6 +273,8 @@ fn s02_a_sync_that_fails_poisons_its_file_and_nothing_acknowledged_is_lost() {
         let mut found = payloads(&drain(&mut engine));
         // What was refused with an error of the storage may be there all the same.
         found.retain(|payload| safe.contains(payload));
+        // A file that was damaged by the cut is salvaged into a newer one, so the order is not that of the appends.
+        found.sort();
         found.dedup();
         assert_eq!(found, safe, "{bad}");
     }

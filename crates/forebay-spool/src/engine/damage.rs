@@ -21,6 +21,11 @@ impl Engine {
     /// Which of its records were delivered is not known any more, so those come a second time. If there is no room to take them
     /// over, the file stays where it is and is tried again.
     pub(super) fn salvage(&mut self, id: SegmentId) {
+        self.salvage_up_to(id, None);
+    }
+
+    /// The same, with the frames up to a sequence of its own instead of the promised one.
+    pub(super) fn salvage_up_to(&mut self, id: SegmentId, last: Option<u64>) {
         let promise = self.manifest.segments.get(&id).copied().unwrap_or_default();
         let Some(segment) = self.segments.get_mut(&id) else { return };
         segment.close_for_good();
@@ -28,13 +33,13 @@ impl Engine {
             active.take_if(|active| *active == id);
         }
         let is_promised = promise.frames > 0;
-        let records = if promise.live == 0 && is_promised {
+        let records = if promise.live == 0 && is_promised && last.is_none() {
             // All of it was delivered.
             Vec::new()
         } else {
             let read = self.storage.open(&id.file_name(), false).and_then(|file| read_all(&*file));
             let Ok(bytes) = read else { return };
-            let bound = if is_promised { promise.last } else { u64::MAX };
+            let bound = last.unwrap_or(if is_promised { promise.last } else { u64::MAX });
             whole_records(&bytes, self.manifest.tag, id.first, bound)
         };
         let found = records.len() as u64;
@@ -99,7 +104,7 @@ impl Engine {
     }
 }
 
-/// The records of a damaged file, each place once, in order. Those behind `last` were never promised to anybody.
+/// The records of a damaged file, each place once, in order. Those behind `last` were never acknowledged.
 fn whole_records(bytes: &Bytes, tag: u64, first: u64, last: u64) -> Vec<Stored> {
     // Copies of one record may stand in pages that are no longer used; they are equal, for frames are never changed.
     let mut records = BTreeMap::new();

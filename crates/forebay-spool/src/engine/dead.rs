@@ -110,6 +110,11 @@ impl Engine {
         Ok(found.into_iter().map(letter).collect())
     }
 
+    /// Dead letters of all destinations.
+    fn dead(&self) -> u64 {
+        self.lane(Lane::Dead).flat_map(Segment::counts).map(|(_, count)| count.records).sum()
+    }
+
     fn find_dead(&mut self, destination: Option<&str>, limit: usize) -> Result<Vec<Found>, SpoolError> {
         let only = destination.map(|name| self.destination(name)).transpose()?;
         let ids: Vec<_> = self.lane(Lane::Dead).filter(|segment| segment.is_open()).map(Segment::id).collect();
@@ -153,7 +158,7 @@ impl Engine {
     pub fn requeue(&mut self, destination: Option<&str>, ids: Option<&[u64]>) -> Result<u64, SpoolError> {
         /// Requeued in one commit.
         const AT_ONCE: usize = 1024;
-        let mut total = 0;
+        let (mut total, mut before) = (0, self.dead());
         let limit = if ids.is_some() { usize::MAX } else { AT_ONCE };
         loop {
             let mut found = self.find_dead(destination, limit)?;
@@ -178,6 +183,14 @@ impl Engine {
             self.stats.requeued += places.len() as u64;
             total += places.len() as u64;
             self.flush()?;
+            let left = self.dead();
+            if left >= before {
+                // A file that cannot be read would be requeued for ever.
+                return Err(SpoolError::of_io(std::io::Error::other(
+                    "dead letters could not be taken out of their file",
+                )));
+            }
+            before = left;
         }
     }
 }

@@ -20,6 +20,13 @@ struct Taken {
     bytes: Option<Bytes>,
 }
 
+/// What a lease has so far, and what it is to have.
+struct Taking {
+    want: Want,
+    records: Vec<Record>,
+    bytes: usize,
+}
+
 // === impl Engine ===
 
 impl Engine {
@@ -36,7 +43,7 @@ impl Engine {
         }
         self.sweep(now);
         let mut leased = Leased { destination, frames: Vec::new() };
-        let mut records = Vec::new();
+        let mut records = Taking { want, records: Vec::new(), bytes: 0 };
         for lane in [Lane::High, Lane::Normal] {
             let mut ids: Vec<SegmentId> = self
                 .lane(lane)
@@ -47,12 +54,13 @@ impl Engine {
                 ids.reverse();
             }
             for id in ids {
-                self.lease_from(id, want, &mut leased, &mut records);
-                if records.len() >= want.records || bytes_of(&records) >= want.bytes {
+                self.lease_from(id, &mut leased, &mut records);
+                if records.is_enough() {
                     break;
                 }
             }
         }
+        let records = records.records;
         if records.is_empty() {
             return Ok(None);
         }
@@ -64,10 +72,10 @@ impl Engine {
         Ok(Some((self.next_lease, records)))
     }
 
-    fn lease_from(&mut self, id: SegmentId, want: Want, leased: &mut Leased, records: &mut Vec<Record>) {
+    fn lease_from(&mut self, id: SegmentId, leased: &mut Leased, records: &mut Taking) {
         let destination = leased.destination;
         let mut taken: Vec<Taken> = Vec::new();
-        let (mut count, mut bytes) = (records.len(), bytes_of(records));
+        let (want, mut count, mut bytes) = (records.want, records.records.len(), records.bytes);
         let Some(segment) = self.segments.get(&id) else { return };
         let read = segment.rows(destination, want.order == Order::NewestFirst, |seq, row, frame| {
             if count >= want.records || (count > 0 && bytes >= want.bytes) {
@@ -86,12 +94,12 @@ impl Engine {
             return;
         }
         for frame in taken {
-            self.hand_out(&frame, want, leased, records);
+            self.hand_out(&frame, leased, records);
         }
     }
 
     /// Hands out the records of a frame that are left, up to what is wanted. Those that cannot be read are quarantined.
-    fn hand_out(&mut self, taken: &Taken, want: Want, leased: &mut Leased, records: &mut Vec<Record>) {
+    fn hand_out(&mut self, taken: &Taken, leased: &mut Leased, records: &mut Taking) {
         let mut found: Vec<Option<Stored>> = (0..taken.row.count).map(|_| None).collect();
         let whole = taken.bytes.as_ref().map(|bytes| envelope::scan(bytes, self.manifest.tag)).unwrap_or_default();
         for record in whole.into_iter().filter(|record| record.seq == taken.seq) {
@@ -109,7 +117,7 @@ impl Engine {
                 bad += 1;
                 continue;
             };
-            if records.len() >= want.records || (!records.is_empty() && bytes_of(records) >= want.bytes) {
+            if records.is_enough() {
                 continue;
             }
             let attempts = u32::from(record.attempts) + u32::from(taken.row.attempts(index));
@@ -222,6 +230,16 @@ impl Engine {
     }
 }
 
-fn bytes_of(records: &[Record]) -> usize {
-    records.iter().map(|record| record.payload.len() + record.key.len()).sum()
+// === impl Taking ===
+
+impl Taking {
+    /// One record is leased whatever its size.
+    fn is_enough(&self) -> bool {
+        self.records.len() >= self.want.records || (!self.records.is_empty() && self.bytes >= self.want.bytes)
+    }
+
+    fn push(&mut self, record: Record) {
+        self.bytes += record.payload.len() + record.key.len();
+        self.records.push(record);
+    }
 }

@@ -46,6 +46,9 @@ pub struct Engine {
     stats: Stats,
     /// When rows were last looked through for their age, and segments that failed were last tried again.
     last_sweep: u64,
+    /// The wall clock, as the last call gave it, and when the manifest was last synced.
+    now: u64,
+    last_sync: u64,
     closed: bool,
 }
 
@@ -66,7 +69,7 @@ struct LeasedFrame {
 
 /// How many damaged files are kept for a human to look at. What could be read of them has been taken over.
 const MAX_ASIDE: usize = 8;
-/// How often, in milliseconds, the age of records is looked at, and a segment that failed is tried again.
+/// How often, in milliseconds, the age of records is looked at, a segment that failed is tried again, and the manifest is synced.
 const SWEEP: u64 = 1000;
 
 // === impl Engine ===
@@ -105,10 +108,22 @@ impl Engine {
             self.marks.iter().map(|(name, (seq, value))| (name.clone(), mark_bytes(*seq, value))).collect();
     }
 
-    /// Writes the manifest once, to the copy whose turn it is.
+    /// Writes the manifest once, to the copy whose turn it is. Once a second it is synced as well.
     fn write_manifest(&mut self) -> Result<(), SpoolError> {
         self.promise_all();
-        self.files.write(&mut self.manifest).map_err(SpoolError::of_io)
+        let is_due = self.now.abs_diff(self.last_sync) >= SWEEP;
+        self.files.write(&mut self.manifest, is_due).map_err(SpoolError::of_io)?;
+        if is_due {
+            self.last_sync = self.now;
+        }
+        Ok(())
+    }
+
+    /// Whether a second from now there is something to do, though nothing is asked for.
+    pub(crate) fn wants_tick(&self) -> bool {
+        self.settings.max_age.is_some()
+            || self.files.is_unsynced()
+            || self.segments.values().any(|segment| !segment.is_open())
     }
 
     /// Writes both copies, where the names of files have changed.

@@ -17,9 +17,10 @@ use std::{
 
 /// Sequences and ids start this much further on after each opening.
 ///
-/// CORRECTNESS: a process that died may have written frames that it never promised. Were their sequences used again, two
-/// different frames in one damaged file could bear the same one. No commit has that many frames.
-const JUMP: u64 = 1 << 20;
+/// CORRECTNESS: a process that died may have used some that the manifest does not know of yet. Were they used again, two
+/// different frames in one damaged file could bear the same sequence, and two records the same id. No process uses as many in the
+/// second that the manifest may be behind.
+const JUMP: u64 = 1 << 32;
 
 // === impl Engine ===
 
@@ -66,6 +67,8 @@ impl Engine {
             next_lease: 0,
             stats: Stats::default(),
             last_sweep: now,
+            now,
+            last_sync: 0,
             closed: false,
         };
         engine.stats.recovered.clean = was_clean;
@@ -88,7 +91,8 @@ impl Engine {
             let _first_append_tells = engine.storage.sync();
         }
         for id in damaged {
-            engine.salvage(id);
+            // After a power cut the promise may be a second behind, and what lies beyond it was acknowledged as well.
+            engine.salvage_up_to(id, if was_clean { None } else { Some(u64::MAX) });
         }
         engine.sweep_finished();
         engine.stats.recovered.records = engine.segments.values().map(Segment::live).sum();

@@ -25,6 +25,10 @@ impl Engine {
         // Pages are powers of two, and a frame fills at least half of its own.
         let bytes: u64 =
             group.records.iter().map(|record| 2 * (record.payload.len() + record.key.len() + HEAD) as u64).sum();
+        if 2 * FILE + 2 * bytes > self.settings.max_bytes {
+            // Nothing is evicted for a group that would not fit into an empty spool.
+            return Err(SpoolError::full(Limit::Bytes));
+        }
         let waiting: u64 = lanes.iter().map(|batch| batch.records.len() as u64).sum();
         while self.live().saturating_add(waiting).saturating_add(records) > self.settings.max_records {
             if records > self.settings.max_records
@@ -144,13 +148,19 @@ impl Engine {
         }
     }
 
-    /// Drops what is too old, and tries files again that have failed. For a time in which nothing is appended or leased.
+    /// Drops what is too old, tries files again that have failed, and syncs the manifest. For a time in which nothing is appended
+    /// or leased.
     pub fn tick(&mut self, now: u64) {
         self.sweep(now);
+        if self.files.is_unsynced() && now.abs_diff(self.last_sync) >= SWEEP {
+            // If it fails, the promise of the last second is not safe from a power cut yet; the next tick tries again.
+            let _next_tick = self.write_manifest();
+        }
     }
 
     /// Once a second: drops what is too old, and tries segments again that have failed.
     pub(super) fn sweep(&mut self, now: u64) {
+        self.now = now;
         if now.abs_diff(self.last_sweep) < SWEEP {
             return;
         }

@@ -130,6 +130,7 @@ impl Engine {
             destinations: &self.manifest.destinations,
             own: &self.own,
             marks: &self.marks,
+            two_phase: self.settings.two_phase,
         };
         let Some(segment) = self.segments.get_mut(&id) else {
             return Err(SpoolError::of_io(std::io::Error::other("the segment is gone")));
@@ -139,7 +140,7 @@ impl Engine {
             return Err(SpoolError::of_io(fault.into_io()));
         }
         // CORRECTNESS: the promise comes behind the commit. Between the two the file holds more than was promised, which is
-        // fine, and nobody has been told of it.
+        // fine, and no caller has seen it acknowledged.
         if let Err(error) = self.write_manifest() {
             self.forget(id, &frames);
             return Err(error);
@@ -261,6 +262,7 @@ impl Engine {
                 let held = segment.promise();
                 let unpromised = segment.forget_after(promise.last);
                 let restored = segment.restore(overlay);
+                segment.promise_no_more_than(promise);
                 self.segments.insert(id, segment);
                 let is_short = held.frames < promise.frames || held.records < promise.records;
                 if is_short || unpromised.is_err() || restored.is_err() {

@@ -162,7 +162,7 @@ fn owner(found: &fs::Metadata) -> Result<(), &'static str> {
     if found.uid() != rustix::process::geteuid().as_raw() {
         return Err("it belongs to another user");
     }
-    // A second name in a directory of somebody else would let its owner see what is written here.
+    // Through a second name, in a directory of another user, what is written here could be seen.
     if found.is_file() && found.nlink() > 1 {
         return Err("it has a second name");
     }
