@@ -84,7 +84,12 @@ impl Storage for LocalStorage {
     }
 
     fn release(&self) {
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(file) = held {
+            // CORRECTNESS: a process that is being started by another thread holds a copy of the descriptor until it has loaded its
+            // program, so closing ours would not release the lock yet. Where unlocking fails, closing still does, if later.
+            let _closed_all_the_same = file.unlock();
+        }
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
