@@ -2,7 +2,8 @@
 
 use super::{bounded, checked, limits, model, poll_once};
 use forebay_core::Fate;
-use forebay_queue::{Channel, Overflow, QueueHandle, Receiver, Sender, Slot, parts::advance};
+use forebay_intake::advance;
+use forebay_queue::{Channel, Overflow, QueueHandle, Receiver, Sender, Slot};
 use loom::thread;
 use std::{
     pin::pin,

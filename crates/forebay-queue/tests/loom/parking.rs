@@ -4,7 +4,8 @@
 
 use super::{Heard, SECOND, bounded, checked, limits, model, poll_once};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
-use forebay_queue::{Overflow, Queue, QueueHandle, QueueLayer, ResponseFuture, Worker, parts::advance};
+use forebay_intake::advance;
+use forebay_queue::{Overflow, Queue, QueueHandle, QueueLayer, ResponseFuture, Worker};
 use loom::{future::block_on, thread};
 use std::{
     future::Future,

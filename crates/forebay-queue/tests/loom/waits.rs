@@ -2,7 +2,8 @@
 
 use super::{Heard, SECOND, limits, model, poll_once};
 use forebay_core::{DropReason, Fate};
-use forebay_queue::{Channel, Overflow, QueueHandle, Sender, Slot, parts::advance};
+use forebay_intake::advance;
+use forebay_queue::{Channel, Overflow, QueueHandle, Sender, Slot};
 use loom::{future::block_on, thread};
 use std::{
     sync::Arc,
