@@ -22,7 +22,7 @@ pub struct Counters {
     /// or not to be decoded. Their items count as delivered.
     pub unreadable_responses: u64,
     /// Panics of closures that look at an item where it is handed over (its weight, priority, partition, or whether it closes
-    /// its batch). The item got the default: see [`BatchHandle::closure_panics`](forebay_batch::BatchHandle::closure_panics).
+    /// its batch). The item got the default: see [`IntakeHandle::closure_panics`](forebay_intake::IntakeHandle::closure_panics).
     pub closure_panics: u64,
 }
 
