@@ -173,8 +173,8 @@ impl<T> IntakeHandle<T> {
     /// Closes the queue and waits until it is worked off, for `deadline` at most.
     ///
     /// What is still queued then is returned, and counts as dropped by shutdown. So does an item that a
-    /// [`Queue`](crate::Queue)'s worker has in hand: one that waits for the inner service to be ready is returned, and one that
-    /// the inner service has got is let go, and returned if a clone was kept for [another attempt](crate::QueueBuilder::park).
+    /// `Queue`'s worker has in hand: one that waits for the inner service to be ready is returned, and one that
+    /// the inner service has got is let go, and returned if a clone was kept for another attempt (`QueueBuilder::park`).
     /// For a plain channel what was received stays pending in the hands of its receiver. Returns no later than 20 ms after the deadline.
     ///
     /// # Cancellation
