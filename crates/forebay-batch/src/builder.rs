@@ -284,7 +284,7 @@ impl<T, W, Pr, K, Se, P, An, B> BatchBuilder<T, W, Pr, K, Se, P, An, B> {
     /// By default it does not: when its batch is about to be sent for the first time, the item is dropped as
     /// [cancelled](forebay_core::DropReason::Cancelled), and a batch without any other item is not sent. A batch that was sent
     /// before is sent again as it was, since the server may have seen its items. An item of [`emit`](crate::Batch::emit), for
-    /// which nobody waits, is always sent.
+    /// which no caller waits, is always sent.
     ///
     /// Set it where handing an item over is a promise to send it, whatever becomes of the caller.
     pub fn run_cancelled(mut self, run: bool) -> Self {

@@ -321,7 +321,7 @@ async fn t13_a_service_that_is_never_ready_costs_the_batch_that_waited_for_it() 
         type Future = std::future::Ready<Result<(), BoxError>>;
 
         fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
-            // WakerSet nobody, on purpose.
+            // No task is woken, on purpose.
             if self.0.load(SeqCst) > 0 { std::task::Poll::Ready(Ok(())) } else { std::task::Poll::Pending }
         }
 

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-/// WakerSet a task at an instant. Its thread starts with the first instant, and ends with it.
+/// Wakes a task at an instant. Its thread starts with the first instant, and ends with it.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm(Option<Arc<Sleeper>>);
 
@@ -30,7 +30,7 @@ struct State {
 // === impl Alarm ===
 
 impl Alarm {
-    /// WakerSet `waker` at `due`, and nothing that was set before.
+    /// Wakes `waker` at `due`, and nothing that was set before.
     ///
     /// # Errors
     ///

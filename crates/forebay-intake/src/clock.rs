@@ -130,7 +130,7 @@ mod model {
         timers: u64,
     }
 
-    /// WakerSet whoever polled it last, at the time that was said last.
+    /// Wakes the task that polled it last, at the time that was set last.
     #[derive(Debug, Default)]
     pub struct Timer(Option<u64>);
 

@@ -219,7 +219,7 @@ impl Intake {
         })
     }
 
-    /// Whether nobody need wait for room, as there is some or will never be any.
+    /// Whether no sender has to wait for room: there is some, or there will never be any.
     #[inline]
     #[must_use]
     pub fn has_room_or_ended(&self) -> bool {

@@ -18,7 +18,7 @@ pub enum WakerSet {
     Gone(Waker),
 }
 
-/// WakerSet one task; call it without a lock. A panic of its waker is that task's own, and reaches neither the caller nor the
+/// Wakes one task; call it without a lock. A panic of its waker is that task's own, and reaches neither the caller nor the
 /// tasks that are woken after it.
 #[inline]
 pub fn wake(waker: Waker) {
@@ -67,7 +67,7 @@ impl WakerSet {
         }
     }
 
-    /// WakerSet them; call it without a lock.
+    /// Wakes them; call it without a lock.
     #[inline]
     pub fn wake(self) {
         if !matches!(self, Self::None) {

@@ -72,7 +72,7 @@ impl<R, T> InFlight<R, T> {
         Self::new(Stage::Resting(work), name)
     }
 
-    /// A result without work: whoever has it calls [`complete`](Self::complete).
+    /// A result without work: its holder calls [`complete`](Self::complete).
     #[must_use]
     pub fn awaited() -> Arc<Self> {
         Self::new(Stage::Awaited, Arc::new(()))
