@@ -86,7 +86,7 @@ impl<T: Send + 'static, A> Future for ResponseFuture<T, A> {
             match &mut this.state {
                 State::Accepted(expected) => return expected.poll(cx),
                 State::Rejected(rejected) => {
-                    let error = rejected.take().map(Rejected::into_error);
+                    let error = rejected.take().map(BoxError::from);
                     return Poll::Ready(Err(error.unwrap_or_else(|| Abandoned::new(Seen::No).into())));
                 }
                 State::Waits(line) => {

@@ -165,7 +165,7 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
+    /// Takes the slot, or refuses: the response is then an error, a [`Rejected`] that hands the item back.
     ///
     /// CANCEL: an item whose future is dropped before its batch is sent is dropped as cancelled, unless
     /// [`run_cancelled`](crate::BatchBuilder::run_cancelled) is set. What was sent meets its fate without the future.

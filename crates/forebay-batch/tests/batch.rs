@@ -733,7 +733,7 @@ fn an_item_weighs_what_its_caller_says() {
     let check = |batch: &Batch<u32, ()>| {
         batch.emit_weighing(6, 1).unwrap();
         let refused = batch.emit_weighing(6, 2).unwrap_err();
-        assert_eq!((refused.item, refused.reason), (2, DropReason::Bytes));
+        assert_eq!((refused.reason, refused.into_item()), (DropReason::Bytes, 2));
         batch.emit_weighing(3, 3).unwrap();
         assert_eq!((totals(&batch.handle()).pending, totals(&batch.handle()).dropped.total()), (2, 1));
     };

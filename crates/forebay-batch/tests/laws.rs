@@ -83,7 +83,7 @@ async fn everybody_wakes_on_close() {
     laws::everybody_wakes_on_close(vec![batch.clone(), batch.clone()], move || handle.close()).await;
     let refused = batch.clone().oneshot(7).await.unwrap_err();
     laws::error_chain_has_one_link_per_sentence(&*refused);
-    assert_eq!(Rejected::<u32>::downcast(refused).unwrap().item, 7);
+    assert_eq!(refused.downcast::<Rejected<u32>>().unwrap().into_item(), 7);
 }
 
 #[test]

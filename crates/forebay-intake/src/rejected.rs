@@ -1,31 +1,35 @@
-use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
+use forebay_core::{Advice, DropReason, Seen, Verdict};
 use std::{
     error::Error,
     fmt,
     sync::{Mutex, PoisonError},
 };
 
-/// An item was refused at the door, and is handed back.
+/// An item was not admitted, and is handed back.
 ///
 /// The inner service has not seen it. Whether offering it again is sensible depends on the reason: not when it is too
 /// large or the queue is closed. The refusal is in the ledger; offering the item again counts as a new offer.
 ///
-/// As a `tower` service a queue fails with a boxed error, and an item that is not `Sync` cannot be in there as it is. So
-/// `error.is::<Rejected<T>>()` is always false: [`is_in`](Self::is_in) asks for the refusal, and
-/// [`downcast`](Self::downcast) finds the item in it.
-#[derive(Clone)]
+/// As a `tower` service a queue fails with a boxed error, which must be `Sync` while its item need not be. A refusal
+/// therefore never lends its item: it only [gives it back](Self::into_item). In a boxed error it is found as any
+/// other error is, with `error.is::<Rejected<T>>()` and `error.downcast::<Rejected<T>>()`.
+///
+/// ```
+/// use forebay_core::{BoxError, DropReason};
+/// use forebay_intake::Rejected;
+///
+/// let error: BoxError = Rejected::new("ten bytes", DropReason::Full).into();
+/// assert!(error.is::<Rejected<&str>>());
+/// assert_eq!(error.downcast::<Rejected<&str>>().map(|refused| refused.into_item()).ok(), Some("ten bytes"));
+/// ```
 #[non_exhaustive]
 pub struct Rejected<T> {
-    /// The item that was refused.
-    pub item: T,
-    /// Why.
+    // Never locked: the mutex is what makes a refusal `Sync` for every item that is `Send`.
+    item: Mutex<T>,
+    /// Why it was not admitted.
     pub reason: DropReason,
     verdict: Verdict,
 }
-
-/// Makes an item `Sync`, so that an error can carry it: there is only `into_inner`.
-#[derive(Debug)]
-pub(crate) struct Carried<T>(Mutex<T>);
 
 // === impl Rejected ===
 
@@ -37,45 +41,21 @@ impl<T> Rejected<T> {
             DropReason::SoftLimit | DropReason::Full | DropReason::Bytes | DropReason::FairShare => Advice::Retry,
             _ => Advice::Never,
         };
-        Self { item, reason, verdict: Verdict::new(reason, Seen::No, advice) }
+        Self { item: Mutex::new(item), reason, verdict: Verdict::new(reason, Seen::No, advice) }
     }
 
-    /// The same refusal, boxed, with the item inside.
+    /// The item that was refused.
     #[must_use]
-    pub fn into_error(self) -> BoxError
-    where
-        T: Send + 'static,
-    {
-        let Self { item, reason, verdict } = self;
-        Box::new(Rejected { item: Carried(Mutex::new(item)), reason, verdict })
-    }
-
-    /// Whether `error` is the refusal of a `T`, which [`downcast`](Self::downcast) hands back.
-    #[must_use]
-    pub fn is_in(error: &(dyn Error + Send + Sync + 'static)) -> bool
-    where
-        T: Send + 'static,
-    {
-        error.is::<Rejected<Carried<T>>>()
-    }
-
-    /// The refusal inside `error`, with its item.
-    ///
-    /// # Errors
-    ///
-    /// `error` itself, when it is not the refusal of a `T`.
-    pub fn downcast(error: BoxError) -> Result<Self, BoxError>
-    where
-        T: Send + 'static,
-    {
-        let Rejected { item, reason, verdict } = *error.downcast::<Rejected<Carried<T>>>()?;
-        Ok(Self { item: item.0.into_inner().unwrap_or_else(PoisonError::into_inner), reason, verdict })
+    pub fn into_item(self) -> T {
+        self.item.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The refusal of what `with` makes of the item.
     #[must_use]
     pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Rejected<U> {
-        Rejected { item: with(self.item), reason: self.reason, verdict: self.verdict }
+        let Self { item, reason, verdict } = self;
+        let item = with(item.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Rejected { item: Mutex::new(item), reason, verdict }
     }
 }
 
@@ -213,18 +193,20 @@ says! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_core::BoxError;
     use forebay_testkit::laws;
 
     #[test]
-    fn the_item_survives_the_box() {
+    fn a_boxed_refusal_is_found_by_its_type_and_gives_its_item_back() {
+        type Item = std::cell::Cell<i32>;
         // `Cell` is `Send` and not `Sync`, as many request bodies are.
-        let item = std::cell::Cell::new(7);
-        let error = Rejected::new(item, DropReason::Full).into_error();
+        let error: BoxError = Rejected::new(Item::new(7), DropReason::Full).into();
         assert_eq!(Verdict::of(&*error).unwrap().reason(), DropReason::Full);
-        assert!(Rejected::<std::cell::Cell<i32>>::is_in(&*error));
-        assert!(!Rejected::<String>::is_in(&*error));
-        let error = Rejected::<String>::downcast(error).unwrap_err();
-        assert_eq!(Rejected::<std::cell::Cell<i32>>::downcast(error).unwrap().item.get(), 7);
+        assert!(error.is::<Rejected<Item>>());
+        assert!(!error.is::<Rejected<String>>());
+        assert!(error.downcast_ref::<Rejected<Item>>().is_some());
+        let error = error.downcast::<Rejected<String>>().unwrap_err();
+        assert_eq!(error.downcast::<Rejected<Item>>().unwrap().into_item().get(), 7);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl<T, Res> fmt::Debug for ResponseFuture<T, Res> {
 
 impl<T: Send + 'static, Res> Late<T, Res> {
     pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
-        Self::Rejected(Some(rejected.into_error()))
+        Self::Rejected(Some(rejected.into()))
     }
 
     /// Waits in line with an item that was not offered yet.
@@ -127,7 +127,7 @@ impl<T: Send + 'static, Res> Late<T, Res> {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, BoxError>> {
         match self {
             Self::Rejected(error) => Poll::Ready(Err(error.take().unwrap_or_else(|| Abandoned::new(Seen::No).into()))),
-            Self::Waits(line) => line.poll(cx).map_err(Rejected::into_error),
+            Self::Waits(line) => line.poll(cx).map_err(BoxError::from),
         }
     }
 }

@@ -152,7 +152,7 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the slot, or refuses: the answer is an error that [hands the item back](Rejected::downcast).
+    /// Takes the slot, or refuses: the response is then an error, a [`Rejected`] that hands the item back.
     ///
     /// CANCEL: an item whose future is dropped before the inner service has begun it is not begun (see
     /// [`run_cancelled`](crate::QueueBuilder::run_cancelled)); one that was begun runs to its end.

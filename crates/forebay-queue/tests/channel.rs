@@ -15,7 +15,7 @@ fn a_slot_is_taken_until_what_was_received_is_settled() {
     sender.try_send(1).unwrap();
     let received = receiver.try_recv().unwrap();
     assert_eq!(*received, 1);
-    assert_eq!(sender.try_send(2).unwrap_err().item, 2);
+    assert_eq!(sender.try_send(2).unwrap_err().into_item(), 2);
     received.settle(Fate::Delivered);
     sender.try_send(3).unwrap();
 
@@ -142,7 +142,7 @@ async fn close_hands_every_waiting_item_back() {
     for (send, item) in waiting.iter_mut().zip(1..) {
         assert!(send.is_woken());
         let refused = assert_ready!(send.poll()).unwrap_err();
-        assert_eq!((refused.item, refused.reason), (item, DropReason::Shutdown));
+        assert_eq!((refused.reason, refused.into_item()), (DropReason::Shutdown, item));
     }
 }
 

@@ -91,7 +91,7 @@ async fn q01_q02_q03_q04_soft_and_hard_limits_hold_with_work_in_flight() {
     settle_down().await;
     assert_eq!(rig.seen(), [0], "one is in flight and still holds its slot");
     let refused = rig.queue.offer(normal(9)).unwrap_err();
-    assert_eq!((refused.item, refused.reason), (normal(9), DropReason::SoftLimit));
+    assert_eq!((refused.reason, refused.into_item()), (DropReason::SoftLimit, normal(9)));
     rig.queue.offer(high(10)).unwrap();
     assert_eq!(rig.queue.offer(high(11)).unwrap_err().reason, DropReason::Full);
 
@@ -213,7 +213,7 @@ async fn q10_after_close_an_offer_is_refused_and_handed_back() {
     rig.handle().close();
     assert_eq!(rig.queue.offer(normal(2)).unwrap_err().reason, DropReason::Shutdown);
     let error = rig.queue.clone().oneshot(normal(3)).await.unwrap_err();
-    assert_eq!(Rejected::<Item>::downcast(error).unwrap().item, normal(3));
+    assert_eq!(error.downcast::<Rejected<Item>>().unwrap().into_item(), normal(3));
     rig.gate.add_permits(1);
     settle_down().await;
     let totals = rig.totals();

@@ -103,7 +103,8 @@ impl Intake {
     }
 
     fn refused(&self, rejected: Rejected<Job>) -> Answer {
-        let (Job { batch, entry, .. }, reason) = (rejected.item, rejected.reason);
+        let reason = rejected.reason;
+        let Job { batch, entry, .. } = rejected.into_item();
         entry.settle(Fate::Dropped(reason));
         let refused = Rejected::new((), reason);
         match (reason, self.config.soft_refusal) {

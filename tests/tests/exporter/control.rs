@@ -29,7 +29,7 @@ async fn the_kill_switch_drops_what_is_there_and_takes_nothing_until_it_is_on_ag
     let Ok(fate) = exporter.clone().oneshot(record("called")).await;
     assert_eq!(fate, Fate::Dropped(DropReason::Disabled));
     let refused = exporter.emit_or_wait(record("waits")).await.unwrap_err();
-    assert_eq!((refused.reason, refused.item), (DropReason::Disabled, record("waits")));
+    assert_eq!((refused.reason, refused.into_item()), (DropReason::Disabled, record("waits")));
     assert_eq!(exporter.totals().offered, 250, "what comes while it is off is not offered");
     assert_eq!((receiver.requests().len(), handle.is_on()), (1, false));
 

@@ -223,7 +223,7 @@ fn whoever_waits_hears_of_a_drain() {
         assert_eq!(report.unsent, [1]);
         block_on(flush);
         let refused = sends.join().unwrap();
-        assert_eq!((refused.item, refused.reason), (2, DropReason::Shutdown));
+        assert_eq!((refused.reason, refused.into_item()), (DropReason::Shutdown, 2));
         assert_eq!((handle.totals().pending, handle.bytes()), (0, 0));
         drop(receiver);
     });
