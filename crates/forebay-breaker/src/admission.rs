@@ -1,4 +1,4 @@
-//! The decision on a call where no fast path decides.
+//! Decides on a call where no fast path does.
 
 use crate::{
     BreakerEvent, CircuitOpen, Mode,

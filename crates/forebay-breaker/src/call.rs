@@ -65,7 +65,7 @@ impl<'a, K, C> Polling<'a, K, C> {
         match outcome {
             Outcome::Success => core.settle_success(&call.admitted),
             Outcome::Retryable { after } => core.settle(&call.admitted, Grade::Failure, after.map(micros), None),
-            Outcome::Terminal => core.settle(&call.admitted, Grade::Failure, None, None),
+            Outcome::Terminal => core.settle(&call.admitted, core.policy.terminal, None, None),
             Outcome::Ignored => core.settle(&call.admitted, Grade::Ignored, None, None),
         }
         result

@@ -62,6 +62,7 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
             Cancelled::Ignored => Grade::Ignored,
             Cancelled::Slow => Grade::Slow,
         },
+        terminal: if knobs.counts_terminal { Grade::Failure } else { Grade::Ignored },
         open_share: share("max_open_share", knobs.max_open_share)?,
     })
 }

@@ -11,7 +11,7 @@ use crate::{
 use forebay_core::{event, event_enabled, panic};
 use std::hash::Hash;
 
-/// The target of what is said to `tracing`.
+/// The target of the events of this crate.
 const TARGET: &str = "forebay_breaker";
 
 // === impl Core ===
@@ -73,7 +73,7 @@ impl<K: Hash + Eq> Core<K> {
     }
 }
 
-/// What `tracing` hears. What happens to single calls is not among it: there may be millions of them.
+/// Records an event in `tracing`. What happens to single calls is left out: there may be millions of them.
 fn trace(event: &BreakerEvent) {
     match event {
         BreakerEvent::Changed { key, from, to, reason, mode, generation } => event!(

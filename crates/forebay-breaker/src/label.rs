@@ -22,11 +22,11 @@ impl KeyLabel {
     /// The label of nothing.
     pub(crate) const EMPTY: Self = Self { bytes: [0; SHORT], len: 0, long: None };
 
-    /// What `key` says of itself.
+    /// The text that the `Display` of `key` writes.
     #[inline]
     pub(crate) fn new(key: impl fmt::Display) -> Self {
         let mut label = Self::EMPTY;
-        // A `Display` that fails has said what it could.
+        // A `Display` that fails leaves what it has written: a part of a name is better than none.
         let _partial = fmt::write(&mut label, format_args!("{key}"));
         label
     }

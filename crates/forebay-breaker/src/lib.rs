@@ -45,13 +45,14 @@ mod tests;
 
 #[cfg(feature = "http")]
 pub use forebay_core::http::{Classifier, Preset};
+/// What the builder takes and the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_core::{BoxError, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Unkeyed, Verdict};
 
 #[cfg(feature = "http")]
 pub use self::builder::{ByAuthority, HttpBreakerBuilder};
 pub use self::{
     builder::{BreakerBuilder, ByDefault, Choice, Chosen},
-    classify::{Cancelled, Excluding, ExcludingTerminal},
+    classify::{Cancelled, Excluding},
     error::CircuitOpen,
     event::{BreakerEvent, OVERFLOW},
     handle::BreakerHandle,

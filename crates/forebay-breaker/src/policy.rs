@@ -34,8 +34,10 @@ pub(crate) struct Policy {
     pub(crate) lease: u64,
     /// How traffic returns; `None` is all at once.
     pub(crate) ramp: Option<RampPlan>,
-    /// What a call counts as whose future is dropped before it ends.
+    /// What a call counts as when its future is dropped before it ends.
     pub(crate) cancelled: Grade,
+    /// What a terminal failure counts as.
+    pub(crate) terminal: Grade,
     /// The share of keys that may be open at once; `WHOLE` is no limit.
     pub(crate) open_share: u32,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Rule {
     pub(crate) bad: Bad,
     /// The share that opens, in parts per million.
     pub(crate) ratio: u32,
-    /// On fewer calls than these it never opens.
+    /// The circuit never opens on fewer calls than these.
     pub(crate) min_calls: u32,
     pub(crate) window: Window,
 }

@@ -95,6 +95,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 lease: lease * MS,
                 ramp,
                 cancelled: Grade::Failure,
+                terminal: Grade::Failure,
                 open_share: WHOLE,
             }
         },
@@ -200,7 +201,7 @@ proptest! {
             if matches!(plain.state(), crate::State::Closed | crate::State::Ramping) {
                 for (tally, rule) in view.windows.iter().zip(&policy.rules) {
                     let (calls, bad) = plain.tally(rule, now);
-                    // A window over calls that is full of good ones does not hear of one more.
+                    // A window over calls that is full of good ones ignores one more.
                     prop_assert_eq!((tally.calls, tally.bad), (calls, bad), "step {}: {:?}", number, rule);
                 }
             }

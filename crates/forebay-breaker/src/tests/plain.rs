@@ -1,4 +1,4 @@
-//! The breaker as one would write it without a thought for speed: every result is kept, and everything is counted anew.
+//! The breaker as one writes it without regard to speed: every result is kept, and every decision counts all of them again.
 
 use crate::{
     Mode, Reason, State,

@@ -41,7 +41,7 @@ use tokio::time::Instant;
 ///
 /// let budget = Budget::builder().ratio(0.2).reserve(10.0).build()?;
 /// assert_eq!(budget.available(), 10.0);
-/// # Ok::<(), forebay_core::ConfigError>(())
+/// # Ok::<(), forebay_retry::ConfigError>(())
 /// ```
 #[derive(Clone)]
 pub struct Budget(Arc<Shared>);

@@ -25,14 +25,13 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// [`status`](Self::status) in a closure:
 ///
 /// ```
-/// use forebay_core::{Classify, Outcome};
-/// use forebay_retry::grpc::Classifier;
+/// use forebay_retry::{Boxed, Classify, Outcome, grpc::Classifier};
 /// # struct Status { code: i32, details: Vec<u8> }
 /// # impl Status {
 /// #     fn code(&self) -> i32 { self.code }
 /// #     fn details(&self) -> &[u8] { &self.details }
 /// # }
-/// let codes = Classifier::<forebay_core::Boxed>::otlp();
+/// let codes = Classifier::<Boxed>::otlp();
 /// let classifier = move |result: &Result<(), Status>| match result {
 ///     Ok(()) => Outcome::Success,
 ///     Err(status) => codes.status(status.code() as i32, status.details()),
@@ -113,7 +112,7 @@ impl<Kind> Classifier<Kind> {
                     Pushback::Silent => {
                         forebay_core::http::retry_after(headers).map_or(Pushback::Silent, Pushback::After)
                     }
-                    said => said,
+                    given => given,
                 };
                 self.code(Code::from_http(status), &pushback)
             }
