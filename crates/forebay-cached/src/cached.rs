@@ -2,11 +2,10 @@
 
 use crate::{
     CachedBuilder, RefreshError,
-    clock::now,
     fetch::{Fetcher, Inner},
     state::Policy,
 };
-use forebay_core::BoxError;
+use forebay_core::{BoxError, support::clock::now};
 use std::{
     fmt,
     future::{Future, poll_fn},

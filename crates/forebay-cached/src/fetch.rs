@@ -1,8 +1,12 @@
 //! One fetch for all that ask: who joins it, what its end changes, and who waits for it.
 
+#[cfg(not(any(loom, shuttle)))]
+use arc_swap::ArcSwap as Published;
+#[cfg(any(loom, shuttle))]
+use forebay_core::support::lock::model::Published;
+
 use crate::{
     Fetched, Reading, RefreshError,
-    clock::{Published, Timer, now},
     state::{CacheState, Kept, Lookup, Policy},
 };
 use forebay_core::{
@@ -10,7 +14,10 @@ use forebay_core::{
     chance::SplitMix64,
     panic::Panic,
     single_flight::{InFlight, Polled, WaiterId, Work},
-    support::lock::Mutex,
+    support::{
+        clock::{Timer, now},
+        lock::Mutex,
+    },
 };
 use std::{
     fmt,

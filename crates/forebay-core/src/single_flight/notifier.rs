@@ -12,7 +12,7 @@ use std::{
 #[derive(Debug, Default)]
 pub struct WaiterId(Option<(Arc<Notifier>, u64)>);
 
-/// Wakes all waiters. As the waker of a piece of work it wakes those that wait for it, and whichever comes first polls it.
+/// Wakes all waiters. As the waker of a piece of work it wakes those that wait for it, and the first to be polled polls it.
 #[derive(Debug)]
 pub struct Notifier(Mutex<Waiters>);
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Where clients linger, the registry has a lease of its own, its *keep*: a client without any other lease is idle, and a
-//! caller that acquires or releases it does not tell the table. So nothing happens when a client becomes idle: the sweep looks.
+//! caller that acquires or releases it does not touch the table. So nothing happens when a client becomes idle: the sweep looks.
 //! A client that is to go loses its place and its keep; if a caller got a lease at that very moment, it drains.
 //!
 //! An acquire may meet a client whose last lease is just ending: its count is zero, and its release is on its way. It then
