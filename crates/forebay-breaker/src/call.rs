@@ -7,14 +7,19 @@ use std::{sync::Arc, task::Poll};
 /// What each clone of a service has of its own, so that its futures share no reference count with those of other clones.
 #[derive(Debug)]
 pub(crate) struct Local<K, C> {
+    /// What all services of the layer share.
     pub(crate) core: Arc<Core<K>>,
+    /// Says what a result means.
     pub(crate) classify: C,
 }
 
 /// An admitted call. Dropped before its end, it settles itself.
 pub(crate) struct Call<K, C> {
+    /// Shared with the futures of one service instance only.
     local: Arc<Local<K, C>>,
+    /// What the settlement needs of the admission.
     admitted: Admitted,
+    /// What has happened to the call; `Drop` settles by it.
     stage: Stage,
 }
 
@@ -34,6 +39,7 @@ pub(crate) enum Stage {
 /// of it.
 pub(crate) struct Polling<'a, K, C> {
     call: &'a mut Call<K, C>,
+    /// Whether the inner future and the classifier have returned.
     over: bool,
 }
 
@@ -59,6 +65,7 @@ impl<'a, K, C> Polling<'a, K, C> {
     {
         let call = &mut *self.call;
         let outcome = call.local.classify.classify(&result);
+        // CORRECTNESS: set after the classifier has returned: one that panics leaves it unset, and the call counts as panicked.
         self.over = true;
         call.stage = Stage::Settled;
         let core = &call.local.core;
@@ -100,10 +107,6 @@ impl<K, C> Call<K, C> {
         Self { local, admitted, stage: Stage::Fresh }
     }
 
-    pub(crate) fn stage(&self) -> Stage {
-        self.stage
-    }
-
     /// Settles a call that was dropped before its end.
     #[cold]
     #[inline(never)]
@@ -123,6 +126,7 @@ impl<K, C> Call<K, C> {
 impl<K, C> Drop for Call<K, C> {
     #[inline(always)]
     fn drop(&mut self) {
+        // CANCEL: a call that is dropped unsettled settles itself, so that no permit is lost.
         if self.stage != Stage::Settled {
             self.abandon();
         }

@@ -41,6 +41,7 @@ impl<K> Core<K> {
             Transition::ProbesLost(probes) => BreakerEvent::ProbesLost { key, probes },
             Transition::HeldBack(reason) => BreakerEvent::HeldBack { key, reason },
         };
+        // No lock is held: an observer may use a handle, and a subscriber may call back.
         trace(&event);
         self.emit(|| event);
     }
@@ -67,6 +68,7 @@ impl<K> Core<K> {
 impl<K: Hash + Eq> Core<K> {
     /// Releases the directory, then emits what was done to it.
     pub(crate) fn release(&self, writing: Writing<'_, K>) {
+        // CORRECTNESS: `finish` releases the lock before the first event is emitted, since an observer is user code.
         for event in writing.finish() {
             self.emit_event_of(Place::NOWHERE, event);
         }

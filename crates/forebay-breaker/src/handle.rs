@@ -72,6 +72,7 @@ impl<K> BreakerHandle<K> {
 
     fn change_at(&self, place: Place, work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>) -> Result<(), Moved> {
         let event = self.change_silently(place, &self.core.env(), work)?;
+        // CORRECTNESS: the lock of the slot is released by now: an observer may use this handle.
         self.core.emit_event(place.index, event);
         Ok(())
     }
@@ -84,6 +85,8 @@ impl<K> BreakerHandle<K> {
         work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>,
     ) -> Result<Option<Box<Event>>, Moved> {
         let (slot, lines) = self.core.slot(index).ok_or(Moved)?;
+        // CORRECTNESS: the tenancy is compared under the lock of the slot, so that a key which takes the place meanwhile keeps
+        // its state.
         let ctx = self.core.ctx(lines, env);
         slot.locked_for(tenancy, &ctx, |machine| {
             let transition = work(machine);
@@ -107,6 +110,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
             return status.state;
         }
         if let Some(directory) = &self.core.directory {
+            // Under the lock, for only its holder knows whether a new key fits.
             let writing = directory.write();
             if writing.has_room() {
                 return writing.writer.mode.shows(State::Closed);
@@ -200,6 +204,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         K: Borrow<Q>,
     {
         let Some(directory) = &self.core.directory else { return false };
+        // CORRECTNESS: `env` before the lock: it may ask a subscriber, which is user code.
         let (env, mut writing) = (self.core.env(), directory.write());
         let removed = writing.remove(key, &self.core.ctx(&[], &env));
         self.core.release(writing);
@@ -213,6 +218,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     #[expect(clippy::must_use_candidate, reason = "its effect is the point")]
     pub fn expire_idle(&self) -> usize {
         let Some(directory) = &self.core.directory else { return 0 };
+        // CORRECTNESS: `env` before the lock, as in `remove`.
         let (env, mut writing) = (self.core.env(), directory.write());
         let removed = writing.expire(env.now(), &self.core.ctx(&[], &env));
         self.core.release(writing);

@@ -29,6 +29,7 @@ mod policy;
 mod recent;
 mod refusal;
 mod ring;
+mod rule;
 mod run;
 mod service;
 mod settling;

@@ -20,6 +20,7 @@ impl<K> Core<K> {
     #[cold]
     pub(crate) fn settle(&self, admitted: &Admitted, grade: Grade, hint: Option<u64>, now: Option<u64>) {
         let Some((slot, lines)) = self.slot(admitted.index()) else { return };
+        // The environment reads the clock once, however many parts of the settlement ask for it.
         let env = self.env().at(now);
         let took = self.policy.stopwatch.then(|| env.now().saturating_sub(admitted.started));
         let event = slot.settle(admitted.ticket(), &Observation { grade, took, hint }, &self.ctx(lines, &env));

@@ -132,6 +132,7 @@ impl<V: Clone + Send + Sync + 'static> Cached<V> {
     /// As [`get`](Self::get).
     pub async fn read(&self) -> Result<Reading<V>, RefreshError> {
         let now = now();
+        // No lock: a caller finds a fresh value here.
         if let Some(kept) = Option::as_ref(&self.inner.fresh.load())
             && now < kept.fresh_until
         {

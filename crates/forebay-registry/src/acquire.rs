@@ -79,6 +79,7 @@ where
     G: Config,
 {
     if let Stage::Start { inner, key, config, replace: replaces } = stage {
+        // The key and the configuration are cloned only here, where the fast path has found no client.
         let (key, config) = ((*key).to_owned(), Arc::new(G::clone(config)));
         let waiting: Waiting<C> = if *replaces {
             Box::pin(replace(Arc::clone(inner), key, config))

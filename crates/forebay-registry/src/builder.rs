@@ -177,9 +177,7 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
             ("linger", linger, Duration::ZERO),
             ("negative_ttl", negative_ttl, Duration::ZERO),
         ] {
-            if !(least..=A_DAY).contains(&value) {
-                return Err(ConfigError::new(knob, format_args!("{value:?}"), format!("{least:?} to 1 day")));
-            }
+            ConfigError::within(knob, value, least..=A_DAY)?;
         }
         #[cfg(not(any(loom, shuttle)))]
         let runtime = Runtime::new(self.runtime)?;

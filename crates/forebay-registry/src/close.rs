@@ -98,6 +98,7 @@ impl<K: Key, C: Client, G: Config> CloseTask<K, C, G> {
     fn finish(&mut self, end: &CloseEnd) {
         self.stage = Stage::Over;
         let took = now().saturating_duration_since(self.began);
+        // CORRECTNESS: the table learns the end first, so that a caller which waits for it finds the key vacant.
         self.inner.close_ended(&self.key, self.generation, took, end);
         if let Some(wait) = self.wait.take() {
             wait.complete(end.clone());

@@ -79,7 +79,7 @@ impl<K: Key, C: Client, G: Config> Wait<K, C, G> {
         Poll::Ready(match completion {
             Completion::Client { live, config: first } => {
                 if !is_maker {
-                    inner.settings.emit_event(&RegistryEvent::Reused { key, generation: live.generation() });
+                    inner.reused(key, &live);
                 }
                 if first != *config {
                     inner.diverged(key, live.generation(), &first, config);

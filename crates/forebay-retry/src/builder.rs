@@ -142,7 +142,7 @@ impl<C, P, K> RetryBuilder<C, P, K> {
     }
 
     /// The same settings with another policy and another gate.
-    fn change<P2, K2>(self, change: impl FnOnce(P, K) -> (P2, K2)) -> RetryBuilder<C, P2, K2> {
+    pub(crate) fn change<P2, K2>(self, change: impl FnOnce(P, K) -> (P2, K2)) -> RetryBuilder<C, P2, K2> {
         let Rules { classifier, policy, gate, observer, limits, backoff, budget, streams } = self.rules;
         let (policy, gate) = change(policy, gate);
         RetryBuilder { rules: Rules { classifier, policy, gate, observer, limits, backoff, budget, streams } }

@@ -6,7 +6,8 @@ use crate::{
     decision::{Decision, Pass, Ticket},
     gauge::Gauge,
     observation::{Grade, Observation},
-    policy::{Bad, OpenTime, Policy, RampPlan, Rule, TimeWindow, WHOLE, Window},
+    policy::{OpenTime, Policy, RampPlan, TimeWindow, WHOLE, Window},
+    rule::{Bad, Rule},
     slot::{Env, Slot, SlotCtx},
     window::{Counters, Layout, Line},
 };

@@ -3,7 +3,8 @@
 use crate::{
     Mode, Reason, State,
     observation::{Grade, Observation},
-    policy::{Bad, Policy, Rule, Window},
+    policy::{Policy, Window},
+    rule::{Bad, Rule},
     state::Transition,
 };
 

@@ -23,6 +23,7 @@ use std::{
 impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
     /// The last lease of `generation` has ended.
     pub(super) fn released(&self, generation: u64) -> CloseReason {
+        // CORRECTNESS: the client leaves the table and the list of clients in one step, so that no call finds it in one alone.
         let (reason, _client, _stale) = self.locked(|state| {
             let reason = state.table.released(generation);
             let client = state.clients.0.remove(&generation);
@@ -35,6 +36,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
 
     /// The registry's own lease of `generation`, if it is the last.
     pub(super) fn give_up(&self, generation: u64) -> Option<Strong<Live<C>>> {
+        // CORRECTNESS: the count is read under the lock, where no call can take a lease from the registry's own.
         self.locked(|state| {
             let idle = state.table.close_idle(generation, &state.clients);
             if idle { state.clients.take_keep(generation) } else { None }
@@ -54,6 +56,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         let Retired { key, generation, reason, .. } = &retired;
         self.settings.emit_event(&RegistryEvent::Closing { key, generation: *generation, reason: *reason });
         if self.settings.on_close.is_some() {
+            // A task: the hook may wait, and this may be the destructor of a lease.
             self.runtime.spawn(CloseTask::new(Arc::clone(self), retired, wait));
             return;
         }

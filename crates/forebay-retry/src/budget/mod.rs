@@ -53,6 +53,7 @@ struct Shared {
 }
 
 struct Ledger {
+    /// What was earned and what is left.
     state: BudgetState,
     /// What `room` was set to; the difference is the calls since.
     room: u64,
@@ -71,7 +72,9 @@ pub(crate) struct Earned<'b> {
 /// A retry that is paid for, and not sent yet.
 #[derive(Debug)]
 pub(crate) struct Hold {
+    /// Where the cost is refunded to.
     budget: Budget,
+    /// In millionths of a retry; zero once the retry is sent.
     cost: u64,
 }
 
@@ -139,6 +142,8 @@ impl Shared {
     /// One call less was made.
     #[cold]
     fn uncount(&self) {
+        // Relaxed: the count guards no other memory. A settlement in between makes the room one call too large, which
+        // `settled` takes into account.
         self.room.fetch_add(1, Relaxed);
     }
 

@@ -100,6 +100,7 @@ impl Throttle {
     }
 
     fn hint_hashed(&self, key: u64, wait: Duration) {
+        // CORRECTNESS: `any` is stored under the lock, so that it is never older than what the gates hold.
         let mut gates = self.0.gates();
         gates.hint(key, Instant::now(), wait);
         self.0.any.store(gates.len() > 0, Relaxed);
