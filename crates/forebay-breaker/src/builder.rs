@@ -37,7 +37,7 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 ///
 /// Nothing is checked before [`build`](BreakerBuilder::build).
 ///
-/// `K` is the type of the keys, `F` how they come from a request, `C` the classifier. All three are inferred; their defaults are
+/// `K` is the type of the keys, `F` takes them from a request, `C` is the classifier. All three are inferred; their defaults are
 /// those of [`BreakerLayer::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct BreakerBuilder<K = (), F = Unkeyed, C = ByDefault> {
@@ -187,9 +187,9 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
 
     /// How long a key may stay unused before it is removed.
     ///
-    /// A call reads no clock, so idle keys are looked for when a new key comes, at most twice per idle time, and when
+    /// A call reads no clock, so idle keys are looked for when a new key is added, at most twice per idle time, and when
     /// [`BreakerHandle::expire_idle`](crate::BreakerHandle::expire_idle) is called. A key leaves when it was unused
-    /// between two such looks at least `time` apart: after one to two idle times where new keys keep coming. It is
+    /// between two such looks at least `time` apart: after one to two idle times where new keys are added all the time. It is
     /// never removed while its mode is another than that of new keys, nor while it is open and this long after that.
     pub fn idle(mut self, time: Duration) -> Self {
         self.knobs.idle = time;

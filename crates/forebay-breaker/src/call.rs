@@ -35,8 +35,7 @@ pub(crate) enum Stage {
 
 /// A call while the inner future or the classifier runs. If it is dropped before that is over, one of them has panicked.
 ///
-/// It stands on the stack, and what becomes of it is known where it is written: a call that succeeds at once writes none
-/// of it.
+/// It is a local variable that is optimized away where a call succeeds at once.
 pub(crate) struct Polling<'a, K, C> {
     call: &'a mut Call<K, C>,
     /// Whether the inner future and the classifier have returned.
@@ -112,7 +111,7 @@ impl<K, C> Call<K, C> {
     #[inline(never)]
     fn abandon(&mut self) {
         let core = &self.local.core;
-        // CANCEL: the permit of a probe goes back here, whatever the call counts as.
+        // CANCEL: the permit of a probe is given back here, whatever the call counts as.
         let grade = match self.stage {
             Stage::Settled => return,
             Stage::Fresh => Grade::Ignored,

@@ -30,7 +30,7 @@ impl<K> Core<K> {
         word.is(Pattern::CLOSED).then(|| self.admit_by(word, Place::SINGLE.index))
     }
 
-    /// Whether a call on the single slot would be refused now, whatever else happens until it comes.
+    /// Whether a call on the single slot would be refused now, whatever else happens until then.
     #[inline(always)]
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let word = self.single.slot.word();

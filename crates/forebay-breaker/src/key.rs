@@ -4,7 +4,7 @@ use crate::label::KeyLabel;
 use forebay_core::{KeyOf, Unkeyed};
 use std::{borrow::Borrow, fmt, hash::Hash};
 
-/// How a [`Breaker`](crate::Breaker) comes from a request to its state: [`Unkeyed`], or [`ByKey`].
+/// How a [`Breaker`](crate::Breaker) finds the state of a request: [`Unkeyed`], or [`ByKey`].
 ///
 /// It is sealed: give [`BreakerBuilder::key`](crate::BreakerBuilder::key) a function instead.
 #[diagnostic::on_unimplemented(

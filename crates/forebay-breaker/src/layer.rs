@@ -7,7 +7,7 @@ use tower_layer::Layer;
 ///
 /// All services made by one layer and its clones share the state of every key.
 ///
-/// `K` is the type of the keys as they are kept, `F` how they come from a request, `C` the classifier.
+/// `K` is the type of the keys as they are kept, `F` takes them from a request, `C` is the classifier.
 pub struct BreakerLayer<K, F, C> {
     local: Arc<Local<K, C>>,
     keys: F,

@@ -45,7 +45,7 @@ impl<K> Core<K> {
     }
 
     /// The same, where there may be something to do. Not written into every caller, and not cold either: each call of a
-    /// breaker with keys comes this way.
+    /// breaker with keys takes this path.
     #[inline(never)]
     fn settle_success_of(&self, admitted: &Admitted) {
         let Some((slot, lines)) = self.slot(admitted.index()) else { return };

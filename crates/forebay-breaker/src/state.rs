@@ -1,4 +1,4 @@
-//! The state machine of one key. Pure: no clock, no lock, no randomness; time and draws come in as arguments.
+//! The state machine of one key. Pure: no clock, no lock, no randomness; time and draws are arguments.
 //!
 //! ```text
 //!             a rule trips                   open time over
@@ -68,7 +68,7 @@ struct Lease {
     until: u64,
 }
 
-/// What has become of a key.
+/// What has changed of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
     State {

@@ -1,7 +1,7 @@
 //! Windows over a time: rings of buckets, counted without a lock.
 //!
 //! A counter says in its upper half what it counts: a generation of the breaker, and which stretch of time. The first thread that
-//! comes with a later stretch or generation starts it again from one, so no task turns the ring, an idle key costs nothing, and a
+//! arrives with a later stretch or generation starts it again from one, so no task turns the ring, an idle key costs nothing, and a
 //! new generation starts empty.
 //!
 //! A result counts from the moment it is recorded until its bucket leaves, that is for more than `buckets - 1` and at

@@ -1,4 +1,4 @@
-//! One fetch for all that ask: who joins it, what its end changes, and who waits for it.
+//! One fetch for all callers: which of them join it, what its end changes, and how they wait for it.
 
 #[cfg(not(any(loom, shuttle)))]
 use arc_swap::ArcSwap as Published;
@@ -250,7 +250,7 @@ impl<V: Clone + Send + Sync + 'static> Wait<V> {
     }
 }
 
-/// CANCEL: the waiter goes, and with the last one the fetch.
+/// CANCEL: the waiter leaves, and with the last one the fetch is dropped.
 impl<V: Clone + Send + Sync + 'static> Drop for Wait<V> {
     fn drop(&mut self) {
         self.leave();

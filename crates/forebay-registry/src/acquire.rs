@@ -24,7 +24,7 @@ use std::{
 /// # Cancellation
 ///
 /// When it is dropped, nothing of it is left behind. A client that is being made goes on being made while another call waits
-/// for it; with the last of those that wait, the making ends and its entry goes. A replacement that is dropped leaves the old
+/// for it; with the last of those that wait, the making ends and its entry is removed. A replacement that is dropped leaves the old
 /// client.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, K, Q: ?Sized, C, G> {

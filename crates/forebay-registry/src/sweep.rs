@@ -39,7 +39,7 @@ impl<K: Key, C: Client, G: Config> Drop for Sweeper<K, C, G> {
         if !self.finished
             && let Some(inner) = self.inner.upgrade()
         {
-            inner.sweeper_gone();
+            inner.sweeper_dropped();
         }
     }
 }

@@ -111,7 +111,7 @@ impl<K: Key, C: Client, G: Config> Future for Wait<K, C, G> {
     }
 }
 
-/// CANCEL: the entry counts one waiter less, and with the last one the entry and the work go.
+/// CANCEL: the entry counts one waiter less, and with the last one the entry and the work are dropped.
 impl<K: Key, C: Client, G: Config> Drop for Wait<K, C, G> {
     fn drop(&mut self) {
         self.leave();

@@ -70,7 +70,7 @@ impl Wake for Notifier {
 
 // === impl WaiterId ===
 
-/// CANCEL: the waker goes, and a later wake-up does not reach a task that waits no more. Every wake-up goes to all waiters, so
+/// CANCEL: the waker is dropped, and a later wake-up does not reach a task that waits no more. Every wake-up goes to all waiters, so
 /// that none has to be woken in its place.
 impl Drop for WaiterId {
     fn drop(&mut self) {

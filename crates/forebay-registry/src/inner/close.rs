@@ -27,7 +27,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         let (reason, _client, _stale) = self.locked(|state| {
             let reason = state.table.released(generation);
             let client = state.clients.0.remove(&generation);
-            // What is published of clients that have gone holds memory, so it is bounded by what is there.
+            // What is published of clients that have left holds memory, so it is bounded by what is there.
             let stale = (state.published > 2 * state.table.len() + 8).then(|| self.publish(state));
             (reason, client, stale)
         });
@@ -43,7 +43,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         })
     }
 
-    /// The last handle is gone, so that no call can ask for a client that is idle.
+    /// The last handle was dropped, so that no call can ask for a client that is idle.
     pub(crate) fn keep_nothing(&self) {
         let _keeps = self.locked(|state| {
             state.table.keep_nothing();
@@ -128,7 +128,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         wait
     }
 
-    pub(crate) fn sweeper_gone(&self) {
+    pub(crate) fn sweeper_dropped(&self) {
         self.state.lock().sweeping = false;
     }
 
@@ -149,7 +149,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
             (state.clients.take_keeps(), self.published.swap(Arc::new(Map::default())))
         }));
         let (mut timer, mut waiter) = (self.runtime.timer(deadline), WaiterId::default());
-        // CANCEL: the waiter goes; the registry stays closed, and the hooks go on as tasks.
+        // CANCEL: the waiter is dropped; the registry stays closed, and the hooks go on as tasks.
         poll_fn(|cx| {
             self.over.register(&mut waiter, cx.waker());
             if self.is_over() { Poll::Ready(()) } else { Pin::new(&mut timer).poll(cx) }

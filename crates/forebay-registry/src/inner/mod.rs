@@ -285,7 +285,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         self.ensure_sweeper();
     }
 
-    /// A caller that waited for `id` goes.
+    /// A caller that waited for `id` leaves.
     pub(crate) fn leave(self: &Arc<Self>, key: &K, id: u64) {
         let (forget, _in_flight) = self.locked(|state| {
             let (last, forget) = state.table.leave(key, id, now());

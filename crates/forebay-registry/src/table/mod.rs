@@ -309,7 +309,7 @@ impl<K: Hash + Eq + Clone, G> Table<K, G> {
         }
     }
 
-    /// The moment when the last client of a key has gone: from here until `forgotten` no new one can come.
+    /// The moment when the last client of a key has left: from here until `forgotten` no new one can take its place.
     fn vacated(&mut self, key: &K, now: Instant) -> Option<Forget<K>> {
         let refs = self.keys.get_mut(key)?;
         let entry = refs.entry.and_then(|id| Some((id, &self.slots.get(&id)?.state)));

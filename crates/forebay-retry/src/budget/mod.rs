@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 /// Keeps retries to a share of the calls: a token bucket that calls fill and retries empty.
 ///
-/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when its response comes; each retry
+/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when its response arrives; each retry
 /// costs one, or what [`RetryBuilder::cost`](crate::RetryBuilder::cost) says. When calls are rare, time earns a
 /// [floor](BudgetBuilder::floor_per_second). Up to [`reserve`](BudgetBuilder::reserve) is kept for a burst.
 ///
@@ -59,7 +59,7 @@ struct Ledger {
     room: u64,
 }
 
-/// What a call has earned that is being made.
+/// What a call earns while it is being made.
 ///
 /// It stands before the call, not after it: code that follows an inlined call and may unwind keeps the response future in
 /// memory, to drop it there.
@@ -190,7 +190,7 @@ impl Drop for Earned<'_> {
 // === impl Hold ===
 
 impl Hold {
-    /// The retry was sent: what it cost is gone.
+    /// The retry was sent: what it cost is spent.
     pub(crate) fn spend(mut self) {
         self.cost = 0;
     }
