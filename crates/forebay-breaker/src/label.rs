@@ -87,25 +87,20 @@ impl fmt::Debug for KeyLabel {
     }
 }
 
-impl PartialEq for KeyLabel {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+impl AsRef<str> for KeyLabel {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// A label equals every text that reads the same.
+impl<T: AsRef<str> + ?Sized> PartialEq<T> for KeyLabel {
+    fn eq(&self, other: &T) -> bool {
+        self.as_str() == other.as_ref()
     }
 }
 
 impl Eq for KeyLabel {}
-
-impl PartialEq<str> for KeyLabel {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for KeyLabel {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -97,6 +97,7 @@ where
     let Stage::Waiting(waiting) = stage else { return Poll::Pending };
     let polled = waiting.as_mut().poll(cx);
     if polled.is_ready() {
+        // What has waited is dropped here, and not with the future: it holds a pointer to the registry.
         *stage = Stage::Done;
     }
     polled.map_ok(Lease::new)

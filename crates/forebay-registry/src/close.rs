@@ -76,6 +76,7 @@ impl<K: Key, C: Client, G: Config> CloseTask<K, C, G> {
                         Poll::Ready(Err(panic)) => Poll::Ready(CloseEnd::Panicked(panic)),
                         Poll::Pending => {
                             let Self { inner, timer, .. } = self;
+                            // CORRECTNESS: the hook and the timer have both registered this waker: either wakes the task.
                             let deadline = || inner.runtime.timer(inner.settings.close_deadline);
                             Pin::new(timer.get_or_insert_with(deadline))
                                 .poll(cx)

@@ -54,6 +54,8 @@ impl<K: Key, C: Client, G: Config> Wait<K, C, G> {
         let Self { inner, key, config, waiter, entry } = self;
         let Some((id, in_flight)) = entry else { return Poll::Pending };
         let mut effects = None;
+        // CORRECTNESS: the table learns the end inside of this poll, before any other waiter is woken: a caller that it wakes finds
+        // the client, or asks the maker itself.
         let polled = in_flight.poll(waiter, cx, |end| {
             let (completion, made) = inner.complete(key, *id, end);
             effects = Some(made);

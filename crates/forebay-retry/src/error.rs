@@ -58,16 +58,8 @@ pub struct Throttled {
 
 impl RetriesExhausted {
     pub(crate) fn new(gave_up: GaveUp, seen: Seen, last: Option<BoxError>) -> Self {
-        let reason = match gave_up.reason {
-            StopReason::Budget => DropReason::Budget,
-            StopReason::Attempts
-            | StopReason::Elapsed
-            | StopReason::Deadline
-            | StopReason::BodyNotReplayable
-            | StopReason::NotIdempotent
-            | StopReason::Throttled
-            | StopReason::NotReady => DropReason::RetriesExhausted,
-        };
+        let used_up = gave_up.reason == StopReason::Budget;
+        let reason = if used_up { DropReason::Budget } else { DropReason::RetriesExhausted };
         let verdict = Verdict::new(reason, seen, Advice::Never);
         let verdict = match last {
             Some(error) => verdict.caused_by(error),

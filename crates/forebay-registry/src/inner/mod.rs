@@ -132,6 +132,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
 
     /// Runs `change` under the lock, and drops what has left the table after the lock is released.
     fn locked<T>(&self, change: impl FnOnce(&mut State<K, C, G>) -> T) -> T {
+        // CORRECTNESS: the guard ends with the inner block, so that what has left the table is dropped without the lock.
         let (output, _removed) = {
             let mut state = self.state.lock();
             let output = change(&mut state);
