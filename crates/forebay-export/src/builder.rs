@@ -15,7 +15,7 @@ use bytes::Bytes;
 use forebay_batch::{BatchLayer, Batching};
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
 use forebay_cached::Cached;
-use forebay_core::{BoxError, Boxed, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier};
+use forebay_core::{BoxError, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier};
 use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf};
 use forebay_retry::{
     Backoff, Jitter, RetryBuilder, grpc,
