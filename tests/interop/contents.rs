@@ -60,7 +60,7 @@ where
                 .encoder(Encoder::<S>::builder().protocol(protocol).build().unwrap())
                 .client(client.clone())
                 .compression(compression)
-                .batch(Batching::new().max_items(64))
+                .batching(Batching::new().max_items(64))
                 .build()
                 .unwrap();
             items.iter().cloned().for_each(|item| exporter.emit(item));

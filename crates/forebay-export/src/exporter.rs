@@ -104,7 +104,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     #[cold]
     #[inline(never)]
     fn refused(&self, refused: Rejected<T>) {
-        self.handle.journal().bell.ring();
+        self.handle.telemetry().bell.ring();
         panic::discard(refused);
     }
 

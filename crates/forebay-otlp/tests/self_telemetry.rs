@@ -78,9 +78,9 @@ fn an_exporter_that_fails_does_not_export_what_it_says_of_itself() {
         .endpoint("https://far.example/v1/logs")
         .client(away)
         .retry(|retry| retry.max_retries(2).backoff(Backoff::constant(Duration::from_millis(1))).without_budget())
-        .patience(Backoff::constant(Duration::from_millis(5)))
+        .park_backoff(Backoff::constant(Duration::from_millis(5)))
         .breaker(|breaker| breaker.open_for(Duration::from_millis(5)))
-        .give_up_after(Duration::from_millis(300));
+        .max_age(Duration::from_millis(300));
     let processor = Shared(Arc::new(ForebayLogProcessor::builder(exporter).build().unwrap()));
     let provider = SdkLoggerProvider::builder().with_log_processor(processor.clone()).build();
     let heard = Heard::default();

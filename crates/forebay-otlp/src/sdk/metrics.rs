@@ -163,7 +163,7 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, ByFootprint, P>
         let Self { exporter, protocol, flush_timeout, observer, temporality } = self;
         let resource = Resourced::new(protocol.encoding());
         let encoder = LateEncoder::<Metrics, O>::new(protocol, resource.clone(), observer);
-        let exporter = exporter.encoder(encoder).give_up_after(Duration::ZERO);
+        let exporter = exporter.encoder(encoder).max_age(Duration::ZERO);
         let background = Background::start("metrics", flush_timeout, move || exporter.build())?;
         Ok(ForebayMetricExporter { background, resource, unsent: Arc::default(), temporality })
     }

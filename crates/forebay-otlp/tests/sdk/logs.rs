@@ -177,7 +177,7 @@ async fn a_flush_on_the_only_thread_of_a_runtime_comes_back() {
 fn without_a_runtime_a_shutdown_ends_by_its_deadline_and_names_what_was_lost() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/logs", silent.local_addr().unwrap());
-    let exporter = exporter_to::<SdkLog>(&url).queue(Limits::new().items(50).soft_limit(1.0));
+    let exporter = exporter_to::<SdkLog>(&url).limits(Limits::new().items(50).soft_limit(1.0));
     let processor = ForebayLogProcessor::builder(exporter).flush_timeout(Duration::from_millis(50)).build().unwrap();
     let (provider, processor) = provider(processor);
     let logger = provider.logger("loss");
@@ -261,7 +261,7 @@ async fn what_cannot_be_encoded_costs_only_itself_and_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_processor_that_is_only_dropped_sends_what_it_has() {
     let receiver = receiver([]).await;
-    let exporter = exporter::<SdkLog>(&receiver, "/v1/logs").batch(forebay_batch::Batching::new());
+    let exporter = exporter::<SdkLog>(&receiver, "/v1/logs").batching(forebay_batch::Batching::new());
     let processor = ForebayLogProcessor::builder(exporter).build().unwrap();
     let logger = SdkLoggerProvider::builder().build().logger("");
     let scope = InstrumentationScope::builder("dropped").build();

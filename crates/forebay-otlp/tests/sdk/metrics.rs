@@ -293,7 +293,7 @@ async fn a_failed_cumulative_point_is_replaced_and_a_refused_one_is_let_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn f17_what_is_kept_for_the_next_export_is_bounded_by_bytes() {
     let receiver = receiver(refused(1_000)).await;
-    let exporter = impatient(&receiver).queue(Limits::new().bytes(1 << 20));
+    let exporter = impatient(&receiver).limits(Limits::new().bytes(1 << 20));
     let ours = ForebayMetricExporter::builder(exporter).build().unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
     let provider = SdkMeterProvider::builder().with_reader(reader(Told(ours, Arc::clone(&told)))).build();

@@ -1,53 +1,50 @@
-//! Reading the body of an answer, up to a cap.
+//! Reads the body of a response, up to a cap.
 
 use crate::{
     TransportError,
-    receive::Unread,
-    refusal::{REASONS, Refusal},
+    error_response::REASONS,
+    response_classifier::{Refused, Unread},
 };
 use bytes::{Buf, Bytes, BytesMut};
 use forebay_core::BoxError;
 use http::HeaderMap;
 use http_body::Body;
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-/// What is read of a body.
-pub(crate) struct Read {
+/// The part of a body that was read so far.
+pub(crate) struct ReadBody {
+    /// The first piece, and the only one of nearly every body.
     first: Option<Bytes>,
+    /// All pieces, from the second one on.
     rest: BytesMut,
-    /// Bytes that came, kept or not.
+    /// The bytes that arrived, kept or not.
     len: usize,
-    cap: usize,
+    max_bytes: usize,
     trailers: Option<HeaderMap>,
-    /// The answer is known to be a refusal; what is read of it are reasons.
+    /// Set where the head says that the request was refused. The body then gives reasons, of which the first bytes are kept.
     refused: Option<Refused>,
-}
-
-/// Why the answer is no success, as far as its head says.
-pub(crate) enum Refused {
-    Http(Box<Refusal>),
-    Other(BoxError),
 }
 
 /// Why there is no body.
 pub(crate) enum NoBody {
     /// The head says that the request was refused.
     Refused(BoxError),
-    /// The body could not be read; what that means where the status is not known yet.
+    /// The body could not be read. The error is what that means where the status is not known yet.
     Unread(Unread, TransportError),
 }
 
-// === impl Read ===
+// === impl ReadBody ===
 
-impl Read {
-    pub(crate) fn new(cap: usize, refused: Option<Refused>) -> Self {
-        Self { first: None, rest: BytesMut::new(), len: 0, cap, trailers: None, refused }
+impl ReadBody {
+    pub(crate) fn new(max_bytes: usize, refused: Option<Refused>) -> Self {
+        Self { first: None, rest: BytesMut::new(), len: 0, max_bytes, trailers: None, refused }
     }
 
-    /// All of the body, with what followed it.
+    /// All of the body, with its trailers.
     pub(crate) fn poll<B>(
         &mut self,
         mut body: Pin<&mut B>,
@@ -60,7 +57,6 @@ impl Read {
         loop {
             match ready!(body.as_mut().poll_frame(cx)) {
                 None => return Poll::Ready(self.end(|this| Ok((this.bytes(), this.trailers.take())))),
-                // A refusal is one, whatever became of its body.
                 Some(Err(error)) => {
                     let broken = TransportError::broken(Some(error.into()));
                     return Poll::Ready(self.end(|_| Err(NoBody::Unread(Unread::Broken, broken))));
@@ -68,9 +64,9 @@ impl Read {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         self.len = self.len.saturating_add(data.remaining());
-                        if self.len > self.cap {
-                            // What is left is not read: the connection goes with the body.
-                            let long = TransportError::long(self.cap);
+                        if self.len > self.max_bytes {
+                            // The rest is not read, so the client closes the connection with the body.
+                            let long = TransportError::too_long(self.max_bytes);
                             return Poll::Ready(self.end(|_| Err(NoBody::Unread(Unread::TooLong, long))));
                         }
                         self.push(data);
@@ -81,27 +77,24 @@ impl Read {
         }
     }
 
-    /// The rest of the body is not waited for any longer.
+    /// The end of a body that took too long.
     pub(crate) fn late<R>(&mut self) -> Result<R, NoBody> {
         self.end(|_| Err(NoBody::Unread(Unread::Late, TransportError::broken(None))))
     }
 
-    pub(crate) fn is_refused(&self) -> bool {
-        self.refused.is_some()
-    }
-
+    /// A refusal stays one, whatever becomes of its body; anything else ends as `otherwise` says.
     fn end<R>(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<R, NoBody>) -> Result<R, NoBody> {
         match self.refused.take() {
-            Some(Refused::Http(mut refusal)) => {
-                refusal.body = self.bytes();
-                Err(NoBody::Refused(refusal))
+            Some(Refused::Http(mut response)) => {
+                response.body = self.bytes();
+                Err(NoBody::Refused(response))
             }
             Some(Refused::Other(error)) => Err(NoBody::Refused(error)),
             None => otherwise(self),
         }
     }
 
-    /// Nearly every answer comes in one piece, which need not be copied.
+    /// Keeps a piece without a copy if it is the first.
     fn push(&mut self, mut data: impl Buf) {
         let room = match self.refused {
             Some(_) => REASONS.saturating_sub(self.len.saturating_sub(data.remaining())),
@@ -120,6 +113,6 @@ impl Read {
     }
 
     fn bytes(&mut self) -> Bytes {
-        self.first.take().unwrap_or_else(|| std::mem::take(&mut self.rest).freeze())
+        self.first.take().unwrap_or_else(|| mem::take(&mut self.rest).freeze())
     }
 }
