@@ -102,7 +102,9 @@ async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() 
         ("batch max_age", |builder, time| builder.batching(Batching::new().max_age(time))),
         ("park_backoff constant", |builder, time| builder.park_backoff(Backoff::constant(time))),
         ("park_backoff exponential", |builder, time| builder.park_backoff(Backoff::exponential(time))),
-        ("park_backoff cap", |builder, time| builder.park_backoff(Backoff::exponential(Duration::from_secs(1)).cap(time))),
+        ("park_backoff cap", |builder, time| {
+            builder.park_backoff(Backoff::exponential(Duration::from_secs(1)).cap(time))
+        }),
         ("park_backoff fibonacci", |builder, time| builder.park_backoff(Backoff::fibonacci(time))),
         ("park_backoff decorrelated", |builder, time| builder.park_backoff(Backoff::decorrelated(time))),
         ("park_backoff additive", |builder, time| {

@@ -51,7 +51,7 @@ pin_project! {
             encoder: Arc<E>,
             telemetry: Arc<Telemetry>,
             took: Stopwatch,
-            /// The number of items in the body.
+            // The number of items in the body.
             sent: usize,
             skipped: Skipped,
             items: PhantomData<fn(T)>,

@@ -100,9 +100,8 @@ impl std::str::FromStr for Endpoint {
         if text.contains('#') {
             return Err(Self::refuse(text, "a URL without a fragment (`#`): it is never sent to a server"));
         }
-        let uri: Uri = text
-            .parse()
-            .map_err(|invalid| Self::refuse(text, &format!("an http or https URL ({invalid})")))?;
+        let uri: Uri =
+            text.parse().map_err(|invalid| Self::refuse(text, &format!("an http or https URL ({invalid})")))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(Self::refuse(text, "an absolute URL that begins with http:// or https://"));
         }

@@ -1,6 +1,4 @@
-use crate::{
-    BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, error_response::ErrorResponse,
-};
+use crate::{BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, error_response::ErrorResponse};
 use forebay_breaker::CircuitOpen;
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref, http::StatusError};
 use forebay_retry::{RetriesExhausted, Throttled, grpc::Code};

@@ -3,11 +3,7 @@
 //! The knobs that a handle may change later are in [`Settings`].
 
 use crate::{
-    Credential, Endpoint,
-    control::Settings,
-    counters::Counting,
-    encoding::is_about_items,
-    telemetry::Observer,
+    Credential, Endpoint, control::Settings, counters::Counting, encoding::is_about_items, telemetry::Observer,
 };
 use bytes::Bytes;
 use forebay_batch::Batching;

@@ -59,10 +59,12 @@ pub use self::{
 pub use forebay_batch::{BatchHandle, Batching};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
 pub use forebay_core::{
-    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Settlement, Totals, Verdict,
-    Weigh,
+    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Settlement, Totals,
+    Verdict, Weigh,
     http::{Classifier, StatusError},
 };
 #[doc(inline)]
 pub use forebay_intake::{AllNormal, DrainReport, Flush, Limits, Overflow, PriorityOf, Rejected};
-pub use forebay_retry::{Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, Throttle, Throttled, grpc};
+pub use forebay_retry::{
+    Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, Throttle, Throttled, grpc,
+};

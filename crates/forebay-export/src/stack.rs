@@ -37,10 +37,7 @@ pub(crate) struct Parts<E, C, W, P> {
 }
 
 /// Builds the layers, and starts the worker. Nothing runs after an error.
-pub(crate) fn start<T, E, C, W, P, B>(
-    mut knobs: Knobs<T>,
-    parts: Parts<E, C, W, P>,
-) -> Result<Exporter<T>, ConfigError>
+pub(crate) fn start<T, E, C, W, P, B>(mut knobs: Knobs<T>, parts: Parts<E, C, W, P>) -> Result<Exporter<T>, ConfigError>
 where
     T: Send + Sync + 'static,
     E: Encode<T>,

@@ -113,7 +113,8 @@ async fn every_error_says_each_thing_once() {
     let errors = Arc::<Mutex<Vec<ExportError>>>::default();
     let kept = Arc::clone(&errors);
     let statuses = &[404, 503, 503, 503, 503, 413];
-    let builder = over(client(1, statuses)).observe(move |error: &ExportError| kept.lock().unwrap().push(error.clone()));
+    let builder =
+        over(client(1, statuses)).observe(move |error: &ExportError| kept.lock().unwrap().push(error.clone()));
     let exporter = builder.max_age(Duration::ZERO).build().unwrap();
     for item in 0..3 {
         exporter.emit(item);

@@ -5,8 +5,8 @@
 use forebay_core::{DropReason, Fate, Observe, Settlement};
 use forebay_export::Encode;
 use forebay_otlp::{
-    Encoder, Kind, LogRecord, Logs, LogsEncoder, Metric, Metrics, Notice, Protocol, ServerText, Signal, Span, Traces,
-    Unreadable,
+    Encoder, LogRecord, Logs, LogsEncoder, Metric, Metrics, OtlpEvent, Protocol, ServerText, Signal, SignalKind, Span,
+    Traces, Unreadable,
 };
 use http::{Response, header, response};
 use opentelemetry_proto::tonic::collector::{
@@ -32,26 +32,30 @@ fn head(content_type: Option<&str>) -> response::Parts {
     answer
 }
 
-/// Keeps the one notice of an answer.
+/// Keeps the one event of an answer.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Option<Notice>>>);
+struct Seen(Arc<Mutex<Option<OtlpEvent>>>);
 
-impl Observe<Notice> for Seen {
-    fn observe(&self, notice: &Notice) {
-        assert!(self.0.lock().unwrap().replace(notice.clone()).is_none(), "an answer has one notice");
+impl Observe<OtlpEvent> for Seen {
+    fn observe(&self, event: &OtlpEvent) {
+        assert!(self.0.lock().unwrap().replace(event.clone()).is_none(), "an answer has one event");
     }
 }
 
 /// What an encoder of this signal makes of an answer to a request of ten items, and what it tells its observer.
-fn settle_as<S: Kind, T>(protocol: Protocol, head: &response::Parts, body: &[u8]) -> (Settlement, Option<Notice>)
+fn settle_as<S: SignalKind, T>(
+    protocol: Protocol,
+    head: &response::Parts,
+    body: &[u8],
+) -> (Settlement, Option<OtlpEvent>)
 where
     Encoder<S, Seen>: Encode<T>,
 {
     let seen = Seen::default();
     let encoder = Encoder::<S>::builder().protocol(protocol).observe(seen.clone()).build().unwrap();
     let settlement = encoder.settle(head, body, 10);
-    let notice = seen.0.lock().unwrap().take();
-    (settlement, notice)
+    let event = seen.0.lock().unwrap().take();
+    (settlement, event)
 }
 
 /// What may become of items that a server has taken.
@@ -59,7 +63,7 @@ fn is_final(settlement: &Settlement) -> bool {
     matches!(settlement, &DELIVERED | Settlement::Partial { .. })
 }
 
-fn settle(protocol: Protocol, body: &[u8]) -> (Settlement, Option<Notice>) {
+fn settle(protocol: Protocol, body: &[u8]) -> (Settlement, Option<OtlpEvent>) {
     settle_as::<Logs, LogRecord>(protocol, &head(None), body)
 }
 
@@ -69,9 +73,9 @@ fn logs_answer(rejected_log_records: i64, error_message: &str) -> Vec<u8> {
 }
 
 /// What the server said, made safe.
-fn text(notice: Option<Notice>) -> Option<ServerText> {
-    match notice? {
-        Notice::Rejected { message, .. } | Notice::Warning { message, .. } => Some(message),
+fn text(event: Option<OtlpEvent>) -> Option<ServerText> {
+    match event? {
+        OtlpEvent::Rejected { message, .. } | OtlpEvent::Warning { message, .. } => Some(message),
         _ => None,
     }
 }
@@ -89,16 +93,16 @@ fn a_full_success_is_silent() {
 /// OTLP forbids to send anything of a partial success again, so there is no remainder to retry.
 #[test]
 fn r11_what_was_refused_is_dropped_and_never_sent_again() {
-    let (settlement, notice) = settle(Protocol::HttpProtobuf, &logs_answer(3, "too old"));
+    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_answer(3, "too old"));
     assert_eq!(settlement, rejected(3));
-    assert_eq!(notice.as_ref().unwrap().to_string(), "the server refused 3 of 10 items of logs: too old");
+    assert_eq!(event.as_ref().unwrap().to_string(), "the server refused 3 of 10 items of logs: too old");
     let silent = settle(Protocol::HttpProtobuf, &logs_answer(3, "")).1.unwrap();
     assert_eq!(silent.to_string(), "the server refused 3 of 10 items of logs");
     for body in [
         r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#,
         r#"{"partialSuccess":{"errorMessage":"too old","new":{"a":[1]},"rejectedLogRecords":3}}"#,
     ] {
-        assert_eq!(settle(Protocol::HttpJson, body.as_bytes()), (rejected(3), notice.clone()), "{body}");
+        assert_eq!(settle(Protocol::HttpJson, body.as_bytes()), (rejected(3), event.clone()), "{body}");
     }
 }
 
@@ -108,23 +112,23 @@ fn every_signal_has_its_own_name_for_it() {
     let spans = ExportTraceServiceResponse { partial_success }.encode_to_vec();
     let json = br#"{"partialSuccess":{"rejectedSpans":"2","rejectedLogRecords":"9"}}"#;
     for (protocol, body) in [(Protocol::HttpProtobuf, &spans[..]), (Protocol::HttpJson, json)] {
-        let (settlement, notice) = settle_as::<Traces, Span>(protocol, &head(None), body);
-        assert_eq!((settlement, notice.unwrap().signal()), (rejected(2), Signal::Traces));
+        let (settlement, event) = settle_as::<Traces, Span>(protocol, &head(None), body);
+        assert_eq!((settlement, event.unwrap().signal()), (rejected(2), Signal::Traces));
     }
     let partial_success = Some(ExportMetricsPartialSuccess { rejected_data_points: 4, error_message: String::new() });
     let points = ExportMetricsServiceResponse { partial_success }.encode_to_vec();
     let json = br#"{"partialSuccess":{"rejectedDataPoints":4}}"#;
     for (protocol, body) in [(Protocol::HttpProtobuf, &points[..]), (Protocol::HttpJson, json)] {
-        let (settlement, notice) = settle_as::<Metrics, Metric>(protocol, &head(None), body);
-        assert_eq!((settlement, notice.unwrap().signal()), (rejected(4), Signal::Metrics));
+        let (settlement, event) = settle_as::<Metrics, Metric>(protocol, &head(None), body);
+        assert_eq!((settlement, event.unwrap().signal()), (rejected(4), Signal::Metrics));
     }
 }
 
 #[test]
 fn a_message_without_a_number_is_a_warning() {
-    let (settlement, notice) = settle(Protocol::HttpProtobuf, &logs_answer(0, "use v2"));
+    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_answer(0, "use v2"));
     assert_eq!(settlement, DELIVERED);
-    assert_eq!(notice.unwrap().to_string(), "the server took all logs with a warning: use v2");
+    assert_eq!(event.unwrap().to_string(), "the server accepted all logs with a warning: use v2");
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn impossible_numbers_are_clamped() {
     assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(i64::MIN, "")), (DELIVERED, None));
     assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(-1, "odd")).0, DELIVERED);
     let huge = r#"{"partialSuccess":{"rejectedLogRecords":"9223372036854775808"}}"#;
-    assert!(matches!(settle(Protocol::HttpJson, huge.as_bytes()), (DELIVERED, Some(Notice::Unreadable { .. }))));
+    assert!(matches!(settle(Protocol::HttpJson, huge.as_bytes()), (DELIVERED, Some(OtlpEvent::Unreadable { .. }))));
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn an_answer_is_read_as_what_it_says_it_is() {
 
 #[test]
 fn an_answer_that_cannot_be_read_changes_nothing_and_is_told() {
-    let unreadable = |reason| (DELIVERED, Some(Notice::Unreadable { signal: Signal::Logs, reason }));
+    let unreadable = |reason| (DELIVERED, Some(OtlpEvent::Unreadable { signal: Signal::Logs, reason }));
     let page = settle_as::<Logs, LogRecord>(Protocol::HttpProtobuf, &head(Some("text/html")), b"<html>");
     assert_eq!(page, unreadable(Unreadable::ContentType));
 
@@ -227,10 +231,10 @@ proptest! {
         if let Some(cut) = cut {
             body.truncate(cut.index(body.len()));
         }
-        let (settlement, notice) = settle(Protocol::HttpProtobuf, &body);
+        let (settlement, event) = settle(Protocol::HttpProtobuf, &body);
         match by_prost(&body) {
             Some(expected) => {
-                let groups = matches!(notice, Some(Notice::Unreadable { .. })) && body.iter().any(|byte| byte & 7 == 3);
+                let groups = matches!(event, Some(OtlpEvent::Unreadable { .. })) && body.iter().any(|byte| byte & 7 == 3);
                 prop_assert!(groups || settlement == expected, "{body:x?}: {settlement:?}, {expected:?}");
             }
             None => prop_assert!(is_final(&settlement)),

@@ -21,7 +21,8 @@ async fn q14_every_line_has_one_fate_whatever_the_far_side_does() {
         let faults: Faults =
             "503:8,429=0:2,502:2,504:2,reset:3,reset-unprocessed:2,truncated:3,slow=20ms:3".parse().unwrap();
         let receiver = Receiver::builder().faults(faults).seed(seed as u64).start().await.unwrap();
-        let exporter = to(&receiver, protocol).batching(Batching::new().max_items(20).max_in_flight(4)).build().unwrap();
+        let exporter =
+            to(&receiver, protocol).batching(Batching::new().max_items(20).max_in_flight(4)).build().unwrap();
         for start in (0..LINES).step_by(100) {
             emit(&exporter, start..start + 100);
             balanced(exporter.totals());

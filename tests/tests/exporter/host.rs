@@ -129,7 +129,8 @@ fn a_runtime_that_ends_costs_what_was_not_sent_and_says_so() {
 async fn a_panicking_observer_costs_nothing() {
     let away = forebay_testkit::receiver::Fault::status(http::StatusCode::BAD_GATEWAY);
     let receiver = Receiver::builder().script(vec![away; 4]).start().await.unwrap();
-    let exporter = to(&receiver, Protocol::HttpProtobuf).observe(|_: &ExportError| panic!("of the host")).build().unwrap();
+    let exporter =
+        to(&receiver, Protocol::HttpProtobuf).observe(|_: &ExportError| panic!("of the host")).build().unwrap();
     emit(&exporter, 0..10);
     soon(exporter.flush()).await;
     assert_eq!(exporter.totals().delivered, 10);

@@ -248,8 +248,7 @@ async fn r01_r02_n_retries_are_n_and_one_attempts() {
     for retries in [0, 1, 5] {
         let (client, log) = far_side(|_| Err(BoxError::from("reset")));
         let exporter = over("http://far.example/", Protocol::HttpProtobuf, client);
-        let exporter =
-            exporter.retry(|retry| retry.max_retries(retries)).max_age(Duration::ZERO).build().unwrap();
+        let exporter = exporter.retry(|retry| retry.max_retries(retries)).max_age(Duration::ZERO).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         assert_eq!(requests(&log), retries as usize + 1);
