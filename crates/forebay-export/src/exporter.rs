@@ -1,7 +1,7 @@
 use crate::{Counters, ExportError, ExporterBuilder, ExporterHandle, Report, control::Control};
-use forebay_batch::{Batch, Emit};
-use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict, panic};
-use forebay_intake::Rejected;
+use forebay_batch::Batch;
+use forebay_core::{BoxError, DropReason, Fate, Totals, Verdict, panic};
+use forebay_intake::{Offer, Rejected};
 use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,
@@ -14,14 +14,14 @@ use std::{
 };
 use tower_service::Service;
 
-/// Sends items in batches to one endpoint, and can say of each what became of it.
+/// Sends items in batches to one endpoint, and reports the fate of each.
 ///
-/// Cheap to clone; all clones are one exporter. When the last one is dropped, what is left is sent at once: for as long as
-/// the runtime lives, and no longer than [`give_up_after`](ExporterBuilder::give_up_after). Call
-/// [`shutdown`](Self::shutdown) to wait for it.
+/// It is cheap to clone; all clones are one exporter. When the last one is dropped, the items that are held are sent at once:
+/// for as long as the runtime lives, and no longer than [`max_age`](ExporterBuilder::max_age). Call
+/// [`shutdown`](Self::shutdown) to wait for them.
 ///
-/// `emit` neither waits nor fails, on any thread, in a `Drop` or a panic hook. As a `Service` an exporter answers each item
-/// with its fate, and never with an error.
+/// `emit` neither waits nor fails, on any thread, in a `Drop` or a panic hook. As a `Service` an exporter responds to each
+/// item with its fate, and never with an error.
 pub struct Exporter<T> {
     batch: Batch<T, Fate>,
     control: Arc<Control>,
@@ -32,7 +32,7 @@ pin_project! {
     /// The fate of one item. Dropping it does not take the item back.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<T> {
-        // `None`: the exporter is switched off.
+        // `None` where the exporter is switched off.
         #[pin]
         inner: Option<forebay_batch::ResponseFuture<T, Fate>>,
     }
@@ -45,15 +45,16 @@ pub struct EmitOrWait<'a, T> {
 }
 
 enum Waiting<'a, T> {
-    InLine(Emit<'a, T, Fate>),
-    /// The exporter is switched off; `None` once the item was handed back.
+    /// The item waits for room.
+    ForRoom(forebay_batch::EmitOrWait<'a, T, Fate>),
+    /// The exporter is switched off; `None` once the item was returned.
     Off(Option<T>),
 }
 
 // === impl Exporter ===
 
 impl<T> Exporter<T> {
-    /// Starts with the defaults of [`ExporterBuilder`].
+    /// A builder with the defaults of [`ExporterBuilder`].
     pub fn builder() -> ExporterBuilder<T> {
         ExporterBuilder::new()
     }
@@ -64,43 +65,30 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         Self { batch, control, handle }
     }
 
-    /// Hands an item over. It never waits; an item for which there is no room is dropped, and counted.
-    #[inline]
-    pub fn emit(&self, item: T) {
-        if !self.control.is_on() {
-            return;
-        }
-        if let Err(refused) = self.batch.emit(item) {
-            self.refused(refused);
-        }
-    }
-
-    /// As [`emit`](Self::emit), charging the item for `bytes`, whatever the item itself says.
+    /// Hands an item over. It never waits; an item that finds no room is dropped, and counted.
     ///
-    /// For whoever knows its weight: where lanes and partitions are not asked for, nobody looks at the item then.
+    /// The item is passed as it is, or as an [`Offer`] with its weight or its lane, which then take precedence over the
+    /// closures of the builder.
+    ///
+    /// ```
+    /// # use forebay_export::{Exporter, Offer, Priority};
+    /// # fn hand_over(exporter: &Exporter<String>, line: String, alert: String) {
+    /// exporter.emit(line);
+    /// exporter.emit(Offer::new(alert).priority(Priority::High));
+    /// # }
+    /// ```
     #[inline]
-    pub fn emit_weighing(&self, bytes: usize, item: T) {
+    pub fn emit(&self, offer: impl Into<Offer<T>>) {
         if !self.control.is_on() {
             return;
         }
-        if let Err(refused) = self.batch.emit_weighing(bytes, item) {
+        if let Err(refused) = self.batch.emit(offer) {
             self.refused(refused);
         }
     }
 
-    /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
-    #[inline]
-    pub fn emit_with(&self, priority: Priority, item: T) {
-        if !self.control.is_on() {
-            return;
-        }
-        if let Err(refused) = self.batch.emit_with(priority, item) {
-            self.refused(refused);
-        }
-    }
-
-    /// The refusal is in the ledger; telemetry that does not fit must not become the host's problem, and a panic of the item's
-    /// own `Drop` as little. The worker is told, which may have to say that something was lost.
+    /// Drops a refused item. The refusal is in the ledger; neither it nor a panic of the item's `Drop` may harm the host. The
+    /// worker is woken, because it may have to report the loss.
     #[cold]
     #[inline(never)]
     fn refused(&self, refused: Rejected<T>) {
@@ -108,42 +96,46 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         panic::discard(refused);
     }
 
-    /// Hands an item over, and waits in line while there is no room for it: for a host that can wait, such as a shipper
-    /// of files.
+    /// Hands an item over, and waits while there is no room for it. A host that can wait, such as a shipper of files, loses
+    /// nothing that way.
     ///
     /// # Errors
     ///
-    /// Hands the item back when it is too large, or the exporter is shut down, which is in the ledger; or when it is switched
-    /// off, which is not.
+    /// Returns the item when it is too large, or the exporter is shut down, which is in the ledger; or when the exporter is
+    /// switched off, which is not.
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// A future that is dropped while it waits drops its item, and nothing is offered.
     #[inline]
-    pub fn emit_or_wait(&self, item: T) -> EmitOrWait<'_, T> {
+    pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T> {
         let waiting = match self.control.is_on() {
-            true => Waiting::InLine(self.batch.emit_or_wait(item)),
-            false => Waiting::Off(Some(item)),
+            true => Waiting::ForRoom(self.batch.emit_or_wait(offer)),
+            false => Waiting::Off(Some(offer.into().item)),
         };
         EmitOrWait { waiting }
     }
 
-    /// Sends what is here now, and waits until every item that was handed over before has a fate.
+    /// Sends what is held now, and waits until every item that was handed over before has a fate.
     ///
-    /// While the far side is away that may be as long as [`give_up_after`](ExporterBuilder::give_up_after).
-    pub async fn flush(&self) {
-        self.batch.handle().flush().await;
-    }
-
-    /// Takes nothing new, sends what is here, and ends no later than 20 ms after `deadline`, whatever the network does.
-    ///
-    /// Others that shut down at the same time wait for the same end.
+    /// While the server cannot be reached that may take as long as [`max_age`](ExporterBuilder::max_age).
     ///
     /// # Cancellation
     ///
-    /// A dropped shutdown leaves the exporter closed; what is in it goes on being sent.
+    /// A dropped flush changes nothing; the items are sent all the same.
+    pub async fn flush(&self) {
+        self.handle.flush().await;
+    }
+
+    /// Admits no more items, sends what is held, and ends no later than 20 ms after `deadline`, whatever the network does.
+    ///
+    /// Several calls at the same time wait for the same end.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped shutdown leaves the exporter closed; its items are sent all the same.
     pub async fn shutdown(&self, deadline: Duration) -> Report<T> {
-        let report = self.batch.handle().drain(deadline).await;
+        let report = self.handle.drain(deadline).await;
         self.handle.refresh_metrics();
         Report {
             totals: report.totals,
@@ -153,10 +145,10 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         }
     }
 
-    /// What became of every item so far; the counts are of one instant.
+    /// The fate of every item so far. The counts are of one instant.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.batch.handle().totals()
+        self.handle.totals()
     }
 
     /// Requests, retries, and how often the circuit opened so far.
@@ -171,7 +163,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         self.handle.last_error()
     }
 
-    /// A handle that reads and changes the exporter, and does not keep it open: limits, batches, endpoint, headers, circuit,
+    /// A handle that reads and changes the exporter, and does not keep it open: limits, batching, endpoint, headers, circuit,
     /// and the kill switch.
     #[must_use]
     pub fn handle(&self) -> ExporterHandle<T> {
@@ -188,7 +180,7 @@ impl<T: Send + 'static> Service<T> for Exporter<T> {
         if !self.control.is_on() {
             return Poll::Ready(Ok(()));
         }
-        // A batcher is ready or waits for room; it has no error of its own to give here.
+        // A batcher is ready or waits for room; it has no error here.
         self.batch.poll_ready(cx).map(|_ready| Ok(()))
     }
 
@@ -218,8 +210,8 @@ impl<T: Send + 'static> Future for ResponseFuture<T> {
         let Some(inner) = self.project().inner.as_pin_mut() else {
             return Poll::Ready(Ok(Fate::Dropped(DropReason::Disabled)));
         };
-        let answer = ready!(inner.poll(cx));
-        Poll::Ready(Ok(answer.unwrap_or_else(|error| fate_of(&error))))
+        let fate = ready!(inner.poll(cx));
+        Poll::Ready(Ok(fate.unwrap_or_else(|error| fate_of(&error))))
     }
 }
 
@@ -237,7 +229,7 @@ impl<T: Send + 'static> Future for EmitOrWait<'_, T> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().waiting {
-            Waiting::InLine(emit) => Pin::new(emit).poll(cx),
+            Waiting::ForRoom(emit) => Pin::new(emit).poll(cx),
             Waiting::Off(item) => match item.take() {
                 Some(item) => Poll::Ready(Err(Rejected::new(item, DropReason::Disabled))),
                 None => Poll::Pending,
@@ -255,7 +247,7 @@ impl<T> fmt::Debug for EmitOrWait<'_, T> {
     }
 }
 
-/// An item that was refused at the door, or let go at the end.
+/// The fate of an item that was refused, or dropped by the shutdown.
 fn fate_of(error: &BoxError) -> Fate {
     Fate::Dropped(Verdict::of(&**error).map_or(DropReason::Failed, Verdict::reason))
 }
