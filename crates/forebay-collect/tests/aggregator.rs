@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_collect::{Aggregator, AggregatorEvent, Emission, End, Fold, Folded, Place};
+use forebay_collect::{Aggregator, CollectEvent, Emission, End, Fold, Folded, Place};
 use forebay_core::{DropReason, Fate, Priority};
 use proptest::prelude::*;
 use std::{
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -76,7 +75,7 @@ type Statement = Aggregator<u32, Event, String>;
 
 fn aggregator() -> (Statement, Out) {
     let (out, sink) = out();
-    let builder = Aggregator::builder(Statements).max_open(NonZeroUsize::new(3).unwrap()).max_errors(2);
+    let builder = Aggregator::builder(Statements).max_open(3).max_errors(2);
     (builder.ttl(Duration::from_secs(60)).build(sink).unwrap(), out)
 }
 
@@ -280,32 +279,31 @@ async fn switched_off_it_counts_and_keeps_nothing() {
 #[tokio::test(start_paused = true)]
 async fn bytes_are_bounded_and_what_is_larger_is_refused() {
     let (out, sink) = out();
-    let bytes = NonZeroUsize::new(25).unwrap();
-    let all = Aggregator::builder(Statements).max_bytes(bytes).build(sink).unwrap();
+    let all = Aggregator::builder(Statements).max_bytes(25).build(sink).unwrap();
     [1, 2, 3].into_iter().for_each(|key| all.record(Event::Part(key)));
     assert_eq!((took(&out), all.held_bytes()), (vec!["1: 1, Evicted".to_owned()], 20));
-    let tiny = Aggregator::builder(Statements).max_bytes(NonZeroUsize::MIN).build(|_: Emission<String>| ()).unwrap();
+    let tiny = Aggregator::builder(Statements).max_bytes(1).build(|_: Emission<String>| ()).unwrap();
     assert_eq!(tiny.offer(Event::Part(1)).unwrap_err().reason, DropReason::TooLarge);
     tiny.offer(Event::Connection).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_hears_of_every_end_and_every_loss() {
+async fn an_observer_sees_every_end_and_every_loss() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&heard);
     let all = Aggregator::builder(Statements)
         .max_errors(1)
-        .observer(move |event: &AggregatorEvent| into.lock().unwrap().push(*event))
+        .observe(move |event: &CollectEvent| into.lock().unwrap().push(*event))
         .build(|_: Emission<String>| Fate::Dropped(DropReason::Full))
         .unwrap();
     [Event::Part(1), Event::Retryable(Some(1)), Event::Retryable(Some(1)), Event::Last(1)]
         .into_iter()
         .for_each(|event| all.record(event));
     let expected = [
-        AggregatorEvent::Dropped { reason: DropReason::Evicted, events: 1 },
-        AggregatorEvent::Ended { end: End::Complete, parts: 2, errors: 1 },
-        AggregatorEvent::Dropped { reason: DropReason::Full, events: 1 },
-        AggregatorEvent::Dropped { reason: DropReason::Full, events: 2 },
+        CollectEvent::Dropped { reason: DropReason::Evicted, events: 1 },
+        CollectEvent::Ended { end: End::Complete, parts: 2, errors: 1 },
+        CollectEvent::Dropped { reason: DropReason::Full, events: 1 },
+        CollectEvent::Dropped { reason: DropReason::Full, events: 2 },
     ];
     assert_eq!(format!("{:?}", heard.lock().unwrap()), format!("{expected:?}"));
 }

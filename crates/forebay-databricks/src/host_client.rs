@@ -18,7 +18,7 @@ use forebay_retry::{Backoff, Jitter};
 use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tower_service::Service;
 
@@ -126,9 +126,8 @@ impl Plan {
             .split_budget(0)
             .build()?;
         let emit = exporter.clone();
-        let one_and_more = |count: usize| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let statements = Aggregator::builder(Logs { client: info, driver: settings.driver })
-            .max_open(one_and_more(settings.max_statements))
+            .max_open(settings.max_statements.max(1))
             .max_errors(settings.max_errors)
             .ttl(settings.statement_ttl)
             .build(move |emission: Emission<FrontendLog>| {
