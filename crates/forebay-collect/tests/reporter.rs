@@ -123,7 +123,7 @@ async fn c07_changed_labels_retire_the_old_series() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wins_a_label_is_a_choice() {
+async fn the_precedence_of_labels_is_a_choice() {
     for (precedence, wins) in [(Precedence::Added, "added"), (Precedence::Own, "own")] {
         let source = |into: &mut Gathering<'_>| {
             into.push(Series::new("g", 1, Value::gauge(1.0)).labels([("node", "own")]));

@@ -30,7 +30,7 @@ pub(crate) struct ReadBody {
 }
 
 /// Why there is no body.
-pub(crate) enum NoBody {
+pub(crate) enum BodyError {
     /// The head says that the request was refused.
     Refused(BoxError),
     /// The body could not be read. The error is what that means where the status is not known yet.
@@ -49,7 +49,7 @@ impl ReadBody {
         &mut self,
         mut body: Pin<&mut B>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Bytes, Option<HeaderMap>), NoBody>>
+    ) -> Poll<Result<(Bytes, Option<HeaderMap>), BodyError>>
     where
         B: Body,
         B::Error: Into<BoxError>,
@@ -59,7 +59,7 @@ impl ReadBody {
                 None => return Poll::Ready(self.end(|this| Ok((this.bytes(), this.trailers.take())))),
                 Some(Err(error)) => {
                     let broken = TransportError::broken(Some(error.into()));
-                    return Poll::Ready(self.end(|_| Err(NoBody::Unread(Unread::Broken, broken))));
+                    return Poll::Ready(self.end(|_| Err(BodyError::Unread(Unread::Broken, broken))));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
@@ -67,7 +67,7 @@ impl ReadBody {
                         if self.len > self.max_bytes {
                             // The rest is not read, so the client closes the connection with the body.
                             let long = TransportError::too_long(self.max_bytes);
-                            return Poll::Ready(self.end(|_| Err(NoBody::Unread(Unread::TooLong, long))));
+                            return Poll::Ready(self.end(|_| Err(BodyError::Unread(Unread::TooLong, long))));
                         }
                         self.push(data);
                     }
@@ -78,18 +78,18 @@ impl ReadBody {
     }
 
     /// The end of a body that took too long.
-    pub(crate) fn late<R>(&mut self) -> Result<R, NoBody> {
-        self.end(|_| Err(NoBody::Unread(Unread::Late, TransportError::broken(None))))
+    pub(crate) fn late<R>(&mut self) -> Result<R, BodyError> {
+        self.end(|_| Err(BodyError::Unread(Unread::Late, TransportError::broken(None))))
     }
 
     /// A refusal stays one, whatever becomes of its body; anything else ends as `otherwise` says.
-    fn end<R>(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<R, NoBody>) -> Result<R, NoBody> {
+    fn end<R>(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<R, BodyError>) -> Result<R, BodyError> {
         match self.refused.take() {
             Some(Refused::Http(mut response)) => {
                 response.body = self.bytes();
-                Err(NoBody::Refused(response))
+                Err(BodyError::Refused(response))
             }
-            Some(Refused::Other(error)) => Err(NoBody::Refused(error)),
+            Some(Refused::Other(error)) => Err(BodyError::Refused(error)),
             None => otherwise(self),
         }
     }

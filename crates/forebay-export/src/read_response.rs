@@ -4,7 +4,7 @@ use crate::{
     TransportError,
     counters::Counting,
     knobs::Knobs,
-    read_body::{NoBody, ReadBody},
+    read_body::{BodyError, ReadBody},
     response_classifier::{ResponseClassifier, Unread},
     secrets::Secrets,
     trace,
@@ -190,15 +190,15 @@ impl Exchange {
     fn end(
         &self,
         head: Parts,
-        result: Result<(Bytes, Option<HeaderMap>), NoBody>,
+        result: Result<(Bytes, Option<HeaderMap>), BodyError>,
     ) -> Result<Response<Bytes>, BoxError> {
         let (why, bytes) = match result {
             Ok((bytes, trailers)) => match self.classifier.body(&head, bytes, trailers, &self.secrets)? {
                 Ok((bytes, decoded)) => return Ok(success(head, bytes, decoded)),
                 Err((why, bytes)) => (why, bytes),
             },
-            Err(NoBody::Refused(error)) => return Err(error),
-            Err(NoBody::Unread(why, error)) => {
+            Err(BodyError::Refused(error)) => return Err(error),
+            Err(BodyError::Unread(why, error)) => {
                 // Before the status of a call has come, nothing is known of it.
                 if !self.classifier.is_decided(&head) {
                     return Err(error.into());

@@ -1,5 +1,5 @@
-//! The laws of `tower::Service`, on the whole stack: over a client that is as strict as the contract allows, and as a
-//! service itself.
+//! The laws of `tower::Service`, for the whole stack: over a client that is as strict as the contract allows, and for the
+//! exporter as a service.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -38,7 +38,7 @@ impl Encode<u32> for Lines {
     }
 }
 
-/// A client with so many slots, that answers these statuses in turn, and then 200.
+/// A client with this many slots, which responds with these statuses in turn, and then with 200.
 fn client(slots: usize, statuses: &'static [u16]) -> Client {
     let calls = Arc::<AtomicUsize>::default();
     Probe::with_slots(slots, move |_| {
@@ -100,7 +100,7 @@ async fn q18_a_thousand_ready_clones_hold_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_who_waits_for_room_wakes_on_close() {
+async fn every_waiter_for_room_wakes_on_close() {
     let exporter = over(Probe::hanging()).limits(Limits::new().items(1).soft_limit(1.0)).overflow(Overflow::Wait);
     let exporter = exporter.build().unwrap();
     exporter.emit(0);

@@ -1,4 +1,4 @@
-//! Where an exporter runs: without a runtime, with one, and with one that keeps no time.
+//! The runtime of an exporter: none, one, and one without timers.
 
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;

@@ -10,8 +10,8 @@ use forebay_otlp::{
     StatusCode, Temporality, TracesEncoder,
 };
 
-/// How many allocations a batch takes when two like it were encoded before: the first one tells the encoder how long
-/// they are, the second one finds room for that and a little more.
+/// How many allocations a batch takes when two like it were encoded before: the first one gives the encoder their
+/// length, and the second one finds room for that and a little more.
 fn allocations<S: Kind, T>(encoder: &Encoder<S>, items: &[T]) -> u64
 where
     Encoder<S>: Encode<T>,

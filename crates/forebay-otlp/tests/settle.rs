@@ -1,4 +1,4 @@
-//! The answer of the server: what it refused is counted and never sent again, and nothing it says can do harm.
+//! The response of the server: refused items are counted and never sent again, and no response does harm.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -25,24 +25,24 @@ fn rejected(dropped: usize) -> Settlement {
 }
 
 fn head(content_type: Option<&str>) -> response::Parts {
-    let mut answer = Response::new(()).into_parts().0;
+    let mut head = Response::new(()).into_parts().0;
     if let Some(content_type) = content_type {
-        answer.headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        head.headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
     }
-    answer
+    head
 }
 
-/// Keeps the one event of an answer.
+/// Keeps the one event of a response.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Option<OtlpEvent>>>);
 
 impl Observe<OtlpEvent> for Seen {
     fn observe(&self, event: &OtlpEvent) {
-        assert!(self.0.lock().unwrap().replace(event.clone()).is_none(), "an answer has one event");
+        assert!(self.0.lock().unwrap().replace(event.clone()).is_none(), "a response has one event");
     }
 }
 
-/// What an encoder of this signal makes of an answer to a request of ten items, and what it tells its observer.
+/// The settlement of a request of ten items of this signal by a response, and the event for the observer.
 fn settle_as<S: SignalKind, T>(
     protocol: Protocol,
     head: &response::Parts,
@@ -58,7 +58,7 @@ where
     (settlement, event)
 }
 
-/// What may become of items that a server has taken.
+/// Whether a settlement is possible for items that a server has accepted.
 fn is_final(settlement: &Settlement) -> bool {
     matches!(settlement, &DELIVERED | Settlement::Partial { .. })
 }
@@ -67,12 +67,12 @@ fn settle(protocol: Protocol, body: &[u8]) -> (Settlement, Option<OtlpEvent>) {
     settle_as::<Logs, LogRecord>(protocol, &head(None), body)
 }
 
-fn logs_answer(rejected_log_records: i64, error_message: &str) -> Vec<u8> {
+fn logs_response(rejected_log_records: i64, error_message: &str) -> Vec<u8> {
     let partial_success = ExportLogsPartialSuccess { rejected_log_records, error_message: error_message.to_owned() };
     ExportLogsServiceResponse { partial_success: Some(partial_success) }.encode_to_vec()
 }
 
-/// What the server said, made safe.
+/// The text of the server in an event.
 fn text(event: Option<OtlpEvent>) -> Option<ServerText> {
     match event? {
         OtlpEvent::Rejected { message, .. } | OtlpEvent::Warning { message, .. } => Some(message),
@@ -82,7 +82,7 @@ fn text(event: Option<OtlpEvent>) -> Option<ServerText> {
 
 #[test]
 fn a_full_success_is_silent() {
-    for body in [&b""[..], &ExportLogsServiceResponse::default().encode_to_vec(), &logs_answer(0, "")] {
+    for body in [&b""[..], &ExportLogsServiceResponse::default().encode_to_vec(), &logs_response(0, "")] {
         assert_eq!(settle(Protocol::HttpProtobuf, body), (DELIVERED, None));
     }
     for body in ["", "{}", "{\"partialSuccess\":{}}", "{\"partialSuccess\":null}", " {\"later\":[{}]}\n"] {
@@ -93,10 +93,10 @@ fn a_full_success_is_silent() {
 /// OTLP forbids to send anything of a partial success again, so there is no remainder to retry.
 #[test]
 fn r11_what_was_refused_is_dropped_and_never_sent_again() {
-    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_answer(3, "too old"));
+    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_response(3, "too old"));
     assert_eq!(settlement, rejected(3));
     assert_eq!(event.as_ref().unwrap().to_string(), "the server refused 3 of 10 items of logs: too old");
-    let silent = settle(Protocol::HttpProtobuf, &logs_answer(3, "")).1.unwrap();
+    let silent = settle(Protocol::HttpProtobuf, &logs_response(3, "")).1.unwrap();
     assert_eq!(silent.to_string(), "the server refused 3 of 10 items of logs");
     for body in [
         r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#,
@@ -126,16 +126,16 @@ fn every_signal_has_its_own_name_for_it() {
 
 #[test]
 fn a_message_without_a_number_is_a_warning() {
-    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_answer(0, "use v2"));
+    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_response(0, "use v2"));
     assert_eq!(settlement, DELIVERED);
     assert_eq!(event.unwrap().to_string(), "the server accepted all logs with a warning: use v2");
 }
 
 #[test]
 fn impossible_numbers_are_clamped() {
-    assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(i64::MAX, "")).0, rejected(10));
-    assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(i64::MIN, "")), (DELIVERED, None));
-    assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(-1, "odd")).0, DELIVERED);
+    assert_eq!(settle(Protocol::HttpProtobuf, &logs_response(i64::MAX, "")).0, rejected(10));
+    assert_eq!(settle(Protocol::HttpProtobuf, &logs_response(i64::MIN, "")), (DELIVERED, None));
+    assert_eq!(settle(Protocol::HttpProtobuf, &logs_response(-1, "odd")).0, DELIVERED);
     let huge = r#"{"partialSuccess":{"rejectedLogRecords":"9223372036854775808"}}"#;
     assert!(matches!(settle(Protocol::HttpJson, huge.as_bytes()), (DELIVERED, Some(OtlpEvent::Unreadable { .. }))));
 }
@@ -143,7 +143,7 @@ fn impossible_numbers_are_clamped() {
 #[test]
 fn text_of_the_server_is_bounded_and_safe_to_log() {
     let hostile = format!("\u{1b}[31mred\r\n{}", "x".repeat(100_000));
-    let said = text(settle(Protocol::HttpProtobuf, &logs_answer(1, &hostile)).1).unwrap();
+    let said = text(settle(Protocol::HttpProtobuf, &logs_response(1, &hostile)).1).unwrap();
     let message = said.as_str();
     assert!(message.starts_with("\\u{1b}[31mred\\r\\nxxx"), "{message}");
     assert!(message.len() <= ServerText::MAX_LEN);
@@ -153,20 +153,21 @@ fn text_of_the_server_is_bounded_and_safe_to_log() {
 }
 
 #[test]
-fn an_answer_is_read_as_what_it_says_it_is() {
+fn a_response_is_read_in_the_encoding_that_it_names() {
     let json = br#"{"partialSuccess":{"rejectedLogRecords":"1"}}"#;
     for name in ["application/json", "Application/JSON; charset=utf-8"] {
         let (settlement, _) = settle_as::<Logs, LogRecord>(Protocol::HttpProtobuf, &head(Some(name)), json);
         assert_eq!(settlement, rejected(1), "{name}");
     }
     for name in ["application/x-protobuf", "application/protobuf"] {
-        let (settlement, _) = settle_as::<Logs, LogRecord>(Protocol::HttpJson, &head(Some(name)), &logs_answer(1, ""));
+        let (settlement, _) =
+            settle_as::<Logs, LogRecord>(Protocol::HttpJson, &head(Some(name)), &logs_response(1, ""));
         assert_eq!(settlement, rejected(1), "{name}");
     }
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_changes_nothing_and_is_told() {
+fn a_response_that_cannot_be_read_changes_nothing_and_is_reported() {
     let unreadable = |reason| (DELIVERED, Some(OtlpEvent::Unreadable { signal: Signal::Logs, reason }));
     let page = settle_as::<Logs, LogRecord>(Protocol::HttpProtobuf, &head(Some("text/html")), b"<html>");
     assert_eq!(page, unreadable(Unreadable::ContentType));
@@ -193,9 +194,9 @@ fn an_answer_that_cannot_be_read_changes_nothing_and_is_told() {
 }
 
 #[test]
-fn without_an_observer_an_answer_is_settled_all_the_same() {
+fn without_an_observer_a_response_is_settled_all_the_same() {
     let encoder = LogsEncoder::builder().build().unwrap();
-    let settlement = Encode::<LogRecord>::settle(&encoder, &head(None), &logs_answer(2, "why"), 10);
+    let settlement = Encode::<LogRecord>::settle(&encoder, &head(None), &logs_response(2, "why"), 10);
     assert_eq!(settlement, rejected(2));
 }
 
@@ -217,13 +218,13 @@ proptest! {
 
     /// Of what both can read, both read the same; what prost cannot read, text that is no UTF-8 apart, we cannot.
     #[test]
-    fn a_mutated_answer_is_read_as_prost_reads_it(
+    fn a_mutated_response_is_read_as_prost_reads_it(
         count in any::<i64>(),
         message in ".{0,20}",
         mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in proptest::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut body = [logs_answer(count, &message), logs_answer(1, "")].concat();
+        let mut body = [logs_response(count, &message), logs_response(1, "")].concat();
         for (at, byte) in mutations {
             let at = at.index(body.len());
             body[at] = byte;

@@ -1,4 +1,4 @@
-//! Records of a batch are grouped by who sends them and where they come from, and keep their order.
+//! Records of a batch are grouped by resource and scope, and keep their order.
 
 use crate::any::{
     self,

@@ -149,9 +149,9 @@ async fn every_record_arrives_as_the_exporter_of_the_sdk_would_have_written_it()
 
 #[tokio::test]
 async fn a_flush_on_the_only_thread_of_a_runtime_comes_back() {
-    // The receiver lives elsewhere: this thread is blocked while it answers.
+    // The receiver has a thread of its own, because this one is blocked while it responds.
     let (address, given) = std::sync::mpsc::channel();
-    let far_side = std::thread::spawn(move || {
+    let server = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let receiver = receiver([Fault::Slow { by: Duration::from_millis(200) }]).await;
             address.send(receiver.endpoint()).unwrap();
@@ -170,7 +170,7 @@ async fn a_flush_on_the_only_thread_of_a_runtime_comes_back() {
 
     let totals = processor.totals();
     assert_eq!((totals.offered, totals.delivered, totals.pending), (1_000, 1_000, 0));
-    assert_eq!(far_side.join().unwrap(), 1_000);
+    assert_eq!(server.join().unwrap(), 1_000);
 }
 
 #[test]
@@ -218,8 +218,8 @@ async fn a_processor_that_takes_records_writes_the_same_and_leaves_them_empty() 
         let deep = (0..40).fold(AnyValue::Int(1), |inner, _| AnyValue::ListAny(Box::new(vec![inner])));
         say(&provider.logger("deep"), deep);
         say(&provider.logger("deep"), "flat");
-        let told = provider.force_flush().unwrap_err().to_string();
-        assert!(told.contains(&format!("{} (1)", DropReason::Encode)), "{told}");
+        let error = provider.force_flush().unwrap_err().to_string();
+        assert!(error.contains(&format!("{} (1)", DropReason::Encode)), "{error}");
         assert_eq!(receiver.logs().len(), 26);
     }
 }
@@ -251,8 +251,8 @@ async fn what_cannot_be_encoded_costs_only_itself_and_is_named() {
     say(&logger, deep);
     say(&logger, "after");
 
-    let told = provider.force_flush().unwrap_err().to_string();
-    assert!(told.contains(&format!("1 log records were dropped: {} (1)", DropReason::Encode)), "{told}");
+    let error = provider.force_flush().unwrap_err().to_string();
+    assert!(error.contains(&format!("1 log records were dropped: {} (1)", DropReason::Encode)), "{error}");
     provider.force_flush().unwrap();
     assert_eq!(processor.totals().delivered, 2);
     assert_eq!(receiver.logs().len(), 2);
