@@ -34,9 +34,10 @@ pub(crate) struct Authorize<S> {
 
 /// The source of credentials, and the target of requests without one.
 pub(crate) struct Auth {
+    /// The cache of the credential; `None` where the headers have it.
     provider: Option<Cached<Credential>>,
     fallback: Option<Fallback>,
-    /// The name of the exporter.
+    /// The name of the exporter, for events.
     name: Arc<str>,
 }
 
@@ -122,6 +123,7 @@ impl Auth {
                     Some(first) if is_refused(&result, false) => match self.credential(Some(first)).await {
                         // After a failed fetch the cache may return the old one.
                         Ok(Some(second)) if !second.is(first) => {
+                            // CORRECTNESS: the first call has used the readiness, so the second one needs its own.
                             poll_fn(|cx| inner.poll_ready(cx)).await?;
                             inner.call(with(request.clone(), Some(&second))).await
                         }

@@ -73,6 +73,7 @@ impl<S: Service<Req>, Req> Service<Req> for Counted<S> {
     }
 
     fn call(&mut self, request: Req) -> S::Future {
+        // Relaxed: the counts order nothing.
         self.counting.requests.fetch_add(1, Relaxed);
         self.client.call(request)
     }

@@ -26,8 +26,11 @@ use tower_service::Service;
 
 /// Encodes each batch once, into one request that all attempts share.
 pub(crate) struct Encoding<E, S> {
+    /// The circuit breaker and all below it.
     inner: S,
+    /// Shared with the futures, which settle by it.
     encoder: Arc<E>,
+    /// The target of the requests, and the kill switch.
     control: Arc<Control>,
     telemetry: Arc<Telemetry>,
     /// The last body. Its memory is used again once its request has ended.
@@ -87,6 +90,7 @@ impl<E, S> Encoding<E, S> {
             let fits = || items.len().saturating_mul(max_request_bytes) / length;
             if length > max_request_bytes { Err(BodyTooLarge::new(max_request_bytes, fits())) } else { Ok(()) }
         };
+        // Checked before the compression, because servers bound the decompressed size as well.
         check(body.len())?;
         let packed: Option<BytesMut> = compression.compress(&body, prefix)?;
         let body = match packed {
@@ -165,6 +169,7 @@ where
     type Output = Result<Settlement, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // CANCEL: the batcher drops this future when it abandons the batch, and settles the items itself.
         match self.project() {
             ExportingProj::Sent { response, encoder, telemetry, took, sent, skipped, .. } => {
                 let settlement = match ready!(response.poll(cx)) {

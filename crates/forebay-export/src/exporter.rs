@@ -23,7 +23,9 @@ use tower_service::Service;
 /// `emit` neither waits nor fails, on any thread, in a `Drop` or a panic hook. As a `Service` an exporter responds to each
 /// item with its fate, and never with an error.
 pub struct Exporter<T> {
+    /// The door of the stack. The worker ends with the last clone of it.
     batch: Batch<T, Fate>,
+    /// The kill switch, without a detour through the handle.
     control: Arc<Control>,
     handle: ExporterHandle<T>,
 }
@@ -79,6 +81,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// ```
     #[inline]
     pub fn emit(&self, offer: impl Into<Offer<T>>) {
+        // The switch is read before the offer is made, so that a switched-off exporter costs one load.
         if !self.control.is_on() {
             return;
         }
@@ -135,7 +138,9 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     ///
     /// A dropped shutdown leaves the exporter closed; its items are sent all the same.
     pub async fn shutdown(&self, deadline: Duration) -> Report<T> {
+        // CANCEL: the drain has closed the exporter when this future is dropped; nothing reopens it.
         let report = self.handle.drain(deadline).await;
+        // The worker may have ended before the last fates, so the metrics are updated once more.
         self.handle.refresh_metrics();
         Report {
             totals: report.totals,
@@ -177,6 +182,7 @@ impl<T: Send + 'static> Service<T> for Exporter<T> {
     type Future = ResponseFuture<T>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A switched-off exporter drops every item, and needs no room for it.
         if !self.control.is_on() {
             return Poll::Ready(Ok(()));
         }
@@ -207,6 +213,7 @@ impl<T: Send + 'static> Future for ResponseFuture<T> {
     type Output = Result<Fate, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // CANCEL: a dropped future does not take its item back; the ledger has its fate.
         let Some(inner) = self.project().inner.as_pin_mut() else {
             return Poll::Ready(Ok(Fate::Dropped(DropReason::Disabled)));
         };

@@ -223,6 +223,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let addresses = ready!(this.resolving.poll(cx)).map_err(Into::into)?;
+        // The check is at the connection, not at the configuration: a name may resolve to another address each time.
         let allowed: Vec<_> = addresses.filter(|address| this.guard.allows(address.ip())).collect();
         Poll::Ready(if allowed.is_empty() { Err(AddressRefused::new().into()) } else { Ok(allowed.into_iter()) })
     }

@@ -15,7 +15,9 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct ExporterHandle<T> {
     batch: BatchHandle<T>,
     breaker: BreakerHandle<()>,
+    /// The settings that the handle changes.
     control: Arc<Control>,
+    /// The counts of the layers, without those of the batcher.
     counting: Arc<Counting>,
     telemetry: Arc<Telemetry>,
 }

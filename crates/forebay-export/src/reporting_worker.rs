@@ -28,10 +28,12 @@ impl<W: Future<Output = ()> + Unpin, T> Future for ReportingWorker<W, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { worker, handle, losses } = self.get_mut();
+        // The worker is polled first, so that the report below has the fates of this poll.
         let ended = Pin::new(worker).poll(cx);
         let telemetry = handle.telemetry();
         // A subscriber that panics loses its event; the worker goes on.
         let _reported = panic::catch(|| losses.look(&telemetry.name, &telemetry.bell, || handle.totals(), cx));
+        // After its last poll a worker reports no more, so the final counts are recorded in any case.
         if telemetry.meters.are_due() || ended.is_ready() {
             telemetry.meters.record(handle);
         }

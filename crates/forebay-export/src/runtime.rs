@@ -21,6 +21,7 @@ pub(crate) fn run(
     let failed = |error: std::io::Error| {
         ConfigError::new("runtime", "none", format!("a tokio runtime, since no thread can be started: {error}"))
     };
+    // The worker needs timers and I/O, so a thread without a runtime gets one of its own.
     let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let spawned = thread::Builder::new().name("forebay-export".to_owned()).spawn(move || runtime.block_on(worker));
     spawned.map(drop).map_err(failed)

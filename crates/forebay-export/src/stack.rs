@@ -72,6 +72,7 @@ where
         Framing::Grpc { .. } => knobs.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
     };
     let (retry, breaker) = (retry.build()?, knobs.breaker.build()?);
+    // The handle is taken before the layer is applied; both have the same state.
     let circuit = breaker.handle();
     let export = breaker.layer(retry.layer(authorized));
 
@@ -105,6 +106,7 @@ where
     let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
     let (batch, worker) = batch.pair(encoding);
     let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), knobs.counting, telemetry);
+    // The worker starts last: everything before may fail, and an error must leave nothing running.
     runtime::run(knobs.runtime, ReportingWorker::new(worker, handle.clone()))?;
     Ok(Exporter::new(batch, control, handle))
 }

@@ -80,6 +80,7 @@ impl<S: SignalKind, O> Encoder<S, O> {
     where
         S: Source<T>,
     {
+        // Bytes of the caller precede the request, and stay.
         let start = body.len();
         let expected = self.size.expected(items.len()).min(self.max_request_bytes);
         body.reserve(expected);

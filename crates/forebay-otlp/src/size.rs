@@ -29,6 +29,7 @@ impl SizeHint {
 
     /// Records that a body of `items` items took this many bytes.
     pub(crate) fn record(&self, items: usize, bytes: usize) {
+        // Relaxed, and in two stores: a mixed pair is only a worse hint.
         self.items.store(items, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
     }

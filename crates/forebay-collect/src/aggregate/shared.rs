@@ -52,6 +52,7 @@ pub(crate) struct Shared<F: Fold<E>, E> {
     sink: Box<Sink<F::Item>>,
     observer: Arc<Observer>,
     locked: Mutex<Locked<F, E>>,
+    /// Read before the lock, so that a switched-off aggregator does not take it.
     enabled: AtomicBool,
     /// Events that were refused while the aggregator was switched off, and are not in the ledger yet.
     unseen: AtomicU64,
@@ -261,6 +262,7 @@ where
     E: Send,
 {
     fn offer(&self, event: E) -> Result<(), Refused<E>> {
+        // Relaxed: the switch orders nothing, and an event may pass it late.
         if !self.enabled.load(Ordering::Relaxed) {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::new(event, DropReason::Disabled));
@@ -272,6 +274,7 @@ where
         let Ok((place, bytes)) = panic::catch(|| (self.fold.place(&event), self.fold.weigh(&event))) else {
             return Err(self.refuse(event, DropReason::Panicked));
         };
+        // The clock is read before the lock, to keep the critical section short.
         let now = Instant::now();
         let mut leaving = Leaving::new();
         let mut locked = self.lock();
@@ -286,6 +289,7 @@ where
         }
         locked.ledger.accept(1);
         let idle = locked.table.len() == 0;
+        // Expired keys make room first, so that no open key is evicted for them.
         locked.table.expire(now, &mut leaving.ended);
         self.put(&mut locked, Put { place, event, bytes }, now, &mut leaving);
         // CORRECTNESS: the ticker has no timer while no key is open, so the first key wakes it. All later keys expire later.
@@ -333,6 +337,7 @@ where
         let mut locked = self.lock();
         locked.table.expire(now, &mut leaving.ended);
         let next = locked.table.next_expiry();
+        // CORRECTNESS: the sink is user code, and runs without the lock, here and below.
         drop(locked);
         self.pass_on(leaving);
         next
@@ -347,6 +352,7 @@ where
 
     fn close(&self) -> bool {
         let mut locked = self.lock();
+        // CORRECTNESS: the flag and the table change under one lock, so no event enters after the last key has ended.
         let first = !mem::replace(&mut locked.closed, true);
         let leaving = self.end_all(&mut locked, End::Closed);
         drop(locked);
@@ -362,6 +368,7 @@ where
 
     fn totals(&self) -> Totals {
         let mut locked = self.lock();
+        // The refusals of the switched-off time enter the ledger here, where they are read.
         locked.ledger.refuse(DropReason::Disabled, self.unseen.swap(0, Ordering::Relaxed));
         locked.ledger.totals()
     }

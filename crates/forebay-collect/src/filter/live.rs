@@ -20,6 +20,7 @@ impl LiveFilter {
     /// Whether this name is wanted.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
+        // Lock-free: a swap never delays a check.
         self.0.load().wants(name)
     }
 

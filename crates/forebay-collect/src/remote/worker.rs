@@ -78,6 +78,7 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteWorker<V> {
     }
 
     fn publish(&self, fetched: Result<V, FetchError>) {
+        // CORRECTNESS: value, status and counts change in one step, so that no reader sees half of it.
         self.sender.send_modify(|now| match fetched {
             Ok(value) => {
                 now.successes += 1;
@@ -90,6 +91,7 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteWorker<V> {
             Err(error) => {
                 now.failures += 1;
                 if error.disables() {
+                    // A server that refuses this client withdraws the configuration.
                     now.value = None;
                     now.status = RemoteStatus::Disabled(error);
                 } else if !matches!(now.status, RemoteStatus::Disabled(_)) {

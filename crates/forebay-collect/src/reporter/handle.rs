@@ -48,7 +48,9 @@ use tokio::{
 #[derive(Clone)]
 pub struct Reporter {
     shared: Arc<Shared>,
+    /// The worker makes a last report and ends when the last sender is dropped.
     commands: mpsc::Sender<Command>,
+    /// Set when a shutdown has passed its deadline.
     stop: Arc<watch::Sender<bool>>,
 }
 
@@ -79,6 +81,7 @@ pub struct ReporterCounts {
 pub(super) struct Shared {
     pub(super) filter: LiveFilter,
     pub(super) labels: ArcSwap<Labels>,
+    /// In the order of the fields of [`ReporterCounts`].
     counts: [AtomicU64; 9],
 }
 
@@ -145,6 +148,7 @@ impl Reporter {
                 drop(reply.await);
             }
         };
+        // CANCEL: a dropped shutdown leaves the command in the channel, and the worker obeys it.
         if timeout(deadline, last).await.is_err() {
             self.stop.send_replace(true);
         }

@@ -75,6 +75,7 @@ enum Kind {
 
 #[derive(Clone)]
 struct Cell {
+    /// When the series was registered, in nanoseconds since 1970.
     since: u64,
     value: CellValue,
 }
@@ -285,6 +286,7 @@ impl CounterFn for CounterCell {
     }
 
     fn absolute(&self, value: u64) {
+        // The facade demands that an absolute value never falls.
         self.0.fetch_max(value, Ordering::Relaxed);
     }
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 /// An exporter on a thread of its own, for callers that wait by blocking.
 pub(super) struct Background<T> {
     exporter: Exporter<T>,
+    /// The runtime of the thread. After the end of the thread it drops every new task.
     runtime: Handle,
     /// The name of the items, in errors.
     what: &'static str,
@@ -74,6 +75,7 @@ impl<T: Send + Sync + 'static> Background<T> {
         if self.state().running.is_none() {
             return Err(OTelSdkError::AlreadyShutdown);
         }
+        // CANCEL: a flush that times out continues on the thread.
         let exporter = self.exporter.clone();
         self.wait(self.flush_timeout, async move { exporter.flush().await })
             .ok_or(OTelSdkError::Timeout(self.flush_timeout))?;
@@ -90,6 +92,7 @@ impl<T: Send + Sync + 'static> Background<T> {
         };
         let exporter = self.exporter.clone();
         let report = self.wait(timeout.saturating_add(GRACE), async move { exporter.shutdown(timeout).await });
+        // The thread ends here, and does not send again: the exporter is closed.
         drop(running);
         match report {
             Some(report) if report.unsent.is_empty() => self.report_drops(),
@@ -104,6 +107,7 @@ impl<T: Send + Sync + 'static> Background<T> {
         let mut state = self.state();
         let now = self.exporter.totals();
         let before = std::mem::replace(&mut state.reported, now);
+        // The text below is made without the lock.
         drop(state);
         let dropped = now.dropped.total() - before.dropped.total();
         if dropped == 0 {

@@ -61,6 +61,7 @@ use tower_service::Service;
 pub struct ForebayMetricExporter {
     background: Background<SdkMetric>,
     resource: LateResource,
+    /// The metrics that could not be sent. Tasks of earlier exports may still write it.
     unsent: Arc<Mutex<Vec<Scoped>>>,
     temporality: Temporality,
 }
@@ -186,6 +187,7 @@ impl PushMetricExporter for ForebayMetricExporter {
             );
         }
         let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
+        // CANCEL: the task outlives a dropped export, so that no metric is lost.
         let ended = self.background.runtime().spawn(async move { send(exporter, &unsent, fresh).await });
         match ended.await {
             Ok(ended) => ended.into_result(),
@@ -227,6 +229,7 @@ impl fmt::Debug for ForebayMetricExporter {
 
 /// Sends `fresh` together with `unsent`, and leaves in `unsent` the metrics that could not be sent.
 async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fresh: Vec<Scoped>) -> Ended {
+    // CORRECTNESS: the lock is held only for the exchange, and no user code runs under it.
     let take = |unsent: &Mutex<Vec<Scoped>>| mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner));
     let all: Vec<_> = merge(take(unsent), fresh).into_iter().map(|scoped| SdkMetric(Arc::new(scoped))).collect();
     let mut fates = Vec::with_capacity(all.len());
@@ -247,6 +250,7 @@ async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fr
             }
         }
     }
+    // Another export may have left metrics meanwhile, which are newer.
     let mut kept = merge(failed, take(unsent));
     let of = |scoped: &Scoped| (points(std::slice::from_ref(scoped)), scoped.metric.footprint());
     let (mut most, mut most_bytes) = (MOST_KEPT, exporter.handle().max_bytes());

@@ -37,6 +37,7 @@ impl SendingThread {
                 Ok((ready, last)) => {
                     // The receiver waits below, so this send succeeds.
                     drop(begun.send(Ok(ready)));
+                    // CORRECTNESS: the sender is never used, and its drop ends this wait.
                     drop(stop.await);
                     last.await;
                 }
@@ -45,6 +46,7 @@ impl SendingThread {
         };
         let run = move || suppressed(&runtime, work);
         thread::Builder::new().name("forebay-otlp".to_owned()).spawn(run).map_err(no_thread)?;
+        // Blocks until `begin` has run. A panic in it drops the sender, which is an error here.
         let ready = result.recv().map_err(no_thread)??;
         Ok((Self { runtime: handle, _running: running }, ready))
     }
