@@ -2,13 +2,15 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// Who may come in.
+/// The credentials that are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
     /// `PLAIN` with this user and password.
     Plain(String, String),
     /// `SCRAM-SHA-256` with this user and password.
     ScramSha256(String, String),
+    /// `OAUTHBEARER` with this token. Another one is refused as RFC 7628 has it: with a reason, then with an error.
+    OAuthBearer(String),
 }
 
 /// Where one exchange stands.
@@ -21,7 +23,7 @@ pub(super) struct Exchange {
 pub(super) enum Verdict {
     /// More is to come; this goes back.
     Continue(Vec<u8>),
-    /// Welcome; this goes back.
+    /// The credentials are accepted; this goes back.
     Accepted(Vec<u8>),
     Refused,
 }
@@ -36,6 +38,7 @@ impl Login {
         match self {
             Self::Plain(..) => "PLAIN",
             Self::ScramSha256(..) => "SCRAM-SHA-256",
+            Self::OAuthBearer(_) => "OAUTHBEARER",
         }
     }
 
@@ -44,6 +47,7 @@ impl Login {
         match self {
             Self::Plain(user, password) if token == format!("\0{user}\0{password}") => Verdict::Accepted(Vec::new()),
             Self::Plain(..) => Verdict::Refused,
+            Self::OAuthBearer(known) => exchange.bearer(known, token),
             Self::ScramSha256(user, password) => exchange.scram(user, password, token).unwrap_or(Verdict::Refused),
         }
     }
@@ -52,6 +56,19 @@ impl Login {
 // === impl Exchange ===
 
 impl Exchange {
+    fn bearer(&mut self, known: &str, message: &str) -> Verdict {
+        if !self.challenge.is_empty() {
+            return Verdict::Refused;
+        }
+        let token = message.strip_prefix("n,,\x01auth=Bearer ").filter(|_| message.ends_with("\x01\x01"));
+        let token = token.and_then(|rest| rest.split('\x01').next());
+        if token == Some(known) {
+            return Verdict::Accepted(Vec::new());
+        }
+        self.challenge = r#"{"status":"invalid_token"}"#.to_owned();
+        Verdict::Continue(self.challenge.clone().into_bytes())
+    }
+
     fn scram(&mut self, user: &str, password: &str, token: &str) -> Option<Verdict> {
         if self.challenge.is_empty() {
             let bare = token.strip_prefix("n,,")?;
