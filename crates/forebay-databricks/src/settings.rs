@@ -42,7 +42,7 @@ pub struct Settings {
     pub driver: Driver,
     /// Whether there is telemetry, if the service allows it.
     pub enabled: bool,
-    /// Whether logs are sent with the connection's credentials; without, they name nobody.
+    /// Whether logs are sent with the connection's credentials; without, they have no names in them.
     pub authenticated: bool,
     /// How many logs a batch has.
     pub batch_size: usize,
@@ -62,7 +62,7 @@ pub struct Settings {
     pub breaker_threshold: u32,
     /// For how long the circuit is open.
     pub breaker_timeout: Duration,
-    /// How many logs may wait or be under way, for one host. One more drops the oldest that tells of no error.
+    /// How many logs may wait or be under way, for one host. One more drops the oldest that reports no error.
     pub max_pending: usize,
     /// How many errors may wait with one statement.
     pub max_errors: usize,

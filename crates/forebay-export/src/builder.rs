@@ -2,20 +2,23 @@ use crate::{
     Compression, Credential, Encode, Endpoint, ExportError, Exporter, ExporterHandle, Framing,
     authorize::{Auth, Authorize, Fallback},
     control::{Control, Settings},
-    counters::{Counted, Counting, RetryCount},
+    counters::{BreakerObserver, Counted, Counting, RetryCount},
     credential::request_header_of,
     encoding::{Encoding, SettleExport, is_about_items},
     journal::{Journal, OnFailure},
     patience::Patience,
     receive::{Judge, Receive},
     runtime,
+    trace::Loudness,
     watched::Watched,
 };
 use bytes::Bytes;
 use forebay_batch::{BatchLayer, Batching};
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, Chosen, Excluding, State};
 use forebay_cached::Cached;
-use forebay_core::{BoxError, Boxed, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier};
+use forebay_core::{
+    BoxError, Boxed, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier, panic,
+};
 use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf};
 use forebay_retry::{
     Backoff, Jitter, RetryBuilder, grpc,
@@ -87,6 +90,8 @@ pub type NoNews = fn(&Result<Response<Bytes>, BoxError>) -> bool;
 /// | [`split_budget`](Self::split_budget) | 64 requests | 0 and more |
 /// | [`max_answer`](Self::max_answer) | 4 MiB ([OTLP limits]) | 1 and more |
 /// | [`on_failure`](Self::on_failure) | the last failure is in the [`Report`](crate::Report) | |
+/// | [`observe_breaker`](Self::observe_breaker) | none | |
+/// | [`quiet`](Self::quiet) | lost items are a warning, at most once a minute | |
 /// | [`runtime`](Self::runtime) | the one it is built in, else a thread of its own | |
 ///
 /// [OTLP limits]: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
@@ -124,6 +129,8 @@ pub struct ExporterBuilder<T, E = (), C = (), W = ByFootprint, P = AllNormal> {
     split_budget: u32,
     max_answer: usize,
     on_failure: Option<Box<OnFailure>>,
+    breaker_observer: Option<Box<BreakerObserver>>,
+    loudness: Loudness,
     runtime: Option<Handle>,
     item: PhantomData<fn(T)>,
 }
@@ -140,6 +147,10 @@ impl<T> ExporterBuilder<T> {
         let observer = move |event: &BreakerEvent| {
             if let BreakerEvent::Changed { to: State::Open, .. } = event {
                 opens.breaker_opens.fetch_add(1, Relaxed);
+            }
+            if let Some(observer) = opens.breaker_observer.get() {
+                // A panic of the host's own code was reported by the panic hook, and must not cost the batch.
+                let _reported = panic::catch(|| observer(event));
             }
         };
         Self {
@@ -179,6 +190,8 @@ impl<T> ExporterBuilder<T> {
             split_budget: 64,
             max_answer: 4 << 20,
             on_failure: None,
+            breaker_observer: None,
+            loudness: Loudness::default(),
             runtime: None,
             item: PhantomData,
         }
@@ -438,6 +451,23 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
+    /// Shows every event of the circuit to `observer`, such as a closure `|event: &BreakerEvent| ..`; the last one that is given
+    /// before the exporter is built counts.
+    ///
+    /// It runs on the exporter's task, and must not block. A panic in it is caught. An observer that is given by
+    /// [`breaker`](Self::breaker) takes the place of the exporter's own, which counts how often the circuit opens.
+    pub fn observe_breaker(mut self, observer: impl Fn(&BreakerEvent) + Send + Sync + 'static) -> Self {
+        self.breaker_observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Says at debug, too, that items were lost, in place of a warning at most once a minute: for a library whose telemetry must
+    /// not be heard in the log of its host. [`Exporter::totals`] and [`on_failure`](Self::on_failure) still have all of it.
+    pub fn quiet(mut self) -> Self {
+        self.loudness = Loudness::Quiet;
+        self
+    }
+
     /// Where the exporter's one task runs.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -503,7 +533,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         let layer = layer.build()?;
 
         let is_grpc = matches!(framing, Framing::Grpc { .. });
-        let journal = Arc::new(Journal::new(name, self.on_failure));
+        let journal = Arc::new(Journal::new(name, self.loudness, self.on_failure));
         let max_hint = if waits { self.max_hint.min(self.give_up_after) } else { self.max_hint };
         let judge =
             Judge { http: self.classifier, grpc: is_grpc.then_some(self.codes), cap: self.max_answer, max_hint };
@@ -516,6 +546,10 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         };
         self.patience.check()?;
         let retry = retry.build()?;
+        if let Some(observer) = self.breaker_observer {
+            // It is set once, here: a builder is built once.
+            let _first = self.counting.breaker_observer.set(observer);
+        }
         let breaker = self.breaker.build()?;
         let circuit = breaker.handle();
         let guarded = breaker.layer(retry.layer(attempt));
@@ -587,6 +621,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             split_budget: self.split_budget,
             max_answer: self.max_answer,
             on_failure: self.on_failure,
+            breaker_observer: self.breaker_observer,
+            loudness: self.loudness,
             runtime: self.runtime,
             item: PhantomData,
         }

@@ -1,7 +1,9 @@
+use forebay_breaker::BreakerEvent;
 use forebay_core::Observe;
 use std::{
+    fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -27,13 +29,18 @@ pub struct Counters {
 }
 
 /// The counts behind [`Counters`], but those that the batcher has: once per request, so a shared atomic costs nothing that could be measured.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counting {
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) breaker_opens: AtomicU64,
     pub(crate) unreadable: AtomicU64,
+    /// Receives the events of the circuit, which are also where openings are counted.
+    pub(crate) breaker_observer: OnceLock<Box<BreakerObserver>>,
 }
+
+/// Receives the events of an exporter's circuit.
+pub(crate) type BreakerObserver = dyn Fn(&BreakerEvent) + Send + Sync;
 
 /// Counts what passes to the client.
 #[derive(Clone, Debug)]
@@ -57,6 +64,12 @@ impl Counting {
             breaker_opens: self.breaker_opens.load(Relaxed),
             unreadable_responses: self.unreadable.load(Relaxed),
         }
+    }
+}
+
+impl fmt::Debug for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.read(0).fmt(f)
     }
 }
 

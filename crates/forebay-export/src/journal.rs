@@ -1,7 +1,7 @@
 use crate::{
     ExportError,
     meters::{Meters, Stopwatch},
-    trace::{self, Bell},
+    trace::{self, Bell, Loudness},
 };
 use forebay_core::panic;
 use std::{
@@ -14,6 +14,8 @@ pub(crate) struct Journal {
     /// Tells it from the others of this process.
     pub(crate) name: Arc<str>,
     pub(crate) meters: Meters,
+    /// At which level lost items are said.
+    pub(crate) loudness: Loudness,
     /// Rung when an item is lost where the worker cannot see it.
     pub(crate) bell: Bell,
     last: Mutex<Option<ExportError>>,
@@ -26,9 +28,9 @@ pub(crate) type OnFailure = dyn Fn(&ExportError) + Send + Sync;
 // === impl Journal ===
 
 impl Journal {
-    pub(crate) fn new(name: Arc<str>, observer: Option<Box<OnFailure>>) -> Self {
+    pub(crate) fn new(name: Arc<str>, loudness: Loudness, observer: Option<Box<OnFailure>>) -> Self {
         let (meters, bell) = (Meters::new(&name), Bell::default());
-        Self { name, meters, bell, last: Mutex::default(), observer }
+        Self { name, meters, loudness, bell, last: Mutex::default(), observer }
     }
 
     /// An export was not even begun.

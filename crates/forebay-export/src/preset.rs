@@ -18,7 +18,8 @@ use std::time::Duration;
 /// | retries | 3; 100 ms doubling to 1 s, 100 ms jitter | 3; 100 ms | none in place | none |
 /// | sent again | 429, 500, 502, 503, 504 | what is not 400, 401, 403, 404 | 429, 502, 503, 504 | nothing |
 /// | breaker | 5 in a row, 60 s, 2 successes | all of 5 and more in 30 s, 60 s, 1 success | as by default | as by default |
-/// | waits while the far side is away | no | no | 5 s growing by 1.5 to 30 s, for 5 min | no |
+/// | waits while the server is away | no | no | 5 s growing by 1.5 to 30 s, for 5 min | no |
+/// | says lost items | at debug | at debug | as a warning | as a warning |
 ///
 /// `DatabricksNode` and `DatabricksCsharp` are the telemetry of the Databricks SQL drivers for Node.js and for ADBC in C#;
 /// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter, the
@@ -87,7 +88,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
 
     /// What the drivers have in common.
     fn driver(self) -> Self {
-        self.queue(Limits::new().items(500).soft_limit(1.0))
+        self.quiet()
+            .queue(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
             .batch(Batching::new().max_items(100).max_age(Duration::from_secs(5)))
             .attempt_timeout(Duration::from_secs(10))

@@ -31,7 +31,8 @@ impl<W: Future<Output = ()> + Unpin, T> Future for Watched<W, T> {
         let ended = Pin::new(worker).poll(cx);
         let journal = handle.journal();
         // A subscriber that panics costs what it would have been told, and not the worker.
-        let _reported = panic::catch(|| losses.look(&journal.name, &journal.bell, || handle.totals(), cx));
+        let _reported =
+            panic::catch(|| losses.look(&journal.name, journal.loudness, &journal.bell, || handle.totals(), cx));
         if journal.meters.are_due() || ended.is_ready() {
             journal.meters.record(handle);
         }

@@ -150,7 +150,7 @@ mod tests {
                 (before.enabled, before.authenticated, before.breaker_enabled) = (false, false, false);
                 let (after, bad) = before.clone().read(property, property);
                 assert!(bad.is_empty(), "{bad:?}");
-                assert_ne!(after, before, "{name} is read by nobody");
+                assert_ne!(after, before, "{name} is not read");
             }
         }
     }
