@@ -13,7 +13,8 @@ use tower::service_fn;
 ///
 /// Outside a Tokio runtime with a timer.
 pub async fn connection(enabled: bool) -> Connection {
-    let client = service_fn(|_: Request<Full<Bytes>>| ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))));
+    let client =
+        service_fn(|_: Request<Full<Bytes>>| ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))));
     let settings = Settings { enabled, ..Settings::node() };
     let telemetry = DriverTelemetry::builder(client).settings(settings).kill_switch(None).build().unwrap();
     telemetry.connect(Connect::new("adb-1.azuredatabricks.net").credentials(BearerToken::new("t").unwrap())).await

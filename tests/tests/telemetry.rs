@@ -8,9 +8,7 @@ use forebay::{
     breaker::{BreakerLayer, Trip},
     core::{BoxError, DropReason},
     export::{Credential, Exporter, ExporterBuilder},
-    kip714::{
-        ErrorCode, GetTelemetrySubscriptionsResponse, Kip714Client, TelemetryRequest, TelemetryResponse,
-    },
+    kip714::{ErrorCode, GetTelemetrySubscriptionsResponse, Kip714Client, TelemetryRequest, TelemetryResponse},
     otlp::{LogRecord, LogsEncoder, Protocol},
     queue::{Limits, QueueLayer},
     registry::Registry,

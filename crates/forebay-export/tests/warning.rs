@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, DropReason, Priority};
-use forebay_export::{Encode, Exporter, ExporterBuilder, Offer, Skipped};
+use forebay_export::{Encode, Exporter, ExporterBuilder, Offer, Preset, Skipped};
 use forebay_intake::{Limits, Overflow};
 use forebay_testkit::events::{Heard, HeardEvent};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -195,4 +195,51 @@ async fn a_subscriber_that_panics_does_not_take_the_worker_along() {
     handle.switch_on();
     let report = exporter.shutdown(Duration::from_secs(5)).await;
     assert_eq!((report.totals.offered, report.totals.dropped.get(DropReason::Rejected)), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_exporter_says_losses_at_debug_and_so_do_the_presets_of_the_drivers() {
+    type Build = fn(ExporterBuilder<u32>) -> ExporterBuilder<u32>;
+    let quiet: [Build; 3] = [
+        ExporterBuilder::quiet,
+        |builder| builder.preset(Preset::DatabricksNode),
+        |builder| builder.preset(Preset::DatabricksCsharp),
+    ];
+    for build in quiet {
+        let heard = Heard::of("forebay");
+        let _guard = set_default(heard.clone());
+        let exporter = exporter(StatusCode::NOT_FOUND, build);
+        for _ in 0..2 {
+            (0..3).for_each(|item| exporter.emit(item));
+            exporter.flush().await;
+            settle().await;
+        }
+        assert!(warnings(&heard).is_empty(), "{:?}", warnings(&heard));
+        let losses = || heard.said("telemetry was lost");
+        assert_eq!((losses().len(), losses()[0].level, losses()[0].field("items")), (1, Level::DEBUG, Some("3")));
+        advance(Duration::from_secs(60)).await;
+        settle().await;
+        assert_eq!(losses().len(), 2, "as rarely as a warning");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_of_the_circuit_leaves_the_count_of_its_openings_alone() {
+    let opened = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&opened);
+    let exporter = exporter(StatusCode::SERVICE_UNAVAILABLE, |builder| {
+        builder.retry(|retry| retry.max_retries(0)).give_up_after(Duration::ZERO).observe_breaker(move |event| {
+            if let forebay_breaker::BreakerEvent::Changed { to: forebay_breaker::State::Open, .. } = event {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            std::panic::resume_unwind(Box::new("in the observer"));
+        })
+    });
+    for item in 0..7 {
+        exporter.emit(item);
+        exporter.flush().await;
+    }
+    assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(exporter.counters().breaker_opens, 1);
+    assert!(exporter.totals().balance());
 }
