@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-/// The telemetry service, gone when it is dropped.
+/// The telemetry service, closed when it is dropped.
 ///
 /// It reads what a driver sends as strictly as it can: a body that is no envelope of logs is refused with 400. It runs on a
 /// [`Receiver`], whose faults it plays: number n of all requests, those for flags included, gets the n-th of a script.

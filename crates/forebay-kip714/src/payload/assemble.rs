@@ -195,7 +195,7 @@ impl Payload {
         Self { panicked: 1, ..Self::default() }
     }
 
-    /// The far side has it, or may have it: none of it is sent again.
+    /// The broker has it, or may have it: none of it is sent again.
     pub(crate) fn commit(self, cache: &mut SeriesCache) {
         cache.commit(self.notes);
     }

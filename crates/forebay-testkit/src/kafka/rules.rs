@@ -33,17 +33,17 @@ pub enum Api {
 pub enum Fault {
     /// As the rules say: to let some requests pass before the next fault.
     None,
-    /// An answer with this error code.
+    /// A response with this error code.
     Code(i16),
     /// As the rules say, and with a throttle time in milliseconds.
     Throttle(i32),
-    /// The connection is closed without an answer.
+    /// The connection is closed without a response.
     Disconnect,
-    /// No answer, and the connection stays open.
+    /// No response, and the connection stays open.
     Silence,
-    /// An answer with this body, whatever it means.
+    /// A response with this body, whatever it means.
     Garbage(Vec<u8>),
-    /// The answer to another request, by its correlation id.
+    /// The response to another request, by its correlation id.
     WrongCorrelation,
 }
 
@@ -71,7 +71,7 @@ pub struct Seen {
 pub struct Get {
     /// The id in it; zeros for none.
     pub id: [u8; 16],
-    /// The error code of the answer.
+    /// The error code of the response.
     pub code: i16,
     /// When it came.
     pub at: Instant,
@@ -83,7 +83,7 @@ pub struct Get {
 pub struct Push {
     /// The client's id.
     pub id: [u8; 16],
-    /// The subscription that it answers.
+    /// The subscription that it serves.
     pub subscription_id: i32,
     /// Whether it says that it is the last.
     pub terminating: bool,
@@ -95,7 +95,7 @@ pub struct Push {
     pub plain_bytes: usize,
     /// The metrics in it, if they could be read.
     pub metrics: Vec<Metric>,
-    /// The error code of the answer.
+    /// The error code of the response.
     pub code: i16,
     /// When it came.
     pub at: Instant,
@@ -203,7 +203,7 @@ impl Rules {
         self.script.get_mut(&api).and_then(VecDeque::pop_front).unwrap_or(Fault::None)
     }
 
-    /// The code for a question, and the id for the answer.
+    /// The code for a question, and the id for the response.
     pub(super) fn get(&mut self, id: [u8; 16], forced: Option<i16>) -> (i16, [u8; 16]) {
         let now = Instant::now();
         let own = if id == [0; 16] { self.fresh_id() } else { id };

@@ -24,7 +24,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A broker on a port of this machine, gone when it is dropped.
+/// A broker on a port of this machine, closed when it is dropped.
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
@@ -57,7 +57,7 @@ enum Reply {
 // === impl Broker ===
 
 impl Broker {
-    /// Listens on a free port. It asks for nothing until it is told to.
+    /// Listens on a free port. It asks for nothing until `subscribe` is called.
     ///
     /// # Panics
     ///
@@ -215,7 +215,7 @@ impl Connection {
                 usize::try_from(length).ok().filter(|length| *length < 64 << 20).ok_or(io::ErrorKind::InvalidData)?;
             let mut frame = vec![0; length];
             stream.read_exact(&mut frame).await?;
-            let reply = self.answer(Bytes::from(frame)).map_err(io::Error::other)?;
+            let reply = self.respond(Bytes::from(frame)).map_err(io::Error::other)?;
             self.shared.note();
             match reply {
                 Reply::Frame(frame) => stream.write_all(&frame).await?,
@@ -225,7 +225,7 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, mut frame: Bytes) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+    fn respond(&mut self, mut frame: Bytes) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let (key, version) = (frame.slice(..2).get_i16(), frame.slice(2..4).get_i16());
         let header_version = match key {
             3 => MetadataRequest::header_version(version),
@@ -263,7 +263,7 @@ impl Connection {
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let newest = if *lock(&self.shared.old) { 0 } else { 4 };
         if version > newest {
-            // In version 0, so that everybody can read it.
+            // In version 0, which every client can read.
             return reply(correlation, 0, &ApiVersionsResponse::default().with_error_code(35));
         }
         let asked = ApiVersionsRequest::decode(&mut frame, version)?;
