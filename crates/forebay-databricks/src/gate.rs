@@ -241,9 +241,9 @@ mod tests {
             (vec![0], 1),
             "kept without a user, and without credentials"
         );
-        tokio::time::sleep(LONGEST.mul_f64(0.9)).await;
+        tokio::time::sleep(LONGEST * 9 / 10).await;
         assert_eq!(uses(&gates), [0]);
-        tokio::time::sleep(LONGEST.mul_f64(0.4)).await;
+        tokio::time::sleep(LONGEST * 4 / 10).await;
         assert!(uses(&gates).is_empty(), "removed");
     }
 

@@ -1,6 +1,6 @@
 //! What a connection waits for when it is closed, and what the code of a driver may do wrong.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::panic, reason = "test code")]
 
 mod common;
 

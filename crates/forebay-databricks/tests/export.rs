@@ -1,7 +1,5 @@
 //! Retries, breaker and losses, as the drivers have them.
 
-#![expect(clippy::expect_used, reason = "test code")]
-
 mod common;
 
 use common::{Answer, Fake, advance, connect, telemetry};

@@ -1,7 +1,5 @@
 //! The feature flag: how often the service is asked, and under which credentials.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod common;
 
 use common::{Answer, Fake, HOST, advance, build, connect, flag};

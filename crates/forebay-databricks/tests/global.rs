@@ -1,7 +1,5 @@
 //! The instance of the process. Alone in its process.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod common;
 
 use common::{Fake, connect};

@@ -1,7 +1,5 @@
 //! Nothing of a driver's telemetry is heard above debug, whatever happens to it.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod common;
 
 use common::{Answer, Fake, advance, build, connect};

@@ -548,7 +548,6 @@ async fn a_token_that_is_refused_or_cannot_be_had_is_said_without_it() {
     type Provide = fn() -> Result<OAuthToken, forebay_core::BoxError>;
     let refused: Provide = || Ok(OAuthToken::new("s3cret-token")?);
     let none: Provide = || Err("the token endpoint is away".into());
-    #[expect(clippy::panic, reason = "a provider may")]
     let panics: Provide = || panic!("in the provider");
     for (provide, why) in
         [(refused, "invalid_token"), (none, "the token endpoint is away"), (panics, "in the provider")]
