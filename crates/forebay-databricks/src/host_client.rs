@@ -139,7 +139,7 @@ impl Plan {
                 let mode = if settings.breaker_enabled { Mode::Normal } else { Mode::ForcedClosed };
                 breaker.trip(trip).open_for(settings.breaker_timeout).close_after(if node { 2 } else { 1 }).mode(mode)
             })
-            .give_up_after(settings.give_up_after)
+            .give_up_after(settings.max_age)
             // A batch that is refused is terminal for both drivers.
             .split_budget(0)
             .build()?;

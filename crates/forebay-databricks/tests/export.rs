@@ -302,7 +302,7 @@ async fn t11_a_failed_batch_is_dropped_or_waits_bounded_and_without_duplicates()
     // With patience: the same batch comes again, once, when the service is back.
     let fake = Fake::new();
     fake.script([503; 6].map(Answer::Status));
-    let patient = Settings { give_up_after: Duration::from_secs(300), ..Settings::node() };
+    let patient = Settings { max_age: Duration::from_secs(300), ..Settings::node() };
     let connection = connected(&fake, patient.clone()).await;
     send(&connection).await;
     let report = connection.report().unwrap();

@@ -1,4 +1,5 @@
 //! A client that stops for good says so without an observer. Alone in its process: it is about the first one of it.
+
 use forebay_core::BoxError;
 use forebay_kip714::{
     ErrorCode, GetTelemetrySubscriptionsResponse, InstanceId, Kip714Client, Stopped, TelemetryRequest,
