@@ -190,6 +190,10 @@ async fn layers() {
             }))
         });
         let client = Kip714Client::builder().build(broker).unwrap();
+        // It asks once it has its turn.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
         assert!(client.shutdown(Duration::from_secs(1)).await.status.stopped.is_some());
     }
 
