@@ -1,5 +1,6 @@
 use super::dead_letters::{Caps, Pace};
 use forebay::queue::Limits;
+use forebay_example_support::tls::Identity;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// Everything a gateway is told, the sink aside.
@@ -7,8 +8,9 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 /// | knob | default |
 /// | --- | --- |
 /// | `http`, `grpc` | 127.0.0.1:4318, 127.0.0.1:4317 |
-/// | `limits` | 10,000 batches, 128 MiB, soft limit 0.9, a tenant's share 0.3 |
-/// | `workers` | 2: more do not help one SQLite file |
+/// | `identity` | none: both listeners speak plain text |
+/// | `limits` | 10,000 batches, 128 MiB, soft limit 0.9, a tenant's share 0.3: those of one SQLite file |
+/// | `workers` | 8: as many batches can share a transaction of SQLite |
 /// | `slow` | 1 s |
 /// | `soft_refusal` | [`SoftRefusal::Partial`] |
 /// | `retry_after` | 1 s |
@@ -29,6 +31,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where OTLP/gRPC is served.
     pub grpc: SocketAddr,
+    /// What both listeners show to their clients, which must speak TLS then.
+    pub identity: Option<Identity>,
     /// How much may be queued and in flight.
     pub limits: Limits,
     /// How many batches the sink is given at a time.
@@ -102,8 +106,9 @@ impl Default for Config {
         Self {
             http: (HOST, 4318).into(),
             grpc: (HOST, 4317).into(),
+            identity: None,
             limits: Limits::new().items(10_000).bytes(128 << 20).soft_limit(0.9).fair_share(0.3),
-            workers: const { NonZeroUsize::new(2).unwrap() },
+            workers: const { NonZeroUsize::new(8).unwrap() },
             slow: Duration::from_secs(1),
             soft_refusal: SoftRefusal::Partial,
             retry_after: Duration::from_secs(1),

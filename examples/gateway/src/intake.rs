@@ -6,6 +6,7 @@ use super::{
     guarded::Stored,
     inspect::Look,
     meters::Meters,
+    sink::Numbers,
 };
 use bytes::Bytes;
 use forebay::{
@@ -20,7 +21,6 @@ use std::sync::{
 use tower::ServiceExt;
 
 /// What both protocols hand their requests to.
-#[derive(Debug)]
 pub(super) struct Intake {
     pub(super) queue: Queue<Job, Stored>,
     pub(super) handle: QueueHandle<Job>,
@@ -31,6 +31,8 @@ pub(super) struct Intake {
     pub(super) synchronous: AtomicBool,
     pub(super) draining: AtomicBool,
     pub(super) ids: Ids,
+    /// What the sink says about itself.
+    pub(super) sink_numbers: Numbers,
 }
 
 /// Gives each batch its id.
@@ -42,7 +44,7 @@ pub(super) struct Ids {
 }
 
 /// What the sender is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Answer {
     /// Taken.
     Accepted,
@@ -90,8 +92,8 @@ impl Intake {
             return match self.queue.clone().oneshot(job).await {
                 Ok(Stored::InSink | Stored::PutAside) => Answer::Accepted,
                 Ok(Stored::Lost { error, .. }) => Answer::NotStored(error.to_string()),
-                Err(error) => match Rejected::<Job>::downcast(error) {
-                    Ok(rejected) => self.refused(rejected),
+                Err(error) => match error.downcast::<Rejected<Job>>() {
+                    Ok(rejected) => self.refused(*rejected),
                     Err(error) => Answer::NotStored(error.to_string()),
                 },
             };

@@ -19,6 +19,7 @@ mod guarded;
 mod inspect;
 mod intake;
 pub mod load;
+pub mod measure;
 mod meters;
 mod metrics;
 pub mod options;

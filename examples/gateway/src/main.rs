@@ -1,7 +1,8 @@
 //! An OTLP gateway; see `--help`.
 
-use forebay_example_support::stop;
+use forebay_example_support::{stop, usage::UsageError};
 use forebay_gateway::{
+    measure::measure,
     options::{Destination, HELP, Options, Role, parse},
     run::{Ended, demo, serve},
 };
@@ -48,6 +49,15 @@ fn gateway() -> i32 {
                 };
                 return match sent {
                     Ok(sent) => print(&sent.to_string(), if sent.is_sound() { 0 } else { UNSOUND }),
+                    Err(error) => complain(&*error, WRONG),
+                };
+            }
+            Role::Measure => {
+                let Destination::Folder(folder) = &options.into else {
+                    return complain(&UsageError::new("--measure-sink is about the database".to_owned()), WRONG);
+                };
+                return match measure(folder).await {
+                    Ok(table) => print(&table, 0),
                     Err(error) => complain(&*error, WRONG),
                 };
             }

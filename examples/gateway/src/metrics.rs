@@ -3,7 +3,9 @@
 use super::{
     books::{SIGNALS, signal_name},
     intake::Intake,
+    sink::Number,
 };
+use forebay::core::DropReason;
 use std::fmt::{Display, Write};
 
 /// One page of text.
@@ -38,8 +40,11 @@ pub(super) fn render(intake: &Intake) -> String {
     }
     page.family("forebay_gateway_dropped_total", "counter", "Batches that are gone, by reason.");
     for (signal, book) in pages() {
-        for (reason, batches) in book.batches().dropped.iter() {
-            page.line("forebay_gateway_dropped_total", &[("signal", &signal), ("reason", &reason)], batches);
+        let dropped = book.batches().dropped;
+        // Those that are zero too: a counter that first shows up at 1 has no increase in the eyes of Prometheus.
+        for reason in DropReason::ALL {
+            let labels: [(&str, &dyn Display); 2] = [("signal", &signal), ("reason", &reason)];
+            page.line("forebay_gateway_dropped_total", &labels, dropped.get(reason));
         }
     }
     page.family("forebay_gateway_queue_depth", "gauge", "Batches that are queued or in flight.");
@@ -71,6 +76,11 @@ pub(super) fn render(intake: &Intake) -> String {
         "Records of JSON requests that could not be read.",
         unreadable,
     );
+    let handshakes = intake.meters.all_failed_handshakes();
+    page.one("forebay_gateway_tls_failures_total", "counter", "TLS handshakes that failed.", handshakes);
+    for Number { name, kind, help, value } in (intake.sink_numbers)() {
+        page.one(&format!("forebay_gateway_{name}"), kind, help, value);
+    }
     page.one("forebay_gateway_ready", "gauge", "Whether /readyz says yes.", u8::from(intake.is_ready()));
     page.0
 }

@@ -9,11 +9,10 @@ use super::{
     intake::{Ids, Intake},
     meters::Meters,
     receive,
-    sink::{Sink, SinkService},
+    sink::{Close, Parts, Sink, SinkService},
     summary::Summary,
 };
 use forebay::{core::ConfigError, queue::QueueLayer};
-use futures_util::future::BoxFuture;
 use std::{
     error::Error,
     fmt, io,
@@ -42,7 +41,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     servers: [JoinHandle<()>; 2],
     sink: SinkService,
-    close: Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+    close: Close,
     replay: Option<Replay>,
     left: Left,
 }
@@ -106,7 +105,7 @@ impl Gateway {
         let (http_address, grpc_address) = (address(&http)?, address(&grpc)?);
 
         // ## Nothing fails from here on.
-        let ((sink, close), left) = (sink.split(), Left::default());
+        let (Parts { service: sink, close, numbers }, left) = (sink.split(), Left::default());
         let queue = layer.layer(Guarded::new(sink.clone(), letters.clone(), Arc::clone(&meters), left.clone()));
         let replay = match (&letters, &config.dead_letters) {
             (Some(letters), Some(wanted)) => Some(Replay::start(letters.clone(), sink.clone(), wanted.pace)),
@@ -121,18 +120,20 @@ impl Gateway {
             synchronous: AtomicBool::new(config.synchronous),
             draining: AtomicBool::new(false),
             ids: Ids::new(unix_nanos()),
+            sink_numbers: numbers,
             config,
         });
         let Config { header_timeout, idle_timeout, max_connections, .. } = intake.config;
         // A semaphore counts no further.
         let places = Arc::new(Semaphore::new(max_connections.get().min(Semaphore::MAX_PERMITS)));
-        let rules = Rules { header_timeout, idle_timeout, places };
+        let (identity, meters) = (intake.config.identity.clone(), Arc::clone(&intake.meters));
+        let rules = Rules { header_timeout, idle_timeout, places, identity, meters };
         let (stop, stopped) = watch::channel(false);
         let router = receive::router(Arc::clone(&intake));
         let servers =
             [serve(http, router.clone(), rules.clone(), stopped.clone()), serve(grpc, router, rules, stopped)];
         let (http, grpc) = (http_address, grpc_address);
-        Ok(Self { intake, http, grpc, stop, servers, sink, close: Box::new(close), replay, left })
+        Ok(Self { intake, http, grpc, stop, servers, sink, close, replay, left })
     }
 
     /// Where OTLP/HTTP is served.

@@ -1,6 +1,6 @@
 //! Senders that bring more than a gateway can take, as OTLP clients would.
 
-mod parcel;
+pub(super) mod parcel;
 mod told;
 
 pub use self::told::{Sent, Stored, Told};

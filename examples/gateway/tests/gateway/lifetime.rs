@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::Trac
 use std::{
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -178,4 +178,62 @@ async fn a_folder_too_small_for_the_rest_keeps_what_is_urgent_and_then_the_newes
     let gateway = Gateway::start(config, gate.sink()).await.unwrap();
     assert_eq!(gateway.replay().await.replayed, 3);
     assert_eq!(gate.names(), ["span 1", "span 4", "span 5"]);
+}
+
+/// Says so when it is dropped.
+struct LetGo(Arc<Mutex<Vec<String>>>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push("the replay is let go".to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_closes_the_listener_then_drains_the_queue_then_ends_the_replay_then_closes_the_sink() {
+    let temp = Temp::new("order");
+    let config = || Config { workers: NonZeroUsize::MIN, dead_letters: Some(letters(&temp)), ..config() };
+    // A letter to be replayed.
+    let gateway = Gateway::start(config(), failing(1)).await.unwrap();
+    assert!(Sender::to(&gateway).send_as("letter", Kind::Healthy, 0).await.is_taken());
+    gateway.flush().await;
+    assert_eq!(gateway.stop().await.dead_letters.files, 1);
+
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (gate, seen, closed) = (Gate::closed(), Arc::clone(&events), Arc::clone(&events));
+    let (permits, replaying) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
+    let replays = Arc::clone(&replaying);
+    let sink = Sink::of_fn(move |batch| {
+        let (permits, seen, replays) = (permits.clone(), Arc::clone(&seen), Arc::clone(&replays));
+        async move {
+            if &*batch.tenant == "letter" {
+                // The sink never takes it: only the end of the replay lets it go.
+                let _let_go = LetGo(seen);
+                replays.fetch_add(1, Relaxed);
+                return std::future::pending().await;
+            }
+            permits.pass().await;
+            seen.lock().unwrap().push("stored".to_owned());
+            Ok(())
+        }
+    });
+    let sink = sink.on_close(move |_| async move { closed.lock().unwrap().push("the sink is closed".to_owned()) });
+    let mut often = config();
+    often.dead_letters.as_mut().unwrap().pace.interval = Duration::from_millis(1);
+    let gateway = Gateway::start(often, sink).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 1..4 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    until(|| replaying.load(Relaxed) == 1).await;
+    let address = gateway.http();
+    let stopping = tokio::spawn(gateway.stop());
+    until(|| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).is_err()).await;
+    events.lock().unwrap().push("the listener is closed".to_owned());
+    assert!(!stopping.is_finished());
+    gate.let_through(3);
+    let summary = stopping.await.unwrap();
+    let order = ["the listener is closed", "stored", "stored", "stored", "the replay is let go", "the sink is closed"];
+    assert_eq!(*events.lock().unwrap(), order);
+    assert_eq!((summary.queue.delivered, summary.dead_letters.files), (3, 1), "the letter stays: {summary}");
 }

@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod admission;
+mod alerts;
 mod answers;
+mod crash;
 mod durations;
 mod json;
+mod knobs;
 mod letters;
 mod lifetime;
 mod process;
+mod retention;
 mod sinks;
 mod support;
+mod tls;

@@ -219,3 +219,52 @@ async fn f23_without_room_for_a_letter_it_is_counted_and_senders_are_refused() {
     let (_, text) = serving.terminate();
     assert!(text.contains("the books balance"), "{text}");
 }
+
+/// What a sender was told is taken, with `--synchronous`, is in the database of a gateway that was killed in the middle of it.
+#[cfg(unix)]
+#[tokio::test]
+async fn killed_under_load_a_gateway_has_stored_all_that_it_acknowledged() {
+    use crate::support::{Kind, span, traces};
+    use bytes::Bytes;
+    use forebay_example_support::client::http_client;
+    use http_body_util::Full;
+    use prost::Message;
+    use std::sync::{Arc, Mutex};
+
+    let temp = Temp::new("killed");
+    let data = temp.path().to_str().unwrap();
+    // Slow enough that a queue stands in front of the sink.
+    let mut serving = Serving::start(&["--data", data, "--synchronous", "--pace", "5ms"]);
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let senders: Vec<_> = (0..32_u64)
+        .map(|sender| {
+            let (acknowledged, client, http) = (Arc::clone(&acknowledged), http_client(), serving.http.clone());
+            tokio::spawn(async move {
+                for n in 0.. {
+                    let n = sender * 1_000_000 + n;
+                    let body: Full<Bytes> = Full::from(traces(vec![span(Kind::Healthy, n)]).encode_to_vec());
+                    let post = http::Request::post(format!("{http}/v1/traces"));
+                    let post = post.header("content-type", "application/x-protobuf").body(body).unwrap();
+                    match client.request(post).await {
+                        Ok(response) if response.status() == 200 => acknowledged.lock().unwrap().push(n),
+                        Ok(response) => assert_eq!(response.status(), 429),
+                        Err(_) => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    crate::support::until(|| acknowledged.lock().unwrap().len() >= 300).await;
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let database = forebay_gateway::sink::Database::open(&temp.path().join("telemetry.db")).unwrap();
+    let names: Vec<_> = acknowledged.lock().unwrap().iter().map(|n| format!("'span {n}'")).collect();
+    let sql = format!("SELECT count(DISTINCT name) FROM spans WHERE name IN ({})", names.join(","));
+    assert_eq!(database.number(&sql).unwrap().unwrap(), i64::try_from(names.len()).unwrap());
+    drop(database);
+    let (code, text) = Serving::start(&["--data", data]).terminate();
+    assert_eq!(code, 0, "it starts again: {text}");
+}

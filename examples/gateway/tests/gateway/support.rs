@@ -178,6 +178,11 @@ impl Gate {
         })
     }
 
+    /// Waits for one place.
+    pub(crate) async fn pass(&self) {
+        self.open.acquire().await.unwrap().forget();
+    }
+
     /// How many batches have come to the gate.
     pub(crate) fn entered(&self) -> usize {
         self.entered.load(Relaxed)
