@@ -2,7 +2,9 @@
 //! them as cumulative OTLP metrics.
 
 mod buffer;
-mod far_side;
+mod builtin;
+mod compare;
+mod login;
 mod options;
 mod own;
 mod report;
@@ -12,6 +14,8 @@ mod sink;
 
 pub use self::{
     buffer::measure,
+    compare::compare,
+    login::{Login, LoginError},
     options::{HELP, Options, Task, parse},
     report::{Books, Summary},
     run::{RunError, run},

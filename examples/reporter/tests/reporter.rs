@@ -29,7 +29,7 @@ fn number(report: &Value, pointer: &str) -> u64 {
 }
 
 fn options(arguments: &[&str]) -> Options {
-    match parse(arguments.iter().map(Into::into)).unwrap() {
+    match parse(arguments.iter().map(Into::into), |_| None).unwrap() {
         Task::Run(options) => options,
         other => panic!("{other:?}"),
     }
@@ -149,7 +149,7 @@ async fn the_buffer_of_an_outage_is_bounded_and_what_it_loses_is_counted() {
 fn wrong_arguments_are_named() {
     for (argument, named) in [
         ("--gather-interval=0s", "--gather-interval"),
-        ("--config=ftp://x", "an http URL"),
+        ("--config=ftp://x", "an http or https URL"),
         ("--buffer-bytes=7", "4096 or more"),
         ("--faults=503:200", "--faults"),
         ("--nonsense", "--nonsense"),

@@ -105,12 +105,12 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Options>, UsageError> {
-    let mut config = Config::default();
-    config.synchronous = match environment("INGEST_ASYNC_ENABLED").as_deref() {
+    let synchronous = match environment("INGEST_ASYNC_ENABLED").as_deref() {
         None | Some("" | "true" | "1") => false,
         Some("false" | "0") => true,
         Some(other) => return Err(UsageError::of("INGEST_ASYNC_ENABLED", other, "true, false")),
     };
+    let mut config = Config { synchronous, ..Config::default() };
     let mut given = Given::from_environment(environment)?;
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
@@ -203,7 +203,7 @@ impl Given {
         config.workers = self.workers.unwrap_or(default);
         config.identity = match (&self.certificates, &self.key) {
             (None, None) => None,
-            (Some(certificates), Some(key)) => Some(Identity::read(certificates, key).map_err(usage)?),
+            (Some(certificates), Some(key)) => Some(Identity::read(certificates, key).map_err(|error| usage(&error))?),
             _ => return Err(UsageError::new("--tls-cert and --tls-key need each other".to_owned())),
         };
         let free = |port| std::net::SocketAddr::from(([127, 0, 0, 1], if self.demo { 0 } else { port }));
@@ -242,7 +242,7 @@ impl Given {
             config,
             into: self.forward.map_or(Destination::Folder(data), Destination::Forward),
             patience: self.patience.unwrap_or(Duration::from_secs(30)),
-            trust: self.forward_ca.map(|file| Trust::only(&file)).transpose().map_err(usage)?,
+            trust: self.forward_ca.map(|file| Trust::only(&file)).transpose().map_err(|error| usage(&error))?,
             retention: Retention {
                 age: self.keep.unwrap_or(Some(Duration::from_secs(7 * 24 * 3600))),
                 bytes: self.keep_bytes.unwrap_or(Some(8 << 30)),
@@ -279,7 +279,7 @@ fn workers(name: &str, text: &str) -> Result<NonZeroUsize, UsageError> {
 }
 
 /// The error in one line, with what caused it.
-fn usage(error: TlsError) -> UsageError {
+fn usage(error: &TlsError) -> UsageError {
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     UsageError::new(format!("{error}{cause}"))
 }
