@@ -98,7 +98,7 @@ impl Intake {
                 },
             };
         }
-        match self.queue.offer(job) {
+        match self.queue.emit(job) {
             Ok(()) => Answer::Accepted,
             Err(rejected) => self.refused(rejected),
         }
