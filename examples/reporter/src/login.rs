@@ -88,7 +88,8 @@ fn read(body: &[u8]) -> Result<Fetched<Token>, LoginError> {
     if !kind.eq_ignore_ascii_case("bearer") {
         return Err(wrong("token_type \"bearer\""));
     }
-    let text = response["access_token"].as_str().filter(|text| !text.is_empty()).ok_or_else(|| wrong("access_token"))?;
+    let text =
+        response["access_token"].as_str().filter(|text| !text.is_empty()).ok_or_else(|| wrong("access_token"))?;
     let validity = response["expires_in"].as_u64().map_or(DEFAULT_VALIDITY, Duration::from_secs);
     #[expect(clippy::disallowed_methods, reason = "the edge of the program: when a token was issued")]
     let until = saturating_add(Instant::now(), validity);
@@ -97,7 +98,10 @@ fn read(body: &[u8]) -> Result<Fetched<Token>, LoginError> {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("token_url", &self.token_url).field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("token_url", &self.token_url)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,7 +128,8 @@ impl Tokens {
     /// that is asked for again while it is still valid has been refused.
     pub(super) fn provider(
         &self,
-    ) -> impl Fn() -> futures_util::future::BoxFuture<'static, Result<Credential, BoxError>> + Send + Sync + 'static {
+    ) -> impl Fn() -> futures_util::future::BoxFuture<'static, Result<Credential, BoxError>> + Send + Sync + 'static
+    {
         let (tokens, last) = (self.clone(), Arc::new(Mutex::new(None::<Token>)));
         move || {
             let (tokens, last) = (tokens.clone(), Arc::clone(&last));

@@ -155,14 +155,14 @@ pub fn parse(
             }
             Long("resource-id") => {
                 let value = text(&mut parser, "--resource-id")?;
-                let id = HeaderValue::try_from(&value).map_err(|_error| {
-                    UsageError::of("--resource-id", &value, "what the value of a header can be")
-                })?;
+                let id = HeaderValue::try_from(&value)
+                    .map_err(|_error| UsageError::of("--resource-id", &value, "what the value of a header can be"))?;
                 options.resource_id = Some(id);
             }
             Long("token-url") => {
                 let value = text(&mut parser, "--token-url")?;
-                let url: Endpoint = value.parse().map_err(|_error| UsageError::of("--token-url", &value, "an https URL"))?;
+                let url: Endpoint =
+                    value.parse().map_err(|_error| UsageError::of("--token-url", &value, "an https URL"))?;
                 if url.is_exposed() {
                     return Err(UsageError::of("--token-url", &value, "https, or http on this machine"));
                 }
@@ -208,7 +208,11 @@ pub fn parse(
         let exposed = options.config.as_ref().map(|uri| uri.to_string().parse::<Endpoint>());
         if !matches!(exposed, Some(Ok(endpoint)) if !endpoint.is_exposed()) {
             let allowed = "https, or http on this machine, for a token is shown there";
-            return Err(UsageError::of("--config", &options.config.map(|uri| uri.to_string()).unwrap_or_default(), allowed));
+            return Err(UsageError::of(
+                "--config",
+                &options.config.map(|uri| uri.to_string()).unwrap_or_default(),
+                allowed,
+            ));
         }
         options.login = Some(Login { token_url, client_id, client_secret, audience });
     }

@@ -11,8 +11,8 @@ use forebay::{
     export::EndpointGuard,
 };
 use forebay_collect::{
-    BadPattern, FetchError, FetchedConfig, Filter, Labels, Recorder, RemoteConfig, RemoteStatus,
-    Reporter, WhenUndecided,
+    BadPattern, FetchError, FetchedConfig, Filter, Labels, Recorder, RemoteConfig, RemoteStatus, Reporter,
+    WhenUndecided,
 };
 use forebay_example_support::{
     stop::Interrupts,

@@ -2,7 +2,7 @@ use super::{Options, Settings, login::Tokens, own};
 use bytes::Bytes;
 use forebay::{
     batch::Batching,
-    core::{BoxError, ConfigError},
+    core::{BoxError, ConfigError, time::saturating_mul},
     export::Exporter,
     otlp::{MetricsEncoder, Resource},
     queue::{Limits, Overflow},
@@ -28,11 +28,16 @@ use std::{
         },
     },
     task::{Context, Poll},
+    time::Duration,
 };
 use tower::{Service, ServiceExt, util::BoxCloneService};
 
 /// Says for which resource the values are.
 pub(super) const RESOURCE_ID: HeaderName = HeaderName::from_static("x-hcp-resource-id");
+
+/// What a breaker takes.
+const SHORTEST_OPEN: Duration = Duration::from_millis(1);
+const LONGEST_OPEN: Duration = Duration::from_secs(24 * 3600);
 
 /// Hands each gathered value over to the exporter, as long as the configuration names an endpoint.
 #[derive(Clone, Debug)]
@@ -60,7 +65,7 @@ impl Sink {
         Ok(Self { exporter: exporter(options, client, tokens, failures)?, enabled: Arc::default() })
     }
 
-    /// Sends to where the configuration points from now on, what waits included; without an endpoint nothing more is handed
+    /// Sends to the endpoint of the configuration from now on, what waits included; without an endpoint no further value is handed
     /// over, and what waits is still sent.
     ///
     /// # Errors
@@ -101,6 +106,9 @@ pub(super) fn exporter(
         .weigh(own::weight)
         .batch(Batching::new().max_items(10_000).max_bytes(4 << 20).max_age(interval))
         .retry(|retry| retry.max_retries(0))
+        // Over before the next interval is, at the latest: the circuit is open up to a tenth longer by chance, and an interval is
+        // up to a tenth shorter. Otherwise only each second interval had its probe.
+        .breaker(move |breaker| breaker.open_for(saturating_mul(interval, 0.75).clamp(SHORTEST_OPEN, LONGEST_OPEN)))
         .patience(patience)
         .give_up_after(options.buffer_age)
         .on_failure(move |_| _ = failures.fetch_add(1, Relaxed));
@@ -120,7 +128,9 @@ pub(super) fn client(options: &Options, trust: &Trust) -> Client {
     connector.enforce_http(false);
     let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(trust.around(connector));
     let client = client.map_err(BoxError::from);
-    BoxCloneService::new(client.map_response(|response: Response<Incoming>| response.map(|body| body.map_err(BoxError::from).boxed())))
+    BoxCloneService::new(
+        client.map_response(|response: Response<Incoming>| response.map(|body| body.map_err(BoxError::from).boxed())),
+    )
 }
 
 impl Service<Vec<Series>> for Sink {

@@ -64,9 +64,14 @@ impl Service {
         let bearer = head.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
         let with = |token: &str| {
             let shown = Some(format!("Bearer {token}"));
-            self.received.lock().unwrap().iter().filter(|(_, headers, _)| {
-                headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()) == shown
-            }).count()
+            self.received
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|(_, headers, _)| {
+                    headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()) == shown
+                })
+                .count()
         };
         let issued = self.of("/oauth2/token").len();
         let is_valid = match bearer.as_deref() {
@@ -95,7 +100,11 @@ impl Service {
 
     fn of(&self, path: &str) -> Vec<(HeaderMap, Bytes)> {
         let received = self.received.lock().unwrap();
-        received.iter().filter(|(of, ..)| of == path).map(|(_, headers, body)| (headers.clone(), body.clone())).collect()
+        received
+            .iter()
+            .filter(|(of, ..)| of == path)
+            .map(|(_, headers, body)| (headers.clone(), body.clone()))
+            .collect()
     }
 
     /// Runs a reporter against it for `seconds`.
@@ -162,7 +171,10 @@ async fn a_token_that_is_refused_is_replaced_once_for_both_and_nothing_is_lost()
     assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {told:?}");
     assert_eq!(service.of("/oauth2/token").len(), 2, "a second one when the first was refused");
     let last = |path: &str| service.of(path).last().unwrap().0[header::AUTHORIZATION].clone();
-    assert_eq!((last("/config"), last("/v1/metrics")), ("Bearer token-2".parse().unwrap(), "Bearer token-2".parse().unwrap()));
+    assert_eq!(
+        (last("/config"), last("/v1/metrics")),
+        ("Bearer token-2".parse().unwrap(), "Bearer token-2".parse().unwrap())
+    );
 }
 
 #[tokio::test]

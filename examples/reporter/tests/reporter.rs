@@ -8,6 +8,7 @@ use forebay_example_support::stop::Interrupts;
 use forebay_reporter::{Options, Summary, Task, parse, run};
 use forebay_testkit::receiver::Receiver;
 use http::Response;
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use serde_json::{Value, json};
 use std::{
     process::Command,
@@ -143,6 +144,35 @@ async fn the_buffer_of_an_outage_is_bounded_and_what_it_loses_is_counted() {
     let reasons: Vec<_> = summary.totals.dropped.iter().map(|(reason, _)| reason.to_string()).collect();
     assert!(reasons.len() >= 2, "the oldest went first, and the end let the rest go: {reasons:?}");
     assert!(!summary.is_complete());
+}
+
+#[tokio::test]
+async fn the_reporter_reports_on_itself_through_its_own_exports() {
+    let receiver = Receiver::builder().start().await.unwrap();
+    let config = json!({"endpoint": receiver.endpoint(), "include": ["^reporter"]}).to_string();
+    let server =
+        Receiver::builder().route("/config", move |_| Response::new(config.clone().into())).start().await.unwrap();
+    let config = format!("--config={}/config", server.endpoint());
+    let knobs = ["--gather-interval=100ms", "--export-interval=300ms", "--allow-private", "--for=2s"];
+    let (summary, told) = here(&[&[&*config], &knobs[..]].concat()).await;
+    assert!(summary.is_complete(), "{summary} {told:?}");
+    let metrics = receiver.metrics();
+    let last = |name: &str| {
+        let of_name = metrics.iter().filter(|metric| metric.name == name);
+        let sums = of_name.filter_map(|metric| match &metric.data {
+            Some(Data::Sum(sum)) => Some(&sum.data_points),
+            _ => None,
+        });
+        let values = sums.flatten().filter_map(|point| match point.value {
+            Some(number_data_point::Value::AsInt(value)) => Some(value),
+            _ => None,
+        });
+        values.max().unwrap_or_else(|| panic!("no {name}"))
+    };
+    let requests = i64::try_from(summary.counters.requests).unwrap();
+    assert!((1..=requests).contains(&last("reporter.export.requests")), "an export is in the next one");
+    assert!(last("reporter.values.delivered") > 0);
+    assert_eq!((last("reporter.export.failures"), last("reporter.config.fetches")), (0, 1));
 }
 
 #[test]

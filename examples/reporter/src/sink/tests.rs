@@ -137,8 +137,11 @@ async fn the_bytes_hold_and_the_oldest_values_make_room() {
     sleep(Duration::from_secs(180)).await;
     let (totals, taken) = (exporter.totals(), server.taken());
     assert!(totals.balance() && totals.pending == 0, "{totals}");
-    let expected: Vec<i64> = (taken[0]..720).collect();
-    assert_eq!(taken, expected, "the youngest, without a gap");
+    // The batch of the first interval is tried again and again, and stays until it expires; of all others the oldest go.
+    let tried = taken.iter().zip(0..).take_while(|(value, n)| **value == *n).count();
+    assert!(tried <= 13, "{tried}");
+    let expected: Vec<i64> = (taken[tried]..720).collect();
+    assert_eq!(taken[tried..], expected, "the youngest, without a gap");
     assert_eq!(totals.dropped.get(DropReason::Evicted), totals.dropped.total());
     assert_eq!(totals.dropped.total() + taken.len() as u64, 720);
 }
@@ -153,8 +156,9 @@ async fn a_server_in_trouble_sees_one_export_an_interval() {
     }
     let asked = server.asked.lock().unwrap().clone();
     let seconds: Vec<_> = asked.iter().map(|at| at.duration_since(begin).as_secs()).collect();
-    eprintln!("{seconds:?}");
-    assert!((20..=33).contains(&asked.len()), "30 intervals, {} requests: {seconds:?}", asked.len());
+    assert!((26..=33).contains(&asked.len()), "30 intervals, {} requests: {seconds:?}", asked.len());
+    // An interval of a minute is up to a tenth shorter or longer.
+    assert!(seconds.iter().zip(&seconds[1..]).all(|(at, next)| next - at >= 53), "{seconds:?}");
     assert_eq!(exporter.counters().requests, asked.len() as u64);
     assert!(failures.load(Relaxed) >= asked.len() as u64);
 }
