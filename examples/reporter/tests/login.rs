@@ -30,6 +30,8 @@ struct Service {
     takes_first: usize,
     /// How long a token is valid, in seconds.
     expires_in: u64,
+    /// The endpoint that the configuration names; `None` for this one.
+    endpoint: Option<&'static str>,
 }
 
 fn file(name: &str) -> PathBuf {
@@ -38,9 +40,13 @@ fn file(name: &str) -> PathBuf {
 
 impl Service {
     async fn start(takes_first: usize, expires_in: u64) -> Self {
+        Self::start_with(takes_first, expires_in, None).await
+    }
+
+    async fn start_with(takes_first: usize, expires_in: u64, endpoint: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let service = Self { port, takes_first, expires_in, ..Self::default() };
+        let service = Self { port, takes_first, expires_in, endpoint, ..Self::default() };
         let (serving, identity) =
             (service.clone(), Identity::read(&file("server.pem"), &file("server-key.pem")).unwrap());
         tokio::spawn(async move {
@@ -87,7 +93,7 @@ impl Service {
             }
             _ if !is_valid => (StatusCode::UNAUTHORIZED, String::new()),
             "/config" => {
-                let base = format!("localhost:{}", self.port);
+                let base = self.endpoint.map_or_else(|| format!("localhost:{}", self.port), str::to_owned);
                 (StatusCode::OK, json!({"endpoint": base, "refresh": "1s"}).to_string())
             }
             "/v1/metrics" => (StatusCode::OK, String::new()),
@@ -192,6 +198,14 @@ async fn a_server_of_another_authority_gets_neither_secret_nor_token() {
     let (summary, told) = service.reports(1, "other-ca.pem").await;
     assert_eq!((summary.totals.offered, service.received.lock().unwrap().len()), (0, 0));
     assert!(!told.is_empty() && told.iter().all(|text| !text.contains("hunter2")), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_without_tls_is_refused_where_a_token_is_shown() {
+    let service = Service::start_with(usize::MAX, 3600, Some("http://127.0.0.1:9")).await;
+    let (summary, told) = service.reports(1, "ca.pem").await;
+    assert_eq!((summary.totals.offered, summary.fetches.1), (0, summary.fetches.0));
+    assert!(told.iter().any(|text| text.contains("an https URL")), "{told:?}");
 }
 
 #[test]
