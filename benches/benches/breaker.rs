@@ -13,6 +13,12 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, Service, service_fn};
 
+/// A request of a tenant, by which the circuits are told apart.
+struct Request {
+    tenant: &'static str,
+    number: u64,
+}
+
 /// Calls of one iteration.
 const CALLS: u64 = 1_000;
 
@@ -59,14 +65,17 @@ fn keyed(criterion: &mut Criterion) {
     let runtime = runtime();
     let mut group = criterion.benchmark_group("breaker keyed");
     group.throughput(Throughput::Elements(CALLS));
-    let layer = BreakerLayer::builder().key(|n: &u64| n % 100).trip(Trip::consecutive(5)).build().unwrap();
-    let mut service = layer.layer(service_fn(succeed));
+    let layer = BreakerLayer::builder().key(|request: &Request| request.tenant).trip(Trip::consecutive(5));
+    let succeed = |request: Request| ready(Ok::<_, BoxError>(request.number));
+    let mut service = layer.build().unwrap().layer(service_fn(succeed));
+    // As long as the process: a request borrows its tenant.
+    let tenants: Vec<&'static str> = (0..100).map(|n| &*format!("tenant-{n:03}").leak()).collect();
     group.bench_function("100 keys", |bencher| {
         bencher.iter(|| {
             runtime.block_on(async {
-                for n in 0..CALLS {
-                    poll_fn(|cx| Service::<u64>::poll_ready(&mut service, cx)).await.unwrap();
-                    black_box(service.call(black_box(n)).await.unwrap());
+                for (number, tenant) in (0..CALLS).zip(tenants.iter().cycle()) {
+                    poll_fn(|cx| Service::<Request>::poll_ready(&mut service, cx)).await.unwrap();
+                    black_box(service.call(black_box(Request { tenant, number })).await.unwrap());
                 }
             });
         });

@@ -21,7 +21,12 @@ fn resource() -> Resource {
 }
 
 /// One request with all items, in bytes of its body.
-fn encode<T>(criterion: &mut Criterion, signal: &str, items: &[T], encoder: impl Fn(Protocol) -> Box<dyn Encode<T>>) {
+fn encode<T: 'static>(
+    criterion: &mut Criterion,
+    signal: &str,
+    items: &[T],
+    encoder: impl Fn(Protocol) -> Box<dyn Encode<T>>,
+) {
     let mut group = criterion.benchmark_group(format!("otlp {signal}"));
     for (name, protocol) in PROTOCOLS {
         let (encoder, mut body) = (encoder(protocol), BytesMut::new());

@@ -51,6 +51,10 @@ async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
     let sender = Sender::to(&gateway);
     let waiting = tokio::spawn(async move { (sender.send(Kind::Healthy, 1).await, sender) });
     until(|| gate.entered() == 1).await;
+    // Long enough for a response that does not wait for the sink.
+    for _ in 0..50 {
+        assert_eq!(Sender::to(&gateway).get("/healthz").await.0, 200);
+    }
     assert!(!waiting.is_finished(), "not stored yet");
     gate.let_through(1);
     let (told, sender) = waiting.await.unwrap();
