@@ -65,7 +65,11 @@ fn client(base: &str) -> Lines {
             let response = client.request(request?).await?;
             let status = response.status();
             response.into_body().collect().await?;
-            if status == StatusCode::OK { Ok(lines.len()) } else { Err(format!("the server responded with {status}").into()) }
+            if status == StatusCode::OK {
+                Ok(lines.len())
+            } else {
+                Err(format!("the server responded with {status}").into())
+            }
         }
     }))
 }

@@ -3,7 +3,7 @@ use forebay::queue::Limits;
 use forebay_example_support::tls::Identity;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-/// Everything a gateway is told, the sink aside.
+/// The configuration of a gateway, the sink aside.
 ///
 /// | knob | default |
 /// | --- | --- |
@@ -17,7 +17,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 /// | `synchronous` | no |
 /// | `max_body` | 4 MiB, before and after decompression |
 /// | `max_decoded` | 64 MiB |
-/// | `max_receiving` | 64 requests that are being read or answered |
+/// | `max_receiving` | 64 requests that are being read or responded to |
 /// | `request_timeout` | 30 s |
 /// | `header_timeout` | 10 s from the opening of a connection to its first request |
 /// | `idle_timeout` | 2 min without a request |
@@ -39,11 +39,11 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// What a span must take to be slow.
     pub slow: Duration,
-    /// How a healthy batch is answered for which there is no room left below the soft limit, or in its tenant's share.
+    /// How the sender of a healthy batch is responded to for which there is no room left below the soft limit, or in its tenant's share.
     pub soft_refusal: SoftRefusal,
-    /// What a sender is told to wait that was refused.
+    /// How long a sender that was refused is asked to wait.
     pub retry_after: Duration,
-    /// Whether a sender is answered only when its batch is stored.
+    /// Whether a sender is responded to only when its batch is stored.
     pub synchronous: bool,
     /// The most bytes of a request.
     pub max_body: usize,
@@ -86,7 +86,7 @@ pub struct DeadLetterConfig {
     pub probe_every: Duration,
 }
 
-/// How a soft refusal is answered. It is counted in any case.
+/// How a soft refusal is responded to. It is counted in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SoftRefusal {
     /// As OTLP's partial success: taken, with so many records rejected, and not to be sent again (the default).

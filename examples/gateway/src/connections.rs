@@ -44,7 +44,7 @@ struct Traffic {
 /// A request that is not responded to yet.
 struct Open(Arc<watch::Sender<Traffic>>);
 
-/// How long a connection that is to end has to say so.
+/// How long a connection may take to be closed in order.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long accepting pauses after an error such as too many open files.
@@ -131,7 +131,7 @@ where
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        // A peer that breaks the protocol or is gone ends its own connection only.
+        // A peer that breaks the protocol or disconnects ends its own connection only.
         _ = serving.as_mut() => return,
         () = silent(&mut watched, &rules) => {
             serving.as_mut().graceful_shutdown();

@@ -12,7 +12,7 @@ use tokio::{runtime::Runtime, sync::Notify};
 const UNSOUND: i32 = 1;
 const WRONG: i32 = 2;
 
-/// A folder of a demonstration, which nobody asked to keep.
+/// A folder of a demonstration, removed at its end.
 struct Temporary(Option<PathBuf>);
 
 fn main() {
@@ -73,7 +73,7 @@ fn gateway() -> i32 {
     code
 }
 
-/// Ends with Ctrl-C, or with what a supervisor sends; heard from the call on, not from the first poll.
+/// Ends with Ctrl-C, or with what a supervisor sends; listens from the call on, not from the first poll.
 fn interrupted() -> impl Future<Output = ()> {
     #[cfg(unix)]
     let terminate = {
@@ -130,7 +130,7 @@ fn complain(error: &(dyn Error + 'static), code: i32) -> i32 {
 // === impl Temporary ===
 
 impl Temporary {
-    /// A demonstration without a folder of its own gets one that is gone afterwards.
+    /// A demonstration without a folder of its own gets one that is removed afterwards.
     fn of(options: &mut Options) -> Self {
         let default = PathBuf::from("gateway-data");
         if !matches!(options.role, Role::Demo(_)) || options.into != Destination::Folder(default) {
@@ -148,7 +148,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(folder) = &self.0 {
-            // The system sweeps it away otherwise.
+            // It stays in the temporary folder of the system otherwise.
             drop(std::fs::remove_dir_all(folder));
         }
     }

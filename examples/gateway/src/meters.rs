@@ -1,6 +1,6 @@
-//! Counts that are not in the books.
+//! Counts that are not in the ledgers.
 
-use super::books::{SIGNALS, signal_name};
+use super::ledgers::{SIGNALS, signal_name};
 use forebay::otlp::Signal;
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
 /// What the gateway counts beside the fates of batches.
 #[derive(Debug)]
 pub(super) struct Meters {
-    /// Answers by protocol (`http`, `grpc`) that told a sender to come again later.
+    /// Responses by protocol (`http`, `grpc`) that asked a sender to wait.
     throttled: Mutex<BTreeMap<&'static str, u64>>,
     /// What happened to dead letters, by signal and result.
     dead_letters: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
@@ -59,7 +59,7 @@ impl Meters {
         self.handshakes_failed.load(Relaxed)
     }
 
-    /// A sender was told to come again later.
+    /// A sender was asked to wait.
     pub(super) fn throttled(&self, protocol: &'static str) {
         *self.throttled.lock().unwrap_or_else(PoisonError::into_inner).entry(protocol).or_default() += 1;
     }
@@ -92,7 +92,7 @@ impl Meters {
         self.unreadable.load(Relaxed)
     }
 
-    /// Answers that told a sender to come again later, by protocol.
+    /// Responses that asked a sender to wait, by protocol.
     #[must_use]
     pub(super) fn all_throttled(&self) -> BTreeMap<&'static str, u64> {
         self.throttled.lock().unwrap_or_else(PoisonError::into_inner).clone()

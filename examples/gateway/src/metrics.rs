@@ -1,8 +1,8 @@
 //! The gateway's own numbers, in the text format of Prometheus.
 
 use super::{
-    books::{SIGNALS, signal_name},
     intake::Intake,
+    ledgers::{SIGNALS, signal_name},
     sink::Number,
 };
 use forebay::core::DropReason;
@@ -11,14 +11,14 @@ use std::fmt::{Display, Write};
 /// One page of text.
 struct Page(String);
 
-/// What `/metrics` answers. Read when asked for, so that no gauge is older than the question.
+/// The response of `/metrics`. It is read when it is asked for, so that no gauge is older than the request.
 #[must_use]
 pub(super) fn render(intake: &Intake) -> String {
     let mut page = Page(String::new());
-    let books = intake.books.read();
-    let pages = || SIGNALS.into_iter().map(signal_name).zip(&books);
+    let ledgers = intake.ledgers.read();
+    let pages = || SIGNALS.into_iter().map(signal_name).zip(&ledgers);
 
-    page.family("forebay_gateway_batches_offered_total", "counter", "Batches that came, by signal.");
+    page.family("forebay_gateway_batches_offered_total", "counter", "Batches that were received, by signal.");
     for (signal, book) in pages() {
         page.line("forebay_gateway_batches_offered_total", &[("signal", &signal)], book.batches().offered);
     }
@@ -30,7 +30,11 @@ pub(super) fn render(intake: &Intake) -> String {
     for (signal, book) in pages() {
         page.line("forebay_gateway_batches_spooled", &[("signal", &signal)], book.batches().spooled);
     }
-    page.family("forebay_gateway_records_offered_total", "counter", "Spans, log records and data points that came.");
+    page.family(
+        "forebay_gateway_records_offered_total",
+        "counter",
+        "Spans, log records and data points that were received.",
+    );
     for (signal, book) in pages() {
         page.line("forebay_gateway_records_offered_total", &[("signal", &signal)], book.records().offered);
     }
@@ -38,7 +42,7 @@ pub(super) fn render(intake: &Intake) -> String {
     for (signal, book) in pages() {
         page.line("forebay_gateway_records_delivered_total", &[("signal", &signal)], book.records().delivered);
     }
-    page.family("forebay_gateway_dropped_total", "counter", "Batches that are gone, by reason.");
+    page.family("forebay_gateway_dropped_total", "counter", "Batches that were dropped, by reason.");
     for (signal, book) in pages() {
         let dropped = book.batches().dropped;
         // Those that are zero too: a counter that first shows up at 1 has no increase in the eyes of Prometheus.
@@ -63,7 +67,7 @@ pub(super) fn render(intake: &Intake) -> String {
     page.one("forebay_gateway_dlq_files", "gauge", "Dead letters in the folder.", level.files);
     page.one("forebay_gateway_dlq_bytes", "gauge", "Their bytes.", level.bytes);
     page.one("forebay_gateway_panics_total", "counter", "Panics of the sink.", intake.meters.panics());
-    page.family("forebay_gateway_throttled_total", "counter", "Senders that were told to come again later.");
+    page.family("forebay_gateway_throttled_total", "counter", "Senders that were asked to wait.");
     for (protocol, times) in intake.meters.all_throttled() {
         page.line("forebay_gateway_throttled_total", &[("protocol", &protocol)], times);
     }

@@ -159,7 +159,7 @@ impl Switch {
 // === impl Ended ===
 
 impl Ended {
-    /// Whether the books balance, nothing is pending, and what was urgent is where it belongs.
+    /// Whether the ledgers balance, nothing is pending, and what was urgent is where it belongs.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let demo = self.demo.as_ref().is_none_or(|(sent, stored)| sent.is_sound() && stored.is_complete());

@@ -1,12 +1,12 @@
 use super::{
     batch::Job,
-    books::Books,
     clock::unix_nanos,
     config::{Config, DeadLetterConfig},
     connections::{Rules, serve},
     dead_letters::{DeadLetters, Drained, Replay},
     guarded::{Guarded, Left, settle},
     intake::{Ids, Intake},
+    ledgers::Ledgers,
     meters::Meters,
     receive,
     sink::{Close, Parts, Sink, SinkService},
@@ -73,7 +73,7 @@ impl Gateway {
     ///
     /// When a knob is out of its range, an address is taken, or the dead-letter folder cannot be used. Nothing runs then.
     pub async fn start(config: Config, sink: Sink) -> Result<Self, StartError> {
-        let (books, meters) = (Arc::<Books>::default(), Arc::<Meters>::default());
+        let (ledgers, meters) = (Arc::<Ledgers>::default(), Arc::<Meters>::default());
         let layer = QueueLayer::<Job>::builder()
             .limits(config.limits)
             .workers(config.workers)
@@ -92,8 +92,8 @@ impl Gateway {
                 if pace.interval.is_zero() {
                     return Err(StartError::Config(ConfigError::new("pace.interval", "0s", "above zero")));
                 }
-                let (books, meters) = (Arc::clone(&books), Arc::clone(&meters));
-                let open = move || DeadLetters::open(&folder, caps, probe_every, books, meters);
+                let (ledgers, meters) = (Arc::clone(&ledgers), Arc::clone(&meters));
+                let open = move || DeadLetters::open(&folder, caps, probe_every, ledgers, meters);
                 let opened = tokio::task::spawn_blocking(open).await;
                 let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
                 Some(opened.map_err(|error| StartError::io(wanted.folder.display(), error))?)
@@ -114,7 +114,7 @@ impl Gateway {
         let intake = Arc::new(Intake {
             handle: queue.handle(),
             queue,
-            books,
+            ledgers,
             meters,
             letters,
             synchronous: AtomicBool::new(config.synchronous),
@@ -148,9 +148,9 @@ impl Gateway {
         self.grpc
     }
 
-    /// From now on senders are answered only when their batches are stored, or at once.
+    /// From now on senders are responded to only when their batches are stored, or at once.
     ///
-    /// The queue stays in between, so that bounds, order and books are the same.
+    /// The queue stays in between, so that bounds, order and ledgers are the same.
     pub fn set_synchronous(&self, synchronous: bool) {
         self.intake.synchronous.store(synchronous, Relaxed);
     }
@@ -180,7 +180,7 @@ impl Gateway {
         Summary::of(&self.intake)
     }
 
-    /// Ends in order: nobody is led here any more, the listeners close, requests under way are answered, the queue drains,
+    /// Ends in order: `/readyz` turns to 503, the listeners close, requests under way are responded to, the queue drains,
     /// what is left is put aside, the replay ends, the sink is closed.
     ///
     /// # Cancellation
@@ -200,7 +200,7 @@ impl Gateway {
         let rest = left.take().into_iter().chain(report.unsent).collect::<Vec<_>>();
         match &intake.letters {
             Some(letters) => letters.keep_last(rest).await,
-            // Their entries say that they are gone.
+            // Their entries count them as dropped.
             None => drop(rest),
         }
         if let Some(replay) = replay {

@@ -1,4 +1,4 @@
-use super::Books;
+use super::Received;
 use bytes::Bytes;
 use forebay_testkit::receiver::{Faults, Keep, Receiver};
 use http::Response;
@@ -40,7 +40,7 @@ impl BuiltIn {
     }
 
     /// Ends it, and reads what it received.
-    pub(super) async fn books(self) -> Books {
+    pub(super) async fn books(self) -> Received {
         self.receiver.shutdown().await;
         let mut points: HashMap<Vec<u8>, u64> = HashMap::new();
         for metric in self.receiver.metrics() {
@@ -49,7 +49,7 @@ impl BuiltIn {
             }
         }
         let (received, distinct) = (points.values().sum(), points.len() as u64);
-        Books { received, repeated: received - distinct, ambiguous: self.receiver.totals().ambiguous }
+        Received { received, repeated: received - distinct, ambiguous: self.receiver.totals().ambiguous }
     }
 }
 

@@ -17,7 +17,7 @@ pub use self::{
     compare::compare,
     login::{Login, LoginError},
     options::{HELP, Options, Task, parse},
-    report::{Books, Summary},
+    report::{Received, Summary},
     run::{RunError, run},
     settings::{Settings, SettingsError},
 };

@@ -14,7 +14,7 @@ const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args_os().skip(1), |name| std::env::var(name).ok()) {
-        Ok(Task::Run(options)) => options,
+        Ok(Task::Run(options)) => *options,
         Ok(Task::Measure) => return print(&measure(), 0),
         Ok(Task::Compare) => return print(&compare(), 0),
         Ok(Task::Help) => return print(HELP, 0),

@@ -16,7 +16,7 @@ Gathers the numbers of its own process on a timer, and exports them as cumulativ
 Usage: reporter [OPTIONS]
 
 Without --config the configuration is served by this program, and so is the receiver that it names, which misbehaves as
---faults says; in the end its books are held against the reporter's.
+--faults says; in the end its counts are compared with the reporter's.
 
 Options:
   --config URL            where the configuration is fetched: JSON with endpoint, include, labels, refresh
@@ -47,7 +47,7 @@ or the report cannot be written.
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Report.
-    Run(Options),
+    Run(Box<Options>),
     /// Print what the buffer costs.
     Measure,
     /// Print how ways to keep values through an outage compare.
@@ -216,7 +216,7 @@ pub fn parse(
         }
         options.login = Some(Login { token_url, client_id, client_secret, audience });
     }
-    Ok(Task::Run(options))
+    Ok(Task::Run(Box::new(options)))
 }
 
 fn duration(parser: &mut lexopt::Parser, option: &str) -> Result<Duration, UsageError> {

@@ -210,7 +210,7 @@ async fn follow(mut config: RemoteConfig<Settings>, reporter: Reporter, sink: Si
     }
 }
 
-/// Without patterns everything is wanted. With patterns of which none can be read nothing is: whoever wrote them wanted
+/// Without patterns everything is wanted. With patterns of which none can be read nothing is: the person who wrote them wanted
 /// less than everything.
 fn filter(settings: &Settings) -> (Filter, Vec<BadPattern>) {
     if settings.include.is_empty() {

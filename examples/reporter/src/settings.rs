@@ -15,7 +15,7 @@ pub struct Settings {
     pub refresh: Option<Duration>,
 }
 
-/// Why an answer is no configuration.
+/// Why a response is no configuration.
 #[derive(Debug)]
 pub struct SettingsError(String);
 

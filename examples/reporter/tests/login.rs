@@ -127,12 +127,12 @@ impl Service {
             "--gather-interval=100ms".to_owned(),
             "--export-interval=300ms".to_owned(),
         ];
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&told);
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&notices);
         let tell = move |text| into.lock().unwrap().push(text);
         let summary = run(options(&arguments).unwrap(), Recorder::new(), &Interrupts::by_hand().1, tell).await.unwrap();
-        let told = told.lock().unwrap().clone();
-        (summary, told)
+        let notices = notices.lock().unwrap().clone();
+        (summary, notices)
     }
 }
 
@@ -143,7 +143,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         _ => None,
     };
     match parse(arguments.iter().map(Into::into), environment) {
-        Ok(Task::Run(options)) => Ok(options),
+        Ok(Task::Run(options)) => Ok(*options),
         Ok(other) => panic!("{other:?}"),
         Err(error) => Err(error.to_string()),
     }
@@ -152,8 +152,8 @@ fn options(arguments: &[String]) -> Result<Options, String> {
 #[tokio::test]
 async fn one_token_is_fetched_for_the_configuration_and_the_exports() {
     let service = Service::start(usize::MAX, 3600).await;
-    let (summary, told) = service.reports(2, "ca.pem").await;
-    assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {told:?}");
+    let (summary, notices) = service.reports(2, "ca.pem").await;
+    assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {notices:?}");
     let tokens = service.of("/oauth2/token");
     assert_eq!(tokens.len(), 1);
     let (headers, body) = &tokens[0];
@@ -173,8 +173,8 @@ async fn one_token_is_fetched_for_the_configuration_and_the_exports() {
 #[tokio::test]
 async fn a_token_that_is_refused_is_replaced_once_for_both_and_nothing_is_lost() {
     let service = Service::start(1, 3600).await;
-    let (summary, told) = service.reports(3, "ca.pem").await;
-    assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {told:?}");
+    let (summary, notices) = service.reports(3, "ca.pem").await;
+    assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {notices:?}");
     assert_eq!(service.of("/oauth2/token").len(), 2, "a second one when the first was refused");
     let last = |path: &str| service.of(path).last().unwrap().0[header::AUTHORIZATION].clone();
     assert_eq!(
@@ -186,8 +186,8 @@ async fn a_token_that_is_refused_is_replaced_once_for_both_and_nothing_is_lost()
 #[tokio::test]
 async fn a_token_is_renewed_before_it_runs_out() {
     let service = Service::start(usize::MAX, 2).await;
-    let (summary, told) = service.reports(4, "ca.pem").await;
-    assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {told:?}");
+    let (summary, notices) = service.reports(4, "ca.pem").await;
+    assert!(summary.is_complete() && summary.totals.delivered > 0, "{summary} {notices:?}");
     let tokens = service.of("/oauth2/token").len();
     assert!((2..=5).contains(&tokens), "{tokens} tokens of two seconds in four");
 }
@@ -195,17 +195,17 @@ async fn a_token_is_renewed_before_it_runs_out() {
 #[tokio::test]
 async fn a_server_of_another_authority_gets_neither_secret_nor_token() {
     let service = Service::start(usize::MAX, 3600).await;
-    let (summary, told) = service.reports(1, "other-ca.pem").await;
+    let (summary, notices) = service.reports(1, "other-ca.pem").await;
     assert_eq!((summary.totals.offered, service.received.lock().unwrap().len()), (0, 0));
-    assert!(!told.is_empty() && told.iter().all(|text| !text.contains("hunter2")), "{told:?}");
+    assert!(!notices.is_empty() && notices.iter().all(|text| !text.contains("hunter2")), "{notices:?}");
 }
 
 #[tokio::test]
 async fn an_endpoint_without_tls_is_refused_where_a_token_is_shown() {
     let service = Service::start_with(usize::MAX, 3600, Some("http://127.0.0.1:9")).await;
-    let (summary, told) = service.reports(1, "ca.pem").await;
+    let (summary, notices) = service.reports(1, "ca.pem").await;
     assert_eq!((summary.totals.offered, summary.fetches.1), (0, summary.fetches.0));
-    assert!(told.iter().any(|text| text.contains("an https URL")), "{told:?}");
+    assert!(notices.iter().any(|text| text.contains("an https URL")), "{notices:?}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ const SPANS: u64 = 10;
 // === impl Parcel ===
 
 impl Parcel {
-    /// After so many batches it begins anew.
+    /// After so many batches the kinds repeat.
     pub(crate) const ROUND: u64 = 40;
 
     /// The `n`-th batch of its sender; `id` is no other batch's.

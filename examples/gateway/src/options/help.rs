@@ -21,7 +21,7 @@ Bounds:
   --bytes SIZE            their bytes (default 512MiB, with SQLite 128MiB)
   --soft-limit SHARE      above it only errors and slow spans enter (default 0.9)
   --tenant-share SHARE    of the batches, for what is healthy of one tenant; 1 is off (default 0.3)
-  --tenant-header NAME    says whose a request is (default x-tenant-id)
+  --tenant-header NAME    names the header that says whose a request is (default x-tenant-id)
   --max-body SIZE         of one request, unpacked as well (default 4MiB)
   --max-connections N     of both ports together; further ones wait (default 1024)
   --workers N             batches that the sink is given at a time (default 8)
@@ -33,8 +33,8 @@ What the database keeps:
 Responses:
   --slow D                a span this long is urgent (default 1s)
   --soft-refusal HOW      partial (OTLP's partial success) | success | 429 (default partial)
-  --retry-after D         what a refused sender is told (default 1s)
-  --synchronous           answer only when a batch is stored; SIGUSR1 changes it while running
+  --retry-after D         how long a refused sender is asked to wait (default 1s)
+  --synchronous           respond only when a batch is stored; SIGUSR1 changes it while running
 
 What the sink does not take:
   --no-dead-letters       is dropped
@@ -46,7 +46,7 @@ What the sink does not take:
   --drain D               how long the queue may take in the end (default 30s)
 
 Load:
-  --demo                  start on free ports, send itself ten times what the sink takes, and end with the books
+  --demo                  start on free ports, send itself ten times what the sink takes, and end with the ledgers
   --load URL              be the senders of a gateway that runs elsewhere; --load-grpc URL for its other port
   --load-for D            for this long (default 5s)
   --load-rate N           batches per second (default 2000)

@@ -74,7 +74,7 @@ pub fn forward(to: Forward) -> Result<(Sink, Arc<AtomicU64>), BoxError> {
             .encoder(Together { rejected: Arc::clone(&rejected) })
             .client(https_client(&trust))
             .weigh(Batch::weight)
-            // The workers wait for the answers: no more than they hold can come together.
+            // The workers wait for the responses: no more batches than they hold can be in one request.
             .batch(Batching::new().max_items(workers.get()).max_age(Duration::from_millis(20)).max_in_flight(4))
             // What waits longer goes to the dead letters, and comes back from there.
             .give_up_after(patience)
@@ -100,7 +100,7 @@ pub fn forward(to: Forward) -> Result<(Sink, Arc<AtomicU64>), BoxError> {
     });
     let sink = sink.on_close(|deadline| async move {
         let [traces, logs, metrics] = &ends;
-        // The workers have had their answers; there is nothing in them any more.
+        // The workers have had their replies; nothing is in the exporters any more.
         drop(tokio::join!(traces.shutdown(deadline), logs.shutdown(deadline), metrics.shutdown(deadline)));
     });
     let count = Arc::clone(&rejected);
@@ -125,7 +125,7 @@ impl Encode<Batch> for Together {
     }
 
     fn settle(&self, _: &Parts, body: &[u8], _: usize) -> Settlement {
-        // It has been taken, whatever cannot be read of the answer; what it refused it will refuse again.
+        // It has been taken, whatever cannot be read of the response; what the receiver refused it will refuse again.
         if let Ok(ExportResponse { partial_success: Some(partial) }) = ExportResponse::decode(body) {
             self.rejected.fetch_add(u64::try_from(partial.rejected).unwrap_or(0), Relaxed);
         }

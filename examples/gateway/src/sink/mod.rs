@@ -18,7 +18,7 @@ use tower::{
     util::{BoxCloneSyncService, service_fn},
 };
 
-/// Stores a batch; when it answers, the batch is where it belongs.
+/// Stores a batch; with its response, the batch is where it belongs.
 pub type SinkService = BoxCloneSyncService<Batch, (), BoxError>;
 
 /// A sink, how it is closed, and its own numbers.

@@ -1,7 +1,7 @@
 //! What was acknowledged when senders wait for the sink: it survives a kill, a full disk and a broken folder, and what was not
 //! taken is refused.
 
-use crate::support::{Kind, Sender, Temp, assert_books, batches, config, letters, value};
+use crate::support::{Kind, Sender, Temp, assert_ledger, batches, config, letters, value};
 use forebay::core::{BoxError, DropReason};
 use forebay_gateway::{
     Config, Gateway,
@@ -33,9 +33,9 @@ async fn send(gateway: &Gateway, each: u64) -> Responses {
         tokio::spawn(async move {
             for n in 0..each {
                 let n = sender * 1000 + n;
-                let told = to.send(Kind::Healthy, n).await;
+                let reply = to.send(Kind::Healthy, n).await;
                 let mut responses = responses.lock().unwrap();
-                if told.is_taken() {
+                if reply.is_taken() {
                     responses.0.insert(n)
                 } else {
                     responses.1.insert(n)
@@ -63,14 +63,14 @@ async fn on_a_full_disk_what_is_acknowledged_is_in_the_database_or_a_dead_letter
     assert_eq!((taken.len(), refused.len()), (480, 0), "a dead letter is safe");
     assert!(totals.delivered > 0 && totals.spooled > 0, "the disk was full at some time: {totals}");
     assert_eq!((totals.delivered + totals.spooled, stored(&database, &taken) as u64), (480, totals.delivered));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 
     // With room again all of it is there.
     database.execute("PRAGMA max_page_count = 1000000").unwrap();
     while gateway.replay().await.replayed > 0 {}
     assert_eq!(stored(&database, &taken), 480);
     assert_eq!(batches(&gateway)[0].delivered, 480);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn on_a_full_disk_without_dead_letters_each_sender_is_refused_whose_batch_
     let [totals, ..] = batches(&gateway);
     let lost = totals.dropped.get(DropReason::Failed);
     assert_eq!((totals.delivered, lost), (taken.len() as u64, refused.len() as u64));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn with_an_unwritable_folder_what_is_acknowledged_is_stored_and_the_rest_i
     });
     let config = Config { synchronous: true, dead_letters: Some(letters(&temp)), ..config() };
     let gateway = Gateway::start(config, sink).await.unwrap();
-    // A file where the folder was: nothing can be made in it, whoever asks.
+    // A file where the folder was: no user can make anything in it.
     let folder = temp.path().join("letters");
     std::fs::remove_dir_all(&folder).unwrap();
     std::fs::write(&folder, "").unwrap();
@@ -116,7 +116,7 @@ async fn with_an_unwritable_folder_what_is_acknowledged_is_stored_and_the_rest_i
     let lost = value(&page, "forebay_gateway_dlq_total{signal=\"traces\",result=\"enqueue_failed\"}").unwrap();
     assert!(lost >= 1.0 && batches(&gateway)[0].dropped.total() as f64 >= lost, "{lost}");
     assert_eq!(value(&page, "forebay_gateway_ready"), Some(0.0));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 
     std::fs::remove_file(&folder).unwrap();
     std::fs::create_dir(&folder).unwrap();

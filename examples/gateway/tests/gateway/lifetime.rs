@@ -1,7 +1,8 @@
 //! Panics, the kill switch, and the end.
 
 use crate::support::{
-    Gate, Kind, Sender, Temp, assert_books, batches, config, failing, letters, span, traces, until, value,
+    Gate, Kind, Sender, Temp, assert_ledger, batches, config, failing, letters, span, traces, until, until_closed,
+    value,
 };
 use forebay::{core::DropReason, queue::Limits};
 use forebay_gateway::{Config, Gateway, sink::Sink};
@@ -41,11 +42,11 @@ async fn a_panicking_sink_costs_nothing_the_batch_is_put_aside_and_the_worker_li
     assert_eq!(gateway.replay().await.replayed, 2);
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.delivered, totals.spooled, calls.load(Relaxed)), (5, 0, 7));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
-async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
+async fn the_kill_switch_responds_when_the_batch_is_stored_and_not_before() {
     let gate = Gate::closed();
     let gateway = Gateway::start(Config { synchronous: true, ..config() }, gate.sink()).await.unwrap();
     let sender = Sender::to(&gateway);
@@ -57,8 +58,8 @@ async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
     }
     assert!(!waiting.is_finished(), "not stored yet");
     gate.let_through(1);
-    let (told, sender) = waiting.await.unwrap();
-    assert!(told.is_taken());
+    let (reply, sender) = waiting.await.unwrap();
+    assert!(reply.is_taken());
     assert_eq!(batches(&gateway)[0].delivered, 1);
 
     // Live, and back.
@@ -71,8 +72,8 @@ async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
 #[tokio::test]
 async fn a_synchronous_sender_learns_of_a_failure_unless_the_batch_is_safe() {
     let gateway = Gateway::start(Config { synchronous: true, ..config() }, failing(2)).await.unwrap();
-    let told = Sender::to(&gateway).send(Kind::Healthy, 1).await;
-    assert_eq!((told.status.as_u16(), told.headers.contains_key("retry-after")), (503, true));
+    let reply = Sender::to(&gateway).send(Kind::Healthy, 1).await;
+    assert_eq!((reply.status.as_u16(), reply.headers.contains_key("retry-after")), (503, true));
     let mut grpc = TraceServiceClient::connect(format!("http://{}", gateway.grpc())).await.unwrap();
     let refused = grpc.export(traces(vec![span(Kind::Healthy, 1)])).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
@@ -97,7 +98,7 @@ async fn q09_stop_drains_in_order_and_takes_nothing_new() {
     let address = gateway.http();
     let stopping = tokio::spawn(gateway.stop());
     // The listener goes first.
-    until(|| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).is_err()).await;
+    until_closed(address).await;
     assert!(!stopping.is_finished(), "the queue is not empty");
     gate.let_through(20);
     let summary = stopping.await.unwrap();
@@ -232,7 +233,7 @@ async fn a_stop_closes_the_listener_then_drains_the_queue_then_ends_the_replay_t
     until(|| replaying.load(Relaxed) == 1).await;
     let address = gateway.http();
     let stopping = tokio::spawn(gateway.stop());
-    until(|| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).is_err()).await;
+    until_closed(address).await;
     events.lock().unwrap().push("the listener is closed".to_owned());
     assert!(!stopping.is_finished());
     gate.let_through(3);

@@ -4,7 +4,6 @@
 
 mod admission;
 mod alerts;
-mod answers;
 mod crash;
 mod durations;
 mod json;
@@ -12,6 +11,7 @@ mod knobs;
 mod letters;
 mod lifetime;
 mod process;
+mod responses;
 mod retention;
 mod sinks;
 mod support;

@@ -1,7 +1,7 @@
 //! The two sinks that are built in.
 
 use crate::support::{
-    Kind, Sender, Temp, assert_books, batches, config, letters, logs, metrics, span, traces, with_event,
+    Kind, Sender, Temp, assert_ledger, batches, config, letters, logs, metrics, span, traces, with_event,
 };
 use forebay::otlp::Signal;
 use forebay_gateway::{
@@ -37,7 +37,7 @@ async fn sqlite_stores_all_three_signals() {
     assert_eq!(number(&database, "SELECT count(*) FROM logs WHERE body = 'exception' AND length(span_id) = 8"), 1);
     assert_eq!(number(&database, "SELECT count(*) FROM logs WHERE severity = 17 AND body IN ('first', 'second')"), 2);
     assert_eq!(number(&database, "SELECT CAST(10 * sum(value) AS INTEGER) FROM points WHERE name = 'temperature'"), 40);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_batch_that_fails_half_way_leaves_nothing_and_is_whole_after_its_repla
         assert_eq!(gateway.replay().await.replayed, 1);
         let rows = ["traces", "spans", "logs"].map(|table| number(&database, &format!("SELECT count(*) FROM {table}")));
         assert_eq!(rows, [2, 2, 1]);
-        assert_books(&gateway);
+        assert_ledger(&gateway);
     }
 }
 
@@ -156,14 +156,14 @@ async fn everything_is_forwarded_once_through_a_receiver_that_fails_often() {
     assert_eq!((audit.missing, audit.duplicated, audit.foreign), (0, 0, 0), "{audit:?}");
     assert_eq!(receiver.spans().len(), 50);
     assert_eq!(rejected.load(std::sync::atomic::Ordering::Relaxed), 0);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
     gateway.stop().await;
 }
 
 #[tokio::test]
 async fn a_receiver_that_is_away_costs_nothing() {
     let temp = Temp::new("away");
-    // Nobody listens there.
+    // No server listens there.
     let url = "http://127.0.0.1:9".to_owned();
     let (sink, _) = forward(to(url, NonZeroUsize::MIN, Duration::from_millis(50))).unwrap();
     let config = Config { dead_letters: Some(letters(&temp)), ..config() };
@@ -174,17 +174,17 @@ async fn a_receiver_that_is_away_costs_nothing() {
     }
     gateway.flush().await;
     assert_eq!(batches(&gateway)[0].spooled, 3);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 /// Batches that come together while another writer holds the file, and what became of each.
-async fn store_together(temp: &Temp, poison: Option<u64>) -> (Vec<bool>, Database, f64) {
+async fn store_together(temp: &Temp, poison: Option<(u64, &str)>) -> (Vec<bool>, Database, f64) {
     let path = temp.path().join("t.db");
     let (database, other) = (Database::open(&path).unwrap(), Database::open(&path).unwrap());
-    if let Some(n) = poison {
+    if let Some((n, raise)) = poison {
         let trigger = format!(
             "CREATE TRIGGER poison BEFORE INSERT ON spans WHEN NEW.name = 'span {n}'
-             BEGIN SELECT RAISE(ABORT, 'no'); END;"
+             BEGIN SELECT RAISE({raise}, 'no'); END;"
         );
         database.execute(&trigger).unwrap();
     }
@@ -226,10 +226,20 @@ async fn batches_that_wait_at_a_time_share_a_transaction() {
 #[tokio::test]
 async fn a_batch_that_fails_takes_no_other_one_of_its_transaction_with_it() {
     let temp = Temp::new("group-poison");
-    let (stored, database, transactions) = store_together(&temp, Some(3)).await;
+    let (stored, database, transactions) = store_together(&temp, Some((3, "ABORT"))).await;
     assert_eq!(stored, [true, true, true, false, true, true, true, true]);
     assert_eq!(number(&database, "SELECT count(*) FROM spans"), 7);
     assert_eq!(number(&database, "SELECT count(*) FROM spans WHERE name = 'span 3'"), 0);
     assert_eq!(number(&database, "SELECT count(*) FROM traces"), 7, "its trace went with it");
     assert!(transactions <= 2.0, "{transactions}");
+}
+
+/// SQLite undoes a whole transaction by itself for some errors, of the disk among them.
+#[tokio::test]
+async fn batches_whose_transaction_sqlite_has_undone_are_stored_each_by_itself() {
+    let temp = Temp::new("group-undone");
+    let (stored, database, _) = store_together(&temp, Some((3, "ROLLBACK"))).await;
+    assert_eq!(stored, [true, true, true, false, true, true, true, true]);
+    let names = "SELECT count(*) FROM spans WHERE name <> 'span 3'";
+    assert_eq!((number(&database, names), number(&database, "SELECT count(*) FROM traces")), (7, 7));
 }
