@@ -84,9 +84,12 @@ fn refused(criterion: &mut Criterion) {
     let layer = BatchLayer::<Item>::builder().limits(limits).batching(batching()).build().unwrap();
     let (batch, _worker) = layer.pair(service_fn(take));
     (0..64).for_each(|n| batch.emit(item(n)).unwrap());
-    criterion.bench_function("batch emit, refused", |bencher| {
+    let mut group = criterion.benchmark_group("batch emit");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("refused", |bencher| {
         bencher.iter_batched(|| item(0), |item| batch.emit(item).unwrap_err().reason, BatchSize::SmallInput);
     });
+    group.finish();
 }
 
 criterion_group!(batch, emit, call, refused);

@@ -68,7 +68,9 @@ fn call(criterion: &mut Criterion) {
     let _entered = runtime.enter();
     let layer = QueueLayer::builder().limits(limits(1024)).build().unwrap();
     let queue = layer.layer(service_fn(|n: u64| ready(Ok::<_, Infallible>(n))));
-    criterion.bench_function("queue call", |bencher| {
+    let mut group = criterion.benchmark_group("queue call");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("responded to at once", |bencher| {
         bencher.iter_custom(|times| {
             let mut queue = queue.clone();
             let calls = async move {
@@ -81,6 +83,7 @@ fn call(criterion: &mut Criterion) {
             runtime.block_on(runtime.spawn(calls)).unwrap()
         });
     });
+    group.finish();
 }
 
 /// An item that is handed back, and the making of the error of a call.
@@ -91,20 +94,26 @@ fn refused(criterion: &mut Criterion) {
         .unwrap()
         .pair(service_fn(|item: Item| ready(Ok::<_, Infallible>(item))));
     (0..64).for_each(|n| queue.emit(item(n)).unwrap());
-    criterion.bench_function("queue offer, refused", |bencher| {
+    let mut group = criterion.benchmark_group("queue emit");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("refused", |bencher| {
         bencher.iter_batched(|| item(0), |item| queue.emit(item).unwrap_err().reason, BatchSize::SmallInput);
     });
+    group.finish();
 }
 
 /// What is counted for one item.
 fn ledger(criterion: &mut Criterion) {
     let mut ledger = Ledger::default();
-    criterion.bench_function("ledger, one item", |bencher| {
+    let mut group = criterion.benchmark_group("ledger");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("one item", |bencher| {
         bencher.iter(|| {
             black_box(&mut ledger).accept(black_box(1));
             black_box(&mut ledger).settle(black_box(Fate::Delivered), black_box(1));
         });
     });
+    group.finish();
 }
 
 criterion_group!(queue, bursts, call, refused, ledger);

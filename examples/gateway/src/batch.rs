@@ -1,4 +1,4 @@
-use super::books::Entry;
+use super::ledgers::Entry;
 use bytes::Bytes;
 use forebay::{core::Priority, otlp::Signal};
 use std::{fmt, sync::Arc};
@@ -38,14 +38,14 @@ pub struct Facts {
     pub has_slow: bool,
 }
 
-/// A batch in the queue, with its line in the books.
+/// A batch in the queue, with its line in the ledgers.
 #[derive(Debug)]
 pub(super) struct Job {
     /// What is to be stored.
     pub batch: Batch,
     /// Whose fair share it counts against.
     pub share: ShareKey,
-    /// Settled with the batch, whoever drops it.
+    /// Settled with the batch, wherever it is dropped.
     pub entry: Entry,
 }
 

@@ -1,21 +1,23 @@
 use super::dead_letters::{Caps, Pace};
 use forebay::queue::Limits;
+use forebay_example_support::tls::Identity;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-/// Everything a gateway is told, the sink aside.
+/// The configuration of a gateway, the sink aside.
 ///
 /// | knob | default |
 /// | --- | --- |
 /// | `http`, `grpc` | 127.0.0.1:4318, 127.0.0.1:4317 |
-/// | `limits` | 10,000 batches, 128 MiB, soft limit 0.9, a tenant's share 0.3 |
-/// | `workers` | 2: more do not help one SQLite file |
+/// | `identity` | none: both listeners speak plain text |
+/// | `limits` | 10,000 batches, 128 MiB, soft limit 0.9, a tenant's share 0.3: those of one SQLite file |
+/// | `workers` | 8: as many batches can share a transaction of SQLite |
 /// | `slow` | 1 s |
 /// | `soft_refusal` | [`SoftRefusal::Partial`] |
 /// | `retry_after` | 1 s |
 /// | `synchronous` | no |
 /// | `max_body` | 4 MiB, before and after decompression |
 /// | `max_decoded` | 64 MiB |
-/// | `max_receiving` | 64 requests that are being read or answered |
+/// | `max_receiving` | 64 requests that are being read or responded to |
 /// | `request_timeout` | 30 s |
 /// | `header_timeout` | 10 s from the opening of a connection to its first request |
 /// | `idle_timeout` | 2 min without a request |
@@ -29,17 +31,19 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where OTLP/gRPC is served.
     pub grpc: SocketAddr,
+    /// What both listeners show to their clients, which must speak TLS then.
+    pub identity: Option<Identity>,
     /// How much may be queued and in flight.
     pub limits: Limits,
     /// How many batches the sink is given at a time.
     pub workers: NonZeroUsize,
     /// What a span must take to be slow.
     pub slow: Duration,
-    /// How a healthy batch is answered for which there is no room left below the soft limit, or in its tenant's share.
+    /// How the sender of a healthy batch is responded to for which there is no room left below the soft limit, or in its tenant's share.
     pub soft_refusal: SoftRefusal,
-    /// What a sender is told to wait that was refused.
+    /// How long a sender that was refused is asked to wait.
     pub retry_after: Duration,
-    /// Whether a sender is answered only when its batch is stored.
+    /// Whether a sender is responded to only when its batch is stored.
     pub synchronous: bool,
     /// The most bytes of a request.
     pub max_body: usize,
@@ -82,7 +86,7 @@ pub struct DeadLetterConfig {
     pub probe_every: Duration,
 }
 
-/// How a soft refusal is answered. It is counted in any case.
+/// How a soft refusal is responded to. It is counted in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SoftRefusal {
     /// As OTLP's partial success: taken, with so many records rejected, and not to be sent again (the default).
@@ -102,8 +106,9 @@ impl Default for Config {
         Self {
             http: (HOST, 4318).into(),
             grpc: (HOST, 4317).into(),
+            identity: None,
             limits: Limits::new().items(10_000).bytes(128 << 20).soft_limit(0.9).fair_share(0.3),
-            workers: const { NonZeroUsize::new(2).unwrap() },
+            workers: const { NonZeroUsize::new(8).unwrap() },
             slow: Duration::from_secs(1),
             soft_refusal: SoftRefusal::Partial,
             retry_after: Duration::from_secs(1),

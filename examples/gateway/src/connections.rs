@@ -1,6 +1,8 @@
 //! The connections of both listeners: how many there are, and how long they may be silent.
 
+use super::meters::Meters;
 use axum::Router;
+use forebay_example_support::tls::Identity;
 use hyper::{Request, body::Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -9,6 +11,7 @@ use hyper_util::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
@@ -25,6 +28,10 @@ pub(super) struct Rules {
     pub(super) idle_timeout: Duration,
     /// How many connections both listeners have together.
     pub(super) places: Arc<Semaphore>,
+    /// What is shown to a client where both listeners speak TLS.
+    pub(super) identity: Option<Identity>,
+    /// Counts handshakes that failed.
+    pub(super) meters: Arc<Meters>,
 }
 
 /// How many requests a connection has had, and how many of them are not responded to yet.
@@ -37,7 +44,7 @@ struct Traffic {
 /// A request that is not responded to yet.
 struct Open(Arc<watch::Sender<Traffic>>);
 
-/// How long a connection that is to end has to say so.
+/// How long a connection may take to be closed in order.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long accepting pauses after an error such as too many open files.
@@ -69,7 +76,7 @@ pub(super) fn serve(
                 while connections.try_join_next().is_some() {}
                 let (router, rules, stop) = (router.clone(), rules.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(stream, router, rules, stop).await;
+                    welcome(stream, router, rules, stop).await;
                     drop(place);
                 });
             }
@@ -90,7 +97,24 @@ async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, rules: Rules, mut stopped: watch::Receiver<bool>) {
+/// Speaks TLS first, if that is what is spoken here; a handshake has the time of a first request, and holds a place like one.
+async fn welcome(stream: TcpStream, router: Router, rules: Rules, mut stopped: watch::Receiver<bool>) {
+    let Some(identity) = &rules.identity else { return connection(stream, router, rules, stopped).await };
+    let shaken = tokio::select! {
+        shaken = timeout(rules.header_timeout, identity.accept(stream)) => shaken,
+        // CANCEL: no request is on a connection that is not even open.
+        () = is_stopped(&mut stopped) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, router, rules, stopped).await,
+        Ok(Err(_)) | Err(_) => rules.meters.handshake_failed(),
+    }
+}
+
+async fn connection<I>(stream: I, router: Router, rules: Rules, mut stopped: watch::Receiver<bool>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (traffic, mut watched) = watch::channel(Traffic::default());
     let traffic = Arc::new(traffic);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -107,7 +131,7 @@ async fn connection(stream: TcpStream, router: Router, rules: Rules, mut stopped
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        // A peer that breaks the protocol or is gone ends its own connection only.
+        // A peer that breaks the protocol or disconnects ends its own connection only.
         _ = serving.as_mut() => return,
         () = silent(&mut watched, &rules) => {
             serving.as_mut().graceful_shutdown();

@@ -1,7 +1,7 @@
 //! How much memory a request takes once it is decoded, found out before it is.
 //!
 //! Two bytes of protobuf can be an empty span, which is a structure of hundreds: four mebibytes of those would be more
-//! than half a gibibyte. Whoever decodes what strangers send has to know it first.
+//! than half a gibibyte. A server that decodes what strangers send has to know it first.
 
 use forebay::otlp::Signal;
 

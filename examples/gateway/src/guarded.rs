@@ -1,7 +1,7 @@
 use super::{
     batch::{Batch, Job},
-    books::Entry,
     dead_letters::DeadLetters,
+    ledgers::Entry,
     meters::Meters,
     sink::{SinkService, store},
 };

@@ -1,11 +1,12 @@
 use super::{
     batch::{Batch, BatchId, Facts, Job},
-    books::Books,
     config::{Config, SoftRefusal},
     dead_letters::DeadLetters,
     guarded::Stored,
     inspect::Look,
+    ledgers::Ledgers,
     meters::Meters,
+    sink::Numbers,
 };
 use bytes::Bytes;
 use forebay::{
@@ -20,17 +21,18 @@ use std::sync::{
 use tower::ServiceExt;
 
 /// What both protocols hand their requests to.
-#[derive(Debug)]
 pub(super) struct Intake {
     pub(super) queue: Queue<Job, Stored>,
     pub(super) handle: QueueHandle<Job>,
-    pub(super) books: Arc<Books>,
+    pub(super) ledgers: Arc<Ledgers>,
     pub(super) meters: Arc<Meters>,
     pub(super) letters: Option<DeadLetters>,
     pub(super) config: Config,
     pub(super) synchronous: AtomicBool,
     pub(super) draining: AtomicBool,
     pub(super) ids: Ids,
+    /// What the sink says about itself.
+    pub(super) sink_numbers: Numbers,
 }
 
 /// Gives each batch its id.
@@ -41,9 +43,9 @@ pub(super) struct Ids {
     next: AtomicU64,
 }
 
-/// What the sender is told.
+/// What becomes of a request, as its sender learns it.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Admission {
     /// Taken.
     Accepted,
     /// Taken, with some or all of its records rejected for good.
@@ -55,14 +57,14 @@ pub(super) enum Answer {
     },
     /// Not taken.
     Refused(Rejected<()>),
-    /// The sink did not take it, and it could not be put aside: only when answers are synchronous.
+    /// The sink did not take it, and it could not be put aside: only when responses are synchronous.
     NotStored(String),
 }
 
 // === impl Intake ===
 
 impl Intake {
-    /// Takes a request in, or says why not. Waits for nothing but, when answers are synchronous, the sink.
+    /// Takes a request in, or says why not. Waits for nothing but, when responses are synchronous, the sink.
     ///
     /// # Cancellation
     ///
@@ -74,45 +76,45 @@ impl Intake {
         body: Bytes,
         facts: Facts,
         received: u64,
-    ) -> Answer {
+    ) -> Admission {
         if facts.records == 0 {
             // Nothing is to be stored, so nothing needs a slot.
-            return Answer::Accepted;
+            return Admission::Accepted;
         }
         if self.unwritable().await.is_some() {
             // The sink has failed too: what is taken now may be lost, and its sender still has it.
-            return Answer::Refused(Rejected::new((), DropReason::Disabled));
+            return Admission::Refused(Rejected::new((), DropReason::Disabled));
         }
         let batch = Batch { id: self.ids.next(), signal, tenant, body, facts, received };
-        let entry = self.books.open(signal, facts.records);
+        let entry = self.ledgers.open(signal, facts.records);
         let job = Job { share: batch.share_key(), batch, entry };
         if self.synchronous.load(Relaxed) {
             return match self.queue.clone().oneshot(job).await {
-                Ok(Stored::InSink | Stored::PutAside) => Answer::Accepted,
-                Ok(Stored::Lost { error, .. }) => Answer::NotStored(error.to_string()),
+                Ok(Stored::InSink | Stored::PutAside) => Admission::Accepted,
+                Ok(Stored::Lost { error, .. }) => Admission::NotStored(error.to_string()),
                 Err(error) => match error.downcast::<Rejected<Job>>() {
                     Ok(rejected) => self.refused(*rejected),
-                    Err(error) => Answer::NotStored(error.to_string()),
+                    Err(error) => Admission::NotStored(error.to_string()),
                 },
             };
         }
         match self.queue.emit(job) {
-            Ok(()) => Answer::Accepted,
+            Ok(()) => Admission::Accepted,
             Err(rejected) => self.refused(rejected),
         }
     }
 
-    fn refused(&self, rejected: Rejected<Job>) -> Answer {
+    fn refused(&self, rejected: Rejected<Job>) -> Admission {
         let reason = rejected.reason;
         let Job { batch, entry, .. } = rejected.into_item();
         entry.settle(Fate::Dropped(reason));
         let refused = Rejected::new((), reason);
         match (reason, self.config.soft_refusal) {
-            (DropReason::SoftLimit | DropReason::FairShare, SoftRefusal::Success) => Answer::Accepted,
+            (DropReason::SoftLimit | DropReason::FairShare, SoftRefusal::Success) => Admission::Accepted,
             (DropReason::SoftLimit | DropReason::FairShare, SoftRefusal::Partial) => {
-                Answer::Partial { rejected: batch.facts.records, why: refused.to_string() }
+                Admission::Partial { rejected: batch.facts.records, why: refused.to_string() }
             }
-            _ => Answer::Refused(refused),
+            _ => Admission::Refused(refused),
         }
     }
 
@@ -147,9 +149,9 @@ impl Intake {
     }
 }
 
-// === impl Answer ===
+// === impl Admission ===
 
-impl Answer {
+impl Admission {
     /// The same, with `refused` more records rejected that could not be read.
     pub(super) fn without(self, refused: u64, why: &str) -> Self {
         match self {

@@ -9,7 +9,6 @@
 //! ```
 
 mod batch;
-mod books;
 mod clock;
 mod config;
 mod connections;
@@ -18,7 +17,9 @@ mod expansion;
 mod guarded;
 mod inspect;
 mod intake;
+mod ledgers;
 pub mod load;
+pub mod measure;
 mod meters;
 mod metrics;
 pub mod options;
@@ -30,9 +31,9 @@ mod summary;
 
 pub use self::{
     batch::{Batch, BatchId, Facts},
-    books::{Page, SIGNALS, signal_name},
     config::{Config, DeadLetterConfig, SoftRefusal},
     dead_letters::{Caps, Drained, Level, Pace},
+    ledgers::{Page, SIGNALS, signal_name},
     server::{Gateway, StartError},
     summary::Summary,
 };

@@ -1,7 +1,8 @@
 //! An OTLP gateway; see `--help`.
 
-use forebay_example_support::stop;
+use forebay_example_support::{stop, usage::UsageError};
 use forebay_gateway::{
+    measure::measure,
     options::{Destination, HELP, Options, Role, parse},
     run::{Ended, demo, serve},
 };
@@ -11,7 +12,7 @@ use tokio::{runtime::Runtime, sync::Notify};
 const UNSOUND: i32 = 1;
 const WRONG: i32 = 2;
 
-/// A folder of a demonstration, which nobody asked to keep.
+/// A folder of a demonstration, removed at its end.
 struct Temporary(Option<PathBuf>);
 
 fn main() {
@@ -51,6 +52,15 @@ fn gateway() -> i32 {
                     Err(error) => complain(&*error, WRONG),
                 };
             }
+            Role::Measure => {
+                let Destination::Folder(folder) = &options.into else {
+                    return complain(&UsageError::new("--measure-sink is about the database".to_owned()), WRONG);
+                };
+                return match measure(folder).await {
+                    Ok(table) => print(&table, 0),
+                    Err(error) => complain(&*error, WRONG),
+                };
+            }
             Role::Serve => serve(options, &interrupt, say).await,
             Role::Demo(load) => demo(options, load, &interrupt, say).await,
         };
@@ -63,7 +73,7 @@ fn gateway() -> i32 {
     code
 }
 
-/// Ends with Ctrl-C, or with what a supervisor sends; heard from the call on, not from the first poll.
+/// Ends with Ctrl-C, or with what a supervisor sends; listens from the call on, not from the first poll.
 fn interrupted() -> impl Future<Output = ()> {
     #[cfg(unix)]
     let terminate = {
@@ -120,7 +130,7 @@ fn complain(error: &(dyn Error + 'static), code: i32) -> i32 {
 // === impl Temporary ===
 
 impl Temporary {
-    /// A demonstration without a folder of its own gets one that is gone afterwards.
+    /// A demonstration without a folder of its own gets one that is removed afterwards.
     fn of(options: &mut Options) -> Self {
         let default = PathBuf::from("gateway-data");
         if !matches!(options.role, Role::Demo(_)) || options.into != Destination::Folder(default) {
@@ -138,7 +148,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Some(folder) = &self.0 {
-            // The system sweeps it away otherwise.
+            // It stays in the temporary folder of the system otherwise.
             drop(std::fs::remove_dir_all(folder));
         }
     }

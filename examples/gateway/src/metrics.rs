@@ -1,22 +1,24 @@
 //! The gateway's own numbers, in the text format of Prometheus.
 
 use super::{
-    books::{SIGNALS, signal_name},
     intake::Intake,
+    ledgers::{SIGNALS, signal_name},
+    sink::Number,
 };
+use forebay::core::DropReason;
 use std::fmt::{Display, Write};
 
 /// One page of text.
 struct Page(String);
 
-/// What `/metrics` answers. Read when asked for, so that no gauge is older than the question.
+/// The response of `/metrics`. It is read when it is asked for, so that no gauge is older than the request.
 #[must_use]
 pub(super) fn render(intake: &Intake) -> String {
     let mut page = Page(String::new());
-    let books = intake.books.read();
-    let pages = || SIGNALS.into_iter().map(signal_name).zip(&books);
+    let ledgers = intake.ledgers.read();
+    let pages = || SIGNALS.into_iter().map(signal_name).zip(&ledgers);
 
-    page.family("forebay_gateway_batches_offered_total", "counter", "Batches that came, by signal.");
+    page.family("forebay_gateway_batches_offered_total", "counter", "Batches that were received, by signal.");
     for (signal, book) in pages() {
         page.line("forebay_gateway_batches_offered_total", &[("signal", &signal)], book.batches().offered);
     }
@@ -28,7 +30,11 @@ pub(super) fn render(intake: &Intake) -> String {
     for (signal, book) in pages() {
         page.line("forebay_gateway_batches_spooled", &[("signal", &signal)], book.batches().spooled);
     }
-    page.family("forebay_gateway_records_offered_total", "counter", "Spans, log records and data points that came.");
+    page.family(
+        "forebay_gateway_records_offered_total",
+        "counter",
+        "Spans, log records and data points that were received.",
+    );
     for (signal, book) in pages() {
         page.line("forebay_gateway_records_offered_total", &[("signal", &signal)], book.records().offered);
     }
@@ -36,10 +42,13 @@ pub(super) fn render(intake: &Intake) -> String {
     for (signal, book) in pages() {
         page.line("forebay_gateway_records_delivered_total", &[("signal", &signal)], book.records().delivered);
     }
-    page.family("forebay_gateway_dropped_total", "counter", "Batches that are gone, by reason.");
+    page.family("forebay_gateway_dropped_total", "counter", "Batches that were dropped, by reason.");
     for (signal, book) in pages() {
-        for (reason, batches) in book.batches().dropped.iter() {
-            page.line("forebay_gateway_dropped_total", &[("signal", &signal), ("reason", &reason)], batches);
+        let dropped = book.batches().dropped;
+        // Those that are zero too: a counter that first shows up at 1 has no increase in the eyes of Prometheus.
+        for reason in DropReason::ALL {
+            let labels: [(&str, &dyn Display); 2] = [("signal", &signal), ("reason", &reason)];
+            page.line("forebay_gateway_dropped_total", &labels, dropped.get(reason));
         }
     }
     page.family("forebay_gateway_queue_depth", "gauge", "Batches that are queued or in flight.");
@@ -58,7 +67,7 @@ pub(super) fn render(intake: &Intake) -> String {
     page.one("forebay_gateway_dlq_files", "gauge", "Dead letters in the folder.", level.files);
     page.one("forebay_gateway_dlq_bytes", "gauge", "Their bytes.", level.bytes);
     page.one("forebay_gateway_panics_total", "counter", "Panics of the sink.", intake.meters.panics());
-    page.family("forebay_gateway_throttled_total", "counter", "Senders that were told to come again later.");
+    page.family("forebay_gateway_throttled_total", "counter", "Senders that were asked to wait.");
     for (protocol, times) in intake.meters.all_throttled() {
         page.line("forebay_gateway_throttled_total", &[("protocol", &protocol)], times);
     }
@@ -71,6 +80,11 @@ pub(super) fn render(intake: &Intake) -> String {
         "Records of JSON requests that could not be read.",
         unreadable,
     );
+    let handshakes = intake.meters.all_failed_handshakes();
+    page.one("forebay_gateway_tls_failures_total", "counter", "TLS handshakes that failed.", handshakes);
+    for Number { name, kind, help, value } in (intake.sink_numbers)() {
+        page.one(&format!("forebay_gateway_{name}"), kind, help, value);
+    }
     page.one("forebay_gateway_ready", "gauge", "Whether /readyz says yes.", u8::from(intake.is_ready()));
     page.0
 }

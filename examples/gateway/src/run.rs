@@ -4,12 +4,12 @@ use super::{
     Gateway, StartError, Summary,
     load::{Load, Sent, Stored},
     options::{Destination, Options},
-    sink::{Database, Sink, forward, sqlite},
+    sink::{Database, Forward, Sink, forward, sqlite_with_retention},
 };
 use forebay::core::BoxError;
 use std::{fmt, io, path::Path, time::Duration};
 use tokio::{sync::Notify, time::sleep};
-use tower::ServiceExt;
+use tower::{ServiceExt, service_fn};
 
 /// How a process ended.
 #[derive(Debug)]
@@ -38,10 +38,11 @@ const WATCH: Duration = Duration::from_secs(10);
 /// When it cannot start.
 pub async fn serve(options: Options, interrupt: &Notify, say: impl Fn(&str)) -> Result<Ended, BoxError> {
     let (sink, _) = sink(&options)?;
+    let scheme = if options.config.identity.is_some() { "https" } else { "http" };
     let mut switch = Switch::new();
     let gateway = Gateway::start(options.config, sink).await?;
-    say(&format!("OTLP/HTTP on http://{}, with /healthz, /readyz and /metrics", gateway.http()));
-    say(&format!("OTLP/gRPC on http://{}", gateway.grpc()));
+    say(&format!("OTLP/HTTP on {scheme}://{}, with /healthz, /readyz and /metrics", gateway.http()));
+    say(&format!("OTLP/gRPC on {scheme}://{}", gateway.grpc()));
     watch(&gateway, interrupt, &mut switch, say).await;
     Ok(Ended { summary: gateway.stop().await, demo: None, peak_bytes: peak_bytes() })
 }
@@ -93,27 +94,31 @@ async fn watch(gateway: &Gateway, interrupt: &Notify, switch: &mut Switch, say: 
 
 fn sink(options: &Options) -> Result<(Sink, Option<Database>), BoxError> {
     match &options.into {
-        Destination::Forward(url) => Ok((forward(url, options.config.workers, options.patience)?.0, None)),
+        Destination::Forward(url) => {
+            let (workers, patience, trust) = (options.config.workers, options.patience, options.trust.clone());
+            Ok((forward(Forward { url: url.clone(), workers, patience, trust })?.0, None))
+        }
         Destination::Folder(folder) => {
             let database = open(folder)?;
-            let (sink, pace) = (sqlite(&database), options.pace);
+            let (sink, pace) = (sqlite_with_retention(&database, options.retention), options.pace);
             if pace.is_zero() {
                 return Ok((sink, Some(database)));
             }
-            let inner = sink.service;
-            let paced = Sink::of_fn(move |batch| {
-                let inner = inner.clone();
-                async move {
-                    sleep(pace).await;
-                    inner.oneshot(batch).await
-                }
+            let paced = sink.map(|inner| {
+                service_fn(move |batch| {
+                    let inner = inner.clone();
+                    async move {
+                        sleep(pace).await;
+                        inner.oneshot(batch).await
+                    }
+                })
             });
             Ok((paced, Some(database)))
         }
     }
 }
 
-fn open(folder: &Path) -> Result<Database, BoxError> {
+pub(super) fn open(folder: &Path) -> Result<Database, BoxError> {
     let unusable = |error: io::Error| StartError::io(folder.display(), error);
     std::fs::create_dir_all(folder).map_err(unusable)?;
     Ok(Database::open(&folder.join("telemetry.db"))?)
@@ -154,7 +159,7 @@ impl Switch {
 // === impl Ended ===
 
 impl Ended {
-    /// Whether the books balance, nothing is pending, and what was urgent is where it belongs.
+    /// Whether the ledgers balance, nothing is pending, and what was urgent is where it belongs.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let demo = self.demo.as_ref().is_none_or(|(sent, stored)| sent.is_sound() && stored.is_complete());

@@ -1,19 +1,18 @@
 use super::{
     batch::Job,
-    books::Books,
     clock::unix_nanos,
     config::{Config, DeadLetterConfig},
     connections::{Rules, serve},
     dead_letters::{DeadLetters, Drained, Replay},
     guarded::{Guarded, Left, settle},
     intake::{Ids, Intake},
+    ledgers::Ledgers,
     meters::Meters,
     receive,
-    sink::{Sink, SinkService},
+    sink::{Close, Parts, Sink, SinkService},
     summary::Summary,
 };
 use forebay::{core::ConfigError, queue::QueueLayer};
-use futures_util::future::BoxFuture;
 use std::{
     error::Error,
     fmt, io,
@@ -42,7 +41,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     servers: [JoinHandle<()>; 2],
     sink: SinkService,
-    close: Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+    close: Close,
     replay: Option<Replay>,
     left: Left,
 }
@@ -74,7 +73,7 @@ impl Gateway {
     ///
     /// When a knob is out of its range, an address is taken, or the dead-letter folder cannot be used. Nothing runs then.
     pub async fn start(config: Config, sink: Sink) -> Result<Self, StartError> {
-        let (books, meters) = (Arc::<Books>::default(), Arc::<Meters>::default());
+        let (ledgers, meters) = (Arc::<Ledgers>::default(), Arc::<Meters>::default());
         let layer = QueueLayer::<Job>::builder()
             .limits(config.limits)
             .workers(config.workers)
@@ -93,8 +92,8 @@ impl Gateway {
                 if pace.interval.is_zero() {
                     return Err(StartError::Config(ConfigError::new("pace.interval", "0s", "above zero")));
                 }
-                let (books, meters) = (Arc::clone(&books), Arc::clone(&meters));
-                let open = move || DeadLetters::open(&folder, caps, probe_every, books, meters);
+                let (ledgers, meters) = (Arc::clone(&ledgers), Arc::clone(&meters));
+                let open = move || DeadLetters::open(&folder, caps, probe_every, ledgers, meters);
                 let opened = tokio::task::spawn_blocking(open).await;
                 let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
                 Some(opened.map_err(|error| StartError::io(wanted.folder.display(), error))?)
@@ -106,7 +105,7 @@ impl Gateway {
         let (http_address, grpc_address) = (address(&http)?, address(&grpc)?);
 
         // ## Nothing fails from here on.
-        let ((sink, close), left) = (sink.split(), Left::default());
+        let (Parts { service: sink, close, numbers }, left) = (sink.split(), Left::default());
         let queue = layer.layer(Guarded::new(sink.clone(), letters.clone(), Arc::clone(&meters), left.clone()));
         let replay = match (&letters, &config.dead_letters) {
             (Some(letters), Some(wanted)) => Some(Replay::start(letters.clone(), sink.clone(), wanted.pace)),
@@ -115,24 +114,26 @@ impl Gateway {
         let intake = Arc::new(Intake {
             handle: queue.handle(),
             queue,
-            books,
+            ledgers,
             meters,
             letters,
             synchronous: AtomicBool::new(config.synchronous),
             draining: AtomicBool::new(false),
             ids: Ids::new(unix_nanos()),
+            sink_numbers: numbers,
             config,
         });
         let Config { header_timeout, idle_timeout, max_connections, .. } = intake.config;
         // A semaphore counts no further.
         let places = Arc::new(Semaphore::new(max_connections.get().min(Semaphore::MAX_PERMITS)));
-        let rules = Rules { header_timeout, idle_timeout, places };
+        let (identity, meters) = (intake.config.identity.clone(), Arc::clone(&intake.meters));
+        let rules = Rules { header_timeout, idle_timeout, places, identity, meters };
         let (stop, stopped) = watch::channel(false);
         let router = receive::router(Arc::clone(&intake));
         let servers =
             [serve(http, router.clone(), rules.clone(), stopped.clone()), serve(grpc, router, rules, stopped)];
         let (http, grpc) = (http_address, grpc_address);
-        Ok(Self { intake, http, grpc, stop, servers, sink, close: Box::new(close), replay, left })
+        Ok(Self { intake, http, grpc, stop, servers, sink, close, replay, left })
     }
 
     /// Where OTLP/HTTP is served.
@@ -147,9 +148,9 @@ impl Gateway {
         self.grpc
     }
 
-    /// From now on senders are answered only when their batches are stored, or at once.
+    /// From now on senders are responded to only when their batches are stored, or at once.
     ///
-    /// The queue stays in between, so that bounds, order and books are the same.
+    /// The queue stays in between, so that bounds, order and ledgers are the same.
     pub fn set_synchronous(&self, synchronous: bool) {
         self.intake.synchronous.store(synchronous, Relaxed);
     }
@@ -179,7 +180,7 @@ impl Gateway {
         Summary::of(&self.intake)
     }
 
-    /// Ends in order: nobody is led here any more, the listeners close, requests under way are answered, the queue drains,
+    /// Ends in order: `/readyz` turns to 503, the listeners close, requests under way are responded to, the queue drains,
     /// what is left is put aside, the replay ends, the sink is closed.
     ///
     /// # Cancellation
@@ -199,7 +200,7 @@ impl Gateway {
         let rest = left.take().into_iter().chain(report.unsent).collect::<Vec<_>>();
         match &intake.letters {
             Some(letters) => letters.keep_last(rest).await,
-            // Their entries say that they are gone.
+            // Their entries count them as dropped.
             None => drop(rest),
         }
         if let Some(replay) = replay {

@@ -1,7 +1,7 @@
 use super::{
-    books::{Page, SIGNALS, signal_name},
     dead_letters::{DeadLetters, Level},
     intake::Intake,
+    ledgers::{Page, SIGNALS, signal_name},
 };
 use forebay::core::{DropReason, Totals};
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct Summary {
     pub queue: Totals,
     /// What lies in the dead-letter folder.
     pub dead_letters: Level,
-    /// Senders that were told to come again later.
+    /// Senders that were asked to wait.
     pub throttled: u64,
     /// Panics of the sink.
     pub panics: u64,
@@ -26,7 +26,7 @@ pub struct Summary {
 impl Summary {
     pub(super) fn of(intake: &Intake) -> Self {
         Self {
-            pages: intake.books.read(),
+            pages: intake.ledgers.read(),
             queue: intake.handle.totals(),
             dead_letters: intake.letters.as_ref().map(DeadLetters::level).unwrap_or_default(),
             throttled: intake.meters.all_throttled().values().sum(),
@@ -71,6 +71,6 @@ impl fmt::Display for Summary {
             "dead letters: {files} files, {bytes} bytes; {} senders throttled; {} panics",
             self.throttled, self.panics
         )?;
-        writeln!(f, "{}", if self.balances() { "the books balance" } else { "THE BOOKS DO NOT BALANCE" })
+        writeln!(f, "{}", if self.balances() { "the ledger balances" } else { "THE LEDGER DOES NOT BALANCE" })
     }
 }

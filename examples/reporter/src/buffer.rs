@@ -52,7 +52,7 @@ pub fn measure() -> String {
 }
 
 /// One value of one of many series, with the labels that such a value has in earnest.
-fn one(n: u64, time: u64) -> Series {
+pub(super) fn one(n: u64, time: u64) -> Series {
     let labels = Labels::new().with("node.id", "3f2a1c").with("node.name", "server-7").with("route", format!("/{n}"));
     let nanos = 1_700_000_000_000_000_000 + time * 5_000_000_000;
     Series::new("http.server.requests", nanos, Value::counter(n * time)).since(1_700_000_000_000_000_000).labels(labels)

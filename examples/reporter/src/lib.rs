@@ -2,7 +2,9 @@
 //! them as cumulative OTLP metrics.
 
 mod buffer;
-mod far_side;
+mod builtin;
+mod compare;
+mod login;
 mod options;
 mod own;
 mod report;
@@ -12,8 +14,10 @@ mod sink;
 
 pub use self::{
     buffer::measure,
+    compare::compare,
+    login::{Login, LoginError},
     options::{HELP, Options, Task, parse},
-    report::{Books, Summary},
+    report::{Received, Summary},
     run::{RunError, run},
     settings::{Settings, SettingsError},
 };

@@ -5,7 +5,7 @@ use forebay_example_support::{
     stop::{self, Interrupts},
     usage::Format,
 };
-use forebay_reporter::{HELP, Options, Summary, Task, measure, parse, run};
+use forebay_reporter::{HELP, Options, Summary, Task, compare, measure, parse, run};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -13,9 +13,10 @@ const LOST: u8 = 1;
 const WRONG: u8 = 2;
 
 fn main() -> ExitCode {
-    let options = match parse(std::env::args_os().skip(1)) {
-        Ok(Task::Run(options)) => options,
+    let options = match parse(std::env::args_os().skip(1), |name| std::env::var(name).ok()) {
+        Ok(Task::Run(options)) => *options,
         Ok(Task::Measure) => return print(&measure(), 0),
+        Ok(Task::Compare) => return print(&compare(), 0),
         Ok(Task::Help) => return print(HELP, 0),
         Err(error) => return complain(&error.to_string(), WRONG),
     };

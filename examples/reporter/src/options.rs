@@ -1,9 +1,13 @@
-use forebay::export::EndpointGuard;
-use forebay_example_support::usage::{Format, UsageError, text};
+use super::Login;
+use forebay::export::{Endpoint, EndpointGuard};
+use forebay_example_support::{
+    tls::Trust,
+    usage::{Format, UsageError, text},
+};
 use forebay_testkit::receiver::Faults;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use lexopt::prelude::*;
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -12,7 +16,7 @@ Gathers the numbers of its own process on a timer, and exports them as cumulativ
 Usage: reporter [OPTIONS]
 
 Without --config the configuration is served by this program, and so is the receiver that it names, which misbehaves as
---faults says; in the end its books are held against the reporter's.
+--faults says; in the end its counts are compared with the reporter's.
 
 Options:
   --config URL            where the configuration is fetched: JSON with endpoint, include, labels, refresh
@@ -20,12 +24,19 @@ Options:
   --export-interval D     how often what was gathered is exported (default 60s)
   --buffer-age D          how old a value may grow before it is dropped as expired (default 15min)
   --buffer-bytes N        how much may wait; the oldest go first (default 16777216)
+  --resource-id ID        sent as X-HCP-Resource-Id with each export and each fetch of the configuration
+  --token-url URL         fetch an OAuth token there (client credentials), and show it with each export and each fetch
+                          of the configuration, which both need https then; the client is HCP_CLIENT_ID with
+                          HCP_CLIENT_SECRET, two variables of the environment
+  --audience TEXT         for which service the token is
+  --ca FILE               authorities in PEM to trust, in place of the system's
   --allow-private         let the configuration name an endpoint on this machine or a private network
   --for D                 run so long, then report and end (default: until Ctrl-C or SIGTERM)
   --faults SPEC           faults of the built-in receiver: none (default) | default | \"503:10,reset:1\" (percent)
   --seed N                makes faults and jitter repeatable (default 0)
   --report text|json      how it reports in the end (default text)
   --measure-buffer        print what the buffer costs, and end
+  --compare               print what other ways to keep values through an outage cost and lose, and end
   --help                  this text
 
 Exit status: 0 when every value that was gathered was delivered, 1 when some were lost, 2 when the arguments are wrong
@@ -36,9 +47,11 @@ or the report cannot be written.
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Report.
-    Run(Options),
+    Run(Box<Options>),
     /// Print what the buffer costs.
     Measure,
+    /// Print how ways to keep values through an outage compare.
+    Compare,
     /// Print [`HELP`].
     Help,
 }
@@ -56,6 +69,12 @@ pub struct Options {
     pub buffer_age: Duration,
     /// How many bytes may wait.
     pub buffer_bytes: usize,
+    /// Sent as `X-HCP-Resource-Id`.
+    pub resource_id: Option<HeaderValue>,
+    /// How a token is fetched, if one is needed.
+    pub login: Option<Login>,
+    /// Whose certificates servers may show; `None` for those that the system trusts.
+    pub trust: Option<Trust>,
     /// The configuration may name an endpoint on this machine or a private network.
     pub allow_private: bool,
     /// How long to run; `None` until it is interrupted.
@@ -73,8 +92,9 @@ pub struct Options {
 impl Options {
     /// What the configuration may name: a server must not send this process to its neighbours.
     pub(super) fn guard(&self) -> EndpointGuard {
-        // The client of this program speaks plain HTTP.
-        let guard = EndpointGuard::new().allow_plaintext();
+        // A token is not sent in plain text.
+        let guard = EndpointGuard::new();
+        let guard = if self.login.is_some() { guard } else { guard.allow_plaintext() };
         // The built-in server is one of the neighbours, and named by this program itself.
         if self.allow_private || self.config.is_none() { guard.allow_private() } else { guard }
     }
@@ -88,6 +108,9 @@ impl Default for Options {
             export_interval: Duration::from_secs(60),
             buffer_age: Duration::from_secs(15 * 60),
             buffer_bytes: 16 << 20,
+            resource_id: None,
+            login: None,
+            trust: None,
             allow_private: false,
             run_for: None,
             faults: Faults::default(),
@@ -97,21 +120,24 @@ impl Default for Options {
     }
 }
 
-/// Reads the arguments, without the name of the program.
+/// Reads the arguments, without the name of the program, and the variables that they need.
 ///
 /// # Errors
 ///
 /// What is wrong with them.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, UsageError> {
-    let mut options = Options::default();
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Task, UsageError> {
+    let (mut options, mut token_url, mut audience) = (Options::default(), None, None);
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("config") => {
                 let value = text(&mut parser, "--config")?;
-                let wrong = || UsageError::of("--config", &value, "an http URL");
+                let wrong = || UsageError::of("--config", &value, "an http or https URL");
                 let uri: Uri = value.parse().map_err(|_error| wrong())?;
-                if uri.scheme_str() != Some("http") || uri.authority().is_none() {
+                if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() {
                     return Err(wrong());
                 }
                 options.config = Some(uri);
@@ -126,6 +152,26 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Usag
                     Ok(bytes) if bytes >= 4096 => bytes,
                     _ => return Err(UsageError::of("--buffer-bytes", &value, "a number of bytes, 4096 or more")),
                 };
+            }
+            Long("resource-id") => {
+                let value = text(&mut parser, "--resource-id")?;
+                let id = HeaderValue::try_from(&value)
+                    .map_err(|_error| UsageError::of("--resource-id", &value, "what the value of a header can be"))?;
+                options.resource_id = Some(id);
+            }
+            Long("token-url") => {
+                let value = text(&mut parser, "--token-url")?;
+                let url: Endpoint =
+                    value.parse().map_err(|_error| UsageError::of("--token-url", &value, "an https URL"))?;
+                if url.is_exposed() {
+                    return Err(UsageError::of("--token-url", &value, "https, or http on this machine"));
+                }
+                token_url = Some(url);
+            }
+            Long("audience") => audience = Some(text(&mut parser, "--audience")?),
+            Long("ca") => {
+                let file: PathBuf = text(&mut parser, "--ca")?.into();
+                options.trust = Some(Trust::only(&file).map_err(|error| UsageError::new(format!("--ca: {error}")))?);
             }
             Long("allow-private") => options.allow_private = true,
             Long("faults") => {
@@ -148,11 +194,29 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, Usag
                 }
             }
             Long("measure-buffer") => return Ok(Task::Measure),
+            Long("compare") => return Ok(Task::Compare),
             Long("help") | Short('h') => return Ok(Task::Help),
             _ => return Err(argument.unexpected().into()),
         }
     }
-    Ok(Task::Run(options))
+    if let Some(token_url) = token_url {
+        let variable = |name| {
+            let value = environment(name).filter(|value| !value.is_empty());
+            value.ok_or_else(|| UsageError::new(format!("--token-url needs {name} in the environment")))
+        };
+        let (client_id, client_secret) = (variable("HCP_CLIENT_ID")?, variable("HCP_CLIENT_SECRET")?);
+        let exposed = options.config.as_ref().map(|uri| uri.to_string().parse::<Endpoint>());
+        if !matches!(exposed, Some(Ok(endpoint)) if !endpoint.is_exposed()) {
+            let allowed = "https, or http on this machine, for a token is shown there";
+            return Err(UsageError::of(
+                "--config",
+                &options.config.map(|uri| uri.to_string()).unwrap_or_default(),
+                allowed,
+            ));
+        }
+        options.login = Some(Login { token_url, client_id, client_secret, audience });
+    }
+    Ok(Task::Run(Box::new(options)))
 }
 
 fn duration(parser: &mut lexopt::Parser, option: &str) -> Result<Duration, UsageError> {

@@ -1,5 +1,14 @@
-use forebay_collect::{Gathering, Series, Value};
-use std::{fs, time::Duration};
+use super::Settings;
+use forebay::export::Exporter;
+use forebay_collect::{Gathering, Labels, RemoteConfig, Series, Value};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::time::{Instant, interval};
 
 /// What the system knows of this process, under the names of OpenTelemetry's semantic conventions.
@@ -24,6 +33,35 @@ pub(super) fn process() -> impl FnMut(&mut Gathering<'_>) + Send {
         if let Some(threads) = status("Threads:") {
             let series = Series::new("process.thread.count", now, Value::up_down(threads));
             into.push(series.since(since).unit("{thread}").description("Process threads count."));
+        }
+    }
+}
+
+/// What the reporter does itself: its exports, its values and the configuration, through the exporter that it tells of.
+///
+/// Each number is a sum over all exports so far, so what is said of an export is in the next one.
+pub(super) fn reporter(
+    exporter: Exporter<Series>,
+    config: RemoteConfig<Settings>,
+    failures: Arc<AtomicU64>,
+) -> impl FnMut(&mut Gathering<'_>) + Send {
+    let mut since = None;
+    move |into| {
+        let now = into.now_unix_nanos();
+        let since = *since.get_or_insert(now);
+        let counter = |name: &'static str, value: u64| Series::new(name, now, Value::counter(value)).since(since);
+        let (totals, state) = (exporter.totals(), config.state());
+        into.push(counter("reporter.export.requests", exporter.counters().requests).unit("{request}"));
+        into.push(counter("reporter.export.failures", failures.load(Relaxed)).unit("{export}"));
+        into.push(counter("reporter.values.delivered", totals.delivered).unit("{value}"));
+        for (reason, values) in totals.dropped.iter() {
+            let dropped = counter("reporter.values.dropped", values).unit("{value}");
+            into.push(dropped.labels(Labels::new().with("reason", reason.as_str())));
+        }
+        into.push(Series::new("reporter.values.waiting", now, Value::gauge(totals.pending)).unit("{value}"));
+        for (result, fetches) in [("success", state.successes), ("failure", state.failures)] {
+            let fetched = counter("reporter.config.fetches", fetches).unit("{fetch}");
+            into.push(fetched.labels(Labels::new().with("result", result)));
         }
     }
 }

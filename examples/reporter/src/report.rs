@@ -15,13 +15,13 @@ pub struct Summary {
     pub fetches: (u64, u64),
     /// How long it ran.
     pub elapsed: Duration,
-    /// What the built-in receiver's books say, if it was there and kept any.
-    pub books: Option<Books>,
+    /// What the built-in receiver has counted, if it was there and kept what it received.
+    pub books: Option<Received>,
 }
 
-/// What the built-in receiver's books say.
+/// What the built-in receiver has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Books {
+pub struct Received {
     /// Points that were received.
     pub received: u64,
     /// Those of them that had been received before: the same value of the same series at the same time.
@@ -65,7 +65,7 @@ impl fmt::Display for Summary {
         let Totals { offered, delivered, dropped, pending, .. } = self.totals;
         let (fetched, failed) = self.fetches;
         let ReporterCounts { exported, skipped, .. } = self.gathered;
-        writeln!(f, "gathered   {exported:>8}  times; {skipped} times there was nobody to send to")?;
+        writeln!(f, "gathered   {exported:>8}  times; {skipped} times without an endpoint")?;
         writeln!(f, "offered    {offered:>8}  values")?;
         writeln!(f, "delivered  {delivered:>8}")?;
         writeln!(f, "dropped    {:>8}", dropped.total())?;
@@ -80,7 +80,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(f, "config     {fetched:>8}  times fetched, {failed} times in vain")?;
         writeln!(f, "time       {:>7.1}s", self.elapsed.as_secs_f64())?;
-        if let Some(Books { received, repeated, ambiguous }) = self.books {
+        if let Some(Received { received, repeated, ambiguous }) = self.books {
             writeln!(
                 f,
                 "receiver   {received:>8}  values received, {repeated} of them twice; {ambiguous} were in requests whose outcome \

@@ -1,20 +1,31 @@
-use super::{Options, Settings, Summary, far_side::FarSide, own, sink::Sink};
+use super::{
+    Options, Settings, Summary,
+    builtin::BuiltIn,
+    login::Tokens,
+    own,
+    sink::{RESOURCE_ID, Sink, client},
+};
 use bytes::Bytes;
 use forebay::{
     core::{BoxError, ConfigError},
     export::EndpointGuard,
 };
 use forebay_collect::{
-    BadPattern, FetchError, FetchedConfig, Filter, Labels, Recorder, RemoteConfig, RemoteStatus, RemoteWorker,
-    Reporter, WhenUndecided,
+    BadPattern, FetchError, FetchedConfig, Filter, Labels, Recorder, RemoteConfig, RemoteStatus, Reporter,
+    WhenUndecided,
 };
 use forebay_example_support::{
-    client::{HttpClient, http_client},
     stop::Interrupts,
+    tls::{HttpsClient, TlsError, Trust, https_client},
 };
-use http::{Request, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use std::{fmt, io, sync::Arc, time::Duration};
+use hyper::body::Incoming;
+use std::{
+    fmt, io,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 
@@ -25,6 +36,8 @@ pub enum RunError {
     Config(ConfigError),
     /// The built-in server could not be started.
     Server(io::Error),
+    /// Certificates cannot be used.
+    Tls(TlsError),
     /// The worker that gathers panicked.
     Worker(String),
 }
@@ -37,7 +50,7 @@ const GOODBYE: Duration = Duration::from_secs(10);
 
 /// Reports for as long as `options` say, or until it is interrupted; then makes a last report, and waits for what is under way.
 ///
-/// `recorder` is the one that `metrics` counts into. What goes wrong on the way, and is put right, is told to `tell`.
+/// `recorder` is the one that `metrics` counts into. `tell` receives what goes wrong on the way and is put right.
 ///
 /// # Errors
 ///
@@ -49,23 +62,35 @@ pub async fn run(
     tell: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Summary, RunError> {
     let start = Instant::now();
-    let far_side = match options.config {
+    let built_in = match options.config {
         Some(_) => None,
         None => {
-            let started = FarSide::start(options.faults.clone(), options.seed, options.run_for.is_some()).await;
+            let started = BuiltIn::start(options.faults.clone(), options.seed, options.run_for.is_some()).await;
             Some(started.map_err(RunError::Server)?)
         }
     };
-    let config = match (&options.config, &far_side) {
+    let config = match (&options.config, &built_in) {
         (Some(uri), _) => uri.clone(),
-        (None, Some(far_side)) => far_side.config().parse().unwrap_or_default(),
+        (None, Some(built_in)) => built_in.config().parse().unwrap_or_default(),
         (None, None) => Uri::default(),
     };
-    let (config, fetching) = remote_config(config, &options)?;
-    let sink = Sink::new(&options)?;
+    let trust = trust(&options)?;
+    let https = https_client(&trust);
+    let tokens = options.login.clone().map(|login| Tokens::new(login, https.clone())).transpose()?;
+    let asking = Asking {
+        client: https,
+        uri: config,
+        guard: options.guard(),
+        tokens: tokens.clone(),
+        resource_id: options.resource_id.clone(),
+    };
+    let (config, fetching) = RemoteConfig::builder(move || asking.clone().fetch()).seed(options.seed).build()?;
+    let failures = Arc::<AtomicU64>::default();
+    let sink = Sink::new(&options, client(&options, &trust), tokens.as_ref(), Arc::clone(&failures))?;
     let (reporter, gathering) = Reporter::builder()
         .source(recorder)
         .source(own::process())
+        .source(own::reporter(sink.exporter().clone(), config.clone(), failures))
         .interval(options.gather_interval)
         .seed(options.seed)
         .build(sink.clone())?;
@@ -83,7 +108,7 @@ pub async fn run(
         () = end => {}
         () = interrupts.reached(1) => {}
     }
-    // In order: a last gathering, then everything that waits, then whoever only helped.
+    // In order: a last gathering, then everything that waits, then the tasks that only helped.
     let gathered = reporter.shutdown(GOODBYE).await;
     // A worker that panicked has gathered less than it should: that is no success.
     gathering.await.map_err(|panicked| RunError::Worker(panicked.to_string()))?;
@@ -96,35 +121,70 @@ pub async fn run(
         counters: closed.counters,
         fetches: (state.successes + state.failures, state.failures),
         elapsed: start.elapsed(),
-        books: match far_side {
-            Some(far_side) if options.run_for.is_some() => Some(far_side.books().await),
+        books: match built_in {
+            Some(built_in) if options.run_for.is_some() => Some(built_in.books().await),
             _ => None,
         },
     })
 }
 
-/// Asks at once, then as often as the server wants; the last good answer is kept.
-fn remote_config(uri: Uri, options: &Options) -> Result<(RemoteConfig<Settings>, RemoteWorker<Settings>), ConfigError> {
-    let (client, guard) = (http_client(), options.guard());
-    RemoteConfig::builder(move || fetch(client.clone(), uri.clone(), guard.clone())).seed(options.seed).build()
+/// The authorities to trust. A system without any is no reason not to start, as long as all is plain HTTP: handshakes fail.
+fn trust(options: &Options) -> Result<Trust, TlsError> {
+    match &options.trust {
+        Some(trust) => Ok(trust.clone()),
+        None => Trust::system().or_else(|_none| Trust::none()),
+    }
 }
 
-async fn fetch(mut client: HttpClient, uri: Uri, guard: EndpointGuard) -> Result<FetchedConfig<Settings>, FetchError> {
-    let request = Request::get(uri).body(Full::<Bytes>::default()).map_err(FetchError::unreadable)?;
-    let ready = client.ready().await.map_err(FetchError::no_response)?;
-    let response = ready.call(request).await.map_err(FetchError::no_response)?;
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::status(response.status().as_u16()));
+/// How the configuration is asked for.
+#[derive(Clone)]
+struct Asking {
+    client: HttpsClient,
+    uri: Uri,
+    guard: EndpointGuard,
+    tokens: Option<Tokens>,
+    resource_id: Option<HeaderValue>,
+}
+
+// === impl Asking ===
+
+impl Asking {
+    async fn fetch(self) -> Result<FetchedConfig<Settings>, FetchError> {
+        let response = self.ask().await.map_err(FetchError::no_response)?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::status(response.status().as_u16()));
+        }
+        let body = Limited::new(response.into_body(), MAX_CONFIG).collect().await;
+        let body = body.map_err(|error: BoxError| FetchError::unreadable(error))?.to_bytes();
+        let settings = Settings::read(&body, &self.guard).map_err(FetchError::unreadable)?;
+        let refresh = settings.refresh;
+        let config = FetchedConfig::new(settings);
+        Ok(match refresh {
+            Some(interval) => config.refresh(interval),
+            None => config,
+        })
     }
-    let body = Limited::new(response.into_body(), MAX_CONFIG).collect().await;
-    let body = body.map_err(|error: BoxError| FetchError::unreadable(error))?.to_bytes();
-    let settings = Settings::read(&body, &guard).map_err(FetchError::unreadable)?;
-    let refresh = settings.refresh;
-    let config = FetchedConfig::new(settings);
-    Ok(match refresh {
-        Some(interval) => config.refresh(interval),
-        None => config,
-    })
+
+    /// Asks with the token, and once more with a new one where the server does not take the first.
+    async fn ask(&self) -> Result<Response<Incoming>, BoxError> {
+        let Some(tokens) = &self.tokens else { return self.request(None).await };
+        let token = tokens.get(None).await?;
+        let response = self.request(Some(token.bearer()?)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let token = tokens.get(Some(&token)).await?;
+        self.request(Some(token.bearer()?)).await
+    }
+
+    async fn request(&self, bearer: Option<HeaderValue>) -> Result<Response<Incoming>, BoxError> {
+        let mut request = Request::get(&self.uri).body(Full::<Bytes>::default())?;
+        let headers = [(header::AUTHORIZATION, bearer), (RESOURCE_ID, self.resource_id.clone())];
+        for (name, value) in headers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            request.headers_mut().insert(name, value);
+        }
+        Ok(self.client.clone().ready().await?.call(request).await?)
+    }
 }
 
 /// Applies each configuration as it comes: which names, which labels, where to.
@@ -150,7 +210,7 @@ async fn follow(mut config: RemoteConfig<Settings>, reporter: Reporter, sink: Si
     }
 }
 
-/// Without patterns everything is wanted. With patterns of which none can be read nothing is: whoever wrote them wanted
+/// Without patterns everything is wanted. With patterns of which none can be read nothing is: the person who wrote them wanted
 /// less than everything.
 fn filter(settings: &Settings) -> (Filter, Vec<BadPattern>) {
     if settings.include.is_empty() {
@@ -166,6 +226,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Config(error) => write!(f, "{error}"),
             Self::Server(error) => write!(f, "cannot start the built-in server: {error}"),
+            Self::Tls(error) => write!(f, "{error}"),
             Self::Worker(panicked) => write!(f, "the reporter ended early: {panicked}"),
         }
     }
@@ -176,5 +237,11 @@ impl std::error::Error for RunError {}
 impl From<ConfigError> for RunError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
+    }
+}
+
+impl From<TlsError> for RunError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }

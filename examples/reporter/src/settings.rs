@@ -1,4 +1,4 @@
-use forebay::export::EndpointGuard;
+use forebay::{core::ConfigError, export::EndpointGuard, otlp::Signal};
 use serde_json::{Map, Value};
 use std::{fmt, time::Duration};
 
@@ -15,7 +15,7 @@ pub struct Settings {
     pub refresh: Option<Duration>,
 }
 
-/// Why an answer is no configuration.
+/// Why a response is no configuration.
 #[derive(Debug)]
 pub struct SettingsError(String);
 
@@ -24,8 +24,9 @@ pub struct SettingsError(String);
 impl Settings {
     /// Reads `{"endpoint": "http://…", "include": ["regex"], "labels": {"name": "value"}, "refresh": "60s"}`.
     ///
-    /// The endpoint comes from a server, so it has to pass `guard`. Nothing is guessed: a field that is there has to be right, and an unknown one is an error, for it may be a
-    /// misspelt one.
+    /// The endpoint is the server's word, so it has to pass `guard`. It is the base of the signals, as `collector.example:4318` or with
+    /// a scheme; the path of the metrics is put behind it, unless it is there. A field that is there has to be right, and an
+    /// unknown one is an error, for it may be a misspelt one.
     ///
     /// # Errors
     ///
@@ -36,8 +37,7 @@ impl Settings {
         match object.remove("endpoint") {
             None | Some(Value::Null) => {}
             Some(Value::String(url)) => {
-                guard.check(&url).map_err(|error| wrong(error.to_string()))?;
-                settings.endpoint = Some(url);
+                settings.endpoint = Some(metrics_endpoint(&url, guard).map_err(|error| wrong(error.to_string()))?);
             }
             Some(other) => return Err(wrong(format!("endpoint is {other}, which is no text"))),
         }
@@ -65,6 +65,14 @@ impl Settings {
             None => Ok(settings),
         }
     }
+}
+
+/// Where metrics are sent below the base `given`; without a scheme it is `https`.
+fn metrics_endpoint(given: &str, guard: &EndpointGuard) -> Result<String, ConfigError> {
+    let base = if given.contains("://") { guard.check(given)? } else { guard.check(&format!("https://{given}"))? };
+    let path = Signal::Metrics.path();
+    let is_whole = base.uri().path().trim_end_matches('/').ends_with(path);
+    Ok(if is_whole { base.uri().to_string() } else { base.extended(path)?.uri().to_string() })
 }
 
 fn wrong(why: impl Into<String>) -> SettingsError {
@@ -98,6 +106,27 @@ mod tests {
         assert_eq!(settings.endpoint.as_deref(), Some("http://otel.example.com/v1/metrics"));
 
         assert_eq!(Settings::read(b"{}", &EndpointGuard::new()).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_endpoint_is_a_base_with_or_without_a_scheme() {
+        let guard = EndpointGuard::new().allow_plaintext();
+        let endpoint = |given: &str| {
+            let json = serde_json::json!({ "endpoint": given }).to_string();
+            Settings::read(json.as_bytes(), &guard).unwrap().endpoint.unwrap()
+        };
+        for (given, whole) in [
+            ("otel.example.com:4318", "https://otel.example.com:4318/v1/metrics"),
+            ("otel.example.com", "https://otel.example.com/v1/metrics"),
+            ("otel.example.com:4318/otlp/", "https://otel.example.com:4318/otlp/v1/metrics"),
+            ("https://otel.example.com", "https://otel.example.com/v1/metrics"),
+            ("http://otel.example.com:4318/", "http://otel.example.com:4318/v1/metrics"),
+            ("https://otel.example.com/v1/metrics", "https://otel.example.com/v1/metrics"),
+        ] {
+            assert_eq!(endpoint(given), whole, "{given}");
+        }
+        assert!(complaint(r#"{"endpoint": "127.0.0.1:4318"}"#).contains("public"), "the guard looks at it too");
+        assert!(complaint(r#"{"endpoint": "http://otel.example.com"}"#).contains("https"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use forebay_example_support::stop::Interrupts;
 use forebay_reporter::{Options, Summary, Task, parse, run};
 use forebay_testkit::receiver::Receiver;
 use http::Response;
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use serde_json::{Value, json};
 use std::{
     process::Command,
@@ -29,20 +30,20 @@ fn number(report: &Value, pointer: &str) -> u64 {
 }
 
 fn options(arguments: &[&str]) -> Options {
-    match parse(arguments.iter().map(Into::into)).unwrap() {
-        Task::Run(options) => options,
+    match parse(arguments.iter().map(Into::into), |_| None).unwrap() {
+        Task::Run(options) => *options,
         other => panic!("{other:?}"),
     }
 }
 
-/// Runs it here, and says what it told.
+/// Runs it here, and says what it notices.
 async fn here(arguments: &[&str]) -> (Summary, Vec<String>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let into = Arc::clone(&told);
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&notices);
     let tell = move |text| into.lock().unwrap().push(text);
     let summary = run(options(arguments), Recorder::new(), &Interrupts::by_hand().1, tell).await.unwrap();
-    let told = told.lock().unwrap().clone();
-    (summary, told)
+    let notices = notices.lock().unwrap().clone();
+    (summary, notices)
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn a_failed_export_is_no_storm_and_loses_nothing() {
         process(&["--for=3s", "--gather-interval=100ms", "--export-interval=300ms", faults, "--seed=3"]);
     assert_eq!((code, number(&report, "/pending")), (0, 0), "{report}");
     assert_eq!(number(&report, "/offered"), number(&report, "/delivered"));
-    // What came twice was in a request that was received and never answered: the same values, at the same times.
+    // What came twice was in a request that was received and never responded to: the same values, at the same times.
     assert!(number(&report, "/receiver/repeated") <= number(&report, "/receiver/ambiguous"));
     let distinct = number(&report, "/receiver/received") - number(&report, "/receiver/repeated");
     assert_eq!(distinct, number(&report, "/delivered"));
@@ -71,12 +72,12 @@ fn a_failed_export_is_no_storm_and_loses_nothing() {
 }
 
 #[test]
-fn without_a_configuration_there_is_nobody_to_send_to() {
+fn without_a_configuration_nothing_is_sent() {
     let config = r"--config=http://127.0.0.1:9/none";
-    let (code, report, told) = process(&["--for=1s", "--gather-interval=100ms", config]);
-    assert_eq!((code, number(&report, "/offered")), (0, 0), "nobody to send to is no error: {report}");
+    let (code, report, notices) = process(&["--for=1s", "--gather-interval=100ms", config]);
+    assert_eq!((code, number(&report, "/offered")), (0, 0), "no endpoint is no error: {report}");
     assert!(number(&report, "/skipped") > 0 && number(&report, "/config_failures") > 0);
-    assert!(told.contains("no answer"), "{told}");
+    assert!(notices.contains("no answer"), "{notices}");
 }
 
 #[tokio::test]
@@ -100,18 +101,18 @@ async fn the_configuration_says_what_and_where_to_and_the_last_good_one_is_kept(
     };
     let server = Receiver::builder().route("/config", config).start().await.unwrap();
     let config = format!("--config={}/config", server.endpoint());
-    let (summary, told) =
+    let (summary, notices) =
         here(&["--for=5s", "--gather-interval=200ms", "--export-interval=500ms", "--allow-private", &config]).await;
 
     assert!(summary.is_complete(), "{summary}");
     let metrics = receiver.metrics();
     assert!(metrics.iter().all(|metric| metric.name == "process.uptime"), "{metrics:?}");
     assert_eq!(metrics.len() as u64, summary.totals.delivered);
-    // It went on through an answer that is none, and through a server that was out of order; it ended with the 404.
+    // It went on through a response that is none, and through a server that was out of order; it ended with the 404.
     assert!(metrics.len() > 8, "{summary}");
     assert!(summary.gathered.skipped > 0, "{summary}");
-    assert!(told.iter().any(|text| text.contains("`(` was skipped")), "{told:?}");
-    assert!(told.iter().any(|text| text.contains("404")), "{told:?}");
+    assert!(notices.iter().any(|text| text.contains("`(` was skipped")), "{notices:?}");
+    assert!(notices.iter().any(|text| text.contains("404")), "{notices:?}");
     assert!(summary.fetches.1 >= 3);
 }
 
@@ -119,22 +120,22 @@ async fn the_configuration_says_what_and_where_to_and_the_last_good_one_is_kept(
 async fn a_server_may_not_point_at_the_neighbours() {
     let receiver = Receiver::builder().start().await.unwrap();
     let endpoint = format!("{}/v1/metrics", receiver.endpoint());
-    let answer = json!({"endpoint": endpoint}).to_string();
+    let config = json!({"endpoint": endpoint}).to_string();
     let server =
-        Receiver::builder().route("/config", move |_| Response::new(answer.clone().into())).start().await.unwrap();
+        Receiver::builder().route("/config", move |_| Response::new(config.clone().into())).start().await.unwrap();
     let config = format!("--config={}/config", server.endpoint());
-    let (summary, told) = here(&["--for=500ms", "--gather-interval=100ms", &config]).await;
+    let (summary, notices) = here(&["--for=500ms", "--gather-interval=100ms", &config]).await;
     assert_eq!((summary.totals.offered, receiver.requests().len()), (0, 0));
-    assert!(told.iter().any(|text| text.contains("public address")), "{told:?}");
+    assert!(notices.iter().any(|text| text.contains("public address")), "{notices:?}");
 }
 
 #[tokio::test]
 async fn the_buffer_of_an_outage_is_bounded_and_what_it_loses_is_counted() {
-    // A port that was free a moment ago, and where nobody listens.
+    // A port that was free a moment ago, and where no server listens.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let answer = json!({"endpoint": format!("http://{gone}/v1/metrics")}).to_string();
+    let config = json!({"endpoint": format!("http://{gone}/v1/metrics")}).to_string();
     let server =
-        Receiver::builder().route("/config", move |_| Response::new(answer.clone().into())).start().await.unwrap();
+        Receiver::builder().route("/config", move |_| Response::new(config.clone().into())).start().await.unwrap();
     let config = format!("--config={}/config", server.endpoint());
     let knobs = ["--gather-interval=50ms", "--export-interval=200ms", "--buffer-bytes=4096", "--allow-private"];
     let (summary, _) = here(&[&["--for=2s", &config], &knobs[..]].concat()).await;
@@ -145,17 +146,46 @@ async fn the_buffer_of_an_outage_is_bounded_and_what_it_loses_is_counted() {
     assert!(!summary.is_complete());
 }
 
+#[tokio::test]
+async fn the_reporter_reports_on_itself_through_its_own_exports() {
+    let receiver = Receiver::builder().start().await.unwrap();
+    let config = json!({"endpoint": receiver.endpoint(), "include": ["^reporter"]}).to_string();
+    let server =
+        Receiver::builder().route("/config", move |_| Response::new(config.clone().into())).start().await.unwrap();
+    let config = format!("--config={}/config", server.endpoint());
+    let knobs = ["--gather-interval=100ms", "--export-interval=300ms", "--allow-private", "--for=2s"];
+    let (summary, notices) = here(&[&[&*config], &knobs[..]].concat()).await;
+    assert!(summary.is_complete(), "{summary} {notices:?}");
+    let metrics = receiver.metrics();
+    let last = |name: &str| {
+        let of_name = metrics.iter().filter(|metric| metric.name == name);
+        let sums = of_name.filter_map(|metric| match &metric.data {
+            Some(Data::Sum(sum)) => Some(&sum.data_points),
+            _ => None,
+        });
+        let values = sums.flatten().filter_map(|point| match point.value {
+            Some(number_data_point::Value::AsInt(value)) => Some(value),
+            _ => None,
+        });
+        values.max().unwrap_or_else(|| panic!("no {name}"))
+    };
+    let requests = i64::try_from(summary.counters.requests).unwrap();
+    assert!((1..=requests).contains(&last("reporter.export.requests")), "an export is in the next one");
+    assert!(last("reporter.values.delivered") > 0);
+    assert_eq!((last("reporter.export.failures"), last("reporter.config.fetches")), (0, 1));
+}
+
 #[test]
 fn wrong_arguments_are_named() {
     for (argument, named) in [
         ("--gather-interval=0s", "--gather-interval"),
-        ("--config=ftp://x", "an http URL"),
+        ("--config=ftp://x", "an http or https URL"),
         ("--buffer-bytes=7", "4096 or more"),
         ("--faults=503:200", "--faults"),
         ("--nonsense", "--nonsense"),
     ] {
-        let (code, _, told) = process(&[argument]);
+        let (code, _, notices) = process(&[argument]);
         assert_eq!(code, 2, "{argument}");
-        assert!(told.contains(named) && told.lines().count() == 1, "{told}");
+        assert!(notices.contains(named) && notices.lines().count() == 1, "{notices}");
     }
 }

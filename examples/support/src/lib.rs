@@ -6,4 +6,6 @@ pub mod server;
 pub mod stop;
 #[cfg(feature = "story")]
 pub mod story;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod usage;

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     batch::{Batch, Job},
-    books::{Books, Entry},
+    ledgers::{Entry, Ledgers},
     meters::Meters,
 };
 use forebay::core::{DropReason, Fate};
@@ -29,7 +29,7 @@ pub(crate) struct DeadLetters {
 struct Shared {
     folder: PathBuf,
     index: Mutex<Index>,
-    books: Arc<Books>,
+    ledgers: Arc<Ledgers>,
     meters: Arc<Meters>,
     /// `None` as long as letters can be written.
     broken: Mutex<Option<Broken>>,
@@ -97,7 +97,7 @@ impl DeadLetters {
         folder: &Path,
         caps: Caps,
         probe_every: Duration,
-        books: Arc<Books>,
+        ledgers: Arc<Ledgers>,
         meters: Arc<Meters>,
     ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
@@ -111,13 +111,13 @@ impl DeadLetters {
                 // Of a write that a crash cut off: its batch was never acknowledged from here.
                 fs::remove_file(file.path())?;
             } else if let Some(name) = Name::parse(&text) {
-                books.found(name.signal, name.records);
+                ledgers.found(name.signal, name.records);
                 index.insert(name, file.metadata()?.len(), now);
             }
         }
         let index = Mutex::new(index);
         let (folder, broken) = (folder.to_owned(), Mutex::default());
-        let letters = Self { shared: Arc::new(Shared { folder, index, books, meters, broken, probe_every }) };
+        let letters = Self { shared: Arc::new(Shared { folder, index, ledgers, meters, broken, probe_every }) };
         let evicted = letters.lock().trim_to_caps();
         evicted.into_iter().for_each(|letter| letters.shared.evict(letter.name));
         Ok(letters)
@@ -203,7 +203,7 @@ impl DeadLetters {
             // Once for all: each is a file already, only a crash of the system in this moment would lose its name.
             file::sync(&shared.folder)
         });
-        // There is nobody left to tell; what was written is in the books.
+        // No sender waits any more; what was written is in the ledgers.
         drop(written.await);
     }
 
@@ -212,7 +212,7 @@ impl DeadLetters {
         self.lock().due(Instant::now(), most)
     }
 
-    /// Reads a letter; `None` if it was evicted meanwhile, or cannot be read, in which case it is gone and counted.
+    /// Reads a letter; `None` if it was evicted meanwhile, or cannot be read, in which case it is removed and counted.
     pub(super) async fn read(&self, name: Name) -> Option<Batch> {
         let shared = Arc::clone(&self.shared);
         spawn_blocking(move || shared.read(name)).await.ok().flatten()
@@ -283,7 +283,7 @@ impl Shared {
             *self.broken() = failed.map(|why| Broken { why, bytes, tried: Instant::now() });
             written.map_err(NotKept::Io)
         });
-        // CORRECTNESS: under the lock of the index, so that nobody evicts or replays a letter before it is in the books.
+        // CORRECTNESS: under the lock of the index, so that no letter is evicted or replayed before it is in the ledgers.
         match &kept {
             Ok(()) => {
                 entry.settle(Fate::Spooled);
@@ -302,12 +302,12 @@ impl Shared {
     fn forget(&self, name: Name, fate: Fate, result: &'static str) {
         // A file that stays is found at the next start, and counted again then.
         drop(fs::remove_file(self.folder.join(name.to_string())));
-        self.books.settle_spooled(name.signal, name.records, fate);
+        self.ledgers.settle_spooled(name.signal, name.records, fate);
         self.meters.dead_letter(name.signal, result);
     }
 
     fn settle(&self, name: Name, fate: Fate, result: &'static str) {
-        // Whoever takes it out of the index settles it.
+        // The one that takes it out of the index settles it.
         let taken = self.lock().remove(name);
         if let Some(letter) = taken {
             self.forget(letter.name, fate, result);

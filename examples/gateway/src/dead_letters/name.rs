@@ -2,7 +2,7 @@
 
 use crate::{
     batch::BatchId,
-    books::{SIGNALS, signal_name},
+    ledgers::{SIGNALS, signal_name},
 };
 use forebay::otlp::Signal;
 use std::fmt;

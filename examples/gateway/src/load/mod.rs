@@ -1,9 +1,9 @@
 //! Senders that bring more than a gateway can take, as OTLP clients would.
 
-mod parcel;
-mod told;
+pub(super) mod parcel;
+mod tally;
 
-pub use self::told::{Sent, Stored, Told};
+pub use self::tally::{Sent, Stored, Tally};
 
 use self::parcel::{Kind, Parcel};
 use forebay::{
@@ -43,7 +43,7 @@ pub struct Load {
     pub rate: u32,
 }
 
-enum Answer {
+enum Outcome {
     Taken,
     Rejected,
     Later(Duration),
@@ -54,7 +54,7 @@ struct Sender {
     http: HttpClient,
     base: Endpoint,
     grpc: Option<TraceServiceClient<Channel>>,
-    told: Sent,
+    tally: Sent,
     /// Urgent batches that are to be sent again, and when.
     waiting: Vec<(Instant, Parcel)>,
 }
@@ -82,16 +82,16 @@ impl Load {
                 _ => None,
             };
             let sender =
-                Sender { http: http_client(), base: base.clone(), grpc, told: Sent::default(), waiting: Vec::new() };
+                Sender { http: http_client(), base: base.clone(), grpc, tally: Sent::default(), waiting: Vec::new() };
             let every = saturating_mul(Duration::from_secs(1), f64::from(SENDERS) / f64::from(self.rate.max(1)));
             senders.spawn(sender.run(u64::from(place), every, self.time));
         }
         let mut sent = Sent::default();
-        while let Some(told) = senders.join_next().await {
-            let told = told?;
-            sent.healthy += told.healthy;
-            sent.errors += told.errors;
-            sent.slow += told.slow;
+        while let Some(tally) = senders.join_next().await {
+            let tally = tally?;
+            sent.healthy += tally.healthy;
+            sent.errors += tally.errors;
+            sent.slow += tally.slow;
         }
         sent.seconds = begin.elapsed().as_secs_f64();
         Ok(sent)
@@ -117,7 +117,7 @@ impl Sender {
             ticks.tick().await;
             self.send_due().await;
             let parcel = Parcel::new(place << 32 | n, n);
-            self.told.of(parcel.kind).sent += 1;
+            self.tally.of(parcel.kind).sent += 1;
             self.send(parcel).await;
             n += 1;
         }
@@ -129,69 +129,69 @@ impl Sender {
             self.send_due().await;
         }
         for (_, parcel) in std::mem::take(&mut self.waiting) {
-            self.told.of(parcel.kind).failed += 1;
+            self.tally.of(parcel.kind).failed += 1;
         }
-        self.told
+        self.tally
     }
 
     async fn send_due(&mut self) {
         let now = Instant::now();
         while let Some(place) = self.waiting.iter().position(|(due, _)| *due <= now) {
             let (_, parcel) = self.waiting.swap_remove(place);
-            self.told.of(parcel.kind).again += 1;
+            self.tally.of(parcel.kind).again += 1;
             self.send(parcel).await;
         }
     }
 
     async fn send(&mut self, parcel: Parcel) {
-        let answer = match &mut self.grpc {
+        let outcome = match &mut self.grpc {
             Some(grpc) if parcel.signal == Signal::Traces => by_grpc(grpc, &parcel).await,
             _ => by_http(&self.http, &self.base, &parcel).await,
         };
-        let told = self.told.of(parcel.kind);
-        match answer {
-            Answer::Taken => told.taken += 1,
-            Answer::Rejected => told.rejected += 1,
-            Answer::Later(_) if parcel.kind == Kind::Healthy => told.let_go += 1,
-            Answer::Later(wait) => self.waiting.push((after(wait), parcel)),
-            Answer::Failed => told.failed += 1,
+        let tally = self.tally.of(parcel.kind);
+        match outcome {
+            Outcome::Taken => tally.taken += 1,
+            Outcome::Rejected => tally.rejected += 1,
+            Outcome::Later(_) if parcel.kind == Kind::Healthy => tally.let_go += 1,
+            Outcome::Later(wait) => self.waiting.push((after(wait), parcel)),
+            Outcome::Failed => tally.failed += 1,
         }
     }
 }
 
-async fn by_http(client: &HttpClient, base: &Endpoint, parcel: &Parcel) -> Answer {
-    let Ok(endpoint) = base.extended(parcel.signal.path()) else { return Answer::Failed };
+async fn by_http(client: &HttpClient, base: &Endpoint, parcel: &Parcel) -> Outcome {
+    let Ok(endpoint) = base.extended(parcel.signal.path()) else { return Outcome::Failed };
     let request = Request::post(endpoint.uri())
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .body(Full::new(parcel.body.clone()));
-    let Ok(request) = request else { return Answer::Failed };
-    let Ok(response) = client.request(request).await else { return Answer::Failed };
+    let Ok(request) = request else { return Outcome::Failed };
+    let Ok(response) = client.request(request).await else { return Outcome::Failed };
     let (head, body) = response.into_parts();
-    let Ok(body) = body.collect().await else { return Answer::Failed };
+    let Ok(body) = body.collect().await else { return Outcome::Failed };
     match head.status.as_u16() {
         // All three responses have the same shape.
         200 => match ExportTraceServiceResponse::decode(body.to_bytes()) {
-            Ok(response) if response.partial_success.is_none() => Answer::Taken,
-            Ok(_) => Answer::Rejected,
-            Err(_) => Answer::Failed,
+            Ok(response) if response.partial_success.is_none() => Outcome::Taken,
+            Ok(_) => Outcome::Rejected,
+            Err(_) => Outcome::Failed,
         },
         429 | 503 => {
             let after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-            after.map_or(Answer::Failed, |seconds| Answer::Later(Duration::from_secs(seconds)))
+            after.map_or(Outcome::Failed, |seconds| Outcome::Later(Duration::from_secs(seconds)))
         }
-        _ => Answer::Failed,
+        _ => Outcome::Failed,
     }
 }
 
-async fn by_grpc(client: &mut TraceServiceClient<Channel>, parcel: &Parcel) -> Answer {
-    let Ok(request) = ExportTraceServiceRequest::decode(parcel.body.clone()) else { return Answer::Failed };
+async fn by_grpc(client: &mut TraceServiceClient<Channel>, parcel: &Parcel) -> Outcome {
+    let Ok(request) = ExportTraceServiceRequest::decode(parcel.body.clone()) else { return Outcome::Failed };
     match client.export(request).await {
-        Ok(response) if response.get_ref().partial_success.is_none() => Answer::Taken,
-        Ok(_) => Answer::Rejected,
-        // A sender may come again only if it is told when; that it is told is tested elsewhere.
+        Ok(response) if response.get_ref().partial_success.is_none() => Outcome::Taken,
+        Ok(_) => Outcome::Rejected,
+        // A sender may send again only if the response says when, which is tested elsewhere.
         Err(status) if status.code() == Code::ResourceExhausted && !status.details().is_empty() => {
-            Answer::Later(Duration::from_secs(1))
+            Outcome::Later(Duration::from_secs(1))
         }
-        Err(_) => Answer::Failed,
+        Err(_) => Outcome::Failed,
     }
 }

@@ -16,17 +16,17 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Healthy,
     Failed,
     Slow,
 }
 
 /// One batch, ready to be sent as often as it takes.
-pub(super) struct Parcel {
-    pub(super) kind: Kind,
-    pub(super) signal: Signal,
-    pub(super) body: Bytes,
+pub(crate) struct Parcel {
+    pub(crate) kind: Kind,
+    pub(crate) signal: Signal,
+    pub(crate) body: Bytes,
 }
 
 /// Spans of a batch of traces.
@@ -35,11 +35,11 @@ const SPANS: u64 = 10;
 // === impl Parcel ===
 
 impl Parcel {
-    /// After so many batches it begins anew.
-    pub(super) const ROUND: u64 = 40;
+    /// After so many batches the kinds repeat.
+    pub(crate) const ROUND: u64 = 40;
 
     /// The `n`-th batch of its sender; `id` is no other batch's.
-    pub(super) fn new(id: u64, n: u64) -> Self {
+    pub(crate) fn new(id: u64, n: u64) -> Self {
         let kind = match n % Self::ROUND {
             7 => Kind::Failed,
             27 => Kind::Slow,

@@ -14,7 +14,7 @@ use forebay::{core::is_caused_by, otlp::Signal};
 use http_body_util::LengthLimitError;
 use std::io::Read;
 
-/// The two encodings of OTLP/HTTP; an answer has that of its request.
+/// The two encodings of OTLP/HTTP; a response has that of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Protobuf,

@@ -4,7 +4,7 @@ use super::{body::exact, status, tenant};
 use crate::{
     clock::unix_nanos,
     inspect::{self, NotLooked},
-    intake::{Answer, Intake},
+    intake::{Admission, Intake},
 };
 use axum::{body::Body, extract::Request, http::Response};
 use bytes::{Buf, BufMut, Bytes};
@@ -36,7 +36,7 @@ struct Export {
     signal: Signal,
 }
 
-/// Answers one call.
+/// Responds to one call.
 pub(super) async fn export(intake: Arc<Intake>, signal: Signal, request: Request) -> Response<Body> {
     let mut grpc = Grpc::new(AsBytes)
         .accept_compressed(CompressionEncoding::Gzip)
@@ -61,11 +61,11 @@ impl Export {
             NotLooked::TooLarge => wrong("the request is too large once it is decoded".to_owned()),
         })?;
         match intake.take(signal, tenant, body, facts, received).await {
-            Answer::Accepted => Ok(Bytes::new()),
-            Answer::Partial { rejected, why } => Ok(status::export_response(rejected, &why).into()),
-            Answer::Refused(refused) => Err(refuse(&intake, &refused)),
+            Admission::Accepted => Ok(Bytes::new()),
+            Admission::Partial { rejected, why } => Ok(status::export_response(rejected, &why).into()),
+            Admission::Refused(refused) => Err(refuse(&intake, &refused)),
             // As in HTTP.
-            Answer::NotStored(_) => Err(refuse(&intake, &Rejected::new((), DropReason::Disabled))),
+            Admission::NotStored(_) => Err(refuse(&intake, &Rejected::new((), DropReason::Disabled))),
         }
     }
 }
@@ -85,7 +85,7 @@ impl UnaryService<Bytes> for Export {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let export = Self { intake: Arc::clone(&self.intake), signal: self.signal };
-        export.take(request).map(|answer| answer.map(tonic::Response::new)).boxed()
+        export.take(request).map(|admission| admission.map(tonic::Response::new)).boxed()
     }
 }
 

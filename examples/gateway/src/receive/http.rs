@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     clock::unix_nanos,
-    intake::{Answer, Intake},
+    intake::{Admission, Intake},
 };
 use axum::{
     body::Body,
@@ -14,7 +14,7 @@ use axum::{
 };
 use forebay::{core::DropReason, otlp::Signal, queue::Rejected};
 
-/// Answers one export request.
+/// Responds to one export request.
 pub(super) async fn export(intake: &Intake, signal: Signal, headers: HeaderMap, body: Body) -> Response<Body> {
     let Some(encoding) = Encoding::of(&headers) else {
         intake.meters.malformed();
@@ -30,8 +30,8 @@ pub(super) async fn export(intake: &Intake, signal: Signal, headers: HeaderMap, 
     match read.await {
         Ok((tenant, Request { body, facts, refused, why })) => {
             intake.meters.unreadable(refused);
-            let answer = intake.take(signal, tenant, body, facts, received).await.without(refused, &why);
-            respond(intake, signal, encoding, answer)
+            let admission = intake.take(signal, tenant, body, facts, received).await.without(refused, &why);
+            respond(intake, signal, encoding, admission)
         }
         Err(Wrong { status, message }) => {
             intake.meters.malformed();
@@ -40,13 +40,13 @@ pub(super) async fn export(intake: &Intake, signal: Signal, headers: HeaderMap, 
     }
 }
 
-fn respond(intake: &Intake, signal: Signal, encoding: Encoding, answer: Answer) -> Response<Body> {
-    match answer {
-        Answer::Accepted => status::taken(signal, encoding, 0, ""),
-        Answer::Partial { rejected, why } => status::taken(signal, encoding, rejected, &why),
-        Answer::Refused(refused) => refuse(intake, encoding, &refused, &refused.to_string()),
+fn respond(intake: &Intake, signal: Signal, encoding: Encoding, admission: Admission) -> Response<Body> {
+    match admission {
+        Admission::Accepted => status::taken(signal, encoding, 0, ""),
+        Admission::Partial { rejected, why } => status::taken(signal, encoding, rejected, &why),
+        Admission::Refused(refused) => refuse(intake, encoding, &refused, &refused.to_string()),
         // Not stored here and now: as good as switched off.
-        Answer::NotStored(why) => refuse(intake, encoding, &Rejected::new((), DropReason::Disabled), &why),
+        Admission::NotStored(why) => refuse(intake, encoding, &Rejected::new((), DropReason::Disabled), &why),
     }
 }
 

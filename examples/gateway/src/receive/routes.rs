@@ -1,5 +1,5 @@
 use super::{grpc, http};
-use crate::{books::SIGNALS, intake::Intake, metrics};
+use crate::{intake::Intake, ledgers::SIGNALS, metrics};
 use axum::{
     Router,
     body::Body,
@@ -31,7 +31,7 @@ pub(crate) fn router(intake: Arc<Intake>) -> Router {
     }
     let export = export
         .layer(from_fn_with_state(Arc::clone(&intake), in_time))
-        // Outside of the time limit: who waits here has not been heard yet. What is read at a time is bounded by it.
+        // Outside of the time limit: a request that waits here has not been read yet. What is read at a time is bounded by it.
         .layer(GlobalConcurrencyLimitLayer::new(intake.config.max_receiving.get()));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -41,7 +41,7 @@ pub(crate) fn router(intake: Arc<Intake>) -> Router {
         .with_state(intake)
 }
 
-/// Nobody keeps a place for ever by sending slowly.
+/// No sender keeps a place for ever by sending slowly.
 async fn in_time(State(intake): State<Arc<Intake>>, request: Request, next: Next) -> Response<Body> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));

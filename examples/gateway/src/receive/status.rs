@@ -1,4 +1,4 @@
-//! What an OTLP/HTTP answer carries in its body.
+//! What an OTLP/HTTP response carries in its body.
 
 use super::body::Encoding;
 use axum::{
@@ -42,7 +42,7 @@ pub(super) fn export_response(rejected: u64, why: &str) -> Vec<u8> {
     ExportResponse { partial_success: partial }.encode_to_vec()
 }
 
-/// The answer to a request that was taken.
+/// The response to a request that was taken.
 pub(super) fn taken(signal: Signal, encoding: Encoding, rejected: u64, why: &str) -> Response<Body> {
     let body = match encoding {
         Encoding::Protobuf => export_response(rejected, why),
@@ -61,7 +61,7 @@ pub(super) fn taken(signal: Signal, encoding: Encoding, rejected: u64, why: &str
     with_body(StatusCode::OK, encoding, body)
 }
 
-/// The answer to a request that was not taken, or the body of one that has its headers already.
+/// The response to a request that was not taken, or the body of one that has its headers already.
 pub(super) fn failed(status: StatusCode, encoding: Encoding, message: &str) -> Response<Body> {
     let body = match encoding {
         Encoding::Protobuf => Status { code: 0, message: message.to_owned() }.encode_to_vec(),

@@ -1,15 +1,15 @@
 //! Another OTLP endpoint as the sink, through an exporter per signal.
 
-use super::Sink;
+use super::{Number, Sink};
 use crate::{batch::Batch, receive::status::ExportResponse};
 use bytes::BytesMut;
 use forebay::{
     batch::Batching,
-    core::{Advice, BoxError, ConfigError, DropReason, Fate, Seen, Settlement, Verdict},
+    core::{Advice, BoxError, DropReason, Fate, Seen, Settlement, Verdict},
     export::{Encode, Endpoint, Exporter, Skipped},
     otlp::Signal,
 };
-use forebay_example_support::client::http_client;
+use forebay_example_support::tls::{Trust, https_client};
 use http::{HeaderValue, response::Parts};
 use prost::Message;
 use std::{
@@ -38,24 +38,43 @@ struct Together {
     rejected: Arc<AtomicU64>,
 }
 
-/// A sink that forwards to the OTLP/HTTP receiver at `base`, below which the paths of the signals lie; it takes what
-/// `workers` workers bring at a time, and waits for it no longer than `patience`.
+/// Where batches are forwarded, and how.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The base URL of an OTLP/HTTP receiver, below which the paths of the signals lie.
+    pub url: String,
+    /// How many batches the workers bring at a time.
+    pub workers: NonZeroUsize,
+    /// How long a batch waits for the receiver.
+    pub patience: Duration,
+    /// Whose certificates the receiver may show, if the URL says `https`; `None` for those that the system trusts.
+    pub trust: Option<Trust>,
+}
+
+/// A sink that forwards.
 ///
-/// The second value counts the records that the receiver rejected in a partial success: they are not sent again.
+/// The second value counts the records that the receiver rejected in a partial success: they are not sent again. `/metrics`
+/// shows it too.
 ///
 /// # Errors
 ///
-/// When the URL is not one.
-pub fn forward(base: &str, workers: NonZeroUsize, patience: Duration) -> Result<(Sink, Arc<AtomicU64>), ConfigError> {
+/// When the URL is not one, or it says `https` and the system trusts no authority.
+pub fn forward(to: Forward) -> Result<(Sink, Arc<AtomicU64>), BoxError> {
+    let Forward { url, workers, patience, trust } = to;
     let rejected = Arc::<AtomicU64>::default();
-    let base: Endpoint = base.parse()?;
+    let base: Endpoint = url.parse()?;
+    let trust = match trust {
+        Some(trust) => trust,
+        None if base.uri().scheme_str() == Some("https") => Trust::system()?,
+        None => Trust::none()?,
+    };
     let exporter = |signal: Signal| {
         Exporter::builder()
             .endpoint(&base.extended(signal.path())?.uri().to_string())
             .encoder(Together { rejected: Arc::clone(&rejected) })
-            .client(http_client())
+            .client(https_client(&trust))
             .weigh(Batch::weight)
-            // The workers wait for the answers: no more than they hold can come together.
+            // The workers wait for the responses: no more batches than they hold can be in one request.
             .batching(Batching::new().max_items(workers.get()).max_age(Duration::from_millis(20)).max_in_flight(4))
             // What waits longer goes to the dead letters, and comes back from there.
             .max_age(patience)
@@ -81,8 +100,13 @@ pub fn forward(base: &str, workers: NonZeroUsize, patience: Duration) -> Result<
     });
     let sink = sink.on_close(|deadline| async move {
         let [traces, logs, metrics] = &ends;
-        // The workers have had their answers; there is nothing in them any more.
+        // The workers have had their replies; nothing is in the exporters any more.
         drop(tokio::join!(traces.shutdown(deadline), logs.shutdown(deadline), metrics.shutdown(deadline)));
+    });
+    let count = Arc::clone(&rejected);
+    let sink = sink.numbers(move || {
+        let help = "Records that the receiver took notice of and rejected for good.";
+        vec![Number { name: "forward_rejected_total", kind: "counter", help, value: count.load(Relaxed) }]
     });
     Ok((sink, rejected))
 }
@@ -101,7 +125,7 @@ impl Encode<Batch> for Together {
     }
 
     fn settle(&self, _: &Parts, body: &[u8], _: usize) -> Settlement {
-        // It has been taken, whatever cannot be read of the answer; what it refused it will refuse again.
+        // It has been taken, whatever cannot be read of the response; what the receiver refused it will refuse again.
         if let Ok(ExportResponse { partial_success: Some(partial) }) = ExportResponse::decode(body) {
             self.rejected.fetch_add(u64::try_from(partial.rejected).unwrap_or(0), Relaxed);
         }

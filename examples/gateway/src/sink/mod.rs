@@ -3,31 +3,55 @@
 mod forward;
 mod sqlite;
 
+pub(crate) use self::sqlite::sqlite_in_groups;
 pub use self::{
-    forward::{ForwardError, forward},
-    sqlite::{Database, StoreError, sqlite},
+    forward::{Forward, ForwardError, forward},
+    sqlite::{Database, Removed, Retention, StoreError, sqlite, sqlite_with_retention},
 };
 
 use super::batch::Batch;
 use forebay::{core::BoxError, queue::Panicked};
 use futures_util::{FutureExt, future::BoxFuture};
-use std::{fmt, panic::AssertUnwindSafe, time::Duration};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tower::{
     Service, ServiceExt,
     util::{BoxCloneSyncService, service_fn},
 };
 
-/// Stores a batch; when it answers, the batch is where it belongs.
+/// Stores a batch; with its response, the batch is where it belongs.
 pub type SinkService = BoxCloneSyncService<Batch, (), BoxError>;
 
-/// A sink, and how it is closed.
+/// A sink, how it is closed, and its own numbers.
 pub struct Sink {
     /// Takes the batches.
     pub service: SinkService,
     close: Option<Close>,
+    numbers: Option<Numbers>,
 }
 
-type Close = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+/// A number of a sink, as `/metrics` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// Its name behind `forebay_gateway_`.
+    pub name: &'static str,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// Its value now.
+    pub value: u64,
+}
+
+/// The parts of a [`Sink`].
+pub(super) struct Parts {
+    pub(super) service: SinkService,
+    pub(super) close: Close,
+    pub(super) numbers: Numbers,
+}
+
+pub(super) type Numbers = Arc<dyn Fn() -> Vec<Number> + Send + Sync>;
+
+pub(super) type Close = Box<dyn FnOnce(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 // === impl Sink ===
 
@@ -38,7 +62,7 @@ impl Sink {
         S: Service<Batch, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Self { service: BoxCloneSyncService::new(service), close: None }
+        Self { service: BoxCloneSyncService::new(service), close: None, numbers: None }
     }
 
     /// A sink that is an asynchronous function.
@@ -61,14 +85,30 @@ impl Sink {
         self
     }
 
-    /// The service, and what closes it.
-    pub(super) fn split(self) -> (SinkService, impl FnOnce(Duration) -> BoxFuture<'static, ()> + Send) {
-        let close = self.close;
-        let end = move |deadline| match close {
-            Some(close) => close(deadline),
-            None => async {}.boxed(),
-        };
-        (self.service, end)
+    /// The same sink with each batch going through `change`; how it is closed, and its numbers, stay.
+    #[must_use]
+    pub fn map<S>(self, change: impl FnOnce(SinkService) -> S) -> Self
+    where
+        S: Service<Batch, Response = (), Error = BoxError> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        Self { service: BoxCloneSyncService::new(change(self.service)), ..self }
+    }
+
+    /// Numbers for `/metrics`, read when they are asked for.
+    #[must_use]
+    pub fn numbers(mut self, numbers: impl Fn() -> Vec<Number> + Send + Sync + 'static) -> Self {
+        self.numbers = Some(Arc::new(numbers));
+        self
+    }
+
+    pub(super) fn split(self) -> Parts {
+        let Self { service, close, numbers } = self;
+        Parts {
+            service,
+            close: close.unwrap_or_else(|| Box::new(|_| async {}.boxed())),
+            numbers: numbers.unwrap_or_else(|| Arc::new(Vec::new)),
+        }
     }
 }
 

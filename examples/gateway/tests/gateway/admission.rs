@@ -1,6 +1,6 @@
 //! Who gets in when there is too little room.
 
-use crate::support::{Gate, Kind, Sender, assert_books, batches, config, metrics, span, traces, until, value};
+use crate::support::{Gate, Kind, Sender, assert_ledger, batches, config, metrics, span, traces, until, value};
 use forebay::{core::DropReason, otlp::Signal, queue::Limits};
 use forebay_gateway::{Config, Gateway, SoftRefusal, StartError};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -26,20 +26,20 @@ async fn nothing_is_accepted_and_takes_no_slot() {
 }
 
 #[tokio::test]
-async fn q01_to_q04_healthy_up_to_the_soft_limit_urgent_up_to_full_then_nobody() {
+async fn q01_to_q04_healthy_up_to_the_soft_limit_urgent_up_to_full_then_nothing() {
     let gate = Gate::closed();
     let gateway = Gateway::start(one_worker(Limits::new().items(10).soft_limit(0.5)), gate.sink()).await.unwrap();
     let sender = Sender::to(&gateway);
     for n in 0..5 {
         assert!(sender.send(Kind::Healthy, n).await.is_taken());
     }
-    assert_eq!(sender.send(Kind::Healthy, 5).await.rejected(), 1, "the sender is told, and must not try again");
+    assert_eq!(sender.send(Kind::Healthy, 5).await.rejected(), 1, "the sender learns it, and must not try again");
     for n in 6..11 {
         assert!(sender.send(if n % 2 == 0 { Kind::Failed } else { Kind::Slow }, n).await.is_taken());
     }
     for kind in [Kind::Failed, Kind::Slow, Kind::Healthy] {
-        let told = sender.send(kind, 11).await;
-        assert_eq!((told.status.as_u16(), told.headers["retry-after"].to_str().unwrap()), (429, "1"));
+        let reply = sender.send(kind, 11).await;
+        assert_eq!((reply.status.as_u16(), reply.headers["retry-after"].to_str().unwrap()), (429, "1"));
     }
     let mut grpc = TraceServiceClient::connect(format!("http://{}", gateway.grpc())).await.unwrap();
     let refused = grpc.export(traces(vec![span(Kind::Failed, 12)])).await.unwrap_err();
@@ -56,7 +56,7 @@ async fn q01_to_q04_healthy_up_to_the_soft_limit_urgent_up_to_full_then_nobody()
     assert_eq!((dropped("soft_limit"), dropped("full")), (Some(1.0), Some(4.0)));
     assert_eq!(value(&page, "forebay_gateway_throttled_total{protocol=\"http\"}"), Some(3.0));
     assert_eq!(value(&page, "forebay_gateway_throttled_total{protocol=\"grpc\"}"), Some(1.0));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 
     gate.let_through(10);
     let summary = gateway.stop().await;
@@ -64,7 +64,7 @@ async fn q01_to_q04_healthy_up_to_the_soft_limit_urgent_up_to_full_then_nobody()
 }
 
 #[tokio::test]
-async fn a_soft_refusal_is_counted_however_it_is_answered() {
+async fn a_soft_refusal_is_counted_whatever_the_response_is() {
     for (how, status, retry) in
         [(SoftRefusal::Success, 200, false), (SoftRefusal::Partial, 200, false), (SoftRefusal::Throttle, 429, true)]
     {
@@ -73,10 +73,10 @@ async fn a_soft_refusal_is_counted_however_it_is_answered() {
         let gateway = gateway.unwrap();
         let sender = Sender::to(&gateway);
         assert!(sender.send(Kind::Healthy, 0).await.is_taken());
-        let told = sender.send(Kind::Healthy, 1).await;
-        assert_eq!((told.status.as_u16(), told.headers.contains_key("retry-after")), (status, retry), "{how:?}");
+        let reply = sender.send(Kind::Healthy, 1).await;
+        assert_eq!((reply.status.as_u16(), reply.headers.contains_key("retry-after")), (status, retry), "{how:?}");
         if how == SoftRefusal::Success {
-            assert!(told.is_taken());
+            assert!(reply.is_taken());
         }
         assert_eq!(batches(&gateway)[0].dropped.get(DropReason::SoftLimit), 1, "{how:?}");
     }
@@ -106,7 +106,7 @@ async fn q08_a_tenant_has_its_share_and_gets_it_back() {
         assert!(sender.send_as("greedy", Kind::Healthy, n).await.is_taken());
     }
     assert_eq!(sender.send_as("greedy", Kind::Healthy, 13).await.rejected(), 1);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn q05_q06_bytes_refuse_errors_too_and_what_never_fits_is_413() {
     for _ in 0..2 {
         assert!(sender.post(Signal::Traces, &greedy, large(Kind::Healthy, 100)).await.is_taken());
     }
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn the_gauge_of_a_signal_is_its_own_and_goes_back_to_zero() {
 }
 
 #[tokio::test]
-async fn many_senders_at_once_leave_books_that_balance() {
+async fn many_senders_at_once_leave_ledgers_that_balance() {
     let gateway = Gateway::start(one_worker(Limits::new().items(20)), crate::support::failing(0)).await.unwrap();
     let gateway = std::sync::Arc::new(gateway);
     let senders = (0..8_u64).map(|sender| {
@@ -210,7 +210,7 @@ async fn many_senders_at_once_leave_books_that_balance() {
     gateway.flush().await;
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.offered, totals.pending), (400, 0));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ fn f02_a_gateway_with_every_option_at_an_end_of_its_range_ends_in_order() {
         command.env_remove("INGEST_ASYNC_ENABLED").stdin(Stdio::null());
         let output = command.output().unwrap();
         let (text, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        assert!(text.contains("the books balance"), "{time}: {text} {stderr}");
+        assert!(text.contains("the ledger balances"), "{time}: {text} {stderr}");
         assert!(!stderr.contains("panicked"), "{time}: {stderr}");
         assert!(matches!(output.status.code(), Some(0 | 1)), "{time}: {:?}", output.status);
     }

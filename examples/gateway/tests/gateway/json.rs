@@ -54,11 +54,11 @@ async fn f06_what_is_valid_is_taken_and_only_what_cannot_be_read_is_refused() {
         (r#"{"gauge":{"dataPoints":[{"exemplars":[{"traceId":"xyz"}]},{}]}},7"#, 1, 2),
     ] {
         let before = gateway.summary().pages[2].records().offered;
-        let told = sender.post(Signal::Metrics, &[JSON], points(metrics)).await;
-        assert_eq!(told.status, 200, "{metrics}: {:?}", told.body);
+        let reply = sender.post(Signal::Metrics, &[JSON], points(metrics)).await;
+        assert_eq!(reply.status, 200, "{metrics}: {:?}", reply.body);
         gateway.flush().await;
         assert_eq!(gateway.summary().pages[2].records().offered - before, taken, "{metrics}");
-        let said: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
         let partial = &said["partialSuccess"];
         if refused == 0 {
             assert!(partial.is_null(), "{metrics}: {said}");
@@ -96,8 +96,8 @@ async fn f26_a_value_nested_64_000_deep_costs_its_own_record() {
     let depth = 64_000;
     let deep = format!("{}{{}}{}", r#"{"arrayValue":{"values":["#.repeat(depth), "]}}".repeat(depth));
     let body = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{deep}}},{{}}]}}]}}]}}"#);
-    let told = Sender::to(&gateway).post(Signal::Logs, &[JSON], body.into_bytes()).await;
-    let said: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+    let reply = Sender::to(&gateway).post(Signal::Logs, &[JSON], body.into_bytes()).await;
+    let said: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(said["partialSuccess"]["rejectedLogRecords"], "1", "{said}");
     gateway.flush().await;
     assert_eq!(gateway.summary().pages[1].records().delivered, 1);

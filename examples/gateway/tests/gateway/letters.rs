@@ -1,6 +1,6 @@
 //! Batches that the sink did not take.
 
-use crate::support::{Kind, Sender, Temp, assert_books, batches, config, failing, letters, value};
+use crate::support::{Kind, Sender, Temp, assert_ledger, batches, config, failing, letters, value};
 use forebay::core::DropReason;
 use forebay_gateway::{Config, Gateway};
 use std::{num::NonZeroUsize, time::Duration};
@@ -28,7 +28,7 @@ async fn without_a_folder_a_failed_batch_is_dropped_and_counted() {
     assert_eq!(counted(&sender, "no_sink").await, Some(1.0));
     // The slot and its bytes are free.
     assert_eq!(value(&sender.get("/metrics").await.1, "forebay_gateway_queue_bytes"), Some(0.0));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn a_folder_that_takes_nothing_is_counted_as_well() {
     gateway.flush().await;
     assert_eq!(batches(&gateway)[0].dropped.get(DropReason::Failed), 1);
     assert_eq!(counted(&sender, "enqueue_failed").await, Some(1.0));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn failures_at_the_same_time_share_no_file() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn the_oldest_letters_make_room_and_are_counted() {
     assert_eq!((totals.spooled, totals.dropped.get(DropReason::Evicted)), (3, 2));
     assert_eq!((counted(&sender, "enqueued").await, counted(&sender, "evicted").await), (Some(5.0), Some(2.0)));
     assert_eq!(sender.get("/readyz").await.0, 503, "a folder that is full is no place to send to");
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_round_replays_no_more_than_it_may_and_a_sink_that_is_away_ends_it() {
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.delivered, totals.spooled), (10, 0));
     assert_eq!(counted(&sender, "replay_failed").await, Some(3.0));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_letter_that_is_never_taken_is_given_up_and_counted() {
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.spooled, totals.dropped.get(DropReason::RetriesExhausted)), (0, 1));
     assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 0);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -140,11 +140,11 @@ async fn replay_comes_by_itself_and_knows_how_often_a_letter_was_tried_before_a_
     often.dead_letters.as_mut().unwrap().pace.interval = Duration::from_millis(5);
     let gateway = Gateway::start(often, failing(0)).await.unwrap();
     crate::support::until(|| batches(&gateway)[0].delivered == 1).await;
-    assert_books_of_found(&gateway);
+    assert_ledger_of_found(&gateway);
 }
 
 /// A letter that was found was never in this run's queue.
-fn assert_books_of_found(gateway: &Gateway) {
+fn assert_ledger_of_found(gateway: &Gateway) {
     let summary = gateway.summary();
     assert!(summary.balances() && summary.queue.offered == 0, "{summary}");
 }
@@ -167,7 +167,7 @@ async fn f23_readiness_and_responses_follow_the_folder() {
     std::fs::create_dir(&folder).unwrap();
     assert_eq!(sender.get("/readyz").await.0, 200, "it recovers by itself");
     assert!(sender.send(Kind::Healthy, 3).await.is_taken());
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 /// A folder that is broken is not written to by each sender that is refused.
@@ -191,13 +191,13 @@ async fn f23_a_broken_folder_is_tried_no_more_often_than_it_may_be() {
         assert!(why.contains("dead letters cannot be written"), "{why}");
     }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn f23_a_folder_that_cannot_be_written_stops_the_start() {
-    // It can be opened and read, and nobody can make a file there, root included.
+    // It can be opened and read, and no user can make a file there, root included.
     let folder = forebay_gateway::DeadLetterConfig::new("/proc/self/fdinfo".into());
     let started = Gateway::start(Config { dead_letters: Some(folder), ..config() }, failing(0)).await;
     let error = started.unwrap_err();

@@ -1,7 +1,8 @@
 //! Panics, the kill switch, and the end.
 
 use crate::support::{
-    Gate, Kind, Sender, Temp, assert_books, batches, config, failing, letters, span, traces, until, value,
+    Gate, Kind, Sender, Temp, assert_ledger, batches, config, failing, letters, span, traces, until, until_closed,
+    value,
 };
 use forebay::{core::DropReason, queue::Limits};
 use forebay_gateway::{Config, Gateway, sink::Sink};
@@ -9,7 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::Trac
 use std::{
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -41,20 +42,24 @@ async fn a_panicking_sink_costs_nothing_the_batch_is_put_aside_and_the_worker_li
     assert_eq!(gateway.replay().await.replayed, 2);
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.delivered, totals.spooled, calls.load(Relaxed)), (5, 0, 7));
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
-async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
+async fn the_kill_switch_responds_when_the_batch_is_stored_and_not_before() {
     let gate = Gate::closed();
     let gateway = Gateway::start(Config { synchronous: true, ..config() }, gate.sink()).await.unwrap();
     let sender = Sender::to(&gateway);
     let waiting = tokio::spawn(async move { (sender.send(Kind::Healthy, 1).await, sender) });
     until(|| gate.entered() == 1).await;
+    // Long enough for a response that does not wait for the sink.
+    for _ in 0..50 {
+        assert_eq!(Sender::to(&gateway).get("/healthz").await.0, 200);
+    }
     assert!(!waiting.is_finished(), "not stored yet");
     gate.let_through(1);
-    let (told, sender) = waiting.await.unwrap();
-    assert!(told.is_taken());
+    let (reply, sender) = waiting.await.unwrap();
+    assert!(reply.is_taken());
     assert_eq!(batches(&gateway)[0].delivered, 1);
 
     // Live, and back.
@@ -67,8 +72,8 @@ async fn the_kill_switch_answers_when_the_batch_is_stored_and_not_before() {
 #[tokio::test]
 async fn a_synchronous_sender_learns_of_a_failure_unless_the_batch_is_safe() {
     let gateway = Gateway::start(Config { synchronous: true, ..config() }, failing(2)).await.unwrap();
-    let told = Sender::to(&gateway).send(Kind::Healthy, 1).await;
-    assert_eq!((told.status.as_u16(), told.headers.contains_key("retry-after")), (503, true));
+    let reply = Sender::to(&gateway).send(Kind::Healthy, 1).await;
+    assert_eq!((reply.status.as_u16(), reply.headers.contains_key("retry-after")), (503, true));
     let mut grpc = TraceServiceClient::connect(format!("http://{}", gateway.grpc())).await.unwrap();
     let refused = grpc.export(traces(vec![span(Kind::Healthy, 1)])).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
@@ -93,7 +98,7 @@ async fn q09_stop_drains_in_order_and_takes_nothing_new() {
     let address = gateway.http();
     let stopping = tokio::spawn(gateway.stop());
     // The listener goes first.
-    until(|| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).is_err()).await;
+    until_closed(address).await;
     assert!(!stopping.is_finished(), "the queue is not empty");
     gate.let_through(20);
     let summary = stopping.await.unwrap();
@@ -178,4 +183,62 @@ async fn a_folder_too_small_for_the_rest_keeps_what_is_urgent_and_then_the_newes
     let gateway = Gateway::start(config, gate.sink()).await.unwrap();
     assert_eq!(gateway.replay().await.replayed, 3);
     assert_eq!(gate.names(), ["span 1", "span 4", "span 5"]);
+}
+
+/// Says so when it is dropped.
+struct LetGo(Arc<Mutex<Vec<String>>>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push("the replay is let go".to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_closes_the_listener_then_drains_the_queue_then_ends_the_replay_then_closes_the_sink() {
+    let temp = Temp::new("order");
+    let config = || Config { workers: NonZeroUsize::MIN, dead_letters: Some(letters(&temp)), ..config() };
+    // A letter to be replayed.
+    let gateway = Gateway::start(config(), failing(1)).await.unwrap();
+    assert!(Sender::to(&gateway).send_as("letter", Kind::Healthy, 0).await.is_taken());
+    gateway.flush().await;
+    assert_eq!(gateway.stop().await.dead_letters.files, 1);
+
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let (gate, seen, closed) = (Gate::closed(), Arc::clone(&events), Arc::clone(&events));
+    let (permits, replaying) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
+    let replays = Arc::clone(&replaying);
+    let sink = Sink::of_fn(move |batch| {
+        let (permits, seen, replays) = (permits.clone(), Arc::clone(&seen), Arc::clone(&replays));
+        async move {
+            if &*batch.tenant == "letter" {
+                // The sink never takes it: only the end of the replay lets it go.
+                let _let_go = LetGo(seen);
+                replays.fetch_add(1, Relaxed);
+                return std::future::pending().await;
+            }
+            permits.pass().await;
+            seen.lock().unwrap().push("stored".to_owned());
+            Ok(())
+        }
+    });
+    let sink = sink.on_close(move |_| async move { closed.lock().unwrap().push("the sink is closed".to_owned()) });
+    let mut often = config();
+    often.dead_letters.as_mut().unwrap().pace.interval = Duration::from_millis(1);
+    let gateway = Gateway::start(often, sink).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 1..4 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    until(|| replaying.load(Relaxed) == 1).await;
+    let address = gateway.http();
+    let stopping = tokio::spawn(gateway.stop());
+    until_closed(address).await;
+    events.lock().unwrap().push("the listener is closed".to_owned());
+    assert!(!stopping.is_finished());
+    gate.let_through(3);
+    let summary = stopping.await.unwrap();
+    let order = ["the listener is closed", "stored", "stored", "stored", "the replay is let go", "the sink is closed"];
+    assert_eq!(*events.lock().unwrap(), order);
+    assert_eq!((summary.queue.delivered, summary.dead_letters.files), (3, 1), "the letter stays: {summary}");
 }

@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod admission;
-mod answers;
+mod alerts;
+mod crash;
 mod durations;
 mod json;
+mod knobs;
 mod letters;
 mod lifetime;
 mod process;
+mod responses;
+mod retention;
 mod sinks;
 mod support;
+mod tls;

@@ -83,7 +83,7 @@ fn ten_times_what_the_sink_takes_costs_what_is_healthy_and_nothing_urgent() {
     let load = ["--demo", "--load-for", "3s", "--load-rate", "300", "--pace", "100ms", "--items", "20"];
     let (code, text, error) = ended(gateway(&load).output().unwrap());
     assert_eq!((code, &*error), (0, ""), "{text}");
-    assert!(text.contains("the books balance"), "{text}");
+    assert!(text.contains("the ledger balances"), "{text}");
     let healthy = row(&text, "healthy");
     let [sent, taken, rejected, let_go] = [0, 1, 2, 3].map(|column| healthy[column]);
     let failed = healthy[5];
@@ -91,8 +91,8 @@ fn ten_times_what_the_sink_takes_costs_what_is_healthy_and_nothing_urgent() {
     assert!(sent > 3 * taken && rejected > taken && failed == 0, "{text}");
     assert_eq!(sent, taken + rejected + let_go, "{text}");
     for urgent in ["with an error", "with a slow span"] {
-        let told = row(&text, urgent);
-        assert!(told[0] == told[1] && told[0] > 5, "{text}");
+        let reply = row(&text, urgent);
+        assert!(reply[0] == reply[1] && reply[0] > 5, "{text}");
     }
     let errors = row(&text, "with an error")[0];
     assert!(text.contains(&format!("{errors} of {errors} errors")), "{text}");
@@ -173,7 +173,7 @@ fn f24_a_report_that_cannot_be_written_is_no_success() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn f23_without_room_for_a_letter_it_is_counted_and_senders_are_refused() {
-    use crate::support::{Kind, Told, span, traces};
+    use crate::support::{Kind, Reply, span, traces};
     use bytes::Bytes;
     use forebay_example_support::client::http_client;
     use http_body_util::{BodyExt, Full};
@@ -191,7 +191,7 @@ async fn f23_without_room_for_a_letter_it_is_counted_and_senders_are_refused() {
     let client = http_client();
     let ask = async |request: http::Request<Full<Bytes>>| {
         let (head, body) = client.request(request).await.unwrap().into_parts();
-        Told { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        Reply { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
     };
     let get = |path: &str| http::Request::get(format!("{}{path}", serving.http)).body(Full::default()).unwrap();
     let send = |bytes: usize| {
@@ -217,5 +217,54 @@ async fn f23_without_room_for_a_letter_it_is_counted_and_senders_are_refused() {
     assert_eq!(ask(send(1_000)).await.status, 503);
     assert_eq!(letters(), 1, "and nothing of a try");
     let (_, text) = serving.terminate();
-    assert!(text.contains("the books balance"), "{text}");
+    assert!(text.contains("the ledger balances"), "{text}");
+}
+
+/// What a sender learned is taken, with `--synchronous`, is in the database of a gateway that was killed in the middle of it.
+#[cfg(unix)]
+#[tokio::test]
+async fn killed_under_load_a_gateway_has_stored_all_that_it_acknowledged() {
+    use crate::support::{Kind, span, traces};
+    use bytes::Bytes;
+    use forebay_example_support::client::http_client;
+    use http_body_util::Full;
+    use prost::Message;
+    use std::sync::{Arc, Mutex};
+
+    let temp = Temp::new("killed");
+    let data = temp.path().to_str().unwrap();
+    // Slow enough that a queue stands in front of the sink.
+    let mut serving = Serving::start(&["--data", data, "--synchronous", "--pace", "5ms"]);
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let senders: Vec<_> = (0..32_u64)
+        .map(|sender| {
+            let (acknowledged, client, http) = (Arc::clone(&acknowledged), http_client(), serving.http.clone());
+            tokio::spawn(async move {
+                for n in 0.. {
+                    let n = sender * 1_000_000 + n;
+                    let body: Full<Bytes> = Full::from(traces(vec![span(Kind::Healthy, n)]).encode_to_vec());
+                    let post = http::Request::post(format!("{http}/v1/traces"));
+                    let post = post.header("content-type", "application/x-protobuf").body(body).unwrap();
+                    match client.request(post).await {
+                        Ok(response) if response.status() == 200 => acknowledged.lock().unwrap().push(n),
+                        Ok(response) => assert_eq!(response.status(), 429),
+                        Err(_) => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    crate::support::until(|| acknowledged.lock().unwrap().len() >= 300).await;
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let database = forebay_gateway::sink::Database::open(&temp.path().join("telemetry.db")).unwrap();
+    let names: Vec<_> = acknowledged.lock().unwrap().iter().map(|n| format!("'span {n}'")).collect();
+    let sql = format!("SELECT count(DISTINCT name) FROM spans WHERE name IN ({})", names.join(","));
+    assert_eq!(database.number(&sql).unwrap().unwrap(), i64::try_from(names.len()).unwrap());
+    drop(database);
+    let (code, text) = Serving::start(&["--data", data]).terminate();
+    assert_eq!(code, 0, "it starts again: {text}");
 }

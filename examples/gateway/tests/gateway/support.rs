@@ -50,9 +50,9 @@ pub(crate) struct Sender {
     base: String,
 }
 
-/// What a sender was told.
+/// The response to a sender.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -145,6 +145,18 @@ pub(crate) async fn until(mut done: impl FnMut() -> bool) {
     assert!(in_time.is_ok(), "it should have come to that");
 }
 
+/// Whether the system refuses a connection to `address`: a listener that only does not accept is still one.
+pub(crate) async fn is_closed(address: std::net::SocketAddr) -> bool {
+    let connected = tokio::time::timeout(Duration::from_millis(50), tokio::net::TcpStream::connect(address)).await;
+    matches!(connected, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+/// Waits until no listener is at `address`; a test that never gets there fails.
+pub(crate) async fn until_closed(address: std::net::SocketAddr) {
+    let waited = async { while !is_closed(address).await {} };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waited).await.is_ok(), "the listener is not closed");
+}
+
 /// A sink that refuses the first `times` batches.
 pub(crate) fn failing(times: usize) -> Sink {
     let left = Arc::new(AtomicUsize::new(times));
@@ -178,6 +190,11 @@ impl Gate {
         })
     }
 
+    /// Waits for one place.
+    pub(crate) async fn pass(&self) {
+        self.open.acquire().await.unwrap().forget();
+    }
+
     /// How many batches have come to the gate.
     pub(crate) fn entered(&self) -> usize {
         self.entered.load(Relaxed)
@@ -199,12 +216,12 @@ impl Sender {
         Self { client: http_client(), base: format!("http://{}", gateway.http()) }
     }
 
-    pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> Told {
+    pub(crate) async fn request(&self, request: Request<Full<Bytes>>) -> Reply {
         let (head, body) = self.client.request(request).await.unwrap().into_parts();
-        Told { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        Reply { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
-    pub(crate) async fn post(&self, signal: Signal, headers: &[(&str, &str)], body: Vec<u8>) -> Told {
+    pub(crate) async fn post(&self, signal: Signal, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let mut request = Request::post(format!("{}{}", self.base, signal.path()));
         if headers.iter().all(|(name, _)| *name != "content-type") {
             request = request.header(header::CONTENT_TYPE, "application/x-protobuf");
@@ -216,26 +233,26 @@ impl Sender {
     }
 
     /// One batch of one span, by a tenant.
-    pub(crate) async fn send_as(&self, tenant: &str, kind: Kind, n: u64) -> Told {
+    pub(crate) async fn send_as(&self, tenant: &str, kind: Kind, n: u64) -> Reply {
         let headers = [("x-tenant-id", tenant)];
         let headers = if tenant.is_empty() { &[][..] } else { &headers };
         self.post(Signal::Traces, headers, traces(vec![span(kind, n)]).encode_to_vec()).await
     }
 
-    pub(crate) async fn send(&self, kind: Kind, n: u64) -> Told {
+    pub(crate) async fn send(&self, kind: Kind, n: u64) -> Reply {
         self.send_as("", kind, n).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let request = Request::get(format!("{}{path}", self.base)).body(Full::default()).unwrap();
-        let Told { status, body, .. } = self.request(request).await;
+        let Reply { status, body, .. } = self.request(request).await;
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 }
 
-// === impl Told ===
+// === impl Reply ===
 
-impl Told {
+impl Reply {
     pub(crate) fn is_taken(&self) -> bool {
         self.status == 200 && self.body.is_empty()
     }
@@ -270,7 +287,7 @@ impl Drop for Temp {
 }
 
 /// Every batch and record has one fate, by signal and in the queue.
-pub(crate) fn assert_books(gateway: &Gateway) {
+pub(crate) fn assert_ledger(gateway: &Gateway) {
     let summary = gateway.summary();
     assert!(summary.balances(), "{summary}");
     let offered: u64 = summary.pages.iter().map(|page| page.batches().offered).sum();

@@ -1,7 +1,7 @@
 //! The rows of a batch, in the order in which they need each other.
 
-use crate::batch::Batch;
-use forebay::core::BoxError;
+use crate::batch::{Batch, BatchId};
+use forebay::{core::BoxError, otlp::Signal};
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, span::Event},
 };
 use prost::Message;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 /// A trace has many spans, so its row is there mostly.
 const INSERT_TRACE: &str = "INSERT INTO traces VALUES (?1, ?2, ?3) ON CONFLICT (tenant, trace_id) DO NOTHING";
@@ -26,7 +26,25 @@ const INSERT_LOG: &str = "INSERT INTO logs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
 const INSERT_POINT: &str = "INSERT INTO points VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
   ON CONFLICT (batch, n) DO NOTHING";
 
-pub(super) fn traces(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BoxError> {
+const LIST_BATCH: &str = "INSERT INTO batches VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+
+/// Writes the rows of `batch`, and its name into the list of batches.
+pub(super) fn store(transaction: &Connection, batch: &Batch) -> Result<(), BoxError> {
+    match batch.signal {
+        Signal::Traces => traces(transaction, batch)?,
+        Signal::Logs => logs(transaction, batch)?,
+        Signal::Metrics => metrics(transaction, batch)?,
+    }
+    Ok(list(transaction, batch.id, batch.received)?)
+}
+
+/// Writes a batch into the list, from which the retention takes the oldest.
+pub(super) fn list(transaction: &Connection, id: BatchId, received: u64) -> rusqlite::Result<()> {
+    transaction.prepare_cached(LIST_BATCH)?.execute(params![sql_int(received), id.0.to_be_bytes()])?;
+    Ok(())
+}
+
+fn traces(transaction: &Connection, batch: &Batch) -> Result<(), BoxError> {
     let request = ExportTraceServiceRequest::decode(&*batch.body)?;
     let spans = || {
         request.resource_spans.iter().flat_map(|of| {
@@ -92,7 +110,7 @@ pub(super) fn traces(transaction: &Transaction<'_>, batch: &Batch) -> Result<(),
     Ok(())
 }
 
-pub(super) fn logs(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BoxError> {
+fn logs(transaction: &Connection, batch: &Batch) -> Result<(), BoxError> {
     let request = ExportLogsServiceRequest::decode(&*batch.body)?;
     let logs = request.resource_logs.iter().flat_map(|of| {
         let service = service(of.resource.as_ref());
@@ -121,7 +139,7 @@ pub(super) fn logs(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), B
     Ok(())
 }
 
-pub(super) fn metrics(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), BoxError> {
+fn metrics(transaction: &Connection, batch: &Batch) -> Result<(), BoxError> {
     let request = ExportMetricsServiceRequest::decode(&*batch.body)?;
     let mut insert = transaction.prepare_cached(INSERT_POINT)?;
     let mut n = 0_i64;

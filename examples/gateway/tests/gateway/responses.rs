@@ -1,6 +1,6 @@
 //! What is said in which protocol.
 
-use crate::support::{Gate, Kind, Sender, assert_books, config, failing, logs, metrics, span, traces, value};
+use crate::support::{Gate, Kind, Sender, assert_ledger, config, failing, logs, metrics, span, traces, value};
 use flate2::{Compression, write::GzEncoder};
 use forebay::{otlp::Signal, queue::Limits};
 use forebay_gateway::{Config, Gateway};
@@ -31,7 +31,7 @@ async fn all_three_signals_come_by_grpc_plain_and_compressed() {
     gateway.flush().await;
     let summary = gateway.summary();
     assert_eq!(summary.pages.each_ref().map(|page| page.records().delivered), [2, 3, 1]);
-    assert_books(&gateway);
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]
@@ -46,9 +46,9 @@ async fn all_three_signals_come_by_http_in_protobuf_and_json_plain_and_compresse
     assert!(sender.post(Signal::Traces, &compressed, gzip(&body.encode_to_vec())).await.is_taken());
     assert!(sender.post(Signal::Metrics, &[], metrics(&[1.0, 2.0]).encode_to_vec()).await.is_taken());
     let json = serde_json::to_vec(&logs(&["a", "b", "c"], 9)).unwrap();
-    let told = sender.post(Signal::Logs, &[("content-type", "application/json; charset=utf-8")], json).await;
-    assert_eq!((told.status.as_u16(), &*told.body), (200, &b"{}"[..]));
-    assert_eq!(told.headers["content-type"], "application/json");
+    let reply = sender.post(Signal::Logs, &[("content-type", "application/json; charset=utf-8")], json).await;
+    assert_eq!((reply.status.as_u16(), &*reply.body), (200, &b"{}"[..]));
+    assert_eq!(reply.headers["content-type"], "application/json");
     gateway.flush().await;
     let taken = gate.taken.lock().unwrap();
     let body = |signal| &taken.iter().find(|batch| batch.signal == signal).unwrap().body;
@@ -75,9 +75,9 @@ async fn what_is_no_otlp_is_refused_and_is_no_batch() {
         (&json, format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(320)).into_bytes(), 413),
         (&[("x-tenant-id", &*long_tenant)], traces(vec![span(Kind::Healthy, 1)]).encode_to_vec(), 400),
     ] {
-        let told = sender.post(Signal::Traces, headers, body).await;
-        assert_eq!(told.status, status, "{headers:?}");
-        assert!(!told.body.is_empty(), "a failure says what is wrong");
+        let reply = sender.post(Signal::Traces, headers, body).await;
+        assert_eq!(reply.status, status, "{headers:?}");
+        assert!(!reply.body.is_empty(), "a failure says what is wrong");
     }
     let mut grpc = TraceServiceClient::connect(format!("http://{}", gateway.grpc())).await.unwrap();
     let too_large = traces((0..100).map(|n| span(Kind::Healthy, n)).collect());
@@ -95,8 +95,8 @@ async fn a_partial_success_says_so_in_json_and_in_grpc() {
     let limits = Limits::new().items(10).soft_limit(0.0);
     let gateway = Gateway::start(Config { limits, ..config() }, Gate::closed().sink()).await.unwrap();
     let json = serde_json::to_vec(&logs(&["a", "b", "c"], 9)).unwrap();
-    let told = Sender::to(&gateway).post(Signal::Logs, &[("content-type", "application/json")], json).await;
-    let said: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+    let reply = Sender::to(&gateway).post(Signal::Logs, &[("content-type", "application/json")], json).await;
+    let said: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(said["partialSuccess"]["rejectedLogRecords"], "3", "{said}");
     assert!(said["partialSuccess"]["errorMessage"].as_str().unwrap().contains("soft limit"), "{said}");
 
@@ -114,9 +114,9 @@ async fn who_sends_too_slowly_is_let_go() {
     let head =
         "POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 9\r\n\r\nab";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 1024];
-    let read = stream.read(&mut answer).await.unwrap();
-    assert!(answer[..read].starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer[..read]));
+    let mut read_back = vec![0; 1024];
+    let read = stream.read(&mut read_back).await.unwrap();
+    assert!(read_back[..read].starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&read_back[..read]));
 }
 
 /// What a connection reads until it ends; a connection that is kept open fails the test.

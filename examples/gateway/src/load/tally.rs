@@ -1,4 +1,4 @@
-//! What became of it.
+//! What became of the load, as its senders see it, and what is stored.
 
 use super::parcel::Kind;
 use crate::sink::Database;
@@ -6,18 +6,18 @@ use std::{fmt, ops::AddAssign};
 
 /// What became of the batches of one kind, as their senders see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Tally {
     /// Batches that were sent; one that is sent again is one.
     pub sent: u64,
-    /// Answered with success.
+    /// The response was success.
     pub taken: u64,
-    /// Answered with a partial success: for good.
+    /// The response was a partial success, which is final.
     pub rejected: u64,
-    /// Told to come again later, and let go: only what is healthy.
+    /// Refused until later, and dropped by the sender: only what is healthy.
     pub let_go: u64,
-    /// Sent again, as often as told.
+    /// Sent again, each time.
     pub again: u64,
-    /// No answer, or one that makes no sense.
+    /// No response, or one that makes no sense.
     pub failed: u64,
 }
 
@@ -25,11 +25,11 @@ pub struct Told {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sent {
     /// Batches without error or slow span.
-    pub healthy: Told,
+    pub healthy: Tally,
     /// Batches with an error.
-    pub errors: Told,
+    pub errors: Tally,
     /// Batches with a slow span.
-    pub slow: Told,
+    pub slow: Tally,
     /// How long it took.
     pub seconds: f64,
 }
@@ -37,7 +37,7 @@ pub struct Sent {
 /// What must be in the database after it, and what is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Spans with an error that senders were told are taken.
+    /// Spans with an error whose senders had success.
     pub errors_taken: u64,
     /// Spans with an error in the database.
     pub errors_stored: u64,
@@ -47,10 +47,10 @@ pub struct Stored {
     pub slow_stored: u64,
 }
 
-// === impl Sent, Told ===
+// === impl Sent, Tally ===
 
 impl Sent {
-    pub(super) fn of(&mut self, kind: Kind) -> &mut Told {
+    pub(super) fn of(&mut self, kind: Kind) -> &mut Tally {
         match kind {
             Kind::Healthy => &mut self.healthy,
             Kind::Failed => &mut self.errors,
@@ -61,12 +61,12 @@ impl Sent {
     /// Whether every batch with an error or a slow span was taken at last, and nothing failed.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let urgent = [self.errors, self.slow].iter().all(|told| told.taken == told.sent);
-        urgent && [self.healthy, self.errors, self.slow].iter().all(|told| told.failed == 0)
+        let urgent = [self.errors, self.slow].iter().all(|tally| tally.taken == tally.sent);
+        urgent && [self.healthy, self.errors, self.slow].iter().all(|tally| tally.failed == 0)
     }
 }
 
-impl AddAssign for Told {
+impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.sent += other.sent;
         self.taken += other.taken;
@@ -83,9 +83,10 @@ impl fmt::Display for Sent {
         write!(f, "{:<22}", "batches, by senders")?;
         head.iter().try_for_each(|word| write!(f, "{word:>10}"))?;
         writeln!(f)?;
-        for (name, told) in [("healthy", self.healthy), ("with an error", self.errors), ("with a slow span", self.slow)]
+        for (name, tally) in
+            [("healthy", self.healthy), ("with an error", self.errors), ("with a slow span", self.slow)]
         {
-            let Told { sent, taken, rejected, let_go, again, failed } = told;
+            let Tally { sent, taken, rejected, let_go, again, failed } = tally;
             writeln!(f, "{name:<22}{sent:>10}{taken:>10}{rejected:>10}{let_go:>10}{again:>10}{failed:>10}")?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-use super::Books;
+use super::Received;
 use bytes::Bytes;
 use forebay_testkit::receiver::{Faults, Keep, Receiver};
 use http::Response;
@@ -7,31 +7,31 @@ use prost::Message;
 use serde_json::json;
 use std::{collections::HashMap, io, sync::Arc, sync::OnceLock};
 
-/// The server that is started where no configuration is named: it gives one, and receives what that asks for.
+/// The server that is started where no configuration is named: it serves one, and receives what that asks for.
 #[derive(Debug)]
-pub(super) struct FarSide {
+pub(super) struct BuiltIn {
     receiver: Receiver,
 }
 
 const CONFIG: &str = "/config";
 
-// === impl FarSide ===
+// === impl BuiltIn ===
 
-impl FarSide {
+impl BuiltIn {
     /// Starts it on a free port of this machine; with `books` it remembers all it receives.
     pub(super) async fn start(faults: Faults, seed: u64, books: bool) -> io::Result<Self> {
         let endpoint = Arc::new(OnceLock::new());
         let said = Arc::clone(&endpoint);
-        let answer = move |_: &_| {
+        let respond = move |_: &_| {
             let labels = json!({"service.instance.id": "demo", "deployment.environment.name": "example"});
-            let include = [r"^process\.", r"^demo\."];
+            let include = [r"^process\.", r"^demo\.", r"^reporter\."];
             let config = json!({"endpoint": said.get(), "include": include, "labels": labels, "refresh": "10s"});
             Response::new(Bytes::from(config.to_string()))
         };
         let keep = if books { Keep::default() } else { Keep::Counts };
-        let receiver = Receiver::builder().faults(faults).seed(seed).keep(keep).route(CONFIG, answer).start().await?;
-        // Nobody asks before it is known.
-        let _first = endpoint.set(format!("{}/v1/metrics", receiver.endpoint()));
+        let receiver = Receiver::builder().faults(faults).seed(seed).keep(keep).route(CONFIG, respond).start().await?;
+        // No request arrives before it is known: the address is not known before either.
+        let _first = endpoint.set(receiver.endpoint());
         Ok(Self { receiver })
     }
 
@@ -39,8 +39,8 @@ impl FarSide {
         format!("{}{CONFIG}", self.receiver.endpoint())
     }
 
-    /// Ends it, and says what it received.
-    pub(super) async fn books(self) -> Books {
+    /// Ends it, and reads what it received.
+    pub(super) async fn books(self) -> Received {
         self.receiver.shutdown().await;
         let mut points: HashMap<Vec<u8>, u64> = HashMap::new();
         for metric in self.receiver.metrics() {
@@ -49,11 +49,11 @@ impl FarSide {
             }
         }
         let (received, distinct) = (points.values().sum(), points.len() as u64);
-        Books { received, repeated: received - distinct, ambiguous: self.receiver.totals().ambiguous }
+        Received { received, repeated: received - distinct, ambiguous: self.receiver.totals().ambiguous }
     }
 }
 
-/// Each point with the name of its metric, so that a point that comes twice is found out.
+/// Each point with the name of its metric, so that a point that is received twice is found.
 fn points_of(metric: &Metric) -> Vec<Vec<u8>> {
     let named = |point: Vec<u8>| [metric.name.as_bytes(), &[0], &point].concat();
     match &metric.data {

@@ -12,7 +12,7 @@ use std::{
 /// The gateway's own ledgers. The queue has one too, of batches, and both agree whenever nothing moves; these also know
 /// the signal, the records, and what becomes of dead letters.
 #[derive(Debug, Default)]
-pub(super) struct Books(Mutex<[Page; 3]>);
+pub(super) struct Ledgers(Mutex<[Page; 3]>);
 
 /// The ledgers of one signal.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +21,10 @@ pub struct Page {
     records: Ledger,
 }
 
-/// The line of one batch: open until it is settled. Dropped before, the batch was lost on the way: by a panic, or because
+/// The entry of one batch: open until it is settled. Dropped before, the batch was lost on the way: by a panic, or because
 /// the gateway ended.
 pub(super) struct Entry {
-    books: Arc<Books>,
+    ledgers: Arc<Ledgers>,
     signal: Signal,
     records: u64,
     settled: bool,
@@ -43,9 +43,9 @@ pub const fn signal_name(signal: Signal) -> &'static str {
     }
 }
 
-// === impl Books ===
+// === impl Ledgers ===
 
-impl Books {
+impl Ledgers {
     fn lock(&self) -> MutexGuard<'_, [Page; 3]> {
         // Counting does not panic half way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -58,7 +58,7 @@ impl Books {
         let page = page(&mut pages, signal);
         page.batches.accept(1);
         page.records.accept(records);
-        Entry { books: Arc::clone(self), signal, records, settled: false }
+        Entry { ledgers: Arc::clone(self), signal, records, settled: false }
     }
 
     /// A dead letter of an earlier run was found: it is in the spool.
@@ -125,7 +125,7 @@ impl Entry {
 
     fn settle_once(&mut self, fate: Fate) {
         if !std::mem::replace(&mut self.settled, true) {
-            page(&mut self.books.lock(), self.signal).settle(fate, self.records);
+            page(&mut self.ledgers.lock(), self.signal).settle(fate, self.records);
         }
     }
 }
@@ -148,21 +148,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_settled_once_whoever_drops_it() {
-        let books = Arc::<Books>::default();
-        books.open(Signal::Logs, 5).settle(Fate::Delivered);
-        books.open(Signal::Logs, 7).settle(Fate::Spooled);
-        drop(books.open(Signal::Traces, 2));
-        let open = books.open(Signal::Metrics, 3);
-        books.settle_spooled(Signal::Logs, 7, Fate::Delivered);
-        books.found(Signal::Metrics, 1);
+    fn an_entry_is_settled_once_wherever_it_is_dropped() {
+        let ledgers = Arc::<Ledgers>::default();
+        ledgers.open(Signal::Logs, 5).settle(Fate::Delivered);
+        ledgers.open(Signal::Logs, 7).settle(Fate::Spooled);
+        drop(ledgers.open(Signal::Traces, 2));
+        let open = ledgers.open(Signal::Metrics, 3);
+        ledgers.settle_spooled(Signal::Logs, 7, Fate::Delivered);
+        ledgers.found(Signal::Metrics, 1);
 
-        let [traces, logs, metrics] = books.read();
+        let [traces, logs, metrics] = ledgers.read();
         assert_eq!(traces.batches().dropped.get(DropReason::Shutdown), 1);
         assert_eq!((logs.batches().delivered, logs.records().delivered, logs.records().spooled), (2, 12, 0));
         assert_eq!((metrics.records().pending, metrics.records().spooled), (3, 1));
-        assert!(books.read().iter().all(|page| page.batches().balance() && page.records().balance()));
+        assert!(ledgers.read().iter().all(|page| page.batches().balance() && page.records().balance()));
         drop(open);
-        assert_eq!(books.read()[2].records().pending, 0);
+        assert_eq!(ledgers.read()[2].records().pending, 0);
     }
 }
