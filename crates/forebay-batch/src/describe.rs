@@ -1,4 +1,4 @@
-use crate::lot::Partition;
+use crate::pending::Partition;
 use forebay_core::{KeyOf, Priority};
 use forebay_intake::{ClosurePanics, Describe, OfferMeta};
 use std::{

@@ -1,10 +1,10 @@
 //! The futures of a [`Batch`](crate::Batch).
 
 use crate::{
-    callers::Replies,
+    waiters::ReplyCells,
     describe::{Label, Sorting},
     shared::Shared,
-    state::{Entry, Place},
+    batch_queue::{Entry, Place},
 };
 use forebay_core::{BoxError, Priority, Seen};
 use forebay_intake::{Abandoned, Rejected, Ticket};
@@ -131,7 +131,7 @@ impl<A> Expected<A> {
 impl<A> Drop for Expected<A> {
     fn drop(&mut self) {
         if let Some((replies, slot)) = self.place.take() {
-            Replies::forget(&replies, slot);
+            ReplyCells::forget(&replies, slot);
         }
     }
 }

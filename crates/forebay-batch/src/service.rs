@@ -2,7 +2,7 @@ use crate::{
     BatchHandle, ResponseFuture,
     describe::{Label, Sorting},
     shared::Shared,
-    state::Entry,
+    batch_queue::Entry,
 };
 use forebay_core::{BoxError, Priority};
 use forebay_intake::{Overflow, Rejected, Ticket};

@@ -1,45 +1,55 @@
 use crate::{
-    Batching, Discarded,
+    Batching,
+    batch_queue::{BatchQueue, Entry, Place, Refused},
     describe::Label,
     items::discard_each,
-    lot::{Join, Lot},
-    state::{Entry, Next, Place, Refused, State},
+    pending::{Join, PendingBatch},
+    scheduler::{Next, Rest, Settings, Source},
 };
-use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals, panic};
+use forebay_core::{ConfigError, Fate, Priority, Totals, panic};
 use forebay_intake::{
-    Abandoned, Charge, Control, Epoch, Limits, Mutex, MutexGuard, Registration, Rejected, Ticket, WakerSet, lock, wake,
+    Charge, Control, Epoch, Limits, Mutex, MutexGuard, Registration, Rejected, Ticket, WakerSet, lock, wake,
 };
 use std::{
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-/// The state of a batcher under its lock, and how many may still hand items over.
+/// The queue of a batcher under its lock, and how many handles may still hand items over.
 ///
-/// Every method takes the lock once, for a few instructions. Code of a user runs and drops without it: a waker is cloned
-/// before the lock is taken, and wakers and items are woken and dropped after it is released.
+/// Every method takes the lock once, for a few instructions. User code runs and drops without it: a waker is cloned before the
+/// lock is taken, and wakers and items are woken and dropped after it is released.
 #[derive(Debug)]
 pub(crate) struct Shared<T, A> {
     locked: Mutex<Locked<T, A>>,
 }
 
 #[derive(Debug)]
-struct Locked<T, A> {
-    state: State<T, A>,
+pub(crate) struct Locked<T, A> {
+    pub(crate) queue: BatchQueue<T, A>,
+    /// The last handle that is dropped closes the queue.
     handles: usize,
+}
+
+/// The sealed batches of a queue, as its worker takes them: the lock is held for one batch at a time.
+pub(crate) struct Sealed<'a, T, A> {
+    shared: &'a Arc<Shared<T, A>>,
+    /// The worker, to wake it when there is more.
+    waker: &'a Waker,
 }
 
 // === impl Shared ===
 
 impl<T, A> Shared<T, A> {
     /// With one handle.
-    pub(crate) fn new(state: State<T, A>) -> Self {
-        Self { locked: Mutex::new(Locked { state, handles: 1 }) }
+    pub(crate) fn new(queue: BatchQueue<T, A>) -> Self {
+        Self { locked: Mutex::new(Locked { queue, handles: 1 }) }
     }
 
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
-        // No code of a user runs under the lock.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
+        // CORRECTNESS: no user code runs under the lock, so a panic cannot leave what it guards half changed.
         lock(&self.locked)
     }
 
@@ -50,11 +60,11 @@ impl<T, A> Shared<T, A> {
     #[inline(always)]
     pub(crate) fn offer(&self, item: T, label: Label, asks: bool) -> Result<Place<A>, Rejected<T>> {
         let mut locked = self.lock();
-        let Some(epoch) = locked.state.admit_simply(label.candidate) else {
+        let Some(epoch) = locked.queue.admit_simply(label.candidate) else {
             drop(locked);
             return self.offer_at_limit(Entry { item, label, asks });
         };
-        let (place, waker) = locked.state.enter(item, label, epoch, asks);
+        let (place, waker) = locked.queue.enter(item, label, epoch, asks);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -64,10 +74,10 @@ impl<T, A> Shared<T, A> {
 
     #[cold]
     fn offer_at_limit(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
-        // Evicted items are counted, their callers are told, and they are dropped here, after the lock is gone.
+        // Evicted items are counted and their callers have their replies under the lock; they are dropped here, without it.
         let mut evicted = Vec::new();
         let mut wakes = WakerSet::None;
-        let offered = self.lock().state.offer(entry, &mut evicted, &mut wakes);
+        let offered = self.lock().queue.offer(entry, &mut evicted, &mut wakes);
         wakes.wake();
         discard_each(evicted);
         offered
@@ -75,14 +85,14 @@ impl<T, A> Shared<T, A> {
 
     /// Takes the entry in if it need not wait for room.
     pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<Place<A>, Entry<T>> {
-        let (place, waker) = self.lock().state.offer_unless_wait(entry)?;
+        let (place, waker) = self.lock().queue.offer_unless_wait(entry)?;
         if let Some(waker) = waker {
             wake(waker);
         }
         Ok(place)
     }
 
-    /// Takes the item in if there is room for it and nobody waits in line; leaves it where it is if not.
+    /// Takes the item in if there is room for it and no sender waits in line; leaves it where it is if not.
     ///
     /// Always inlined, as [`offer`](Self::offer) is.
     #[inline(always)]
@@ -91,9 +101,9 @@ impl<T, A> Shared<T, A> {
             return false;
         }
         let mut locked = self.lock();
-        let Some(epoch) = locked.state.admit_simply(label.candidate) else { return false };
+        let Some(epoch) = locked.queue.admit_simply(label.candidate) else { return false };
         let Some(item) = item.take() else { return false };
-        let (_nobody_asks, waker) = locked.state.enter(item, label, epoch, false);
+        let (_no_reply, waker) = locked.queue.enter(item, label, epoch, false);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -113,7 +123,7 @@ impl<T, A> Shared<T, A> {
             return Poll::Pending;
         };
         let mut registration = Registration::new(cx.waker());
-        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), &mut registration);
+        let offered = self.lock().queue.offer_or_wait(taken, ticket.take(), &mut registration);
         match offered {
             Ok((place, wakes)) => {
                 wakes.wake();
@@ -132,11 +142,11 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        if ticket.is_none() && self.lock().state.intake.has_room_or_ended() {
+        if ticket.is_none() && self.lock().queue.intake.has_room_or_ended() {
             return Poll::Ready(());
         }
         let mut registration = Registration::new(cx.waker());
-        let waited = self.lock().state.intake.wait_for_room(ticket.take(), &mut registration);
+        let waited = self.lock().queue.intake.wait_for_room(ticket.take(), &mut registration);
         match waited {
             Ok(wakes) => {
                 wakes.wake();
@@ -150,89 +160,47 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        let wakes = self.lock().state.intake.stop_waiting(ticket, priority);
+        let wakes = self.lock().queue.intake.stop_waiting(ticket, priority);
         wakes.wake();
     }
 
     pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
         let mut waker = Some(waker.clone());
-        let next = self.lock().state.next(now, &mut waker);
+        let next = self.lock().queue.next(now, &mut waker);
         panic::discard(waker);
         next
     }
 
-    pub(crate) fn next_to_join(&self, lot: &Lot<T, A>, join: &Join, now: Instant) -> Option<Lot<T, A>> {
-        self.lock().state.next_to_join(lot, join, now)
-    }
-
-    pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Next<T, A> {
+    pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Rest {
         let mut waker = Some(waker.clone());
-        let next = self.lock().state.watch(now, &mut waker);
+        let rest = self.lock().queue.watch(now, &mut waker);
         panic::discard(waker);
-        next
-    }
-
-    pub(crate) fn expired(&self, now: Instant) -> Vec<Lot<T, A>> {
-        self.lock().state.expired(now)
+        rest
     }
 
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
         let mut wakes = WakerSet::None;
-        self.lock().state.settle(settled, keys, &mut wakes);
+        self.lock().queue.settle(settled, keys, &mut wakes);
         wakes.wake();
     }
 
-    /// Lets go of a lot that the worker has in hand: it is counted, its items are kept for the handle, and its callers are
-    /// answered.
-    pub(crate) fn let_go(&self, mut lot: Lot<T, A>, seen: Seen) {
-        lot.owed_to = None;
-        let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
-        let mut wakes = WakerSet::None;
-        let mut locked = self.lock();
-        // CORRECTNESS: in one step. A drain that sees these items settled ends at once, and then reports those kept here.
-        locked.state.recovered.extend(items);
-        locked.state.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
-        drop(locked);
-        wakes.wake();
-        if let Some(callers) = &lot.callers {
-            callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
-        }
-    }
-
-    /// Nothing is sent any more: what was queued is kept for the handle, and its callers are answered.
-    pub(crate) fn abandon_and_recover(&self) {
-        let mut locked = self.lock();
-        let (mut lots, wakes) = locked.state.abandon();
-        for lot in &mut lots {
-            // CORRECTNESS: in one step with the fates, as in `let_go`. These items are all of their memory, so that none is
-            // dropped here.
-            let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
-            locked.state.recovered.extend(items);
-        }
-        drop(locked);
-        wakes.wake();
-        lots.into_iter().for_each(|lot| drop(let_go(lot, Seen::No)));
-    }
-
-    pub(crate) fn max_in_flight(&self) -> usize {
-        self.lock().state.batching().max_in_flight
-    }
-
-    pub(crate) fn max_wait(&self) -> Option<Duration> {
-        self.lock().state.max_wait
+    /// What may be changed while the batcher runs, as it is now.
+    pub(crate) fn settings(&self) -> Settings {
+        let locked = self.lock();
+        Settings { batching: locked.queue.batching(), max_age: locked.queue.max_age }
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.lock().state.intake.admission.totals()
+        self.lock().queue.intake.admission.totals()
     }
 
     pub(crate) fn batching(&self) -> Batching {
-        self.lock().state.batching()
+        self.lock().queue.batching()
     }
 
     pub(crate) fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
         batching.validate()?;
-        let waker = self.lock().state.set_batching(batching);
+        let waker = self.lock().queue.set_batching(batching);
         WakerSet::one(waker).wake();
         Ok(())
     }
@@ -245,39 +213,50 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn remove_handle(&self) {
         let mut locked = self.lock();
         locked.handles -= 1;
-        let wakes = if locked.handles == 0 { locked.state.close_intake() } else { WakerSet::None };
+        let wakes = if locked.handles == 0 { locked.queue.close() } else { WakerSet::None };
         drop(locked);
         wakes.wake();
     }
+}
 
-    /// Drops everything for `reason`, and goes on.
-    pub(crate) fn discard(&self, reason: DropReason) {
-        // The items are dropped after the lock is gone, and after their callers were told.
-        let (lots, wakes) = self.lock().state.discard(reason);
-        wakes.wake();
-        for lot in lots {
-            if let Some(callers) = &lot.callers {
-                callers.answer(|_| Some(Err(BoxError::from(Discarded::new(reason, Seen::No)))));
-            }
+// === impl Sealed ===
+
+impl<'a, T, A> Sealed<'a, T, A> {
+    pub(crate) fn new(shared: &'a Arc<Shared<T, A>>, waker: &'a Waker) -> Self {
+        Self { shared, waker }
+    }
+
+    /// From here on the worker owes the fates of its items.
+    fn taken(&self, mut batch: PendingBatch<T, A>) -> PendingBatch<T, A> {
+        batch.owed_to = Some(Arc::clone(self.shared));
+        batch
+    }
+}
+
+impl<T, A> Source<T, A> for Sealed<'_, T, A> {
+    fn next(&mut self, now: Instant) -> Next<T, A> {
+        match self.shared.next(now, self.waker) {
+            Next::Send(batch) => Next::Send(self.taken(batch)),
+            rest @ Next::Rest(_) => rest,
         }
     }
 
-    /// Nothing is sent any more: the items that were queued, whose callers are told.
-    pub(crate) fn abandon_all(&self) -> Vec<T> {
-        let (lots, wakes) = self.lock().state.abandon();
-        wakes.wake();
-        lots.into_iter().flat_map(|lot| let_go(lot, Seen::No)).collect()
+    fn next_to_join(&mut self, batch: &PendingBatch<T, A>, join: &Join, now: Instant) -> Option<PendingBatch<T, A>> {
+        let next = self.shared.lock().queue.next_to_join(batch, join, now);
+        next.map(|batch| self.taken(batch))
+    }
+
+    fn watch(&mut self, now: Instant) -> Rest {
+        self.shared.watch(now, self.waker)
+    }
+
+    fn expired(&mut self, now: Instant) -> Vec<PendingBatch<T, A>> {
+        let expired = self.shared.lock().queue.expired(now);
+        expired.into_iter().map(|batch| self.taken(batch)).collect()
     }
 }
 
-/// Tells the callers of a lot that it was let go, and returns its items, as far as they are to be had.
-fn let_go<T, A>(mut lot: Lot<T, A>, seen: Seen) -> Vec<T> {
-    if let Some(callers) = &lot.callers {
-        callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
-    }
-    // Whoever still reads the items keeps them.
-    lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default()
-}
+// === impl Control ===
 
 impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
     fn totals(&self) -> Totals {
@@ -285,65 +264,66 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
     }
 
     fn queued(&self) -> usize {
-        self.lock().state.queued()
+        self.lock().queue.queued()
     }
 
     fn bytes(&self) -> usize {
-        self.lock().state.intake.admission.bytes()
+        self.lock().queue.intake.admission.bytes()
     }
 
     fn fullness(&self) -> f64 {
-        self.lock().state.intake.admission.fullness()
+        self.lock().queue.intake.admission.fullness()
     }
 
     fn max_items(&self) -> u64 {
-        self.lock().state.intake.admission.max_items()
+        self.lock().queue.intake.admission.max_items()
     }
 
     fn max_bytes(&self) -> usize {
-        self.lock().state.intake.admission.max_bytes()
+        self.lock().queue.intake.admission.max_bytes()
     }
 
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
         let mut locked = self.lock();
-        locked.state.intake.admission.set_limits(limits)?;
-        let wakes = locked.state.intake.wake_senders();
+        locked.queue.intake.admission.set_limits(limits)?;
+        let wakes = locked.queue.intake.wake_senders();
         drop(locked);
         wakes.wake();
         Ok(())
     }
 
     fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
-        self.lock().state.max_wait = Some(age);
+        self.lock().queue.max_age = Some(age);
         Ok(())
     }
 
     fn close(&self) {
-        let wakes = self.lock().state.close_intake();
+        let wakes = self.lock().queue.close();
         wakes.wake();
     }
 
     fn abandon(&self) -> Vec<T> {
-        self.abandon_all()
+        self.abort();
+        self.recovered()
     }
 
     fn recovered(&self) -> Vec<T> {
-        std::mem::take(&mut self.lock().state.recovered)
+        self.lock().queue.take_recovered()
     }
 
     fn flush(&self) -> Epoch {
-        let (epoch, waker) = self.lock().state.flush();
+        let (epoch, waker) = self.lock().queue.flush();
         WakerSet::one(waker).wake();
         epoch
     }
 
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
         let mut registration = Registration::new(waker);
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
+        self.lock().queue.intake.flushed_or_wait(epoch, ticket, &mut registration)
     }
 
     fn stop_flushing(&self, ticket: Ticket) {
-        let wakes = self.lock().state.intake.stop_flushing(ticket);
+        let wakes = self.lock().queue.intake.stop_flushing(ticket);
         wakes.wake();
     }
 }
