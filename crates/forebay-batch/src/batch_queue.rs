@@ -417,8 +417,7 @@ impl<T, A> BatchQueue<T, A> {
     /// Takes out everything that is queued, settles it as dropped for `reason`, and wakes the worker.
     fn settle_queued(&mut self, reason: DropReason, wakes: &mut WakerSet) -> Vec<PendingBatch<T, A>> {
         self.seal_each(|_| true);
-        let batches: Vec<_> =
-            self.high.drain(..).chain(self.normal.drain(..)).map(SealedBatch::into_pending).collect();
+        let batches: Vec<_> = self.high.drain(..).chain(self.normal.drain(..)).map(SealedBatch::into_pending).collect();
         for batch in &batches {
             self.settle(&[(batch.charge, Fate::Dropped(reason))], &batch.keys, wakes);
         }

@@ -1,10 +1,10 @@
 //! The futures of a [`Batch`](crate::Batch).
 
 use crate::{
-    waiters::ReplyCells,
+    batch_queue::{Entry, Place},
     describe::{Label, Sorting},
     shared::Shared,
-    batch_queue::{Entry, Place},
+    waiters::ReplyCells,
 };
 use forebay_core::{BoxError, Priority, Seen};
 use forebay_intake::{Abandoned, Rejected, Ticket};

@@ -34,8 +34,8 @@ mod worker;
 
 #[doc(inline)]
 pub use forebay_core::{
-    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Priority, Settle, SettleByVerdict, Settlement, SizeOf,
-    Totals, Unkeyed, Verdict, Weigh,
+    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Priority, Settle, SettleByVerdict, Settlement,
+    SizeOf, Totals, Unkeyed, Verdict, Weigh,
 };
 #[doc(inline)]
 pub use forebay_intake::{

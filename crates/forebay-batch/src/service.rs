@@ -1,8 +1,8 @@
 use crate::{
     BatchHandle, ResponseFuture,
+    batch_queue::Entry,
     describe::{Label, Sorting},
     shared::Shared,
-    batch_queue::Entry,
 };
 use forebay_core::{BoxError, Priority};
 use forebay_intake::{Overflow, Rejected, Ticket};

@@ -215,9 +215,8 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
     {
         match panic::catch(|| self.respond.prepare(result.map_err(BatchFailed::new), items)) {
             Ok(mut prepared) => {
-                waiters.reply(|index| {
-                    of(index).then(|| self.respond.reply(&mut prepared, index, fates.of(index, items)))
-                });
+                waiters
+                    .reply(|index| of(index).then(|| self.respond.reply(&mut prepared, index, fates.of(index, items))));
                 panic::discard(prepared);
             }
             Err(_reported) => waiters.reply(|index| of(index).then(|| Err(BoxError::from(Panicked::new())))),

@@ -149,7 +149,9 @@ where
         let (inner, into_request) = (&mut self.inner, &self.into_request);
         // A batch has its items until it is sent.
         let called = match items {
-            Some(items) => panic::catch(|| inner.call(into_request.request(items))).map_err(|_reported| DropReason::Panicked),
+            Some(items) => {
+                panic::catch(|| inner.call(into_request.request(items))).map_err(|_reported| DropReason::Panicked)
+            }
             None => Err(DropReason::Failed),
         };
         match called {

@@ -23,7 +23,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn batching() -> Batching {
-    Batching::new().max_items(4).max_age(5 * SECOND)
+    Batching::new().max_items(4).max_delay(5 * SECOND)
 }
 
 /// Batches as the inner service saw them.
@@ -260,7 +260,7 @@ async fn t08_t10_close_waits_for_what_is_in_flight_then_sends_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn t09_a_close_ends_at_its_deadline_and_hands_back_what_it_can() {
-    let layer = BatchLayer::builder().batching(batching()).keep_items().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).retain_items().build().unwrap();
     let batch = layer.layer(Probe::<Items<u32>, ()>::hanging());
     let mut answer = task::spawn(batch.clone().oneshot(0));
     assert_pending!(answer.poll());
@@ -385,7 +385,7 @@ async fn each_caller_gets_the_response_or_its_own_part_of_it() {
         assert_eq!(answer.await.unwrap().unwrap(), 4);
     }
 
-    let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).respond_per_item().build().unwrap();
     let lookup = layer.layer(service_fn(|keys: Vec<u32>| {
         let found: Vec<_> = keys.iter().map(|key| format!("#{key}")).collect();
         ready(Ok::<_, BoxError>(found))
@@ -395,7 +395,7 @@ async fn each_caller_gets_the_response_or_its_own_part_of_it() {
         assert_eq!(answer.await.unwrap().unwrap(), format!("#{n}"));
     }
 
-    let layer = BatchLayer::builder().batching(batching()).answer_fates().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).respond_fates().build().unwrap();
     let fates = layer.layer(service_fn(|_: Vec<u32>| ready(Err::<(), _>(BoxError::from("no")))));
     let answer = tokio::spawn(fates.clone().oneshot(1));
     settle_down().await;
@@ -406,7 +406,7 @@ async fn each_caller_gets_the_response_or_its_own_part_of_it() {
 #[tokio::test(start_paused = true)]
 async fn f04_another_number_of_elements_than_items_fails_every_caller() {
     for elements in [0, 1, 3, 5, 400, usize::MAX] {
-        let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
+        let layer = BatchLayer::builder().batching(batching()).respond_per_item().build().unwrap();
         let lookup = layer.layer(service_fn(move |_: Vec<u32>| {
             // A store without the first row, say: the second row is not the first one's.
             ready(Ok::<_, BoxError>(std::iter::repeat_n("the secret of another", elements)))
@@ -430,7 +430,7 @@ where
     let log = Log::default();
     let inner = log.clone();
     let layer = BatchLayer::builder().batching(batching());
-    let layer = layer.scatter_by(|key: &u32| *key, |(key, _): &(u32, char)| *key).build().unwrap();
+    let layer = layer.respond_per_key(|key: &u32| *key, |(key, _): &(u32, char)| *key).build().unwrap();
     let batch = layer.layer(service_fn(move |keys: Vec<u32>| {
         inner.note(&keys);
         ready(Ok::<_, BoxError>(rows(keys)))
@@ -473,8 +473,9 @@ async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
     let count = Arc::clone(&calls);
     let layer = BatchLayer::builder()
         .batching(batching())
-        .keep_items()
-        .park(vec![SECOND; 3], 1 << 20)
+        .retain_items()
+        .park_backoff(vec![SECOND; 3])
+        .park_bytes(1 << 20)
         .split_budget(16)
         .settle(|result: &Result<Vec<Option<(u32, char)>>, BoxError>, _: usize| match result {
             Ok(_) => Settlement::All(Fate::Delivered),
@@ -483,7 +484,7 @@ async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
             }
             Err(_) => Settlement::Retry { after: None, otherwise: DropReason::Failed },
         })
-        .scatter_by(|key: &u32| *key, |(key, _): &(u32, char)| *key)
+        .respond_per_key(|key: &u32| *key, |(key, _): &(u32, char)| *key)
         .build()
         .unwrap();
     let batch = layer.layer(service_fn(move |keys: Items<u32>| {
@@ -511,7 +512,7 @@ async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
 async fn a_batch_type_of_your_own_is_a_closure_away() {
     let layer = BatchLayer::builder()
         .batching(batching())
-        .pack(|items: Vec<u32>| items.into_iter().collect::<std::collections::BTreeSet<_>>())
+        .into_request(|items: Vec<u32>| items.into_iter().collect::<std::collections::BTreeSet<_>>())
         .build()
         .unwrap();
     let batch = layer.layer(service_fn(|items: std::collections::BTreeSet<u32>| ready(Ok::<_, BoxError>(items.len()))));
@@ -555,7 +556,12 @@ async fn items_of_each_key_go_together_and_few_batches_are_open() {
     type Keyed = (&'static str, u32);
     let log: Arc<Mutex<Vec<Vec<Keyed>>>> = Arc::default();
     let inner = Arc::clone(&log);
-    let layer = BatchLayer::builder().batching(batching()).partition_by(2, |item: &Keyed| item.0).build().unwrap();
+    let layer = BatchLayer::builder()
+        .batching(batching())
+        .partition_by(|item: &Keyed| item.0)
+        .max_open_partitions(2)
+        .build()
+        .unwrap();
     let batch = layer.layer(service_fn(move |items: Vec<Keyed>| {
         inner.lock().unwrap().push(items);
         ready(Ok::<_, BoxError>(()))
@@ -595,7 +601,7 @@ async fn the_oldest_make_room_where_asked_to() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_waited_too_long_is_dropped_unseen() {
-    let layer = BatchLayer::builder().batching(batching().max_items(2)).expire_after(10 * SECOND).build().unwrap();
+    let layer = BatchLayer::builder().batching(batching().max_items(2)).max_age(10 * SECOND).build().unwrap();
     let gate = Arc::new(Semaphore::new(0));
     let (log, inner_gate) = (Log::default(), Arc::clone(&gate));
     let inner = log.clone();
@@ -669,7 +675,7 @@ async fn x03_items_come_from_threads_without_a_runtime_and_from_drops_during_a_p
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_answering_is_told_to_every_caller() {
-    let layer = BatchLayer::builder().batching(batching().max_items(2)).scatter().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching().max_items(2)).respond_per_item().build().unwrap();
     struct Breaks;
     impl IntoIterator for Breaks {
         type Item = u32;

@@ -42,14 +42,15 @@ impl Rig {
             .limits(Limits::new().items(items).soft_limit(1.0))
             .overflow(overflow)
             .batching(Batching::new().max_items(1))
-            .keep_items()
+            .retain_items()
             .settle(|result: &Result<bool, BoxError>, _: usize| match result {
                 Ok(true) => Settlement::All(Fate::Delivered),
                 _ => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
             })
-            .park([SECOND; 2], 1 << 20)
+            .park_backoff([SECOND; 2])
+            .park_bytes(1 << 20)
             .run_cancelled(true)
-            .answer_fates()
+            .respond_fates()
             .build()
             .unwrap();
         let (batch, worker) = layer.pair(inner);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Items};
+use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Description, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, Totals};
 use forebay_intake::{Limits, Overflow};
 use proptest::prelude::*;
@@ -69,7 +69,7 @@ struct Rig {
     server: Server,
 }
 
-type Builder = BatchBuilder<u32, fn(&u32) -> usize>;
+type Builder = BatchBuilder<u32, Description<fn(&u32) -> usize>>;
 
 impl Rig {
     /// Batches of four; an item weighs what it says.
@@ -77,13 +77,14 @@ impl Rig {
         let weigh: fn(&u32) -> usize = |item| *item as usize;
         let builder = BatchLayer::builder().batching(Batching::new().max_items(4)).weigh(weigh);
         let layer = change(builder)
-            .keep_items()
+            .retain_items()
             .settle(|result: &Result<(), BoxError>, _: usize| match result {
                 Ok(()) => Settlement::All(Fate::Delivered),
                 Err(_) => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
             })
-            .park([SECOND; 3], 1 << 20)
-            .answer_fates()
+            .park_backoff([SECOND; 3])
+            .park_bytes(1 << 20)
+            .respond_fates()
             .build()
             .unwrap();
         let server = Server::default();
@@ -321,7 +322,7 @@ fn runs(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(3))
         .weigh(|item: &u32| *item as usize)
-        .answer_fates()
+        .respond_fates()
         .build()
         .unwrap();
     let (mut batch, worker) = layer.pair(service_fn(move |items: Vec<u32>| {

@@ -6,7 +6,7 @@
 #![cfg(loom)]
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Fates, Items, Kept, ResponseFuture, Worker};
+use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, ItemFates, Items, ResponseFuture, Retained, Worker};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_intake::{Limits, Overflow, advance};
 use loom::future::block_on;
@@ -41,7 +41,7 @@ struct Answering {
 }
 
 type How = fn(&Result<(), BoxError>, usize) -> Settlement;
-type Works = Pin<Box<Worker<u32, Far, How, Kept, Fates, Vec<Duration>>>>;
+type Works = Pin<Box<Worker<u32, Far, How, Retained, ItemFates>>>;
 type Call = ResponseFuture<u32, Fate>;
 
 /// Notes that it was woken.
@@ -169,7 +169,7 @@ fn limits(items: usize) -> Limits {
 }
 
 fn batching(items: usize) -> Batching {
-    Batching::new().max_items(items).max_age(SECOND)
+    Batching::new().max_items(items).max_delay(SECOND)
 }
 
 fn rig(overflow: Overflow, items: usize) -> (Batch<u32, Fate>, Works, Far) {
@@ -181,10 +181,11 @@ fn rig(overflow: Overflow, items: usize) -> (Batch<u32, Fate>, Works, Far) {
         .limits(limits(items))
         .overflow(overflow)
         .batching(batching(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(vec![SECOND], 1 << 20)
-        .answer_fates()
+        .park_backoff(vec![SECOND])
+        .park_bytes(1 << 20)
+        .respond_fates()
         .build()
         .unwrap();
     let far = Far::default();

@@ -158,10 +158,10 @@ async fn fill_a_batcher<T: Footprint + Send + Sync + 'static>(
     let most = most_held(async {
         let builder = BatchLayer::builder()
             .limits(limits().items(1 << 24).soft_limit(1.0))
-            .batching(Batching::new().max_items(500).max_age(Duration::from_secs(3600)));
+            .batching(Batching::new().max_items(500).max_delay(Duration::from_secs(3600)));
         let key = partitions.map_or((|_| 0) as fn(usize) -> usize, |(_, key)| key);
         let builder = match partitions {
-            Some((open, _)) => builder.partition_by(open, key_of::<T>),
+            Some((open, _)) => builder.partition_by(key_of::<T>).max_open_partitions(open),
             None => builder,
         };
         let layer = builder.build().unwrap();

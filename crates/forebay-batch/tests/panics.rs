@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 #![expect(clippy::panic, reason = "what is tested")]
 
-use forebay_batch::{Answer, Around, Batch, BatchFailed, BatchLayer, Batching, Items};
+use forebay_batch::{Batch, BatchFailed, BatchLayer, Batching, Items, Respond, WrapInner};
 use forebay_core::{BoxError, Fate, ItemFate, Settle, Settlement};
 use std::{
     error::Error,
@@ -179,18 +179,18 @@ impl Settle<Dropped> for Judge {
 }
 
 #[derive(Clone)]
-struct Answers(Trap);
+struct Replies(Trap);
 
-impl<S> Around<S> for Answers {
+impl<S> WrapInner<S> for Replies {
     type Service = S;
 
-    fn around(&self, inner: S) -> S {
+    fn wrap_inner(&self, inner: S) -> S {
         inner
     }
 }
 
-impl Answer<Dropped> for Answers {
-    type Answer = Fate;
+impl Respond<Dropped> for Replies {
+    type Reply = Fate;
     type Prepared = Result<Dropped, BatchFailed>;
 
     fn prepare(&self, result: Result<Dropped, BatchFailed>, _: usize) -> Self::Prepared {
@@ -198,7 +198,7 @@ impl Answer<Dropped> for Answers {
         result
     }
 
-    fn take(&self, _: &mut Self::Prepared, _: usize, fate: Fate) -> Result<Fate, BoxError> {
+    fn reply(&self, _: &mut Self::Prepared, _: usize, fate: Fate) -> Result<Fate, BoxError> {
         self.0.spring(Place::Take);
         Ok(fate)
     }
@@ -261,11 +261,12 @@ fn batcher(trap: &Trap) -> Batch<Dropped, Fate> {
         .batching(Batching::new().max_items(3))
         .weigh(|_: &Dropped| 1)
         .settle(Judge(trap.clone()))
-        .answer(Answers(trap.clone()))
-        .keep_items()
-        .park(Backoff(Trap(Arc::new((trap.0.0, trap.0.1, AtomicBool::new(false))))), 1 << 20);
+        .respond(Replies(trap.clone()))
+        .retain_items()
+        .park_backoff(Backoff(Trap(Arc::new((trap.0.0, trap.0.1, AtomicBool::new(false))))))
+        .park_bytes(1 << 20);
     // The builder itself may clone the backoff; from here on it is armed.
-    let layer = layer.park(Backoff(trap.clone()), 1 << 20).build().unwrap();
+    let layer = layer.park_backoff(Backoff(trap.clone())).park_bytes(1 << 20).build().unwrap();
     trap.0.2.store(false, SeqCst);
     let batch = layer.layer(Inner(trap.clone()));
     trap.0.2.store(true, SeqCst);
@@ -329,7 +330,7 @@ fn f20_a_drain_reports_every_item_that_was_in_flight_whatever_thread_is_first() 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     for round in 0..200 {
         let unsent = runtime.block_on(async {
-            let layer = BatchLayer::builder().batching(Batching::new().max_items(256)).keep_items().build().unwrap();
+            let layer = BatchLayer::builder().batching(Batching::new().max_items(256)).retain_items().build().unwrap();
             let batch = layer.layer(Hanging);
             (0..600).for_each(|item| batch.emit(item).unwrap());
             while batch.handle().queued() > 344 {
@@ -369,7 +370,7 @@ impl Wake for PolledAtOnce {
 
 #[tokio::test(start_paused = true)]
 async fn f20_a_drain_that_is_polled_while_its_items_are_let_go_reports_them() {
-    let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).keep_items().build().unwrap();
+    let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).retain_items().build().unwrap();
     let (batch, worker) = layer.pair(Hanging);
     let mut worker = pin!(worker);
     let mut look = || worker.as_mut().poll(&mut Context::from_waker(Waker::noop()));

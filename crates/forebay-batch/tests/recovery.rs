@@ -102,9 +102,10 @@ async fn t11_what_comes_back_retryable_waits_and_is_sent_again_once() {
     let (inner, log) = far_side(|n, _: &[u32]| if n <= 2 { Err(Refusal::Away(None)) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -137,9 +138,10 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1).max_in_flight(8))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -158,10 +160,11 @@ async fn a_hint_is_waited_for_and_a_batch_that_outlives_it_is_dropped() {
     let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(20 * SECOND))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
-        .expire_after(30 * SECOND)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .max_age(30 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -178,10 +181,11 @@ async fn what_waits_behind_a_far_side_that_is_away_grows_old_as_well() {
     let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
-        .expire_after(30 * SECOND)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .max_age(30 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -197,10 +201,11 @@ async fn when_the_backoff_ends_the_reason_is_the_one_of_the_last_failure() {
     let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(None)));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .answer_fates()
-        .park([SECOND, SECOND], 1 << 20)
+        .respond_fates()
+        .park_backoff([SECOND, SECOND])
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -230,10 +235,11 @@ async fn parked_bytes_are_bounded_and_the_oldest_go_first() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1).max_in_flight(3))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .weigh(|_: &u32| 10)
-        .park(backoff(), 20)
+        .park_backoff(backoff())
+        .park_bytes(20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -249,9 +255,10 @@ async fn what_was_evicted_does_not_hold_up_what_comes_next() {
     let (inner, log) = far_side(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(None)) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1)
+        .park_backoff(backoff())
+        .park_bytes(1)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -279,10 +286,11 @@ async fn the_parts_of_a_batch_wait_for_a_far_side_that_is_away() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(4))
-        .keep_items()
+        .retain_items()
         .split_budget(16)
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -301,11 +309,13 @@ async fn r19_other_keys_go_on_at_full_rate() {
     );
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .partition_by(8, |item: &(&'static str, u32)| item.0)
-        .keep_items()
+        .partition_by(|item: &(&'static str, u32)| item.0)
+        .max_open_partitions(8)
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
-        .expire_after(90 * SECOND)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .max_age(90 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -332,9 +342,9 @@ async fn t16_one_poison_item_in_a_thousand_costs_itself() {
             far_side(move |_, items: &[u32]| if items.contains(&poison) { Err(Refusal::Bad) } else { Ok(()) });
         let layer = BatchLayer::builder()
             .batching(Batching::new().max_items(1000))
-            .keep_items()
+            .retain_items()
             .settle(settle)
-            .answer_fates()
+            .respond_fates()
             .split_budget(64)
             .build()
             .unwrap();
@@ -355,7 +365,7 @@ async fn a_split_budget_is_never_exceeded_and_what_it_does_not_reach_is_dropped(
     let (inner, log) = far_side(|_, items: &[u32]| if items.len() > 1 { Err(Refusal::Bad) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(64))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .split_budget(10)
         .build()
@@ -374,7 +384,7 @@ async fn t17_after_a_413_the_next_batch_is_small_enough_already() {
     let (inner, log) = far_side(|_, items: &[u32]| if items.len() > 30 { Err(Refusal::TooLarge) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(100))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .split_budget(64)
         .build()
@@ -394,7 +404,7 @@ async fn one_item_that_is_too_large_by_itself_is_dropped_as_that() {
     let (inner, _) = far_side(|_, items: &[u32]| if items.contains(&7) { Err(Refusal::TooLarge) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(16))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .split_budget(64)
         .build()
@@ -426,13 +436,14 @@ async fn r11_only_what_is_known_to_be_refused_is_sent_again() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(6))
-        .keep_items()
+        .retain_items()
         .settle(|result: &Result<Vec<ItemFate>, BoxError>, _: usize| match result {
             Ok(fates) => Settlement::Each(fates.clone()),
             Err(error) => Settlement::of_error(error),
         })
-        .answer_fates()
-        .park(backoff(), 1 << 20)
+        .respond_fates()
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -452,9 +463,9 @@ async fn a_partial_success_is_counted_by_its_number_and_nothing_is_sent_again() 
     let inner = service_fn(|_: Items<u32>| std::future::ready(Ok::<_, BoxError>(())));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(10))
-        .keep_items()
+        .retain_items()
         .settle(|_: &Result<(), BoxError>, _: usize| Settlement::Partial { dropped: 3, reason: DropReason::Rejected })
-        .answer_fates()
+        .respond_fates()
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -482,9 +493,10 @@ async fn a_drain_with_batches_parked_ends_in_time_and_hands_them_back() {
     let (inner, _) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(Duration::from_secs(86_400)))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -506,9 +518,10 @@ async fn limits_hold_while_the_far_side_is_away() {
     let layer = BatchLayer::builder()
         .limits(Limits::new().items(20).soft_limit(1.0))
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -526,13 +539,13 @@ async fn limits_hold_while_the_far_side_is_away() {
 #[test]
 fn what_needs_the_items_is_refused_without_them() {
     let knob = |result: Result<_, forebay_core::ConfigError>| result.map(|_: ()| ()).unwrap_err().knob();
-    assert_eq!(knob(BatchLayer::<u32>::builder().park(backoff(), 1).build().map(drop)), "park");
+    assert_eq!(knob(BatchLayer::<u32>::builder().park_backoff(backoff()).build().map(drop)), "park_backoff");
     assert_eq!(knob(BatchLayer::<u32>::builder().split_budget(9).build().map(drop)), "split_budget");
-    assert_eq!(knob(BatchLayer::<u32>::builder().expire_after(Duration::ZERO).build().map(drop)), "expire_after");
+    assert_eq!(knob(BatchLayer::<u32>::builder().max_age(Duration::ZERO).build().map(drop)), "max_age");
     assert_eq!(knob(BatchLayer::<u32>::builder().ready_timeout(Duration::ZERO).build().map(drop)), "ready_timeout");
     assert_eq!(knob(BatchLayer::<u32>::builder().limits(Limits::new().items(0)).build().map(drop)), "items");
-    let keyed = BatchLayer::<String>::builder().partition_by(0, |item: &String| item.as_str());
-    assert_eq!(knob(keyed.build().map(drop)), "partition_by");
+    let keyed = BatchLayer::<String>::builder().partition_by(|item: &String| item.as_str()).max_open_partitions(0);
+    assert_eq!(knob(keyed.build().map(drop)), "max_open_partitions");
 }
 
 #[tokio::test(start_paused = true)]
@@ -556,10 +569,12 @@ async fn discard_drops_what_is_queued_waits_or_is_in_flight_and_goes_on() {
     };
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2).max_in_flight(1))
-        .partition_by(8, |item: &u32| &PAIRS[*item as usize])
-        .keep_items()
+        .partition_by(|item: &u32| &PAIRS[*item as usize])
+        .max_open_partitions(8)
+        .retain_items()
         .settle(settle)
-        .park(vec![600 * SECOND; 9], 1 << 20)
+        .park_backoff(vec![600 * SECOND; 9])
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);

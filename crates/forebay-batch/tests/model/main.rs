@@ -137,7 +137,7 @@ impl Config {
     }
 
     fn batching(&self, items: usize, bytes: usize, in_flight: usize) -> Batching {
-        let batching = Batching::new().max_items(items).max_bytes(bytes).max_age(SECOND);
+        let batching = Batching::new().max_items(items).max_bytes(bytes).max_delay(SECOND);
         batching.max_in_flight(in_flight).close_on_high(self.close_on_high)
     }
 }
@@ -189,21 +189,23 @@ fn real(config: Config, limits: Limits, batching: Batching) -> Real {
         .overflow(if config.drops_oldest { Overflow::DropOldest } else { Overflow::Refuse })
         .batching(batching);
     if let Some(open) = config.partitions {
-        builder = builder.partition_by(open, |item: &Item| &item.key);
+        builder = builder.partition_by(|item: &Item| &item.key).max_open_partitions(open);
     }
     let builder = builder
         .weigh(|item: &Item| item.bytes)
         .priority(|item: &Item| item.priority)
-        .keep_items()
+        .retain_items()
         .split_budget(config.split_budget)
         // A call that is cancelled changes nothing for the list; `tests/cancelled.rs` has those that take their items along.
         .run_cancelled(true)
         .settle(|result: &Result<How, BoxError>, items: usize| {
             settlement(*result.as_ref().unwrap_or(&How::Breaks), items)
         })
-        .park(vec![SECOND; 2], config.park.unwrap_or_default())
-        .answer_fates();
-    let builder = if config.park.is_some() { builder } else { builder.without_parking() };
+        .respond_fates();
+    let builder = match config.park {
+        Some(bytes) => builder.park_backoff(vec![SECOND; 2]).park_bytes(bytes),
+        None => builder,
+    };
     let layer = match config.share {
         Some(_) => builder.fair_share_key(|item: &Item| &item.tenant).build(),
         None => builder.build(),
