@@ -1,8 +1,8 @@
 use crate::{
     Batching,
-    describe::Label,
     open::{OpenBatch, OpenBatches, SealedBatch},
     pending::{Join, Partition, PendingBatch, expires_at},
+    router::Route,
     scheduler::{Next, Rest, earlier},
     waiters::ReplyCells,
 };
@@ -50,13 +50,13 @@ pub(crate) struct BatchQueue<T, A> {
 /// An item on its way in.
 pub(crate) struct Entry<T> {
     pub(crate) item: T,
-    pub(crate) label: Label,
+    pub(crate) route: Route,
     /// Whether a caller waits for a reply to it.
     pub(crate) asks: bool,
 }
 
 /// Where a caller finds its reply; `None` if it waits for none.
-pub(crate) type Place<A> = Option<(Arc<ReplyCells<A>>, u32)>;
+pub(crate) type ReplyPlace<A> = Option<(Arc<ReplyCells<A>>, u32)>;
 
 /// Why an entry that may wait did not enter.
 pub(crate) enum Refused<T> {
@@ -91,12 +91,12 @@ impl<T, A> BatchQueue<T, A> {
         }
     }
 
-    /// Lets an item like `candidate` in, where no more is to be done than to let it [`enter`](Self::enter).
+    /// Lets an item like `meta` in, where no more is to be done than to let it [`enter`](Self::enter).
     ///
     /// The item itself is not looked at, so that it is moved just once, into its place.
     #[inline]
-    pub(crate) fn admit_simply(&mut self, candidate: OfferMeta) -> Option<Epoch> {
-        if self.intake.has_senders() { None } else { self.intake.admit(candidate).ok() }
+    pub(crate) fn admit_simply(&mut self, meta: OfferMeta) -> Option<Epoch> {
+        if self.intake.has_senders() { None } else { self.intake.admit(meta).ok() }
     }
 
     /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
@@ -105,7 +105,7 @@ impl<T, A> BatchQueue<T, A> {
         entry: Entry<T>,
         evicted: &mut Vec<T>,
         wakes: &mut WakerSet,
-    ) -> Result<Place<A>, Rejected<T>> {
+    ) -> Result<ReplyPlace<A>, Rejected<T>> {
         let mut evictable = Charge::default();
         for batch in &self.normal {
             evictable.items += batch.len() as u64;
@@ -125,13 +125,13 @@ impl<T, A> BatchQueue<T, A> {
             evicted.push(item);
             Some(Held::new(bytes, epoch, key))
         };
-        let admitted = self.intake.admit_or_evict(entry.label.candidate, evictable, evict, wakes);
+        let admitted = self.intake.admit_or_evict(entry.route.meta, evictable, evict, wakes);
         if !to_wake.is_empty() {
             wakes.add(WakerSet::Many(to_wake));
         }
         match admitted {
             Ok(epoch) => {
-                let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
+                let (place, waker) = self.enter(entry.item, entry.route, epoch, entry.asks);
                 wakes.add(WakerSet::one(waker));
                 Ok(place)
             }
@@ -140,9 +140,9 @@ impl<T, A> BatchQueue<T, A> {
     }
 
     /// Takes `entry` in if there is room for it and no other sender waits in line before it.
-    pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>) -> Result<(Place<A>, Option<Waker>), Entry<T>> {
-        match self.intake.admit_unless_wait(entry.label.candidate) {
-            Some(epoch) => Ok(self.enter(entry.item, entry.label, epoch, entry.asks)),
+    pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>) -> Result<(ReplyPlace<A>, Option<Waker>), Entry<T>> {
+        match self.intake.admit_unless_wait(entry.route.meta) {
+            Some(epoch) => Ok(self.enter(entry.item, entry.route, epoch, entry.asks)),
             None => Err(entry),
         }
     }
@@ -153,10 +153,10 @@ impl<T, A> BatchQueue<T, A> {
         entry: Entry<T>,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
-    ) -> Result<(Place<A>, WakerSet), Refused<T>> {
-        match self.intake.admit_or_wait(entry.label.candidate, ticket, registration) {
+    ) -> Result<(ReplyPlace<A>, WakerSet), Refused<T>> {
+        match self.intake.admit_or_wait(entry.route.meta, ticket, registration) {
             Ok((epoch, mut wakes)) => {
-                let (place, waker) = self.enter(entry.item, entry.label, epoch, entry.asks);
+                let (place, waker) = self.enter(entry.item, entry.route, epoch, entry.asks);
                 wakes.add(WakerSet::one(waker));
                 Ok((place, wakes))
             }
@@ -167,8 +167,8 @@ impl<T, A> BatchQueue<T, A> {
 
     /// Puts an item that was admitted into its batch, and names the worker to wake.
     #[inline(always)]
-    pub(crate) fn enter(&mut self, item: T, label: Label, epoch: Epoch, asks: bool) -> (Place<A>, Option<Waker>) {
-        let Label { candidate: OfferMeta { bytes, priority, key }, partition, flush } = label;
+    pub(crate) fn enter(&mut self, item: T, route: Route, epoch: Epoch, asks: bool) -> (ReplyPlace<A>, Option<Waker>) {
+        let Route { meta: OfferMeta { bytes, priority, key }, partition, flush } = route;
         let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
             Some(batch) => batch.bytes().saturating_add(bytes) <= max_bytes,

@@ -1,13 +1,12 @@
 use crate::{
     BatchLayer, Batching, IntoRequest, ItemFates, Owned, PerItem, PerKey, Retained, SharedResponse,
-    describe::{FlushWhen, PartitionOf, Sort, Sorting, by_key},
     knobs::Knobs,
     parking::MakeWaits,
-    pending::Partition,
+    router::{Router, Rules, by_key},
 };
 use forebay_core::{ConfigError, KeyOf, Priority, SettleByVerdict, Weigh};
 use forebay_intake::{Description, Limits, Overflow, PriorityOf};
-use std::{fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{fmt, hash::Hash, time::Duration};
 
 /// Builds a [`BatchLayer`].
 ///
@@ -38,8 +37,7 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 #[must_use = "a builder does nothing until it is built"]
 pub struct BatchBuilder<T, D = Description, Se = SettleByVerdict, P = Owned, R = SharedResponse> {
     knobs: Knobs,
-    partition: Option<Arc<PartitionOf<T>>>,
-    flush_when: Option<Arc<FlushWhen<T>>>,
+    rules: Rules<T>,
     description: D,
     settle: Se,
     into_request: P,
@@ -52,8 +50,7 @@ impl<T> BatchBuilder<T> {
     pub(crate) fn new() -> Self {
         Self {
             knobs: Knobs::new(),
-            partition: None,
-            flush_when: None,
+            rules: Rules::NONE,
             description: Description::new(),
             settle: SettleByVerdict,
             into_request: Owned,
@@ -102,24 +99,11 @@ impl<T, W, Pr, K, Se, P, R> BatchBuilder<T, Description<W, Pr, K>, Se, P, R> {
         K: KeyOf<T> + Send + Sync + 'static,
         P: IntoRequest<T>,
     {
-        let Self { knobs, partition, flush_when, description, settle, into_request, respond } = self;
+        let Self { knobs, rules, description, settle, into_request, respond } = self;
         knobs.validate(P::RETAINS)?;
-        let is_partitioned = partition.is_some();
-        let sort: Option<Arc<Sort<T>>> = match (partition, flush_when) {
-            (None, None) => None,
-            (Some(partition), None) => {
-                Some(Arc::new(move |item, panics| (panics.catch(|| partition(item), Partition::default()), false)))
-            }
-            (None, Some(flush)) => {
-                Some(Arc::new(move |item, panics| (Partition::default(), panics.catch(|| flush(item), false))))
-            }
-            (Some(partition), Some(flush)) => Some(Arc::new(move |item, panics| {
-                let partition = panics.catch(|| partition(item), Partition::default());
-                (partition, panics.catch(|| flush(item), false))
-            })),
-        };
-        let sorting = Sorting::new(description.describe(), sort);
-        Ok(BatchLayer { knobs, is_partitioned, sorting, settle, into_request, respond })
+        let is_partitioned = rules.partition.is_some();
+        let router = Router::new(description.describe(), rules);
+        Ok(BatchLayer { knobs, is_partitioned, router, settle, into_request, respond })
     }
 }
 
@@ -144,7 +128,7 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// Which items close their batch at once: a terminal error, the last record of a session.
     pub fn flush_when(mut self, flush: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
-        self.flush_when = Some(Arc::new(flush));
+        self.rules.flush = Some(Box::new(flush));
         self
     }
 
@@ -156,7 +140,7 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
         K2: for<'r> Fn(&'r T) -> &'r Key + KeyOf<T, Key = Key> + Send + Sync + 'static,
         T: 'static,
     {
-        self.partition = Some(Arc::new(by_key(key)));
+        self.rules.partition = Some(Box::new(by_key(key)));
         self
     }
 
@@ -245,14 +229,14 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// Turns the result of the inner service into the fates of the items.
     pub fn settle<Se2>(self, settle: Se2) -> BatchBuilder<T, D, Se2, P, R> {
-        let Self { knobs, partition, flush_when, description, into_request, respond, .. } = self;
-        BatchBuilder { knobs, partition, flush_when, description, settle, into_request, respond }
+        let Self { knobs, rules, description, into_request, respond, .. } = self;
+        BatchBuilder { knobs, rules, description, settle, into_request, respond }
     }
 
     /// Makes the request of the inner service from the items.
     pub fn into_request<P2: IntoRequest<T>>(self, into_request: P2) -> BatchBuilder<T, D, Se, P2, R> {
-        let Self { knobs, partition, flush_when, description, settle, respond, .. } = self;
-        BatchBuilder { knobs, partition, flush_when, description, settle, into_request, respond }
+        let Self { knobs, rules, description, settle, respond, .. } = self;
+        BatchBuilder { knobs, rules, description, settle, into_request, respond }
     }
 
     /// The inner service takes [`Items<T>`](crate::Items), and the batch can be sent again, split and handed back.
@@ -262,8 +246,8 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// What a caller gets from its batch.
     pub fn respond<R2>(self, respond: R2) -> BatchBuilder<T, D, Se, P, R2> {
-        let Self { knobs, partition, flush_when, description, settle, into_request, .. } = self;
-        BatchBuilder { knobs, partition, flush_when, description, settle, into_request, respond }
+        let Self { knobs, rules, description, settle, into_request, .. } = self;
+        BatchBuilder { knobs, rules, description, settle, into_request, respond }
     }
 
     /// Each caller gets the fate of its item.
@@ -324,9 +308,9 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     }
 
     fn describe<D2>(self, with: impl FnOnce(D) -> D2) -> BatchBuilder<T, D2, Se, P, R> {
-        let Self { knobs, partition, flush_when, description, settle, into_request, respond } = self;
+        let Self { knobs, rules, description, settle, into_request, respond } = self;
         let description = with(description);
-        BatchBuilder { knobs, partition, flush_when, description, settle, into_request, respond }
+        BatchBuilder { knobs, rules, description, settle, into_request, respond }
     }
 }
 

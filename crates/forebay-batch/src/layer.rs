@@ -1,6 +1,6 @@
 use crate::{
     Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, Worker, WrapInner, batch_queue::BatchQueue,
-    describe::Sorting, knobs::Knobs, scheduler::Scheduler, settle::Settler, shared::Shared,
+    knobs::Knobs, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
 };
 #[cfg(not(loom))]
 use forebay_core::BoxError;
@@ -18,7 +18,7 @@ pub struct BatchLayer<T, Se = SettleByVerdict, P = Owned, R = SharedResponse> {
     pub(crate) knobs: Knobs,
     /// Whether each key has a batch of its own.
     pub(crate) is_partitioned: bool,
-    pub(crate) sorting: Sorting<T>,
+    pub(crate) router: Router<T>,
     pub(crate) settle: Se,
     pub(crate) into_request: P,
     pub(crate) respond: R,
@@ -55,7 +55,7 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());
         let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned);
         let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, self.knobs.ready_timeout);
-        (Batch::new(shared, self.sorting.clone(), overflow), worker)
+        (Batch::new(shared, self.router.clone(), overflow), worker)
     }
 }
 
@@ -88,7 +88,7 @@ impl<T, Se: Clone, P: Clone, R: Clone> Clone for BatchLayer<T, Se, P, R> {
         Self {
             knobs: self.knobs.clone(),
             is_partitioned: self.is_partitioned,
-            sorting: self.sorting.clone(),
+            router: self.router.clone(),
             settle: self.settle.clone(),
             into_request: self.into_request.clone(),
             respond: self.respond.clone(),

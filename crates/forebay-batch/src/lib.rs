@@ -6,7 +6,6 @@ mod batch_queue;
 mod batching;
 mod bisect;
 mod builder;
-mod describe;
 mod error;
 mod fates;
 pub mod future;
@@ -22,6 +21,7 @@ mod pending;
 mod recovery;
 mod request;
 mod respond;
+mod router;
 mod scheduler;
 mod service;
 mod settle;
@@ -39,15 +39,15 @@ pub use forebay_core::{
 };
 #[doc(inline)]
 pub use forebay_intake::{
-    Abandoned, AllNormal, Description, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Overflow, Panicked,
-    PriorityOf, Rejected,
+    Abandoned, AllNormal, Description, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Offer, Overflow,
+    Panicked, PriorityOf, Rejected,
 };
 
 pub use self::{
     batching::Batching,
     builder::BatchBuilder,
     error::{BatchFailed, Discarded, Misaligned, NotReady, Unmatched},
-    future::{Emit, ResponseFuture},
+    future::{EmitOrWait, ResponseFuture},
     handle::BatchHandle,
     items::Items,
     layer::BatchLayer,

@@ -1,14 +1,14 @@
 use crate::{
     Batching,
-    batch_queue::{BatchQueue, Entry, Place, Refused},
-    describe::Label,
+    batch_queue::{BatchQueue, Entry, Refused, ReplyPlace},
     items::discard_each,
     pending::{Join, PendingBatch},
+    router::Route,
     scheduler::{Next, Rest, Settings, Source},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals, panic};
 use forebay_intake::{
-    Charge, Control, Epoch, Limits, Mutex, MutexGuard, Registration, Rejected, Ticket, WakerSet, lock, wake,
+    Charge, Control, Epoch, Limits, Mutex, MutexGuard, Offer, Registration, Rejected, Ticket, WakerSet, lock, wake,
 };
 use std::{
     sync::Arc,
@@ -58,13 +58,13 @@ impl<T, A> Shared<T, A> {
     /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
     /// written in, and that stall takes longer than all that is done here.
     #[inline(always)]
-    pub(crate) fn offer(&self, item: T, label: Label, asks: bool) -> Result<Place<A>, Rejected<T>> {
+    pub(crate) fn offer(&self, item: T, route: Route, asks: bool) -> Result<ReplyPlace<A>, Rejected<T>> {
         let mut locked = self.lock();
-        let Some(epoch) = locked.queue.admit_simply(label.candidate) else {
+        let Some(epoch) = locked.queue.admit_simply(route.meta) else {
             drop(locked);
-            return self.offer_at_limit(Entry { item, label, asks });
+            return self.offer_at_limit(Entry { item, route, asks });
         };
-        let (place, waker) = locked.queue.enter(item, label, epoch, asks);
+        let (place, waker) = locked.queue.enter(item, route, epoch, asks);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -73,7 +73,7 @@ impl<T, A> Shared<T, A> {
     }
 
     #[cold]
-    fn offer_at_limit(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
+    fn offer_at_limit(&self, entry: Entry<T>) -> Result<ReplyPlace<A>, Rejected<T>> {
         // Evicted items are counted and their callers have their replies under the lock; they are dropped here, without it.
         let mut evicted = Vec::new();
         let mut wakes = WakerSet::None;
@@ -84,7 +84,7 @@ impl<T, A> Shared<T, A> {
     }
 
     /// Takes the entry in if it need not wait for room.
-    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<Place<A>, Entry<T>> {
+    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<ReplyPlace<A>, Entry<T>> {
         let (place, waker) = self.lock().queue.offer_unless_wait(entry)?;
         if let Some(waker) = waker {
             wake(waker);
@@ -96,14 +96,14 @@ impl<T, A> Shared<T, A> {
     ///
     /// Always inlined, as [`offer`](Self::offer) is.
     #[inline(always)]
-    pub(crate) fn offer_simply(&self, item: &mut Option<T>, label: Label) -> bool {
-        if item.is_none() {
+    pub(crate) fn offer_simply(&self, offer: &mut Option<Offer<T>>, route: Route) -> bool {
+        if offer.is_none() {
             return false;
         }
         let mut locked = self.lock();
-        let Some(epoch) = locked.queue.admit_simply(label.candidate) else { return false };
-        let Some(item) = item.take() else { return false };
-        let (_no_reply, waker) = locked.queue.enter(item, label, epoch, false);
+        let Some(epoch) = locked.queue.admit_simply(route.meta) else { return false };
+        let Some(offer) = offer.take() else { return false };
+        let (_no_reply, waker) = locked.queue.enter(offer.item, route, epoch, false);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -117,7 +117,7 @@ impl<T, A> Shared<T, A> {
         cx: &Context<'_>,
         entry: &mut Option<Entry<T>>,
         ticket: &mut Option<Ticket>,
-    ) -> Poll<Result<Place<A>, Rejected<T>>> {
+    ) -> Poll<Result<ReplyPlace<A>, Rejected<T>>> {
         let Some(taken) = entry.take() else {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;

@@ -313,24 +313,6 @@ impl Intake {
     }
 }
 
-// === impl OfferMeta ===
-
-impl OfferMeta {
-    /// Of normal priority, weighing `size_of::<T>()` bytes, without a key.
-    #[inline]
-    #[must_use]
-    pub const fn plain<T>() -> Self {
-        Self::weighing(size_of::<T>())
-    }
-
-    /// Of normal priority, weighing `bytes`, without a key.
-    #[inline]
-    #[must_use]
-    pub const fn weighing(bytes: usize) -> Self {
-        Self { bytes, priority: Priority::Normal, key: None }
-    }
-}
-
 // === impl Held ===
 
 impl Held {

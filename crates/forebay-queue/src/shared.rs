@@ -1,11 +1,12 @@
 use crate::{
-    Limits, Offer, Overflow, Rejected,
+    Limits, Overflow, Rejected,
     drained::Burst,
-    state::{Empty, Leftover, Refused, State},
+    state::{Empty, Entry, Leftover, Refused, State},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use forebay_intake::{
-    self as intake, Admission, Charge, Held, Intake, Mutex, MutexGuard, Registration, Ticket, WakerSet, lock, wake,
+    self as intake, Admission, Charge, Held, Intake, Mutex, MutexGuard, OfferMeta, Registration, Ticket, WakerSet,
+    lock, wake,
 };
 use std::{
     task::{Context, Poll, Waker},
@@ -68,21 +69,25 @@ impl<T, A> Shared<T, A> {
         self.has_age_limit.then(intake::now)
     }
 
-    /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.
+    /// Admits the item, or hands it back; what it evicts is given to `discard`, without the lock.
     ///
     /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
     /// written in, and that stall takes longer than all that is done here.
     #[inline(always)]
-    pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Discarded<T>)) -> Result<(), Rejected<T>> {
-        // In parts, and put together again only where it is refused: an item that never had to have an address of its
-        // own is made up in the very place where it waits.
-        let (candidate, item) = (offer.meta(), offer.item);
+    pub(crate) fn offer(
+        &self,
+        item: T,
+        meta: OfferMeta,
+        discard: impl FnOnce(Discarded<T>),
+    ) -> Result<(), Rejected<T>> {
+        // The item and its meta are put together only where it is refused: an item that never needed an address of its
+        // own is built in the very place where it waits.
         let mut locked = self.lock();
-        let Some(epoch) = locked.state.admit_simply(candidate) else {
+        let Some(epoch) = locked.state.admit_simply(meta) else {
             drop(locked);
-            return self.offer_at_limit(Offer::from_parts(item, candidate), discard);
+            return self.offer_at_limit(Entry { item, meta }, discard);
         };
-        let waker = locked.state.push(item, candidate, epoch);
+        let waker = locked.state.push(item, meta, epoch);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -93,33 +98,33 @@ impl<T, A> Shared<T, A> {
     #[cold]
     pub(crate) fn offer_at_limit(
         &self,
-        offer: Offer<T>,
+        entry: Entry<T>,
         discard: impl FnOnce(Discarded<T>),
     ) -> Result<(), Rejected<T>> {
         let now = self.now();
         let (mut evicted, mut wakes) = (Vec::new(), WakerSet::None);
-        let offered = self.lock().state.offer(offer, now, &mut evicted, &mut wakes);
+        let offered = self.lock().state.offer(entry, now, &mut evicted, &mut wakes);
         wakes.wake();
         discard(evicted);
         offered
     }
 
-    /// Takes the offer in if it need not wait for room.
-    pub(crate) fn offer_unless_wait(&self, offer: Offer<T>) -> Result<(), Offer<T>> {
+    /// Admits the entry if it need not wait for room.
+    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<(), Entry<T>> {
         let now = self.now();
-        let wakes = self.lock().state.offer_unless_wait(offer, now)?;
+        let wakes = self.lock().state.offer_unless_wait(entry, now)?;
         wakes.wake();
         Ok(())
     }
 
-    /// `Pending` means that the offer is in `offer` again, and waits in line with `ticket`.
+    /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
     pub(crate) fn poll_offer(
         &self,
         cx: &Context<'_>,
-        offer: &mut Option<Offer<T>>,
+        entry: &mut Option<Entry<T>>,
         ticket: &mut Option<Ticket>,
     ) -> Poll<Result<(), Rejected<T>>> {
-        let Some(taken) = offer.take() else {
+        let Some(taken) = entry.take() else {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
@@ -143,7 +148,7 @@ impl<T, A> Shared<T, A> {
                 Poll::Ready(Err(rejected))
             }
             Err(Refused::Wait(again, place)) => {
-                *offer = Some(again);
+                *entry = Some(again);
                 *ticket = Some(place);
                 Poll::Pending
             }

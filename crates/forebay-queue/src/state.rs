@@ -1,5 +1,5 @@
 use crate::{
-    Offer, Rejected,
+    Rejected,
     charges::Charges,
     drained::Burst,
     lanes::Lanes,
@@ -54,9 +54,16 @@ pub(crate) enum Empty {
     ForGood,
 }
 
-/// Why an offer that may wait did not enter.
+/// An item at the point of admission, with all that admission needs to know of it.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) item: T,
+    pub(crate) meta: OfferMeta,
+}
+
+/// Why an entry that may wait was not admitted.
 pub(crate) enum Refused<T> {
-    Wait(Offer<T>, Ticket),
+    Wait(Entry<T>, Ticket),
     Rejected(Rejected<T>, WakerSet),
 }
 
@@ -98,15 +105,15 @@ impl<T> State<T> {
         self.intake.admit(OfferMeta { key: None, ..candidate }).ok()
     }
 
-    /// Takes `offer` in, or hands it back and counts that. Evicted items are put into `evicted`.
+    /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
     pub(crate) fn offer(
         &mut self,
-        offer: Offer<T>,
+        entry: Entry<T>,
         now: Option<Instant>,
         evicted: &mut Vec<T>,
         wakes: &mut WakerSet,
     ) -> Result<(), Rejected<T>> {
-        let candidate = self.candidate(&offer);
+        let candidate = self.candidate(entry.meta);
         let evictable = Charge {
             items: self.lanes.normal.len() as u64,
             bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
@@ -122,53 +129,53 @@ impl<T> State<T> {
         };
         match intake.admit_or_evict(candidate, evictable, evict, wakes) {
             Ok(epoch) => {
-                wakes.add(self.enter(offer, epoch, now));
+                wakes.add(self.enter(entry, epoch, now));
                 Ok(())
             }
-            Err(reason) => Err(Rejected::new(offer.item, reason)),
+            Err(reason) => Err(Rejected::new(entry.item, reason)),
         }
     }
 
-    /// Takes `offer` in if there is room for it and nobody waits in line before it.
-    pub(crate) fn offer_unless_wait(&mut self, offer: Offer<T>, now: Option<Instant>) -> Result<WakerSet, Offer<T>> {
-        let candidate = self.candidate(&offer);
+    /// Takes `entry` in if there is room for it and no other waits in line before it.
+    pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>, now: Option<Instant>) -> Result<WakerSet, Entry<T>> {
+        let candidate = self.candidate(entry.meta);
         match self.intake.admit_unless_wait(candidate) {
-            Some(epoch) => Ok(self.enter(offer, epoch, now)),
-            None => Err(offer),
+            Some(epoch) => Ok(self.enter(entry, epoch, now)),
+            None => Err(entry),
         }
     }
 
     /// As [`offer`](Self::offer), but waits in line where there is no room.
     pub(crate) fn offer_or_wait(
         &mut self,
-        offer: Offer<T>,
+        entry: Entry<T>,
         now: Option<Instant>,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
     ) -> Result<WakerSet, Refused<T>> {
-        let candidate = self.candidate(&offer);
+        let candidate = self.candidate(entry.meta);
         match self.intake.admit_or_wait(candidate, ticket, registration) {
             Ok((epoch, mut wakes)) => {
-                wakes.add(self.enter(offer, epoch, now));
+                wakes.add(self.enter(entry, epoch, now));
                 Ok(wakes)
             }
-            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(offer, ticket)),
-            Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(offer.item, reason), wakes)),
+            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
+            Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
         }
     }
 
-    fn candidate(&self, offer: &Offer<T>) -> OfferMeta {
-        let key = if self.tracked.is_some() { offer.key } else { None };
-        OfferMeta { bytes: offer.bytes, priority: offer.priority, key }
+    fn candidate(&self, meta: OfferMeta) -> OfferMeta {
+        let key = if self.tracked.is_some() { meta.key } else { None };
+        OfferMeta { key, ..meta }
     }
 
-    fn enter(&mut self, offer: Offer<T>, epoch: Epoch, now: Option<Instant>) -> WakerSet {
+    fn enter(&mut self, entry: Entry<T>, epoch: Epoch, now: Option<Instant>) -> WakerSet {
         if let Some(tracked) = &mut self.tracked {
-            let key = if offer.priority == Priority::Normal { offer.key } else { None };
-            tracked.push(Tracked { entered: now, key }, offer.priority);
+            let OfferMeta { priority, key, .. } = entry.meta;
+            let key = if priority == Priority::Normal { key } else { None };
+            tracked.push(Tracked { entered: now, key }, priority);
         }
-        let candidate = offer.meta();
-        WakerSet::one(self.push(offer.item, candidate, epoch))
+        WakerSet::one(self.push(entry.item, entry.meta, epoch))
     }
 
     /// Puts an item that was admitted as `candidate` into its lane, and names the receiver to wake.
