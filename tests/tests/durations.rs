@@ -99,7 +99,7 @@ async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() 
         ("give_up_after", |builder, time| builder.give_up_after(time)),
         ("max_hint", |builder, time| builder.max_hint(time)),
         ("attempt_timeout", |builder, time| builder.attempt_timeout(time)),
-        ("batch max_age", |builder, time| builder.batch(Batching::new().max_age(time))),
+        ("batch max_delay", |builder, time| builder.batch(Batching::new().max_delay(time))),
         ("patience constant", |builder, time| builder.patience(Backoff::constant(time))),
         ("patience exponential", |builder, time| builder.patience(Backoff::exponential(time))),
         ("patience cap", |builder, time| builder.patience(Backoff::exponential(Duration::from_secs(1)).cap(time))),

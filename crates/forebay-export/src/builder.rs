@@ -484,12 +484,10 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             .batching(self.batching)
             .weigh(self.weigh)
             .priority_of(self.priority)
-            .keep_items()
+            .retain_items()
             .settle(SettleExport)
-            .answer_fates()
+            .respond_fates()
             .split_budget(self.split_budget)
-            // What waits keeps its slots: the limits of the queue bound it.
-            .park(Patience::new(self.patience), usize::MAX)
             .max_hint(self.max_hint)
             // A dropped future of an exporter does not take its item back.
             .run_cancelled(true);
@@ -497,9 +495,12 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             layer = layer.flush_when(flush);
         }
         if let Some((open, key)) = self.partition {
-            layer = layer.partition_by(open, key);
+            layer = layer.partition_by(key).max_open_partitions(open);
         }
-        layer = if waits { layer.expire_after(self.give_up_after) } else { layer.without_parking() };
+        if waits {
+            // What waits keeps its slots: the limits of the queue bound it.
+            layer = layer.park_backoff(Patience::new(self.patience)).max_age(self.give_up_after);
+        }
         let layer = layer.build()?;
 
         let is_grpc = matches!(framing, Framing::Grpc { .. });

@@ -64,7 +64,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Preset::Collector => self
                 .queue(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batch(Batching::new().max_items(8_192).max_age(Duration::from_millis(200)).max_in_flight(10))
+                .batch(Batching::new().max_items(8_192).max_delay(Duration::from_millis(200)).max_in_flight(10))
                 .attempt_timeout(Duration::from_secs(5))
                 .retryable(Classifier::otlp())
                 .retry(|retry| retry.max_retries(0))
@@ -78,7 +78,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Preset::ConsulHcp => self
                 .queue(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batch(Batching::new().max_items(8_192).max_age(Duration::from_secs(60)))
+                .batch(Batching::new().max_items(8_192).max_delay(Duration::from_secs(60)))
                 .attempt_timeout(Duration::from_secs(15))
                 .retry(|retry| retry.max_retries(0))
                 .give_up_after(Duration::ZERO),
@@ -89,7 +89,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     fn driver(self) -> Self {
         self.queue(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
-            .batch(Batching::new().max_items(100).max_age(Duration::from_secs(5)))
+            .batch(Batching::new().max_items(100).max_delay(Duration::from_secs(5)))
             .attempt_timeout(Duration::from_secs(10))
             .give_up_after(Duration::ZERO)
     }

@@ -86,7 +86,7 @@ fn exporter(options: &Options) -> Result<Exporter<Series>, ConfigError> {
         .queue(Limits::new().items(1_000_000).bytes(options.buffer_bytes).soft_limit(1.0))
         .overflow(Overflow::DropOldest)
         .weigh(own::weight)
-        .batch(Batching::new().max_items(10_000).max_bytes(4 << 20).max_age(interval))
+        .batch(Batching::new().max_items(10_000).max_bytes(4 << 20).max_delay(interval))
         .retry(|retry| retry.max_retries(0))
         .patience(patience)
         .give_up_after(options.buffer_age)
