@@ -91,15 +91,15 @@ impl<T, A> BatchQueue<T, A> {
         }
     }
 
-    /// Lets an item like `meta` in, where no more is to be done than to let it [`enter`](Self::enter).
+    /// Admits an item like `meta`, if nothing is left to do then but to [`enter`](Self::enter) it.
     ///
-    /// The item itself is not looked at, so that it is moved just once, into its place.
+    /// The item itself is not passed, so that it is moved just once, into its place.
     #[inline]
     pub(crate) fn admit_simply(&mut self, meta: OfferMeta) -> Option<Epoch> {
         if self.intake.has_senders() { None } else { self.intake.admit(meta).ok() }
     }
 
-    /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
+    /// Admits `entry`, or hands it back and counts that. Evicted items are put into `evicted`.
     pub(crate) fn offer(
         &mut self,
         entry: Entry<T>,
@@ -139,7 +139,7 @@ impl<T, A> BatchQueue<T, A> {
         }
     }
 
-    /// Takes `entry` in if there is room for it and no other sender waits in line before it.
+    /// Admits `entry` if there is room for it and no other sender waits in line before it.
     pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>) -> Result<(ReplyPlace<A>, Option<Waker>), Entry<T>> {
         match self.intake.admit_unless_wait(entry.route.meta) {
             Some(epoch) => Ok(self.enter(entry.item, entry.route, epoch, entry.asks)),
@@ -147,7 +147,7 @@ impl<T, A> BatchQueue<T, A> {
         }
     }
 
-    /// As [`offer`](Self::offer), but waits in line where there is no room.
+    /// As [`offer`](Self::offer), but waits in line while there is no room.
     pub(crate) fn offer_or_wait(
         &mut self,
         entry: Entry<T>,
@@ -290,7 +290,7 @@ impl<T, A> BatchQueue<T, A> {
         Rest::Wait(earlier(due, self.expires()))
     }
 
-    /// What comes before all batches.
+    /// What the worker has to do before it sends anything else.
     fn interruption(&mut self) -> Option<Rest> {
         if self.intake.lifecycle() == Lifecycle::Aborted {
             return Some(Rest::Abort);

@@ -101,7 +101,7 @@ impl<Res: IntoIterator> Respond<Res> for PerItem {
     }
 }
 
-/// The response is that of the [`Lookup`] in front of the inner service, which has put the elements in the order of the items.
+/// The response is that of the [`Lookup`] in front of the inner service, which puts the elements into the order of the items.
 impl<E, KI, KE> Respond<Vec<Option<E>>> for PerKey<KI, KE> {
     type Reply = Option<E>;
     type Prepared = Result<Elements<Option<E>>, BatchFailed>;
@@ -171,7 +171,7 @@ impl<KI, KE> PerKey<KI, KE> {
 // === impl Elements ===
 
 impl<E> Elements<E> {
-    /// How far surplus elements are counted, so that a response without an end has one.
+    /// Up to where surplus elements are counted, so that a response without an end is read to an end.
     const MOST_SURPLUS: usize = 65_536;
 
     fn of(response: impl IntoIterator<Item = E>, items: usize) -> Self {
@@ -190,7 +190,7 @@ impl<E> Elements<E> {
     }
 }
 
-/// The batcher takes the element of each item once.
+/// An element was taken twice, which the batcher never does.
 #[derive(Debug)]
 struct AlreadyTaken;
 

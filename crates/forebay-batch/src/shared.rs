@@ -53,10 +53,10 @@ impl<T, A> Shared<T, A> {
         lock(&self.locked)
     }
 
-    /// Takes an item in, or hands it back.
+    /// Admits an item, or hands it back.
     ///
-    /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
-    /// written in, and that stall takes longer than all that is done here.
+    /// Inlined on purpose: an out-of-line call spills the item to the stack and reloads it with wider loads, which defeats store
+    /// forwarding.
     #[inline(always)]
     pub(crate) fn offer(&self, item: T, route: Route, asks: bool) -> Result<ReplyPlace<A>, Rejected<T>> {
         let mut locked = self.lock();
@@ -65,6 +65,7 @@ impl<T, A> Shared<T, A> {
             return self.offer_at_limit(Entry { item, route, asks });
         };
         let (place, waker) = locked.queue.enter(item, route, epoch, asks);
+        // CORRECTNESS: a waker may run its task at once, and that task takes this lock.
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -83,7 +84,7 @@ impl<T, A> Shared<T, A> {
         offered
     }
 
-    /// Takes the entry in if it need not wait for room.
+    /// Admits the entry if it need not wait for room.
     pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<ReplyPlace<A>, Entry<T>> {
         let (place, waker) = self.lock().queue.offer_unless_wait(entry)?;
         if let Some(waker) = waker {
@@ -92,9 +93,9 @@ impl<T, A> Shared<T, A> {
         Ok(place)
     }
 
-    /// Takes the item in if there is room for it and no sender waits in line; leaves it where it is if not.
+    /// Admits the offer if there is room for it and no sender waits in line; leaves it where it is if not.
     ///
-    /// Always inlined, as [`offer`](Self::offer) is.
+    /// Inlined on purpose, as [`offer`](Self::offer) is.
     #[inline(always)]
     pub(crate) fn offer_simply(&self, offer: &mut Option<Offer<T>>, route: Route) -> bool {
         if offer.is_none() {
@@ -122,6 +123,7 @@ impl<T, A> Shared<T, A> {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
+        // CORRECTNESS: the line keeps the waker under the lock under which there was no room, so that no room is missed.
         let mut registration = Registration::new(cx.waker());
         let offered = self.lock().queue.offer_or_wait(taken, ticket.take(), &mut registration);
         match offered {
@@ -142,9 +144,11 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
+        // Most have room at once: no waker is cloned for them.
         if ticket.is_none() && self.lock().queue.intake.has_room_or_ended() {
             return Poll::Ready(());
         }
+        // CORRECTNESS: looks for room again, under the lock under which it registers.
         let mut registration = Registration::new(cx.waker());
         let waited = self.lock().queue.intake.wait_for_room(ticket.take(), &mut registration);
         match waited {
@@ -159,25 +163,13 @@ impl<T, A> Shared<T, A> {
         }
     }
 
+    /// CANCEL: a sender that leaves the line after it was woken passes its turn on to the next one.
     pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
         let wakes = self.lock().queue.intake.stop_waiting(ticket, priority);
         wakes.wake();
     }
 
-    pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
-        let mut waker = Some(waker.clone());
-        let next = self.lock().queue.next(now, &mut waker);
-        panic::discard(waker);
-        next
-    }
-
-    pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Rest {
-        let mut waker = Some(waker.clone());
-        let rest = self.lock().queue.watch(now, &mut waker);
-        panic::discard(waker);
-        rest
-    }
-
+    /// Counts the fates of items that left together, and frees their slots; tasks that wait for a slot or a flush are woken.
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
         let mut wakes = WakerSet::None;
         self.lock().queue.settle(settled, keys, &mut wakes);
@@ -226,6 +218,17 @@ impl<'a, T, A> Sealed<'a, T, A> {
         Self { shared, waker }
     }
 
+    /// Looks at the queue, which may keep the waker of the worker.
+    ///
+    /// CORRECTNESS: the look and the waker are under one lock, so that no item enters unseen in between. A waker is code of its
+    /// executor: it is cloned before the lock is taken, and the one that it replaces is dropped after it is released.
+    fn look<R>(&self, look: impl FnOnce(&mut BatchQueue<T, A>, &mut Option<Waker>) -> R) -> R {
+        let mut waker = Some(self.waker.clone());
+        let seen = look(&mut self.shared.lock().queue, &mut waker);
+        panic::discard(waker);
+        seen
+    }
+
     /// From here on the worker owes the fates of its items.
     fn taken(&self, mut batch: PendingBatch<T, A>) -> PendingBatch<T, A> {
         batch.owed_to = Some(Arc::clone(self.shared));
@@ -235,7 +238,7 @@ impl<'a, T, A> Sealed<'a, T, A> {
 
 impl<T, A> Source<T, A> for Sealed<'_, T, A> {
     fn next(&mut self, now: Instant) -> Next<T, A> {
-        match self.shared.next(now, self.waker) {
+        match self.look(|queue, waker| queue.next(now, waker)) {
             Next::Send(batch) => Next::Send(self.taken(batch)),
             rest @ Next::Rest(_) => rest,
         }
@@ -247,7 +250,7 @@ impl<T, A> Source<T, A> for Sealed<'_, T, A> {
     }
 
     fn watch(&mut self, now: Instant) -> Rest {
-        self.shared.watch(now, self.waker)
+        self.look(|queue, waker| queue.watch(now, waker))
     }
 
     fn expired(&mut self, now: Instant) -> Vec<PendingBatch<T, A>> {
@@ -286,6 +289,7 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
         let mut locked = self.lock();
         locked.queue.intake.admission.set_limits(limits)?;
+        // Larger limits may have made room.
         let wakes = locked.queue.intake.wake_senders();
         drop(locked);
         wakes.wake();

@@ -30,7 +30,7 @@ mod on {
         emit_event(|| debug!(target: TARGET, items, cause, "batch split"));
     }
 
-    /// A batch waits aside for another attempt.
+    /// A batch waits for another attempt.
     pub(crate) fn parked(items: usize, attempts: u32, hint: Option<Duration>) {
         let hint_s = hint.map(|hint| hint.as_secs_f64());
         emit_event(|| debug!(target: TARGET, items, attempts, hint_s, "batch parked"));

@@ -46,6 +46,7 @@ where
 }
 
 /// What the worker does now, beside the batches that are in flight.
+#[expect(clippy::large_enum_variant, reason = "a worker has one, and a box would be an allocation for each batch")]
 pub(crate) enum State<T, A> {
     /// It has no batch to send.
     Idle,
