@@ -1,9 +1,9 @@
 use crate::{
     Batching,
+    next::{Next, Rest, earlier},
     open::{OpenBatch, OpenBatches, SealedBatch},
     pending::{Join, Partition, PendingBatch, expires_at},
     router::Route,
-    scheduler::{Next, Rest, earlier},
     waiters::ReplyCells,
 };
 use forebay_core::{BoxError, DropReason, Fate, Priority, time::saturating_add};

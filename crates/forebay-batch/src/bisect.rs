@@ -205,14 +205,9 @@ impl Error for KnownBad {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{open::OpenBatch, pending::Partition};
-    use forebay_core::Priority;
-    use forebay_intake::Epoch;
 
     fn batch(items: u8) -> PendingBatch<u8, ()> {
-        let mut open = OpenBatch::new(0, Epoch::default(), 0);
-        (0..items).for_each(|item| open.push(item, 1, Priority::Normal));
-        open.seal(Partition::default()).into_pending()
+        PendingBatch::of((0..items).collect())
     }
 
     fn is_given_up(bisection: &mut Bisection<u8, ()>, batch: PendingBatch<u8, ()>) -> Option<DropReason> {

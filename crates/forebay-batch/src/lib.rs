@@ -15,6 +15,7 @@ mod items;
 mod knobs;
 mod layer;
 mod lookup;
+mod next;
 mod open;
 mod parking;
 mod pending;

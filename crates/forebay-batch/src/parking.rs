@@ -312,18 +312,12 @@ impl<T, A> PartitionBackoff<T, A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open::OpenBatch;
-    use forebay_core::Priority;
-    use forebay_intake::Epoch;
 
     const S: Duration = Duration::from_secs(1);
 
     fn batch(partition: u128, opened: Instant) -> PendingBatch<u8, ()> {
-        let mut open = OpenBatch::new(1, Epoch::default(), 0);
-        open.push(1, 1, Priority::Normal);
-        open.opened(opened);
-        let mut batch = open.seal(Partition(partition)).into_pending();
-        batch.attempts = 1;
+        let mut batch = PendingBatch::of(vec![1]);
+        (batch.partition, batch.opened, batch.attempts) = (Partition(partition), Some(opened), 1);
         batch
     }
 

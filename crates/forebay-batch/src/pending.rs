@@ -234,6 +234,15 @@ pub(crate) fn expires_at(opened: Instant, max_age: Duration) -> Instant {
     saturating_add(opened, max_age.saturating_add(Duration::from_millis(1)))
 }
 
+#[cfg(test)]
+impl PendingBatch<u8, ()> {
+    /// A batch of these items, each of one byte, in the common partition.
+    pub(crate) fn of(items: Vec<u8>) -> Self {
+        let charge = Charge { items: items.len() as u64, bytes: items.len(), ..Charge::default() };
+        Self::new(Items::new(items), charge, None, Vec::new(), Partition::default(), Priority::Normal, None)
+    }
+}
+
 fn unzip<One, Other>(both: Option<(One, Other)>) -> (Option<One>, Option<Other>) {
     both.map_or((None, None), |(one, other)| (Some(one), Some(other)))
 }

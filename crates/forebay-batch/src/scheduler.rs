@@ -2,6 +2,7 @@ use crate::{
     Batching, Discarded,
     bisect::{Bisection, KnownBad},
     knobs::Knobs,
+    next::{Next, Rest, Settings, Source, earlier},
     parking::Backoffs,
     pending::{Join, Partition, PendingBatch},
     sizes::SizeLimits,
@@ -25,50 +26,6 @@ pub(crate) struct Scheduler<T, A> {
     has_one_partition: bool,
     /// Whether an item is sent although its caller has dropped the future.
     run_cancelled: bool,
-}
-
-/// What may be changed while the batcher runs, as of one look.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) batching: Batching,
-    /// How old a batch may get before it is dropped.
-    pub(crate) max_age: Option<Duration>,
-}
-
-/// What the worker does next.
-pub(crate) enum Next<T, A> {
-    /// It gives this batch to the inner service.
-    Send(PendingBatch<T, A>),
-    /// It sends nothing now.
-    Rest(Rest),
-}
-
-/// Why the worker sends nothing now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// There is nothing to do before this instant, or before the worker is woken.
-    Wait(Option<Instant>),
-    /// Nothing enters any more: the worker ends once nothing is in flight.
-    End,
-    /// The worker gives up everything, and ends.
-    Abort,
-    /// The worker drops everything that it has for this reason, and goes on.
-    Discard(DropReason),
-}
-
-/// The sealed batches that no worker has taken: a queue under its lock, or a list in a test.
-pub(crate) trait Source<T, A> {
-    /// The next batch to send.
-    fn next(&mut self, now: Instant) -> Next<T, A>;
-
-    /// The batch behind `batch`, if the two may be sent as one.
-    fn next_to_join(&mut self, batch: &PendingBatch<T, A>, join: &Join, now: Instant) -> Option<PendingBatch<T, A>>;
-
-    /// Only watches the ages of the batches, while none may be sent.
-    fn watch(&mut self, now: Instant) -> Rest;
-
-    /// Takes out the batches that have outlived the age limit.
-    fn expired(&mut self, now: Instant) -> Vec<PendingBatch<T, A>>;
 }
 
 /// A batch that is dropped without a result of the inner service.
@@ -381,10 +338,114 @@ impl<T, A> Dropped<T, A> {
     }
 }
 
-/// The earlier of two instants, of which each may be missing.
-pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parking::MakeWaits;
+    use std::collections::VecDeque;
+
+    const S: Duration = Duration::from_secs(1);
+
+    type Batch = PendingBatch<u8, ()>;
+
+    /// The sealed batches, without a lock.
+    struct List(VecDeque<Batch>);
+
+    impl Source<u8, ()> for List {
+        fn next(&mut self, _: Instant) -> Next<u8, ()> {
+            self.0.pop_front().map_or(Next::Rest(Rest::Wait(None)), Next::Send)
+        }
+
+        fn next_to_join(&mut self, batch: &Batch, join: &Join, _: Instant) -> Option<Batch> {
+            let next = self.0.front()?;
+            let fits = batch.may_take(next.partition, next.priority, next.charge, next.opened, join);
+            fits.then(|| self.0.pop_front())?
+        }
+
+        fn watch(&mut self, _: Instant) -> Rest {
+            Rest::Wait(None)
+        }
+
+        fn expired(&mut self, _: Instant) -> Vec<Batch> {
+            Vec::new()
+        }
+    }
+
+    struct Rig {
+        scheduler: Scheduler<u8, ()>,
+        list: List,
+        dropped: Vec<Dropped<u8, ()>>,
+    }
+
+    const SETTINGS: Settings = Settings { batching: Batching::new(), max_age: None };
+
+    impl Rig {
+        fn new(batches: impl IntoIterator<Item = Vec<u8>>) -> Self {
+            let mut knobs = Knobs::new();
+            (knobs.split_budget, knobs.park.backoff) = (9, Some(MakeWaits::new([S, S])));
+            let list = List(batches.into_iter().map(Batch::of).collect());
+            Self { scheduler: Scheduler::new(&knobs, true), list, dropped: Vec::new() }
+        }
+
+        /// The batch that is sent at `now` with its generation, or until when nothing is.
+        fn send(&mut self, now: Instant) -> Result<(Batch, u64), Option<Instant>> {
+            match self.scheduler.next(now, &SETTINGS, &mut self.list, &mut self.dropped) {
+                Next::Send(mut batch) => {
+                    let generation = self.scheduler.sent(&mut batch);
+                    Ok((batch, generation))
+                }
+                Next::Rest(Rest::Wait(due)) => Err(due),
+                Next::Rest(rest) => panic!("{rest:?}"),
+            }
+        }
+
+        fn deliver(&mut self, (batch, generation): (Batch, u64)) {
+            self.scheduler.returned(&batch);
+            self.scheduler.responded(&batch, generation, &SETTINGS);
+            self.scheduler.delivered(&batch, true);
+        }
+    }
+
+    fn items(batch: &Batch) -> &[u8] {
+        batch.items.as_deref().unwrap()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn what_came_back_is_the_probe_and_what_waits_behind_it_leaves_as_one() {
+        let (mut rig, now) = (Rig::new([vec![1, 2], vec![3], vec![4]]), start());
+        let (first, generation) = rig.send(now).unwrap();
+        assert!(rig.scheduler.park(first, generation, None, now, &SETTINGS).is_none());
+        assert_eq!(rig.send(now).unwrap_err(), Some(now + S));
+        assert_eq!(rig.list.0.len(), 2, "the rest stays in the queue");
+        let probe = rig.send(now + S).unwrap();
+        assert_eq!((items(&probe.0), probe.0.attempts), (&[1, 2][..], 2), "as it was");
+        assert_eq!(rig.send(now + S).unwrap_err(), None, "one probe at a time");
+        rig.deliver(probe);
+        let rest = rig.send(now + S).unwrap();
+        assert_eq!(items(&rest.0), [3, 4]);
+        rig.deliver(rest);
+        assert_eq!(rig.send(now + S).unwrap_err(), None);
+    }
+
+    #[test]
+    fn of_two_halves_the_second_waits_for_the_first_and_is_not_sent_if_that_is_good() {
+        let (mut rig, now) = (Rig::new([vec![1, 2], vec![3]]), start());
+        let (both, _) = rig.send(now).unwrap();
+        rig.scheduler.returned(&both);
+        assert!(rig.scheduler.bisect(both, SplitCause::BadItem, DropReason::Rejected).is_none());
+        let left = rig.send(now).unwrap();
+        assert_eq!(items(&left.0), [1]);
+        let next = rig.send(now).unwrap();
+        assert_eq!(items(&next.0), [3], "the other half waits");
+        rig.deliver(left);
+        assert_eq!(rig.send(now).unwrap_err(), None);
+        let dropped = &rig.dropped[0];
+        assert_eq!((items(&dropped.batch), dropped.reason), (&[2][..], DropReason::Rejected));
+        assert!(dropped.error.is::<KnownBad>());
     }
 }

@@ -2,9 +2,9 @@ use crate::{
     Batching,
     batch_queue::{BatchQueue, Entry, Refused, ReplyPlace},
     items::discard_each,
+    next::{Next, Rest, Settings, Source},
     pending::{Join, PendingBatch},
     router::Route,
-    scheduler::{Next, Rest, Settings, Source},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals, panic};
 use forebay_intake::{

@@ -1,8 +1,9 @@
 use crate::{
     IntoRequest, NotReady, Respond,
     in_flight::{Completed, InFlight},
+    next::{Next, Rest, Settings, earlier},
     pending::PendingBatch,
-    scheduler::{Next, Rest, Scheduler, Settings, earlier},
+    scheduler::Scheduler,
     settle::Settler,
     shared::Sealed,
 };

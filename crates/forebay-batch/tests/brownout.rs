@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What is offered, and how it is batched.
 #[derive(Clone, Copy, Debug)]
 struct Load {
-    /// So many items come together, so often.
+    /// So many items are handed over together, so often.
     items: u32,
     every: Duration,
     batching: Batching,
@@ -153,14 +153,14 @@ async fn f25_what_was_sent_is_sent_again_as_it_was_and_what_waits_behind_it_leav
     let expected: [&[u32]; 5] = [&[0, 1], &[0, 1], &[2, 3, 4, 5, 6, 7], &[2, 3, 4, 5, 6, 7], &[8, 9, 10, 11]];
     assert_eq!(*log.lock().unwrap(), expected);
     assert_eq!(batch.handle().totals().delivered, 12);
-    // The trouble is over: from now on batches go as they close.
+    // The recovery is over: from now on batches are sent as they close.
     emit(&batch, 12..16);
     batch.handle().flush().await;
     assert_eq!(log.lock().unwrap()[5..], [[12, 13], [14, 15]]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn f25_each_caller_of_joined_batches_hears_of_its_own_item() {
+async fn f25_each_caller_of_joined_batches_gets_the_reply_to_its_own_item() {
     let (inner, log) = failing(&[1, 3]);
     let batch = pairs().respond_per_item().park_backoff([SECOND; 9]).park_bytes(1 << 20).build().unwrap().layer(inner);
     let calls: Vec<_> = (0..8).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
@@ -190,7 +190,7 @@ async fn f25_batches_of_one_partition_that_wait_aside_are_joined_as_well() {
     assert_eq!(of(true), [[100, 101], [102, 103]], "the server of the others is well");
 }
 
-/// A flush is over when what came before it is, and waits for nothing that came after it.
+/// A flush is over when what was handed over before it is settled, and waits for nothing that was handed over after it.
 #[tokio::test(start_paused = true)]
 async fn f25_batches_of_different_flushes_stay_apart() {
     let (inner, log) = failing(&[1]);

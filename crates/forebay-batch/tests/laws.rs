@@ -70,7 +70,7 @@ async fn dropping_a_ready_service_gives_back() {
 }
 
 #[tokio::test]
-async fn everybody_wakes_on_close() {
+async fn every_waiting_service_is_woken_on_close() {
     let layer = BatchLayer::builder()
         .limits(Limits::new().items(1).soft_limit(1.0))
         .batching(Batching::new().max_items(1))

@@ -1,4 +1,4 @@
-//! A panic of user code costs its own batch at most: callers are answered, the ledger balances, the worker goes on.
+//! A panic of user code costs its own batch at most: callers get a reply, the ledger balances, the worker goes on.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 #![expect(clippy::panic, reason = "what is tested")]
@@ -242,15 +242,15 @@ impl Drop for BackoffWaits {
 }
 
 /// A caller's waker.
-struct Bell(Trap);
+struct Caller(Trap);
 
-impl Wake for Bell {
+impl Wake for Caller {
     fn wake(self: Arc<Self>) {
         self.0.spring(Place::WakerWake);
     }
 }
 
-impl Drop for Bell {
+impl Drop for Caller {
     fn drop(&mut self) {
         self.0.spring(Place::WakerDrop);
     }
@@ -283,16 +283,16 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_batch_at_most() {
         let mut batch = batcher(&trap);
         let handle = batch.handle();
         batch.emit(item()).unwrap();
-        let mut belled = Some(batch.call(item()));
-        let bell = Waker::from(Arc::new(Bell(trap.clone())));
-        assert!(Pin::new(belled.as_mut().unwrap()).poll(&mut Context::from_waker(&bell)).is_pending(), "{what}");
+        let mut woken = Some(batch.call(item()));
+        let waker = Waker::from(Arc::new(Caller(trap.clone())));
+        assert!(Pin::new(woken.as_mut().unwrap()).poll(&mut Context::from_waker(&waker)).is_pending(), "{what}");
         // The clone that waits is the last one.
-        drop(bell);
+        drop(waker);
         let called = batch.call(item());
-        let answered = timeout(Duration::from_secs(60), called).await;
-        assert!(answered.is_ok(), "{what}: a caller waits for ever");
-        let answered = timeout(Duration::from_secs(60), belled.take().unwrap()).await;
-        assert!(answered.is_ok(), "{what}: the other caller waits for ever");
+        let replied = timeout(Duration::from_secs(60), called).await;
+        assert!(replied.is_ok(), "{what}: a caller waits for ever");
+        let replied = timeout(Duration::from_secs(60), woken.take().unwrap()).await;
+        assert!(replied.is_ok(), "{what}: the other caller waits for ever");
         assert!(timeout(Duration::from_secs(60), handle.flush()).await.is_ok(), "{what}: a flush waits for ever");
         let totals = handle.totals();
         assert!(totals.balance() && totals.pending == 0 && totals.offered == 3, "{what}: {totals:?}");
@@ -307,7 +307,7 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_batch_at_most() {
     }
 }
 
-/// An endless service, so that everything is in flight when the drain lets it go.
+/// A service that never responds, so that everything is in flight when the drain gives up.
 #[derive(Clone)]
 struct Hanging;
 
@@ -369,7 +369,7 @@ impl Wake for PolledAtOnce {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f20_a_drain_that_is_polled_while_its_items_are_let_go_reports_them() {
+async fn f20_a_drain_that_is_polled_while_its_items_are_given_up_reports_them() {
     let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).retain_items().build().unwrap();
     let (batch, worker) = layer.pair(Hanging);
     let mut worker = pin!(worker);
@@ -381,7 +381,7 @@ async fn f20_a_drain_that_is_polled_while_its_items_are_let_go_reports_them() {
     let (handle, polled) = (batch.handle(), Arc::new(PolledAtOnce::default()));
     *polled.drain.lock().unwrap() = Some(Box::pin(async move { handle.drain(Duration::ZERO).await.unsent.len() }));
     Arc::clone(&polled).wake();
-    // Its time is over: what is in flight is let go at the next look.
+    // Its time is over: what is in flight is given up at the next look.
     tokio::time::advance(Duration::from_millis(1)).await;
     Arc::clone(&polled).wake();
     assert!(look().is_ready());

@@ -1,4 +1,4 @@
-//! What happens to batches that come back: parked, cut, narrowed.
+//! What happens to batches that come back: parked, split, narrowed.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -15,7 +15,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What the far side says to a request, and a log of all requests.
+/// What the server says to a request, and a log of all requests.
 type Script<T> = Arc<dyn Fn(usize, &[T]) -> Result<(), Refusal> + Send + Sync>;
 type Log<T> = Arc<Mutex<Vec<(Duration, Vec<T>)>>>;
 
@@ -49,8 +49,8 @@ fn settle(result: &Result<(), BoxError>, _: usize) -> Settlement {
     }
 }
 
-/// A far side with a script, and the log of what it got.
-fn far_side<T: Clone + Send + Sync + 'static>(
+/// A server with a script, and the log of what it got.
+fn server<T: Clone + Send + Sync + 'static>(
     script: impl Fn(usize, &[T]) -> Result<(), Refusal> + Send + Sync + 'static,
 ) -> (impl tower::Service<Items<T>, Response = (), Error = BoxError, Future: Send> + Clone + Send + 'static, Log<T>) {
     let (script, log): (Script<T>, Log<T>) = (Arc::new(script), Arc::default());
@@ -58,8 +58,8 @@ fn far_side<T: Clone + Send + Sync + 'static>(
     let service = service_fn(move |items: Items<T>| {
         let mut log = noted.lock().unwrap();
         log.push((start.elapsed(), items.to_vec()));
-        let answer = script(log.len(), &items);
-        std::future::ready(answer.map_err(BoxError::from))
+        let response = script(log.len(), &items);
+        std::future::ready(response.map_err(BoxError::from))
     });
     (service, log)
 }
@@ -90,7 +90,7 @@ fn emit<A>(batch: &Batch<u32, A>, items: std::ops::Range<u32>) {
     items.for_each(|item| batch.emit(item).unwrap());
 }
 
-/// An inner service that does not answer at once.
+/// An inner service that does not respond at once.
 async fn latency() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
@@ -99,7 +99,7 @@ async fn latency() {
 
 #[tokio::test(start_paused = true)]
 async fn t11_what_comes_back_retryable_waits_and_is_sent_again_once() {
-    let (inner, log) = far_side(|n, _: &[u32]| if n <= 2 { Err(Refusal::Away(None)) } else { Ok(()) });
+    let (inner, log) = server(|n, _: &[u32]| if n <= 2 { Err(Refusal::Away(None)) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
         .retain_items()
@@ -157,7 +157,7 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_is_waited_for_and_a_batch_that_outlives_it_is_dropped() {
-    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(20 * SECOND))));
+    let (inner, log) = server(|_, _: &[u32]| Err(Refusal::Away(Some(20 * SECOND))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
         .retain_items()
@@ -172,13 +172,13 @@ async fn a_hint_is_waited_for_and_a_batch_that_outlives_it_is_dropped() {
     let start = Instant::now();
     batch.handle().flush().await;
     assert_eq!(times(&log), [0, 20]);
-    assert_eq!(start.elapsed().as_secs(), 30, "it goes when its time is up, not when it would be sent");
+    assert_eq!(start.elapsed().as_secs(), 30, "it is dropped when its time is up, not when it would be sent");
     assert_eq!(totals(&batch.handle()).dropped.get(DropReason::Expired), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_behind_a_far_side_that_is_away_grows_old_as_well() {
-    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
+async fn what_waits_behind_a_server_that_is_away_grows_old_as_well() {
+    let (inner, log) = server(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
         .retain_items()
@@ -198,7 +198,7 @@ async fn what_waits_behind_a_far_side_that_is_away_grows_old_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_backoff_ends_the_reason_is_the_one_of_the_last_failure() {
-    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(None)));
+    let (inner, log) = server(|_, _: &[u32]| Err(Refusal::Away(None)));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
         .retain_items()
@@ -209,9 +209,9 @@ async fn when_the_backoff_ends_the_reason_is_the_one_of_the_last_failure() {
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let answer = tokio::spawn(batch.clone().oneshot(1));
+    let reply = tokio::spawn(batch.clone().oneshot(1));
     emit(&batch, 0..1);
-    assert_eq!(answer.await.unwrap().unwrap(), Fate::Dropped(DropReason::RetriesExhausted));
+    assert_eq!(reply.await.unwrap().unwrap(), Fate::Dropped(DropReason::RetriesExhausted));
     assert_eq!(requests(&log), 3);
     // The next one finds a fresh backoff.
     emit(&batch, 0..2);
@@ -252,7 +252,7 @@ async fn parked_bytes_are_bounded_and_the_oldest_go_first() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_evicted_does_not_hold_up_what_comes_next() {
-    let (inner, log) = far_side(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(None)) } else { Ok(()) });
+    let (inner, log) = server(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(None)) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1))
         .retain_items()
@@ -266,7 +266,7 @@ async fn what_was_evicted_does_not_hold_up_what_comes_next() {
     batch.handle().flush().await;
     assert_eq!(totals(&batch.handle()).dropped.get(DropReason::Evicted), 1);
     emit(&batch, 1..2);
-    // Nobody but the worker's own timer wakes it.
+    // Nothing but the worker's own timer wakes it.
     tokio::time::timeout(60 * SECOND, async {
         while totals(&batch.handle()).pending > 0 {
             tokio::time::sleep(SECOND).await
@@ -278,8 +278,8 @@ async fn what_was_evicted_does_not_hold_up_what_comes_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_parts_of_a_batch_wait_for_a_far_side_that_is_away() {
-    let (inner, log) = far_side(|n, _: &[u32]| match n {
+async fn the_parts_of_a_batch_wait_for_a_server_that_is_away() {
+    let (inner, log) = server(|n, _: &[u32]| match n {
         1 => Err(Refusal::Bad),
         2 => Err(Refusal::Away(None)),
         _ => Ok(()),
@@ -302,7 +302,7 @@ async fn the_parts_of_a_batch_wait_for_a_far_side_that_is_away() {
 
 #[tokio::test(start_paused = true)]
 async fn r19_other_keys_go_on_at_full_rate() {
-    let (inner, log) = far_side(
+    let (inner, log) = server(
         |_, items: &[(&'static str, u32)]| {
             if items[0].0 == "down" { Err(Refusal::Away(Some(60 * SECOND))) } else { Ok(()) }
         },
@@ -328,7 +328,7 @@ async fn r19_other_keys_go_on_at_full_rate() {
     }
     let mut by_key = HashMap::new();
     log.lock().unwrap().iter().for_each(|(_, items)| *by_key.entry(items[0].0).or_insert(0) += 1);
-    assert_eq!((by_key["up"], by_key["down"]), (50, 1), "no worker, no slot in flight is held by who waits");
+    assert_eq!((by_key["up"], by_key["down"]), (50, 1), "what waits holds neither the worker nor a slot in flight");
     batch.handle().flush().await;
     let totals = totals(&batch.handle());
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Expired)), (100, 100));
@@ -339,7 +339,7 @@ async fn r19_other_keys_go_on_at_full_rate() {
 async fn t16_one_poison_item_in_a_thousand_costs_itself() {
     for poison in [0, 1, 499, 500, 777, 998, 999] {
         let (inner, log) =
-            far_side(move |_, items: &[u32]| if items.contains(&poison) { Err(Refusal::Bad) } else { Ok(()) });
+            server(move |_, items: &[u32]| if items.contains(&poison) { Err(Refusal::Bad) } else { Ok(()) });
         let layer = BatchLayer::builder()
             .batching(Batching::new().max_items(1000))
             .retain_items()
@@ -349,10 +349,10 @@ async fn t16_one_poison_item_in_a_thousand_costs_itself() {
             .build()
             .unwrap();
         let batch = layer.layer(inner);
-        let answers: Vec<_> = (0..1000).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
-        for (n, answer) in (0..).zip(answers) {
+        let replies: Vec<_> = (0..1000).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+        for (n, reply) in (0..).zip(replies) {
             let expected = if n == poison { Fate::Dropped(DropReason::Rejected) } else { Fate::Delivered };
-            assert_eq!(answer.await.unwrap().unwrap(), expected);
+            assert_eq!(reply.await.unwrap().unwrap(), expected);
         }
         let totals = totals(&batch.handle());
         assert_eq!((totals.delivered, totals.dropped.get(DropReason::Rejected), totals.pending), (999, 1, 0));
@@ -362,7 +362,7 @@ async fn t16_one_poison_item_in_a_thousand_costs_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_split_budget_is_never_exceeded_and_what_it_does_not_reach_is_dropped() {
-    let (inner, log) = far_side(|_, items: &[u32]| if items.len() > 1 { Err(Refusal::Bad) } else { Ok(()) });
+    let (inner, log) = server(|_, items: &[u32]| if items.len() > 1 { Err(Refusal::Bad) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(64))
         .retain_items()
@@ -381,7 +381,7 @@ async fn a_split_budget_is_never_exceeded_and_what_it_does_not_reach_is_dropped(
 
 #[tokio::test(start_paused = true)]
 async fn t17_after_a_413_the_next_batch_is_small_enough_already() {
-    let (inner, log) = far_side(|_, items: &[u32]| if items.len() > 30 { Err(Refusal::TooLarge) } else { Ok(()) });
+    let (inner, log) = server(|_, items: &[u32]| if items.len() > 30 { Err(Refusal::TooLarge) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(100))
         .retain_items()
@@ -401,7 +401,7 @@ async fn t17_after_a_413_the_next_batch_is_small_enough_already() {
 
 #[tokio::test(start_paused = true)]
 async fn one_item_that_is_too_large_by_itself_is_dropped_as_that() {
-    let (inner, _) = far_side(|_, items: &[u32]| if items.contains(&7) { Err(Refusal::TooLarge) } else { Ok(()) });
+    let (inner, _) = server(|_, items: &[u32]| if items.contains(&7) { Err(Refusal::TooLarge) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(16))
         .retain_items()
@@ -447,10 +447,10 @@ async fn r11_only_what_is_known_to_be_refused_is_sent_again() {
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let answers: Vec<_> = (0..6).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
-    for (n, answer) in answers.into_iter().enumerate() {
+    let replies: Vec<_> = (0..6).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+    for (n, reply) in replies.into_iter().enumerate() {
         let expected = if n == 4 { Fate::Dropped(DropReason::Rejected) } else { Fate::Delivered };
-        assert_eq!(answer.await.unwrap().unwrap(), expected, "{n}");
+        assert_eq!(reply.await.unwrap().unwrap(), expected, "{n}");
     }
     let sent: Vec<_> = log.lock().unwrap().iter().map(|(_, items)| items.clone()).collect();
     assert_eq!(sent, [vec![0, 1, 2, 3, 4, 5], vec![1, 3, 5]]);
@@ -469,10 +469,10 @@ async fn a_partial_success_is_counted_by_its_number_and_nothing_is_sent_again() 
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let answers: Vec<_> = (0..10).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+    let replies: Vec<_> = (0..10).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
     let mut dropped = 0;
-    for answer in answers {
-        dropped += u32::from(answer.await.unwrap().unwrap().is_dropped());
+    for reply in replies {
+        dropped += u32::from(reply.await.unwrap().unwrap().is_dropped());
     }
     let totals = totals(&batch.handle());
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Rejected), dropped), (7, 3, 3));
@@ -490,7 +490,7 @@ async fn without_parking_a_failure_is_final_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_with_batches_parked_ends_in_time_and_hands_them_back() {
-    let (inner, _) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(Duration::from_secs(86_400)))));
+    let (inner, _) = server(|_, _: &[u32]| Err(Refusal::Away(Some(Duration::from_secs(86_400)))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
         .retain_items()
@@ -514,7 +514,7 @@ async fn a_drain_with_batches_parked_ends_in_time_and_hands_them_back() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_hold_while_the_far_side_is_away() {
-    let (inner, _) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
+    let (inner, _) = server(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
     let layer = BatchLayer::builder()
         .limits(Limits::new().items(20).soft_limit(1.0))
         .batching(Batching::new().max_items(2))
@@ -593,7 +593,7 @@ async fn discard_drops_what_is_queued_waits_or_is_in_flight_and_goes_on() {
     let verdict = Verdict::of(&*error).unwrap();
     assert_eq!((verdict.reason(), verdict.seen(), verdict.advice()), (DropReason::Disabled, Seen::No, Advice::Never));
 
-    // Nothing is left of it: what comes later is sent at once, the partition that was in trouble included.
+    // Nothing is left of it: what is handed over later is sent at once, the partition that had failed included.
     batch.emit(1).unwrap();
     batch.emit(6).unwrap();
     tokio::time::timeout(SECOND, handle.flush()).await.unwrap();
