@@ -73,9 +73,9 @@ impl<T, A> Bisection<T, A> {
         }
     }
 
-    /// Whether a part is in flight, as it was counted again after a panic.
-    pub(crate) fn recount(&mut self, part_in_flight: bool) {
-        self.part_in_flight = part_in_flight;
+    /// Finds out again whether a part is in flight: after a panic, one that was sent may be lost.
+    pub(crate) fn recount(&mut self, in_flight: &[&PendingBatch<T, A>]) {
+        self.part_in_flight = in_flight.iter().any(|batch| batch.split.is_part());
     }
 
     /// The server took all of `batch`: of two parts, if this one was good, the other is at fault.

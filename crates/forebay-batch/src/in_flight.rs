@@ -15,16 +15,12 @@ pin_project! {
         future: Option<F>,
         // `None` once it was handed on, with the result or without.
         batch: Option<PendingBatch<T, A>>,
-        // What the scheduler knew of the partition when the batch was sent.
-        generation: u64,
     }
 }
 
 /// A batch that has come back from the inner service.
 pub(crate) struct Completed<Res, T, A> {
     pub(crate) batch: PendingBatch<T, A>,
-    /// What the scheduler knew of the partition when the batch was sent.
-    pub(crate) generation: u64,
     /// What the inner service returned, or why it returned nothing.
     pub(crate) result: Result<Result<Res, BoxError>, DropReason>,
 }
@@ -32,14 +28,13 @@ pub(crate) struct Completed<Res, T, A> {
 // === impl InFlight ===
 
 impl<F, T, A> InFlight<F, T, A> {
-    pub(crate) fn new(future: F, batch: PendingBatch<T, A>, generation: u64) -> Self {
-        Self { future: Some(future), batch: Some(batch), generation }
+    pub(crate) fn new(future: F, batch: PendingBatch<T, A>) -> Self {
+        Self { future: Some(future), batch: Some(batch) }
     }
 
-    /// The batch, until it has come back, and the generation that it belongs to.
-    pub(crate) fn batch(self: Pin<&Self>) -> Option<(&PendingBatch<T, A>, u64)> {
-        let generation = self.generation;
-        self.project_ref().batch.as_ref().map(|batch| (batch, generation))
+    /// The batch, until it has come back.
+    pub(crate) fn batch(self: Pin<&Self>) -> Option<&PendingBatch<T, A>> {
+        self.project_ref().batch.as_ref()
     }
 
     /// Drops the future, which may still read the items, and returns the batch.
@@ -61,9 +56,8 @@ where
         let this = self.project();
         let result = ready!(panic::catch_poll(this.future, cx));
         let result = result.and_then(|result| panic::catch(|| result.map_err(Into::into)));
-        let generation = *this.generation;
         let result = result.map_err(|_reported| DropReason::Panicked);
         // `None` only if it is polled after it was ready, which a set of futures does not do.
-        Poll::Ready(this.batch.take().map(|batch| Completed { batch, generation, result }))
+        Poll::Ready(this.batch.take().map(|batch| Completed { batch, result }))
     }
 }

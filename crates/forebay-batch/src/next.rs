@@ -5,15 +5,20 @@ use crate::{
 use forebay_core::DropReason;
 use std::time::{Duration, Instant};
 
-/// What may be changed while the batcher runs, as of one look.
+/// What the worker sees in one look: the time, and what may be changed while the batcher runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Look {
+    pub(crate) now: Instant,
     pub(crate) batching: Batching,
     /// How old a batch may get before it is dropped.
     pub(crate) max_age: Option<Duration>,
 }
 
 /// What the worker does next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made for each look, and a box would be an allocation for each batch"
+)]
 pub(crate) enum Next<T, A> {
     /// It gives this batch to the inner service.
     Send(PendingBatch<T, A>),

@@ -131,7 +131,6 @@ impl<T, A> Backoffs<T, A> {
     pub(crate) fn park(
         &mut self,
         batch: PendingBatch<T, A>,
-        generation: u64,
         hint: Option<Duration>,
         now: Instant,
         max_age: Option<Duration>,
@@ -146,7 +145,7 @@ impl<T, A> Backoffs<T, A> {
         let hint = hint.map(|hint| hint.min(*max_hint).min(age_limit));
         let (partition, hold) = (batch.partition, Hold { hint, ends });
         if let Some(held) = self.by_partition.get_mut(&partition) {
-            if held.recovery.failed(generation, now, hold) == Step::GivenUp {
+            if held.recovery.failed(batch.generation, now, hold) == Step::GivenUp {
                 // What else waits gets a fresh start: it may be sent at once, and begins a backoff of its own. The hint was for
                 // the batch that is given up, and holds nothing else.
                 if held.waiting.is_empty() {
@@ -249,21 +248,21 @@ impl<T, A> Backoffs<T, A> {
         self.by_partition.get_mut(&partition).map_or(0, |held| held.recovery.sent())
     }
 
-    /// Counts what is in flight again, from the partition and the generation of each batch: after a panic, a batch that was
-    /// sent may be lost without having come back.
-    pub(crate) fn recount(&mut self, in_flight: &[(Partition, u64)]) {
+    /// Counts what is in flight again: after a panic, a batch that was sent may be lost without having come back.
+    pub(crate) fn recount(&mut self, in_flight: &[&PendingBatch<T, A>]) {
         for (partition, held) in &mut self.by_partition {
             let belongs = (*partition, held.recovery.generation);
-            held.recovery.recount(in_flight.iter().filter(|batch| **batch == belongs).count());
+            let in_flight = in_flight.iter().filter(|batch| (batch.partition, batch.generation) == belongs);
+            held.recovery.recount(in_flight.count());
         }
     }
 
-    /// The server of this partition has responded, other than by a failure that may pass; `most` may be in flight.
-    pub(crate) fn responded(&mut self, partition: Partition, generation: u64, most: usize) {
-        let Some(held) = self.by_partition.get_mut(&partition) else { return };
-        if held.recovery.responded(generation, most) == Step::Recovered {
+    /// The server has responded to a batch, other than by a failure that may pass; `most` may be in flight.
+    pub(crate) fn responded(&mut self, batch: &PendingBatch<T, A>, most: usize) {
+        let Some(held) = self.by_partition.get_mut(&batch.partition) else { return };
+        if held.recovery.responded(batch.generation, most) == Step::Recovered {
             if held.waiting.is_empty() {
-                self.by_partition.remove(&partition);
+                self.by_partition.remove(&batch.partition);
             } else if let Some(backoff) = &self.rule.backoff {
                 held.recovery.renew(backoff.make());
             }
@@ -337,7 +336,7 @@ mod tests {
         let mut backoffs = backoffs();
         for number in 0..10_000 {
             let now = start + S * number;
-            assert!(backoffs.park(batch(number.into(), now), 0, None, now, None).is_none());
+            assert!(backoffs.park(batch(number.into(), now), None, now, None).is_none());
             // It outlives its limit long before it could be sent again.
             assert_eq!(backoffs.expired(now + S / 2, S / 4).len(), 1);
             assert!(backoffs.by_partition.len() <= 2 * REMEMBERED, "{number}");
@@ -345,7 +344,7 @@ mod tests {
         assert_eq!(backoffs.bytes, 0);
         // What waits, or may not be sent to yet, is kept.
         let now = start + S * 20_000;
-        assert!(backoffs.park(batch(20_000, now), 0, None, now, None).is_none());
+        assert!(backoffs.park(batch(20_000, now), None, now, None).is_none());
         backoffs.crowded = 0;
         backoffs.forget_idle(now);
         assert_eq!(backoffs.by_partition.len(), 1);
@@ -358,13 +357,18 @@ mod tests {
         let start = Instant::now();
         let (one, due) = (Partition(1), start + S);
         let mut backoffs = backoffs();
-        assert!(backoffs.park(batch(1, start), 0, None, start, None).is_none());
+        assert!(backoffs.park(batch(1, start), None, start, None).is_none());
         let probe = backoffs.next(due).unwrap();
         let generation = backoffs.sent(one);
-        backoffs.recount(&[(one, generation)]);
+        let sent = |partition, generation| {
+            let mut batch = batch(partition, start);
+            batch.generation = generation;
+            batch
+        };
+        backoffs.recount(&[&sent(1, generation)]);
         assert!(backoffs.holds(one, due), "it is still in flight");
         drop(probe);
-        backoffs.recount(&[(one, generation - 1), (Partition(2), generation)]);
+        backoffs.recount(&[&sent(1, generation - 1), &sent(2, generation)]);
         assert!(!backoffs.holds(one, due), "what is in flight is of another generation, or partition");
         assert_eq!(backoffs.sent(one), generation);
         assert!(backoffs.holds(one, due), "one probe at a time");

@@ -32,6 +32,8 @@ pub(crate) struct PendingBatch<T, A> {
     pub(crate) opened: Option<Instant>,
     /// How often it was given to the inner service.
     pub(crate) attempts: u32,
+    /// Which failure of its partition was known when it was sent last; zero if none was.
+    pub(crate) generation: u64,
     /// What is known of it as a part of a larger batch.
     pub(crate) split: Split,
     /// The ledger that still expects the fates of the items, while the worker has them.
@@ -61,7 +63,19 @@ impl<T, A> PendingBatch<T, A> {
         opened: Option<Instant>,
     ) -> Self {
         let (items, split) = (Some(items), Split::default());
-        Self { items, charge, waiters, keys, partition, priority, opened, attempts: 0, split, owed_to: None }
+        Self {
+            items,
+            charge,
+            waiters,
+            keys,
+            partition,
+            priority,
+            opened,
+            attempts: 0,
+            generation: 0,
+            split,
+            owed_to: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

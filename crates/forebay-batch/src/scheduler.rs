@@ -2,14 +2,14 @@ use crate::{
     Batching, Discarded,
     bisect::{Bisection, KnownBad},
     knobs::Knobs,
-    next::{Next, Rest, Settings, Source, earlier},
+    next::{Look, Next, Rest, Source, earlier},
     parking::Backoffs,
     pending::{Join, Partition, PendingBatch},
     sizes::SizeLimits,
 };
 use forebay_core::{BoxError, DropReason, SplitCause};
 use forebay_intake::{Evicted, Expired};
-use std::time::{Duration, Instant};
+use std::{mem, time::Duration};
 
 /// Decides which batch the worker sends next. Pure state: time is an argument, and so are the sealed batches.
 ///
@@ -26,9 +26,12 @@ pub(crate) struct Scheduler<T, A> {
     has_one_partition: bool,
     /// Whether an item is sent although its caller has dropped the future.
     run_cancelled: bool,
+    /// What is not worth sending any more, until the worker has settled it.
+    dropped: Vec<Dropped<T, A>>,
 }
 
 /// A batch that is dropped without a result of the inner service.
+#[derive(Debug)]
 pub(crate) struct Dropped<T, A> {
     pub(crate) batch: PendingBatch<T, A>,
     pub(crate) reason: DropReason,
@@ -47,58 +50,47 @@ impl<T, A> Scheduler<T, A> {
             has_backlog: false,
             has_one_partition,
             run_cancelled: knobs.run_cancelled,
+            dropped: Vec::new(),
         }
     }
 
-    /// The next batch to send at `now`, or why there is none. What is not worth sending any more is put into `dropped`.
-    pub(crate) fn next(
-        &mut self,
-        now: Instant,
-        settings: &Settings,
-        sealed: &mut impl Source<T, A>,
-        dropped: &mut Vec<Dropped<T, A>>,
-    ) -> Next<T, A> {
-        self.expire(now, settings, sealed, dropped);
+    /// The next batch to send, or why there is none. [`take_dropped`](Self::take_dropped) has what is not worth sending any more.
+    pub(crate) fn next(&mut self, look: &Look, sealed: &mut impl Source<T, A>) -> Next<T, A> {
+        self.expire(look, sealed);
         loop {
-            let batch = if let Some(batch) = self.backoffs.next(now) {
+            let batch = if let Some(batch) = self.backoffs.next(look.now) {
                 batch
             } else if let Some(part) = self.bisection.next() {
-                let Some(part) = self.unless_held(part, now, settings) else { continue };
+                let Some(part) = self.unless_held(part, look) else { continue };
                 part
             } else {
-                match self.next_sealed(now, sealed) {
+                match self.next_sealed(look, sealed) {
                     Next::Send(batch) => {
-                        let Some(batch) = self.unless_held(batch, now, settings) else { continue };
-                        self.joined(batch, now, settings, sealed)
+                        let Some(batch) = self.unless_held(batch, look) else { continue };
+                        self.joined(batch, look, sealed)
                     }
-                    Next::Rest(rest) => return Next::Rest(self.rest(rest, now, settings)),
+                    Next::Rest(rest) => return Next::Rest(self.rest(rest, look)),
                 }
             };
-            if let Some(batch) = self.admit_to_send(batch, now, settings, dropped) {
+            if let Some(batch) = self.admit_to_send(batch, look) {
                 return Next::Send(batch);
             }
         }
     }
 
     /// As [`next`](Self::next), while no batch may be sent.
-    pub(crate) fn watch(
-        &mut self,
-        now: Instant,
-        settings: &Settings,
-        sealed: &mut impl Source<T, A>,
-        dropped: &mut Vec<Dropped<T, A>>,
-    ) -> Rest {
-        self.expire(now, settings, sealed, dropped);
-        let rest = sealed.watch(now);
-        self.rest(rest, now, settings)
+    pub(crate) fn watch(&mut self, look: &Look, sealed: &mut impl Source<T, A>) -> Rest {
+        self.expire(look, sealed);
+        let rest = sealed.watch(look.now);
+        self.rest(rest, look)
     }
 
-    fn next_sealed(&mut self, now: Instant, sealed: &mut impl Source<T, A>) -> Next<T, A> {
+    fn next_sealed(&mut self, look: &Look, sealed: &mut impl Source<T, A>) -> Next<T, A> {
         // Where all batches go to the same server and it is away, the rest stays in the queue, where its bounds hold.
-        if self.has_one_partition && self.backoffs.holds(Partition::default(), now) {
-            return Next::Rest(sealed.watch(now));
+        if self.has_one_partition && self.backoffs.holds(Partition::default(), look.now) {
+            return Next::Rest(sealed.watch(look.now));
         }
-        let next = sealed.next(now);
+        let next = sealed.next(look.now);
         if matches!(next, Next::Rest(Rest::Wait(_))) {
             self.has_backlog = self.has_backlog && self.backoffs.has_waiting();
         }
@@ -106,8 +98,8 @@ impl<T, A> Scheduler<T, A> {
     }
 
     /// What the sealed batches say, together with those in here.
-    fn rest(&self, rest: Rest, now: Instant, settings: &Settings) -> Rest {
-        let due = || self.backoffs.due(now, settings.max_age);
+    fn rest(&self, rest: Rest, look: &Look) -> Rest {
+        let due = || self.backoffs.due(look.now, look.max_age);
         match rest {
             Rest::Wait(until) => Rest::Wait(earlier(until, due())),
             Rest::End if !self.bisection.is_empty() || self.backoffs.has_waiting() => Rest::Wait(due()),
@@ -116,27 +108,22 @@ impl<T, A> Scheduler<T, A> {
     }
 
     /// `batch`, unless its server is away: then it waits behind those of its partition.
-    fn unless_held(
-        &mut self,
-        batch: PendingBatch<T, A>,
-        now: Instant,
-        settings: &Settings,
-    ) -> Option<PendingBatch<T, A>> {
-        if !self.backoffs.holds(batch.partition, now) {
+    fn unless_held(&mut self, batch: PendingBatch<T, A>, look: &Look) -> Option<PendingBatch<T, A>> {
+        if !self.backoffs.holds(batch.partition, look.now) {
             return Some(batch);
         }
-        let join = self.join(batch.partition, settings);
+        let join = self.join(batch.partition, look);
         self.backoffs.hold(batch, &join)
     }
 
     /// How much of what waits may be sent as one batch.
-    fn join(&self, partition: Partition, settings: &Settings) -> Join {
-        let Batching { max_items, max_bytes, .. } = settings.batching;
+    fn join(&self, partition: Partition, look: &Look) -> Join {
+        let Batching { max_items, max_bytes, .. } = look.batching;
         Join {
             max_items,
             max_bytes: self.sizes.most(partition).map_or(max_bytes, |most| most.min(max_bytes)),
             // Those that join an older one expire with it: too early by a tenth of their time at most.
-            max_apart: settings.max_age.map_or(Duration::MAX, |age| age.checked_div(10).unwrap_or(age)),
+            max_apart: look.max_age.map_or(Duration::MAX, |age| age.checked_div(10).unwrap_or(age)),
         }
     }
 
@@ -145,15 +132,14 @@ impl<T, A> Scheduler<T, A> {
     fn joined(
         &mut self,
         mut batch: PendingBatch<T, A>,
-        now: Instant,
-        settings: &Settings,
+        look: &Look,
         sealed: &mut impl Source<T, A>,
     ) -> PendingBatch<T, A> {
-        if !self.has_backlog || batch.is_expired(now, settings.max_age) {
+        if !self.has_backlog || batch.is_expired(look.now, look.max_age) {
             return batch;
         }
-        let join = self.join(batch.partition, settings);
-        while let Some(next) = sealed.next_to_join(&batch, &join, now) {
+        let join = self.join(batch.partition, look);
+        while let Some(next) = sealed.next_to_join(&batch, &join, look.now) {
             if let Some(next) = batch.absorb(next, &join) {
                 self.bisection.push(next);
                 break;
@@ -164,24 +150,18 @@ impl<T, A> Scheduler<T, A> {
 
     /// `batch` as it is sent, unless it is not sent at all: it may be too old, without callers, or at fault. One that is too
     /// large is sent in parts.
-    fn admit_to_send(
-        &mut self,
-        batch: PendingBatch<T, A>,
-        now: Instant,
-        settings: &Settings,
-        dropped: &mut Vec<Dropped<T, A>>,
-    ) -> Option<PendingBatch<T, A>> {
+    fn admit_to_send(&mut self, batch: PendingBatch<T, A>, look: &Look) -> Option<PendingBatch<T, A>> {
         // ## to be sent => dropped: it is too old.
-        if batch.is_expired(now, settings.max_age) {
-            dropped.push(Dropped::expired(batch));
+        if batch.is_expired(look.now, look.max_age) {
+            self.dropped.push(Dropped::expired(batch));
             return None;
         }
         // ## to be sent => dropped: no caller waits for any of its items.
-        let batch = self.without_cancelled(batch, dropped)?;
+        let batch = self.without_cancelled(batch)?;
         // ## to be sent => (dropped | two parts): it is at fault, or nothing may be spent on it any more.
         if batch.split.is_known_bad() || !batch.split.can_pay() {
             let at_fault = self.bisection.bisect(batch, SplitCause::BadItem, DropReason::Rejected);
-            dropped.extend(at_fault.map(|(batch, reason)| Dropped { batch, reason, error: KnownBad.into() }));
+            self.dropped.extend(at_fault.map(|(batch, reason)| Dropped { batch, reason, error: KnownBad.into() }));
             return None;
         }
         // ## to be sent => the first part, then the rest: it is too large for its server.
@@ -191,20 +171,16 @@ impl<T, A> Scheduler<T, A> {
         })
     }
 
-    /// `batch` without the items whose callers have dropped their futures, which are put into `dropped`; `None` if it has no
+    /// `batch` without the items whose callers have dropped their futures, which are dropped; `None` if it has no
     /// others.
     ///
     /// A batch that was sent before stays as it was: the server may have seen its items.
-    pub(crate) fn without_cancelled(
-        &self,
-        mut batch: PendingBatch<T, A>,
-        dropped: &mut Vec<Dropped<T, A>>,
-    ) -> Option<PendingBatch<T, A>> {
+    pub(crate) fn without_cancelled(&mut self, mut batch: PendingBatch<T, A>) -> Option<PendingBatch<T, A>> {
         if !self.run_cancelled
             && batch.attempts == 0
             && let Some(cancelled) = batch.take_cancelled()
         {
-            dropped.push(Dropped::cancelled(cancelled));
+            self.dropped.push(Dropped::cancelled(cancelled));
             if batch.len() == 0 {
                 // It has no item left that a ledger could expect a fate for.
                 batch.owed_to = None;
@@ -214,23 +190,17 @@ impl<T, A> Scheduler<T, A> {
         Some(batch)
     }
 
-    fn expire(
-        &mut self,
-        now: Instant,
-        settings: &Settings,
-        sealed: &mut impl Source<T, A>,
-        dropped: &mut Vec<Dropped<T, A>>,
-    ) {
-        let Some(age) = settings.max_age else { return };
-        let expired = sealed.expired(now).into_iter().chain(self.backoffs.expired(now, age));
-        dropped.extend(expired.map(Dropped::expired));
+    fn expire(&mut self, look: &Look, sealed: &mut impl Source<T, A>) {
+        let Some(age) = look.max_age else { return };
+        let expired = sealed.expired(look.now).into_iter().chain(self.backoffs.expired(look.now, age));
+        self.dropped.extend(expired.map(Dropped::expired));
     }
 
-    /// A batch is given to the inner service; the generation that it belongs to.
-    pub(crate) fn sent(&mut self, batch: &mut PendingBatch<T, A>) -> u64 {
+    /// A batch is given to the inner service.
+    pub(crate) fn sent(&mut self, batch: &mut PendingBatch<T, A>) {
         batch.attempts += 1;
+        batch.generation = self.backoffs.sent(batch.partition);
         self.bisection.sent(batch);
-        self.backoffs.sent(batch.partition)
     }
 
     /// A batch has come back from the inner service.
@@ -239,8 +209,8 @@ impl<T, A> Scheduler<T, A> {
     }
 
     /// The server has responded to a batch, other than by a failure that may pass.
-    pub(crate) fn responded(&mut self, batch: &PendingBatch<T, A>, generation: u64, settings: &Settings) {
-        self.backoffs.responded(batch.partition, generation, settings.batching.max_in_flight);
+    pub(crate) fn responded(&mut self, batch: &PendingBatch<T, A>, look: &Look) {
+        self.backoffs.responded(batch, look.batching.max_in_flight);
     }
 
     /// The server took a batch, or some of it: what was learned of its size stands.
@@ -257,24 +227,18 @@ impl<T, A> Scheduler<T, A> {
     }
 
     /// A batch was not taken, and may be sent again: it waits, or is returned if there is no other attempt for it.
-    ///
-    /// [`evict`](Self::evict) then says what is dropped to make room.
     pub(crate) fn park(
         &mut self,
         batch: PendingBatch<T, A>,
-        generation: u64,
         hint: Option<Duration>,
-        now: Instant,
-        settings: &Settings,
+        look: &Look,
     ) -> Option<PendingBatch<T, A>> {
-        let given_up = self.backoffs.park(batch, generation, hint, now, settings.max_age);
+        let given_up = self.backoffs.park(batch, hint, look.now, look.max_age);
         self.has_backlog |= given_up.is_none();
+        while let Some(oldest) = self.backoffs.evict() {
+            self.dropped.push(Dropped::evicted(oldest));
+        }
         given_up
-    }
-
-    /// A parked batch that is dropped, since more bytes are parked than may be.
-    pub(crate) fn evict(&mut self) -> Option<Dropped<T, A>> {
-        self.backoffs.evict().map(Dropped::evicted)
     }
 
     /// A batch was refused for what is in it: it is sent in parts, or returned with the reason to drop it.
@@ -290,28 +254,24 @@ impl<T, A> Scheduler<T, A> {
         self.bisection.bisect(batch, cause, otherwise)
     }
 
+    /// What is not worth sending any more.
+    pub(crate) fn take_dropped(&mut self) -> Vec<Dropped<T, A>> {
+        mem::take(&mut self.dropped)
+    }
+
     /// Every batch in here.
     pub(crate) fn take_all(&mut self) -> Vec<PendingBatch<T, A>> {
         let mut all = self.backoffs.take_all();
         all.append(&mut self.bisection.take_all());
+        all.extend(self.take_dropped().into_iter().map(|dropped| dropped.batch));
         all
     }
 
     /// Goes on after a panic that unwound through the scheduler: the batch that it had in hand has settled itself, and only those
-    /// of `in_flight` are in flight, each with the generation that it belongs to.
-    pub(crate) fn recount<'a>(&mut self, in_flight: impl Iterator<Item = (&'a PendingBatch<T, A>, u64)>)
-    where
-        T: 'a,
-        A: 'a,
-    {
-        let mut has_part = false;
-        let in_flight = in_flight.map(|(batch, generation)| {
-            has_part |= batch.split.is_part();
-            (batch.partition, generation)
-        });
-        let in_flight: Vec<_> = in_flight.collect();
-        self.bisection.recount(has_part);
-        self.backoffs.recount(&in_flight);
+    /// of `in_flight` are in flight.
+    pub(crate) fn recount(&mut self, in_flight: &[&PendingBatch<T, A>]) {
+        self.bisection.recount(in_flight);
+        self.backoffs.recount(in_flight);
     }
 }
 
@@ -342,7 +302,7 @@ impl<T, A> Dropped<T, A> {
 mod tests {
     use super::*;
     use crate::parking::MakeWaits;
-    use std::collections::VecDeque;
+    use std::{collections::VecDeque, time::Instant};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -374,35 +334,36 @@ mod tests {
     struct Rig {
         scheduler: Scheduler<u8, ()>,
         list: List,
-        dropped: Vec<Dropped<u8, ()>>,
     }
 
-    const SETTINGS: Settings = Settings { batching: Batching::new(), max_age: None };
+    fn look(now: Instant) -> Look {
+        Look { now, batching: Batching::new(), max_age: None }
+    }
 
     impl Rig {
         fn new(batches: impl IntoIterator<Item = Vec<u8>>) -> Self {
             let mut knobs = Knobs::new();
             (knobs.split_budget, knobs.park.backoff) = (9, Some(MakeWaits::new([S, S])));
             let list = List(batches.into_iter().map(Batch::of).collect());
-            Self { scheduler: Scheduler::new(&knobs, true), list, dropped: Vec::new() }
+            Self { scheduler: Scheduler::new(&knobs, true), list }
         }
 
-        /// The batch that is sent at `now` with its generation, or until when nothing is.
-        fn send(&mut self, now: Instant) -> Result<(Batch, u64), Option<Instant>> {
-            match self.scheduler.next(now, &SETTINGS, &mut self.list, &mut self.dropped) {
+        /// The batch that is sent at `now`, or until when nothing is.
+        fn send(&mut self, now: Instant) -> Result<Batch, Option<Instant>> {
+            match self.scheduler.next(&look(now), &mut self.list) {
                 Next::Send(mut batch) => {
-                    let generation = self.scheduler.sent(&mut batch);
-                    Ok((batch, generation))
+                    self.scheduler.sent(&mut batch);
+                    Ok(batch)
                 }
                 Next::Rest(Rest::Wait(due)) => Err(due),
                 Next::Rest(rest) => panic!("{rest:?}"),
             }
         }
 
-        fn deliver(&mut self, (batch, generation): (Batch, u64)) {
-            self.scheduler.returned(&batch);
-            self.scheduler.responded(&batch, generation, &SETTINGS);
-            self.scheduler.delivered(&batch, true);
+        fn deliver(&mut self, now: Instant, batch: &Batch) {
+            self.scheduler.returned(batch);
+            self.scheduler.responded(batch, &look(now));
+            self.scheduler.delivered(batch, true);
         }
     }
 
@@ -418,33 +379,33 @@ mod tests {
     #[test]
     fn what_came_back_is_the_probe_and_what_waits_behind_it_leaves_as_one() {
         let (mut rig, now) = (Rig::new([vec![1, 2], vec![3], vec![4]]), start());
-        let (first, generation) = rig.send(now).unwrap();
-        assert!(rig.scheduler.park(first, generation, None, now, &SETTINGS).is_none());
+        let first = rig.send(now).unwrap();
+        assert!(rig.scheduler.park(first, None, &look(now)).is_none());
         assert_eq!(rig.send(now).unwrap_err(), Some(now + S));
         assert_eq!(rig.list.0.len(), 2, "the rest stays in the queue");
         let probe = rig.send(now + S).unwrap();
-        assert_eq!((items(&probe.0), probe.0.attempts), (&[1, 2][..], 2), "as it was");
+        assert_eq!((items(&probe), probe.attempts), (&[1, 2][..], 2), "as it was");
         assert_eq!(rig.send(now + S).unwrap_err(), None, "one probe at a time");
-        rig.deliver(probe);
+        rig.deliver(now, &probe);
         let rest = rig.send(now + S).unwrap();
-        assert_eq!(items(&rest.0), [3, 4]);
-        rig.deliver(rest);
+        assert_eq!(items(&rest), [3, 4]);
+        rig.deliver(now, &rest);
         assert_eq!(rig.send(now + S).unwrap_err(), None);
     }
 
     #[test]
     fn of_two_halves_the_second_waits_for_the_first_and_is_not_sent_if_that_is_good() {
         let (mut rig, now) = (Rig::new([vec![1, 2], vec![3]]), start());
-        let (both, _) = rig.send(now).unwrap();
+        let both = rig.send(now).unwrap();
         rig.scheduler.returned(&both);
         assert!(rig.scheduler.bisect(both, SplitCause::BadItem, DropReason::Rejected).is_none());
         let left = rig.send(now).unwrap();
-        assert_eq!(items(&left.0), [1]);
+        assert_eq!(items(&left), [1]);
         let next = rig.send(now).unwrap();
-        assert_eq!(items(&next.0), [3], "the other half waits");
-        rig.deliver(left);
+        assert_eq!(items(&next), [3], "the other half waits");
+        rig.deliver(now, &left);
         assert_eq!(rig.send(now).unwrap_err(), None);
-        let dropped = &rig.dropped[0];
+        let dropped = &rig.scheduler.take_dropped()[0];
         assert_eq!((items(&dropped.batch), dropped.reason), (&[2][..], DropReason::Rejected));
         assert!(dropped.error.is::<KnownBad>());
     }

@@ -4,7 +4,7 @@ use crate::{
     BatchFailed, Respond,
     fates::BatchFates,
     in_flight::Completed,
-    next::Settings,
+    next::Look,
     pending::PendingBatch,
     scheduler::{Dropped, Scheduler},
     shared::Shared,
@@ -13,12 +13,7 @@ use crate::{
 };
 use forebay_core::{BoxError, DropReason, Fate, ItemFate, Settle, Settlement, panic};
 use forebay_intake::Panicked;
-use std::{
-    error::Error,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{error::Error, fmt, sync::Arc};
 
 /// Turns results into fates and replies.
 ///
@@ -42,28 +37,23 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
     }
 
     /// A batch has come back from the inner service, or the inner service was not ready for it.
-    pub(crate) fn complete<Res>(
-        &self,
-        completed: Completed<Res, T, A>,
-        scheduler: &mut Scheduler<T, A>,
-        now: Instant,
-        settings: &Settings,
-    ) where
+    pub(crate) fn complete<Res>(&self, completed: Completed<Res, T, A>, scheduler: &mut Scheduler<T, A>, look: &Look)
+    where
         Se: Settle<Res>,
         R: Respond<Res, Reply = A>,
     {
-        let Completed { batch, generation, result } = completed;
+        let Completed { batch, result } = completed;
         scheduler.returned(&batch);
         let (settlement, result) = self.judge(result, batch.len());
         if !matches!(settlement, Settlement::Retry { .. }) {
-            scheduler.responded(&batch, generation, settings);
+            scheduler.responded(&batch, look);
         }
         match settlement {
             // ## in flight => (parked | dropped)
-            Settlement::Retry { after, otherwise } => {
-                let attempt = Attempt { generation, hint: after, otherwise, now, settings };
-                self.park(batch, &attempt, result, scheduler);
-            }
+            Settlement::Retry { after, otherwise } => match scheduler.park(batch, after, look) {
+                Some(batch) => self.conclude(batch, &BatchFates::All(Fate::Dropped(otherwise)), result),
+                None => panic::discard(result),
+            },
             // ## in flight => settled
             Settlement::All(fate) => {
                 if fate == Fate::Delivered {
@@ -76,11 +66,7 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
                 self.conclude(batch, &BatchFates::Last { dropped, reason }, result);
             }
             // ## in flight => settled, and the rest parked
-            Settlement::Each(fates) => {
-                let otherwise = DropReason::Failed;
-                let attempt = Attempt { generation, hint: None, otherwise, now, settings };
-                self.settle_each(batch, &fates, attempt, result, scheduler);
-            }
+            Settlement::Each(fates) => self.settle_each(batch, &fates, result, scheduler, look),
             // ## in flight => (two parts | dropped)
             Settlement::Split { cause, otherwise } => match scheduler.bisect(batch, cause, otherwise) {
                 Some((batch, reason)) => self.conclude(batch, &BatchFates::All(Fate::Dropped(reason)), result),
@@ -89,6 +75,8 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
             // A settlement of a newer version of the core, of which nothing is known here.
             _ => self.conclude(batch, &BatchFates::All(Fate::Dropped(DropReason::Failed)), result),
         }
+        // What was evicted to make room for a batch that waits.
+        self.drop_all::<Res>(scheduler.take_dropped());
     }
 
     /// Batches are dropped without a result of the inner service.
@@ -120,34 +108,14 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
         judged.unwrap_or_else(|reason| (Settlement::All(Fate::Dropped(reason)), Err(BoxError::from(Panicked::new()))))
     }
 
-    /// A batch was not taken, and may be sent again: it waits, or is dropped.
-    fn park<Res>(
-        &self,
-        batch: PendingBatch<T, A>,
-        attempt: &Attempt<'_>,
-        result: Result<Res, BoxError>,
-        scheduler: &mut Scheduler<T, A>,
-    ) where
-        R: Respond<Res, Reply = A>,
-    {
-        let Attempt { generation, hint, otherwise, now, settings } = *attempt;
-        match scheduler.park(batch, generation, hint, now, settings) {
-            Some(batch) => self.conclude(batch, &BatchFates::All(Fate::Dropped(otherwise)), result),
-            None => panic::discard(result),
-        }
-        while let Some(evicted) = scheduler.evict() {
-            self.drop_all::<Res>([evicted]);
-        }
-    }
-
     /// The items of a batch have met different fates; those that may be sent again wait, if they can.
     fn settle_each<Res>(
         &self,
         mut batch: PendingBatch<T, A>,
         given: &[ItemFate],
-        mut attempt: Attempt<'_>,
         result: Result<Res, BoxError>,
         scheduler: &mut Scheduler<T, A>,
+        look: &Look,
     ) where
         R: Respond<Res, Reply = A>,
     {
@@ -162,7 +130,6 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
         let (Some(otherwise), true) = (otherwise, scheduler.parks()) else {
             return self.conclude(batch, &fates, result);
         };
-        attempt.otherwise = otherwise;
         // The places of the waiters are those of the call as long as its result is used.
         let mut waiters = batch.waiters.take();
         let Some(mut settled) = batch.retain(&again, None) else {
@@ -180,7 +147,9 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
         }
         drop(settled);
         batch.waiters = waiters;
-        self.park::<Res>(batch, &attempt, Err(NotTaken.into()), scheduler);
+        if let Some(batch) = scheduler.park(batch, None, look) {
+            self.conclude::<Res>(batch, &BatchFates::All(Fate::Dropped(otherwise)), Err(NotTaken.into()));
+        }
     }
 
     /// The items of a batch have met their fates.
@@ -223,18 +192,6 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
             Err(_reported) => waiters.reply(|index| of(index).then(|| Err(BoxError::from(Panicked::new())))),
         }
     }
-}
-
-/// What is known of a batch that was not taken.
-#[derive(Clone, Copy, Debug)]
-struct Attempt<'a> {
-    generation: u64,
-    /// How long the server asked its clients to wait.
-    hint: Option<Duration>,
-    /// The reason to drop the batch if there is no other attempt for it.
-    otherwise: DropReason,
-    now: Instant,
-    settings: &'a Settings,
 }
 
 // === impl NotTaken ===

@@ -2,7 +2,7 @@ use crate::{
     Batching,
     batch_queue::{BatchQueue, Entry, Refused, ReplyPlace},
     items::discard_each,
-    next::{Next, Rest, Settings, Source},
+    next::{Look, Next, Rest, Source},
     pending::{Join, PendingBatch},
     router::Route,
 };
@@ -176,10 +176,10 @@ impl<T, A> Shared<T, A> {
         wakes.wake();
     }
 
-    /// What may be changed while the batcher runs, as it is now.
-    pub(crate) fn settings(&self) -> Settings {
+    /// What the worker sees at `now`.
+    pub(crate) fn look(&self, now: Instant) -> Look {
         let locked = self.lock();
-        Settings { batching: locked.queue.batching(), max_age: locked.queue.max_age }
+        Look { now, batching: locked.queue.batching(), max_age: locked.queue.max_age }
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -222,9 +222,9 @@ impl<'a, T, A> Sealed<'a, T, A> {
     ///
     /// CORRECTNESS: the look and the waker are under one lock, so that no item enters unseen in between. A waker is code of its
     /// executor: it is cloned before the lock is taken, and the one that it replaces is dropped after it is released.
-    fn look<R>(&self, look: impl FnOnce(&mut BatchQueue<T, A>, &mut Option<Waker>) -> R) -> R {
+    fn with_waker<R>(&self, run: impl FnOnce(&mut BatchQueue<T, A>, &mut Option<Waker>) -> R) -> R {
         let mut waker = Some(self.waker.clone());
-        let seen = look(&mut self.shared.lock().queue, &mut waker);
+        let seen = run(&mut self.shared.lock().queue, &mut waker);
         panic::discard(waker);
         seen
     }
@@ -238,7 +238,7 @@ impl<'a, T, A> Sealed<'a, T, A> {
 
 impl<T, A> Source<T, A> for Sealed<'_, T, A> {
     fn next(&mut self, now: Instant) -> Next<T, A> {
-        match self.look(|queue, waker| queue.next(now, waker)) {
+        match self.with_waker(|queue, waker| queue.next(now, waker)) {
             Next::Send(batch) => Next::Send(self.taken(batch)),
             rest @ Next::Rest(_) => rest,
         }
@@ -250,7 +250,7 @@ impl<T, A> Source<T, A> for Sealed<'_, T, A> {
     }
 
     fn watch(&mut self, now: Instant) -> Rest {
-        self.look(|queue, waker| queue.watch(now, waker))
+        self.with_waker(|queue, waker| queue.watch(now, waker))
     }
 
     fn expired(&mut self, now: Instant) -> Vec<PendingBatch<T, A>> {

@@ -1,7 +1,7 @@
 use crate::{
     IntoRequest, NotReady, Respond,
     in_flight::{Completed, InFlight},
-    next::{Next, Rest, Settings, earlier},
+    next::{Look, Next, Rest, earlier},
     pending::PendingBatch,
     scheduler::Scheduler,
     settle::Settler,
@@ -90,18 +90,18 @@ where
         S::Error: Into<BoxError>,
         Se: Settle<S::Response>,
     {
-        let settings = self.settler.shared.settings();
+        let look = &self.settler.shared.look(now);
         // ## in flight => (settled | parked | split): `settle.rs` says which.
         // CORRECTNESS: polled until it is pending or empty, so that each batch in flight has registered this task.
         while let Poll::Ready(Some(completed)) = self.in_flight.poll_next_unpin(cx) {
             if let Some(completed) = completed {
-                self.settler.complete(completed, &mut self.scheduler, now, &settings);
+                self.settler.complete(completed, &mut self.scheduler, look);
             }
         }
-        let has_room = self.in_flight.len() < settings.batching.max_in_flight;
-        let (batch, give_up) = match mem::replace(&mut self.state, State::Idle) {
+        let has_room = self.in_flight.len() < look.batching.max_in_flight;
+        let (mut batch, give_up) = match mem::replace(&mut self.state, State::Idle) {
             // ## Idle => (Readying | Idle | ended)
-            State::Idle if has_room => match self.next(now, &settings, cx.waker()) {
+            State::Idle if has_room => match self.next(look, cx.waker()) {
                 Next::Send(batch) => (batch, saturating_add(now, self.ready_timeout)),
                 Next::Rest(rest) => return self.rest(rest, None),
             },
@@ -113,71 +113,60 @@ where
             // ## (Idle | Readying) => (the same | ended): as many are in flight as may be.
             state @ (State::Idle | State::Readying { .. }) => {
                 self.state = state;
-                return self.watch(now, &settings, None, cx.waker());
+                return self.watch(look, None, cx.waker());
             }
         };
         // CORRECTNESS: the instance that was polled ready is the one that is called; nothing awaits in between.
-        let polled = panic::catch(|| self.inner.poll_ready(cx).map_err(Into::into));
-        let failed = match polled {
-            Ok(Poll::Ready(Ok(()))) => {
-                self.call(batch, now, &settings);
-                return Progress::Made;
-            }
+        let result = match panic::catch(|| self.inner.poll_ready(cx).map_err(Into::into)) {
             // ## Readying => Readying
             Ok(Poll::Pending) if now < give_up => {
                 self.state = State::Readying { batch, give_up };
                 // CORRECTNESS: the inner service has registered this task; an abort or a discard has to reach it as well.
-                return self.watch(now, &settings, Some(give_up), cx.waker());
+                return self.watch(look, Some(give_up), cx.waker());
             }
+            // ## Readying => (in flight | Idle)
+            Ok(Poll::Ready(Ok(()))) => match self.call(&mut batch) {
+                Ok(future) => {
+                    self.in_flight.push(InFlight::new(future, batch));
+                    return Progress::Made;
+                }
+                Err(reason) => Err(reason),
+            },
             // ## Readying => Idle: the batch has failed without being sent.
-            Ok(Poll::Pending) => Ok(Err(NotReady::new().into())),
-            Ok(Poll::Ready(Err(error))) => Ok(Err(error)),
-            Err(_reported) => Err(DropReason::Panicked),
+            failed => {
+                self.scheduler.sent(&mut batch);
+                match failed {
+                    Ok(Poll::Ready(Err(error))) => Ok(Err(error)),
+                    Ok(_) => Ok(Err(NotReady::new().into())),
+                    Err(_reported) => Err(DropReason::Panicked),
+                }
+            }
         };
-        let (mut batch, result) = (batch, failed);
-        let generation = self.scheduler.sent(&mut batch);
-        self.settler.complete(Completed { batch, generation, result }, &mut self.scheduler, now, &settings);
+        self.settler.complete(Completed { batch, result }, &mut self.scheduler, look);
         Progress::Made
     }
 
-    // ## Readying => in flight
-    fn call(&mut self, mut batch: PendingBatch<T, R::Reply>, now: Instant, settings: &Settings)
-    where
-        S::Error: Into<BoxError>,
-        Se: Settle<S::Response>,
-    {
+    /// Calls the inner service, which is ready.
+    fn call(&mut self, batch: &mut PendingBatch<T, R::Reply>) -> Result<S::Future, DropReason> {
         let items = if P::RETAINS { batch.items.clone() } else { batch.items.take() };
-        let generation = self.scheduler.sent(&mut batch);
-        let (inner, into_request) = (&mut self.inner, &self.into_request);
+        self.scheduler.sent(batch);
         // A batch has its items until it is sent.
-        let called = match items {
-            Some(items) => {
-                panic::catch(|| inner.call(into_request.request(items))).map_err(|_reported| DropReason::Panicked)
-            }
-            None => Err(DropReason::Failed),
-        };
-        match called {
-            Ok(future) => self.in_flight.push(InFlight::new(future, batch, generation)),
-            Err(reason) => {
-                let completed = Completed { batch, generation, result: Err(reason) };
-                self.settler.complete(completed, &mut self.scheduler, now, settings);
-            }
-        }
+        let items = items.ok_or(DropReason::Failed)?;
+        let (inner, into_request) = (&mut self.inner, &self.into_request);
+        panic::catch(|| inner.call(into_request.request(items))).map_err(|_reported| DropReason::Panicked)
     }
 
-    /// The batch that the scheduler sends next; what it drops on the way is settled.
-    fn next(&mut self, now: Instant, settings: &Settings, waker: &Waker) -> Next<T, R::Reply> {
-        let (mut sealed, mut dropped) = (Sealed::new(&self.settler.shared, waker), Vec::new());
-        let next = self.scheduler.next(now, settings, &mut sealed, &mut dropped);
-        self.settler.drop_all::<S::Response>(dropped);
+    /// The batch that the scheduler sends next.
+    fn next(&mut self, look: &Look, waker: &Waker) -> Next<T, R::Reply> {
+        let next = self.scheduler.next(look, &mut Sealed::new(&self.settler.shared, waker));
+        self.settle_dropped();
         next
     }
 
-    /// Watches for what has to be seen while no batch may be sent; a batch that waits for readiness is looked at by `give_up`.
-    fn watch(&mut self, now: Instant, settings: &Settings, give_up: Option<Instant>, waker: &Waker) -> Progress {
-        let (mut sealed, mut dropped) = (Sealed::new(&self.settler.shared, waker), Vec::new());
-        let rest = self.scheduler.watch(now, settings, &mut sealed, &mut dropped);
-        self.settler.drop_all::<S::Response>(dropped);
+    /// Watches for what has to be seen while no batch may be sent, at the latest until `give_up`.
+    fn watch(&mut self, look: &Look, give_up: Option<Instant>, waker: &Waker) -> Progress {
+        let rest = self.scheduler.watch(look, &mut Sealed::new(&self.settler.shared, waker));
+        self.settle_dropped();
         self.rest(rest, give_up)
     }
 
@@ -191,11 +180,15 @@ where
         }
     }
 
-    fn without_cancelled(&self, batch: PendingBatch<T, R::Reply>) -> Option<PendingBatch<T, R::Reply>> {
-        let mut dropped = Vec::new();
-        let batch = self.scheduler.without_cancelled(batch, &mut dropped);
-        self.settler.drop_all::<S::Response>(dropped);
+    fn without_cancelled(&mut self, batch: PendingBatch<T, R::Reply>) -> Option<PendingBatch<T, R::Reply>> {
+        let batch = self.scheduler.without_cancelled(batch);
+        self.settle_dropped();
         batch
+    }
+
+    /// Settles what the scheduler has dropped on the way.
+    fn settle_dropped(&mut self) {
+        self.settler.drop_all::<S::Response>(self.scheduler.take_dropped());
     }
 }
 
@@ -218,7 +211,8 @@ where
             // User code is guarded where it runs. A panic that was missed there has dropped the batch in hand, which has settled
             // itself; the worker goes on with the next one.
             let progress = panic::catch(|| this.look(now(), cx)).unwrap_or_else(|_reported| {
-                this.scheduler.recount(Pin::new(&this.in_flight).iter_pin_ref().filter_map(InFlight::batch));
+                let in_flight: Vec<_> = Pin::new(&this.in_flight).iter_pin_ref().filter_map(InFlight::batch).collect();
+                this.scheduler.recount(&in_flight);
                 Progress::Made
             });
             match progress {
