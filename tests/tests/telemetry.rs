@@ -13,7 +13,7 @@ use forebay::{
     registry::Registry,
     retry::Backoff,
 };
-use forebay_testkit::events::Heard;
+use forebay_testkit::events::EventRecorder;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use metrics_util::{
@@ -77,9 +77,9 @@ fn exporter(
         .name(name)
         .endpoint("https://far.example/")
         .encoder(LogsEncoder::builder().protocol(protocol).build().unwrap())
-        .batch(Batching::new().max_items(4).max_delay(Duration::from_millis(10)))
+        .batching(Batching::new().max_items(4).max_delay(Duration::from_millis(10)))
         .retry(|retry| retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))).without_budget())
-        .patience(Backoff::constant(Duration::from_millis(10)));
+        .park_backoff(Backoff::constant(Duration::from_millis(10)));
     build(builder).client(client).build().unwrap()
 }
 
@@ -198,7 +198,7 @@ async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn the_page_lists_every_metric_and_every_event_and_no_other() {
-    let heard = Heard::of("forebay");
+    let heard = EventRecorder::of("forebay");
     let _subscriber = tracing::subscriber::set_default(heard.clone());
     let recorder = DebuggingRecorder::new();
     let _recorder = metrics::set_default_local_recorder(&recorder);
@@ -262,7 +262,7 @@ async fn the_page_lists_every_metric_and_every_event_and_no_other() {
     assert_eq!(seen, listed);
     let text = format!("{:?}", heard.events());
     assert!(!text.contains("secret") && !text.contains("the connection broke"), "no query, no text of an error");
-    assert!(heard.said("breaker changed state").iter().any(|event| event.field("key") == Some("away")));
+    assert!(heard.with_message("breaker changed state").iter().any(|event| event.field("key") == Some("away")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,7 +275,7 @@ async fn a_scrape_between_two_exports_sees_what_is_there_now() {
         all.into_iter().find_map(|(key, _, _, value)| (key.key().name() == metric).then_some(value)).unwrap()
     };
     let logs = exporter("logs", Protocol::HttpProtobuf, vec![], |builder| {
-        builder.queue(Limits::new().items(50)).batch(Batching::new().max_delay(Duration::from_secs(10)))
+        builder.limits(Limits::new().items(50)).batching(Batching::new().max_delay(Duration::from_secs(10)))
     });
     (0..3).for_each(|_| logs.emit(LogRecord::new("one")));
     let handle = logs.handle();
