@@ -31,6 +31,10 @@ interop *names:
 interop-kafka:
     .ci/interop-kafka
 
+# The lines that the tests of a crate run: at least 90 % of forebay-databricks.
+coverage crate="forebay-databricks" percent="90":
+    .ci/coverage {{crate}} {{percent}}
+
 # Each crate by itself, with each of its features by itself.
 alone:
     .ci/each-crate-alone

@@ -8,6 +8,7 @@ use forebay::{
     breaker::{BreakerLayer, Trip},
     core::{BoxError, DropReason},
     export::{Credential, Exporter, ExporterBuilder},
+    kip714::{ErrorCode, GetTelemetrySubscriptionsResponse, Kip714Client, TelemetryRequest, TelemetryResponse},
     otlp::{LogRecord, LogsEncoder, Protocol},
     queue::{Limits, QueueLayer},
     registry::Registry,
@@ -137,10 +138,13 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     });
     emit(&auth, 1).await;
 
+    let quiet = exporter("quiet", Protocol::HttpProtobuf, vec![answer(404)], ExporterBuilder::quiet);
+    emit(&quiet, 1).await;
+
     let late = exporter("late", Protocol::HttpProtobuf, (0..99).map(|_| answer(503)).collect(), |builder| builder);
     late.emit(LogRecord::new("too late"));
     assert_eq!(late.shutdown(Duration::from_millis(5)).await.unsent.len(), 1);
-    vec![logs, away, grpc, unread, auth, late]
+    vec![logs, away, grpc, unread, auth, quiet, late]
 }
 
 /// What no exporter does, as it has one circuit, no registry and a service that does not panic.
@@ -176,6 +180,22 @@ async fn layers() {
     drop(registry.acquire("good").await.unwrap());
     assert!(registry.acquire("bad").await.is_err());
     assert!(registry.close_all(Duration::from_secs(1)).await.is_clean());
+
+    // Two clients of Kafka stop for good.
+    for _ in 0..2 {
+        let broker = service_fn(|_: TelemetryRequest| async {
+            Ok::<_, BoxError>(TelemetryResponse::GetSubscriptions(GetTelemetrySubscriptionsResponse {
+                error_code: ErrorCode::INVALID_REQUEST,
+                ..Default::default()
+            }))
+        });
+        let client = Kip714Client::builder().build(broker).unwrap();
+        // It asks once it has its turn.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.shutdown(Duration::from_secs(1)).await.status.stopped.is_some());
+    }
 
     let queue = QueueLayer::builder().build().unwrap();
     let (mut queue, worker) = queue.pair(service_fn(|panics: bool| async move {

@@ -1,11 +1,13 @@
 use crate::{
     ConnectionParameters, Credentials, HostReport, Settings, VolumeOperation,
+    gate::GateUse,
     statement::{Event, Kind, Session},
     telemetry::HostLease,
 };
-use forebay_cached::Cached;
-use forebay_registry::Lease;
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use forebay_core::panic;
+use forebay_intake::within;
+use futures_util::future::{join, select};
+use std::{error::Error, fmt, pin::pin, sync::Arc, time::Duration};
 
 /// What a connection's telemetry is opened with.
 #[must_use = "it is for `DriverTelemetry::connect`"]
@@ -21,16 +23,17 @@ pub struct Connect {
 
 /// The telemetry of one connection.
 ///
-/// All its methods return at once, never fail and never panic; without telemetry they do nothing. When it ends, its open
-/// statements are completed; the last connection of a host flushes, within
-/// [`close_timeout`](Settings::close_timeout), under the credentials it still holds.
+/// All its methods but [`flush`](Self::flush) and [`close`](Self::close) return at once; none fails, and none panics, whatever the
+/// conversions and the `Display` of the caller do. Without telemetry they do nothing, and allocate nothing. When it ends, its open
+/// statements are completed; the last connection of a host flushes, within [`close_timeout`](Settings::close_timeout), under the
+/// credentials it still holds.
 pub struct Connection {
     live: Option<Live>,
 }
 
 /// The telemetry of one statement, from its start until it is completed.
 ///
-/// It may be cloned and sent to other threads: whatever knows the statement reports to it. A statement that is never
+/// It may be cloned and sent to other threads: all code that knows the statement reports to it. A statement that is never
 /// completed ends with its connection, or after [`statement_ttl`](Settings::statement_ttl).
 #[derive(Clone)]
 pub struct StatementContext {
@@ -59,10 +62,11 @@ pub enum Severity {
 
 pub(crate) struct Live {
     pub(crate) client: HostLease,
+    /// The number of its credentials in the store of its host.
     pub(crate) entry: Option<u64>,
     pub(crate) session: Arc<Session>,
-    /// The flag is kept up to date for as long as somebody is connected.
-    pub(crate) gate: Option<Lease<Cached<bool>>>,
+    /// Its use of the flag, which may be asked for under its credentials.
+    pub(crate) gate: Option<GateUse>,
 }
 
 #[derive(Clone)]
@@ -112,13 +116,13 @@ impl Connect {
         self
     }
 
-    /// Sets the credentials that its logs are sent with; without them, logs name nobody.
+    /// Sets the credentials that its logs are sent with; without them, logs have no names in them.
     pub fn credentials(mut self, credentials: impl Credentials) -> Self {
         self.credentials = Some(Arc::new(credentials));
         self
     }
 
-    /// Sets other settings than the process has. The first connection of a host decides; others are told so.
+    /// Sets other settings than the process has. The first connection of a host decides; a notice says so of others.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = Some(settings);
         self
@@ -158,7 +162,7 @@ impl Connection {
 
     /// The session was opened, closed, or did something else that belongs to no statement: sent with the next batch.
     pub fn operation(&self, operation: impl Into<String>, latency: Duration) {
-        self.record(|| Kind::Connection { operation: operation.into(), latency });
+        self.record(|| Kind::Connection { operation: text(|| operation.into()), latency });
     }
 
     /// Something was done with a volume.
@@ -168,12 +172,12 @@ impl Connection {
 
     /// The session failed, with all causes of the error.
     pub fn error(&self, name: impl Into<String>, error: &(dyn Error + 'static), severity: Severity) {
-        self.record(|| error_kind(name.into(), &chain(error), severity));
+        self.record(|| error_kind(text(|| name.into()), &chain(error), severity));
     }
 
     /// The session failed with a stack trace; it is redacted before it is sent.
     pub fn error_with_trace(&self, name: impl Into<String>, trace: &str, severity: Severity) {
-        self.record(|| error_kind(name.into(), trace, severity));
+        self.record(|| error_kind(text(|| name.into()), trace, severity));
     }
 
     /// Sends what its host has now: when it returns, everything that was reported before has a fate, but for open
@@ -193,18 +197,28 @@ impl Connection {
         Some(self.live.as_ref()?.client.report())
     }
 
-    /// Ends it: its statements are completed; if it was the last one of its host, it waits for the last flush.
+    /// Ends it: its statements are completed, its logs are sent, and it waits until each of them has a fate, and not for those of
+    /// other connections; at most for [`close_timeout`](Settings::close_timeout). The last connection of a host also waits for the
+    /// host's last flush, within the same time.
     ///
-    /// A connection that is dropped ends just as well; nobody waits then.
+    /// A connection that is dropped ends just as well, without a wait. Logs that have no fate by the end of the time keep their place
+    /// in the exporter of the host, as long as others use it.
     ///
     /// # Cancellation
-    /// The last flush goes on as a task.
+    /// What is on its way goes on, and so does the last flush, as a task.
     pub async fn close(mut self) {
-        if let Some(live) = self.live.take() {
-            live.leave();
-            drop(live.gate);
-            live.client.close().await;
-        }
+        let Some(live) = self.live.take() else { return };
+        live.leave();
+        let Live { client, session, gate, .. } = live;
+        drop(gate);
+        let (exporter, patience) = (client.exporter.clone(), client.close_timeout());
+        let own_logs = async {
+            let (settled, flush) = (pin!(session.own_logs.settled()), pin!(exporter.flush()));
+            // Nothing is flushed for a connection whose logs all have a fate. A flush that has ended before is just as good.
+            select(settled, flush).await;
+        };
+        // Of both ends, the later one counts: the host's own has its own timeout, of the same length.
+        let (_in_time, _end) = join(within(patience, own_logs), client.close()).await;
     }
 
     fn record(&self, kind: impl FnOnce() -> Kind) {
@@ -235,7 +249,7 @@ impl Live {
     fn leave(&self) {
         self.client.statements.complete_where(|key| key.session == self.session.number);
         if let Some(entry) = self.entry {
-            self.client.book.leave(entry);
+            self.client.store.leave(entry);
         }
     }
 }
@@ -281,12 +295,12 @@ impl StatementContext {
 
     /// It failed, with all causes of the error.
     pub fn error(&self, name: impl Into<String>, error: &(dyn Error + 'static), severity: Severity) {
-        self.record(|| error_kind(name.into(), &chain(error), severity));
+        self.record(|| error_kind(text(|| name.into()), &chain(error), severity));
     }
 
     /// It failed with a stack trace; it is redacted before it is sent.
     pub fn error_with_trace(&self, name: impl Into<String>, trace: &str, severity: Severity) {
-        self.record(|| error_kind(name.into(), trace, severity));
+        self.record(|| error_kind(text(|| name.into()), trace, severity));
     }
 
     /// It is over: all that was collected of it is one log now.
@@ -313,13 +327,22 @@ fn error_kind(name: String, trace: &str, severity: Severity) -> Kind {
     Kind::Error { name, trace: trace[..end].to_owned(), terminal: severity == Severity::Terminal }
 }
 
+/// The words of an error and its causes, up to the length that is looked at. A panic of the caller's `Display` or `source` costs the
+/// words from there on, and neither the event nor the caller.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str("\ncaused by: ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+    let mut words = text(|| error.to_string());
+    let mut link = error;
+    // A chain may be a circle; what is beyond the longest text that is sent is not asked for.
+    while words.len() < 16 * crate::MAX_TRACE {
+        let Ok(Some(cause)) = panic::catch(|| link.source()) else { break };
+        words.push_str("\ncaused by: ");
+        words.push_str(&text(|| cause.to_string()));
+        link = cause;
     }
-    text
+    words
+}
+
+/// A text that the code of the caller makes; what stands in its place if that panics.
+fn text(make: impl FnOnce() -> String) -> String {
+    panic::catch(make).unwrap_or_else(|_reported| "(its text panicked)".to_owned())
 }

@@ -1,8 +1,8 @@
-//! As whom logs are sent.
+//! The credentials that logs are sent under.
 
-use crate::{Identity, Notice, guard::guarded, telemetry::Observer};
+use crate::{Identity, Notice, telemetry::Observer};
 use bytes::Bytes;
-use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
+use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, panic};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::Full;
@@ -36,24 +36,26 @@ pub struct BearerToken {
     header: HeaderValue,
 }
 
-/// Nobody's credentials can be used now, so the request was not sent.
+/// No credentials can be used now, so the request was not sent.
 #[derive(Clone, Debug)]
 pub(crate) struct NoCredentials(Verdict);
 
-/// All credentials under which the logs of one host and identity may be sent. The last ones stay until the end.
+/// All credentials under which the requests of one host and identity may be sent.
 #[derive(Default)]
-pub(crate) struct Book {
+pub(crate) struct CredentialStore {
+    /// Each with its number, in the order in which they came.
     entries: Mutex<Vec<(u64, Arc<dyn Credentials>)>>,
+    /// The number of the next ones.
     next: AtomicU64,
-    /// Somebody was told that there are none, and no request has succeeded since.
+    /// Whether the observer has been notified that none can be used, and no request has succeeded since.
     warned: AtomicBool,
 }
 
 /// Puts credentials on requests, below everything that repeats them.
 pub(crate) struct Authorized<C> {
     pub(crate) client: C,
-    /// `None` for requests that name nobody.
-    pub(crate) book: Option<Arc<Book>>,
+    /// `None` for requests without credentials.
+    pub(crate) store: Option<Arc<CredentialStore>>,
     pub(crate) host: Arc<str>,
     pub(crate) observer: Arc<Observer>,
 }
@@ -61,7 +63,7 @@ pub(crate) struct Authorized<C> {
 // === impl BearerToken ===
 
 impl BearerToken {
-    /// The token; whoever has the same one has the same identity.
+    /// The token; two connections with the same token have the same identity.
     ///
     /// # Errors
     /// If it cannot be the value of a header.
@@ -92,10 +94,10 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-// === impl Book ===
+// === impl CredentialStore ===
 
-impl Book {
-    /// Enters credentials; the number takes them out again.
+impl CredentialStore {
+    /// Adds credentials; the number takes them out again.
     pub(crate) fn enter(&self, credentials: Arc<dyn Credentials>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().push((number, credentials));
@@ -104,17 +106,31 @@ impl Book {
 
     /// Takes credentials out, unless they are the last ones: the last flush is sent under them.
     pub(crate) fn leave(&self, number: u64) {
-        let mut entries = self.lock();
-        let gone = (entries.len() > 1)
-            .then(|| entries.iter().position(|entry| entry.0 == number))
-            .flatten()
-            .map(|at| entries.remove(at));
-        drop(entries);
-        // The driver's code, dropped without the lock; a panic in it is not the connection's.
-        let _done = guarded(|| drop(gone));
+        self.take(number, 1);
     }
 
-    async fn headers(&self) -> Option<HeaderMap> {
+    /// Takes credentials out, be they the last ones.
+    pub(crate) fn remove(&self, number: u64) {
+        self.take(number, 0);
+    }
+
+    /// Takes credentials out if more than `keep` are there.
+    fn take(&self, number: u64, keep: usize) {
+        let mut entries = self.lock();
+        let at = entries.iter().position(|entry| entry.0 == number).filter(|_| entries.len() > keep);
+        let taken = at.map(|at| entries.remove(at));
+        drop(entries);
+        // CORRECTNESS: user code, dropped after the lock is released; a panic in it does not reach the connection.
+        panic::discard(taken);
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// The headers of the first credentials that can be used.
+    pub(crate) async fn headers(&self) -> Option<HeaderMap> {
         let all: Vec<_> = self.lock().iter().map(|(_, credentials)| Arc::clone(credentials)).collect();
         for credentials in all {
             // Those that cannot be used now may be later; the others are tried meanwhile.
@@ -143,7 +159,7 @@ where
 {
     type Response = Response<B>;
     type Error = BoxError;
-    // One box per request of a hundred logs: credentials may have to be fetched, and the client cannot be named.
+    // One box per request of a hundred logs: credentials may have to be fetched, and the type of the client's future has no name.
     type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -154,11 +170,11 @@ where
         let clone = self.client.clone();
         // CORRECTNESS: the instance that was made ready is the one that is called.
         let mut client = mem::replace(&mut self.client, clone);
-        let (book, host, observer) = (self.book.clone(), Arc::clone(&self.host), Arc::clone(&self.observer));
+        let (store, host, observer) = (self.store.clone(), Arc::clone(&self.host), Arc::clone(&self.observer));
         Box::pin(async move {
-            if let Some(book) = &book {
-                let Some(headers) = book.headers().await else {
-                    if !book.warned.swap(true, Ordering::Relaxed) {
+            if let Some(store) = &store {
+                let Some(headers) = store.headers().await else {
+                    if !store.warned.swap(true, Ordering::Relaxed) {
                         observer.observe(&Notice::NoCredentials { host: &host });
                     }
                     return Err(NoCredentials::new().into());
@@ -170,11 +186,11 @@ where
                 }
             }
             let response = client.call(request).await.map_err(Into::into)?;
-            if let Some(book) = &book
+            if let Some(store) = &store
                 && response.status().is_success()
             {
-                // The next time without credentials is news again.
-                book.warned.store(false, Ordering::Relaxed);
+                // The next time without credentials is notified again.
+                store.warned.store(false, Ordering::Relaxed);
             }
             Ok(response)
         })
@@ -183,15 +199,15 @@ where
 
 impl<C: Clone> Clone for Authorized<C> {
     fn clone(&self) -> Self {
-        let Self { client, book, host, observer } = self;
-        Self { client: client.clone(), book: book.clone(), host: Arc::clone(host), observer: Arc::clone(observer) }
+        let Self { client, store, host, observer } = self;
+        Self { client: client.clone(), store: store.clone(), host: Arc::clone(host), observer: Arc::clone(observer) }
     }
 }
 
 // === impl NoCredentials ===
 
 impl NoCredentials {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Verdict::new(DropReason::Failed, Seen::No, Advice::Never))
     }
 }

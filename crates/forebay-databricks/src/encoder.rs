@@ -1,4 +1,4 @@
-//! From logs to the body of a request, and from the answer to their fates.
+//! From logs to the body of a request, and from the response to their fates.
 
 use crate::{FrontendLog, Notice, clock::unix_millis, telemetry::Observer};
 use bytes::{BufMut, BytesMut};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub(crate) struct LogEncoder {
-    /// `None` to name nobody, with the user agent that is shown then.
+    /// For logs without credentials: the user agent that is shown then.
     pub(crate) anonymous: Option<Arc<str>>,
     pub(crate) host: Arc<str>,
     pub(crate) observer: Arc<Observer>,
@@ -26,7 +26,7 @@ struct Envelope {
 /// What the service says. Nothing of it is certain to be there.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Answer {
+struct ServiceResponse {
     errors: Vec<serde_json::Value>,
     num_proto_success: Option<usize>,
 }
@@ -58,11 +58,11 @@ impl Encode<FrontendLog> for LogEncoder {
     }
 
     fn settle(&self, _: &Parts, body: &[u8], logs: usize) -> Settlement {
-        // Both drivers take a 2xx without a readable answer for success.
-        let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-        let rejected = answer.num_proto_success.map_or(0, |taken| logs.saturating_sub(taken));
-        if rejected > 0 || !answer.errors.is_empty() {
-            let words = answer.errors.first().map(|error| match error.as_str() {
+        // Both drivers take a 2xx without a readable body for success.
+        let response: ServiceResponse = serde_json::from_slice(body).unwrap_or_default();
+        let rejected = response.num_proto_success.map_or(0, |taken| logs.saturating_sub(taken));
+        if rejected > 0 || !response.errors.is_empty() {
+            let words = response.errors.first().map(|error| match error.as_str() {
                 Some(text) => text.to_owned(),
                 None => error.to_string(),
             });

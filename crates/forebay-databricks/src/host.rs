@@ -14,7 +14,7 @@ pub enum HostError {
     NotAHost,
     /// It is neither a name nor an address, or its port is none.
     Malformed,
-    /// It is plain `http`, so anybody on the way could read the credentials.
+    /// It is plain `http`, so every machine on the way could read the credentials.
     Plaintext,
     /// It is this machine, a private network, or a cloud's metadata service: telemetry must not reach into a network.
     Inside,

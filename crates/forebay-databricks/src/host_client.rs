@@ -2,23 +2,24 @@
 
 use crate::{
     ClientInfo, Driver, FrontendLog, Notice, Settings,
-    credentials::{Authorized, Book},
+    credentials::{Authorized, CredentialStore},
     encoder::LogEncoder,
+    label::Label,
     statement::{Event, Logs, StatementKey},
     telemetry::Observer,
 };
 use bytes::Bytes;
 use forebay_batch::Batching;
-use forebay_breaker::{Mode, Trip};
+use forebay_breaker::{BreakerEvent, Mode, Trip};
 use forebay_collect::{Aggregator, Emission};
 use forebay_core::{BoxError, ConfigError, Priority, Totals, http::Classifier};
-use forebay_export::{Counters, Exporter, Offer};
+use forebay_export::{Counters, ExportError, Exporter, Offer};
 use forebay_intake::{Limits, Overflow};
 use forebay_retry::{Backoff, Jitter};
 use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tower_service::Service;
 
@@ -26,8 +27,10 @@ use tower_service::Service;
 pub(crate) struct HostClient {
     pub(crate) statements: Aggregator<StatementKey, Event, FrontendLog>,
     pub(crate) exporter: Exporter<FrontendLog>,
-    pub(crate) book: Arc<Book>,
+    pub(crate) store: Arc<CredentialStore>,
     host: Arc<str>,
+    /// The name of the exporter, for as long as this lives.
+    _label: Label,
     settings: Settings,
     observer: Arc<Observer>,
 }
@@ -70,10 +73,11 @@ impl Plan {
         let Self { origin, settings, authenticated, info, observer } = self;
         settings.validate()?;
         let host: Arc<str> = origin.as_str().into();
-        let book = Arc::<Book>::default();
+        let store = Arc::<CredentialStore>::default();
+        let label = Label::of(&origin);
         let client = Authorized {
             client,
-            book: authenticated.then(|| Arc::clone(&book)),
+            store: authenticated.then(|| Arc::clone(&store)),
             host: Arc::clone(&host),
             observer: Arc::clone(&observer),
         };
@@ -96,7 +100,22 @@ impl Plan {
             // The drivers' ratio of 1.0 needs at least two calls.
             Trip::ratio(1.0).over(CSHARP_WINDOW).min_calls(settings.breaker_threshold.max(2)).into()
         };
+        let (of_failures, of_circuit) =
+            ((Arc::clone(&host), Arc::clone(&observer)), (Arc::clone(&host), Arc::clone(&observer)));
         let exporter = Exporter::builder()
+            .name(label.text())
+            // A driver's log is its user's: notices are for what the driver itself wants to show.
+            .quiet()
+            .observe(move |error: &ExportError| {
+                let (host, observer) = &of_failures;
+                observer.observe(&Notice::ExportFailed { host, error });
+            })
+            .observe_breaker(move |event: &BreakerEvent| {
+                let (host, observer) = &of_circuit;
+                if let BreakerEvent::Changed { from, to, reason, .. } = event {
+                    observer.observe(&Notice::CircuitChanged { host, from: *from, to: *to, reason: *reason });
+                }
+            })
             .endpoint(&format!("{origin}{path}"))
             .encoder(encoder)
             .client(client)
@@ -121,7 +140,7 @@ impl Plan {
                 let mode = if settings.breaker_enabled { Mode::Normal } else { Mode::ForcedClosed };
                 breaker.trip(trip).open_for(settings.breaker_timeout).close_after(if node { 2 } else { 1 }).mode(mode)
             })
-            .max_age(settings.give_up_after)
+            .max_age(settings.max_age)
             // A batch that is refused is terminal for both drivers.
             .split_budget(0)
             .build()?;
@@ -138,12 +157,12 @@ impl Plan {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(statements.ticker());
         }
-        Ok(HostClient { statements, exporter, book, host, settings, observer })
+        Ok(HostClient { statements, exporter, store, host, _label: label, settings, observer })
     }
 }
 
 /// Within which time the C# driver's failures have to be.
-const CSHARP_WINDOW: std::time::Duration = std::time::Duration::from_secs(30);
+const CSHARP_WINDOW: Duration = Duration::from_secs(30);
 
 // === impl HostClient ===
 
@@ -157,7 +176,12 @@ impl HostClient {
         }
     }
 
-    /// What is open leaves, and is sent under the credentials that are still there.
+    /// How long the last flush may take.
+    pub(crate) fn close_timeout(&self) -> Duration {
+        self.settings.close_timeout
+    }
+
+    /// Completes what is open, and sends it under the credentials that are still there.
     pub(crate) async fn close(self) {
         self.statements.close();
         self.exporter.shutdown(self.settings.close_timeout).await;

@@ -13,12 +13,19 @@ mod guard;
 mod host;
 mod host_client;
 mod key;
+mod label;
 mod notice;
+mod own_logs;
 mod redact;
 mod settings;
 mod statement;
 mod telemetry;
 mod wire;
+
+pub use forebay_breaker::{Reason as CircuitReason, State as CircuitState};
+pub use forebay_core::{BoxError, ConfigError, Observe, Totals};
+pub use forebay_export::{Counters, ExportError};
+pub use forebay_registry::CloseEnd;
 
 pub use self::{
     client_info::ClientInfo,

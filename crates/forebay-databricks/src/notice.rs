@@ -1,21 +1,24 @@
 use crate::{HostError, HostReport, Settings};
+use forebay_breaker::{Reason, State};
 use forebay_core::ConfigError;
+use forebay_export::ExportError;
 use forebay_registry::CloseEnd;
 use std::fmt;
 
-/// What an observer hears: what whoever runs the driver may want to know, and no more often than that.
+/// What an observer receives: what the operator of a driver may want to know, and no more often than that.
 ///
-/// Nothing of it is an error of the driver, and nothing holds a secret. A driver shows it at its debug level.
+/// None of it is an error of the driver, and none holds a secret. A driver shows it at its debug level; that is also where
+/// everything is that the crates below say through `tracing`.
 #[non_exhaustive]
 pub enum Notice<'a> {
     /// A setting was wrong, and its fallback is used.
     BadSetting(&'a ConfigError),
-    /// The kill switch has a value that is none, and is ignored.
+    /// The kill switch has a value that it does not know, and is ignored.
     BadKillSwitch {
         /// The value, in quotes.
         value: &'a str,
     },
-    /// No telemetry is sent for a connection: its host is none that is sent to.
+    /// No telemetry is sent for a connection: its host is not one that logs are sent to.
     BadHost(HostError),
     /// A connection has no telemetry: there are too many hosts, or its host's exporter could not be made.
     Unavailable {
@@ -33,7 +36,7 @@ pub enum Notice<'a> {
         /// The settings that were asked for.
         given: &'a Settings,
     },
-    /// Nobody's credentials could be used, so logs were not sent; said again only after a request that succeeded.
+    /// No credentials could be used, so logs were not sent; notified again only after a request that succeeded.
     NoCredentials {
         /// The host.
         host: &'a str,
@@ -47,7 +50,25 @@ pub enum Notice<'a> {
         /// Its own words, the first 256 characters.
         words: &'a str,
     },
-    /// Whether the service wants telemetry could not be asked; without an older answer there is none.
+    /// A batch of logs was not delivered, with all its retries; or it waits for the service.
+    ExportFailed {
+        /// The host.
+        host: &'a str,
+        /// What happened.
+        error: &'a ExportError,
+    },
+    /// The circuit of a host has another state.
+    CircuitChanged {
+        /// The host.
+        host: &'a str,
+        /// The state before.
+        from: State,
+        /// The state now.
+        to: State,
+        /// Why.
+        reason: Reason,
+    },
+    /// Whether the service wants telemetry could not be asked; without an older response there is none.
     GateFailed {
         /// The host.
         host: &'a str,
@@ -88,6 +109,10 @@ impl fmt::Display for Notice<'_> {
             Self::Diverged { host, .. } => write!(f, "{host}: the settings of an earlier connection stay in force"),
             Self::NoCredentials { host } => write!(f, "{host}: no credentials could be used, logs are dropped"),
             Self::Rejected { host, logs, words } => write!(f, "{host}: the service did not take {logs} logs: {words}"),
+            Self::ExportFailed { host, error } => write!(f, "{host}: {error}"),
+            Self::CircuitChanged { host, from, to, reason } => {
+                write!(f, "{host}: the circuit was {from} and is {to}: {reason}")
+            }
             Self::GateFailed { host, why } => write!(f, "{host}: whether telemetry is wanted is unknown: {why}"),
             Self::Closed { host, report } => write!(f, "{host}: closed; {}", report.logs),
             Self::CloseFailed { host, end } => write!(f, "{host}: closing did not end well: {end:?}"),

@@ -29,7 +29,7 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
             r#"(?i)\b((?:[a-z0-9]+[_\-])*(?:password|passwd|pwd|secret|token|api[_\-]?key|authorization|assertion)s?=)[^&\s;,"']+"#,
             "$1[REDACTED]",
         ),
-        // Where somebody lives on this machine, and where it is installed.
+        // Home folders of this machine, and where the program is installed.
         (r"(?i)\b[a-z]:\\(?:users|documents and settings)\\[^\\\s:]+", "[HOME]"),
         (r"(?:/home|/Users)/[^/\s:]+", "[HOME]"),
         (r"/root\b", "[HOME]"),

@@ -31,7 +31,7 @@ use std::time::Duration;
 /// | `max_statements` | `telemetryMaxStatementMetrics` | – | – | 5,000 | 5,000 | 1 to 1,000,000 |
 /// | `close_timeout` | `telemetryCloseTimeoutMs` | – | – | 2 s | 5 s | 1 ms to 10 min |
 /// | `attempt_timeout` | – | – | – | 10 s | 10 s | 1 ms to 10 min |
-/// | `give_up_after` | – | – | – | 0 s | 0 s | 0 ms to 1 day |
+/// | `max_age` | – | – | – | 0 s | 0 s | 0 ms to 1 day |
 ///
 /// The two differ besides in what they take for retryable (Node: only what is listed; C#: all but 400, 401, 403, 404), in
 /// the breaker (Node: 5 in a row, closed after 2; C#: all of at least 5 within 30 s, closed after 1), and in what becomes
@@ -42,7 +42,7 @@ pub struct Settings {
     pub driver: Driver,
     /// Whether there is telemetry, if the service allows it.
     pub enabled: bool,
-    /// Whether logs are sent with the connection's credentials; without, they name nobody.
+    /// Whether logs are sent with the connection's credentials; without, they have no names in them.
     pub authenticated: bool,
     /// How many logs a batch has.
     pub batch_size: usize,
@@ -62,7 +62,7 @@ pub struct Settings {
     pub breaker_threshold: u32,
     /// For how long the circuit is open.
     pub breaker_timeout: Duration,
-    /// How many logs may wait or be under way, for one host. One more drops the oldest that tells of no error.
+    /// How many logs may wait or be under way, for one host. One more drops the oldest that reports no error.
     pub max_pending: usize,
     /// How many errors may wait with one statement.
     pub max_errors: usize,
@@ -76,7 +76,7 @@ pub struct Settings {
     pub attempt_timeout: Duration,
     /// How old a log may grow while the service is away, before it is dropped. With zero, as in both drivers, a batch is
     /// dropped when its retries are used up or the circuit is open.
-    pub give_up_after: Duration,
+    pub max_age: Duration,
 }
 
 /// Whose ways are followed where the two drivers differ.
@@ -113,7 +113,7 @@ impl Settings {
             max_statements: 5_000,
             close_timeout: Duration::from_secs(2),
             attempt_timeout: Duration::from_secs(10),
-            give_up_after: Duration::ZERO,
+            max_age: Duration::ZERO,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     ClientInfo, ConnectionParameters, Driver, ErrorInfo, FrontendLog, OperationDetail, SqlOperation, VolumeOperation,
     clock::unix_millis,
+    own_logs::OwnLogs,
     redact::redact,
     wire::{ClientContext, Context, Entry, SqlDriverLog},
 };
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) workspace_id: Option<i64>,
     pub(crate) parameters: Option<ConnectionParameters>,
     pub(crate) auth_type: Option<String>,
+    /// Its logs that have no fate so far.
+    pub(crate) own_logs: Arc<OwnLogs>,
 }
 
 /// A statement of a session; two sessions may use one id.
@@ -218,6 +221,7 @@ impl Logs {
             context: Context { client_context },
             entry: Entry { sql_driver_log: driver },
             urgent: false,
+            ticket: session.own_logs.ticket(),
         }
     }
 }

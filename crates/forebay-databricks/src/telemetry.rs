@@ -1,16 +1,17 @@
 use crate::{
     ClientInfo, Connect, Connection, EndpointKey, FeatureFlag, HostReport, Identity, KILL_SWITCH, Notice, Settings,
     connection::Live,
-    gate::{Ask, AskedBy, Gates, gates, is_killed},
-    guard::{Guarded, guarded},
+    gate::{Ask, GateUse, Gates, gates, is_killed},
+    guard::Guarded,
     host::host_key,
     host_client::{HostClient, Plan},
+    own_logs::OwnLogs,
     statement::Session,
 };
 use bytes::{Buf, Bytes, BytesMut};
-use forebay_core::{BoxError, ConfigError, Observe, time::saturating_add};
+use forebay_core::{BoxError, ConfigError, Observe, panic, time::saturating_add};
 use forebay_intake::within;
-use forebay_registry::{CloseEnd, CloseReport, Lease, Registry, RegistryEvent};
+use forebay_registry::{AcquireError, CloseEnd, CloseReport, Lease, Registry, RegistryEvent};
 use futures_util::future::{join_all, poll_fn};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
@@ -19,7 +20,7 @@ use std::{
     fmt,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,7 +28,7 @@ use std::{
 use tokio::time::Instant;
 use tower_service::Service;
 
-/// The telemetry of a driver: one for the process.
+/// The telemetry of a driver: one for the process, see [`global`](Self::global).
 ///
 /// Clones share it.
 #[derive(Clone)]
@@ -41,9 +42,9 @@ pub struct DriverTelemetry {
 /// | --- | --- |
 /// | [`settings`](Self::settings) | [`Settings::node`] |
 /// | [`client_info`](Self::client_info) | the driver's name is `forebay` |
-/// | [`feature_flag`](Self::feature_flag) | nobody is asked |
+/// | [`feature_flag`](Self::feature_flag) | none: the service is not asked |
 /// | [`kill_switch`](Self::kill_switch) | what the environment says |
-/// | [`observer`](Self::observer) | nobody |
+/// | [`observe`](Self::observe) | none |
 /// | [`allow_inside`](Self::allow_inside) | no |
 /// | [`max_hosts`](Self::max_hosts) | 128 |
 #[must_use = "a builder does nothing until `build`"]
@@ -56,23 +57,31 @@ pub struct DriverTelemetryBuilder<C> {
     kill_switch: Option<String>,
     observer: Arc<Observer>,
     allow_inside: bool,
-    max_hosts: std::num::NonZeroUsize,
+    max_hosts: usize,
 }
 
 pub(crate) type Observer = dyn for<'a> Observe<Notice<'a>> + Send + Sync;
 
+/// The instance of the process.
+static GLOBAL: Mutex<Option<DriverTelemetry>> = Mutex::new(None);
+
 struct Shared {
+    /// The settings of connections that bring none.
     settings: Settings,
     hosts: Registry<HostKey, HostClient, HostSettings>,
+    /// Whether each host wants telemetry; `None` if it is not asked.
     gates: Option<Gates>,
+    /// Whether the kill switch is on.
     killed: bool,
     allow_inside: bool,
     observer: Arc<Observer>,
+    /// The number of the next session.
     sessions: AtomicU64,
+    /// Whether it was shut down.
     closed: AtomicBool,
 }
 
-/// What a client cannot be shared across: the host, the identity, and whether logs name somebody.
+/// What a client cannot be shared across: the host, the identity, and whether logs have credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct HostKey {
     pub(crate) endpoint: EndpointKey,
@@ -82,7 +91,7 @@ pub(crate) struct HostKey {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HostSettings(Settings);
 
-/// The most that is read of an answer about a flag.
+/// The most that is read of a response about a flag, in bytes.
 const MAX_FLAGS: usize = 256 << 10;
 
 // === impl DriverTelemetry ===
@@ -99,13 +108,38 @@ impl DriverTelemetry {
             kill_switch: std::env::var(KILL_SWITCH).ok(),
             observer: Arc::new(()),
             allow_inside: false,
-            max_hosts: const { std::num::NonZeroUsize::new(128).unwrap() },
+            max_hosts: 128,
         }
+    }
+
+    /// The instance of the process: the one that the first call has made, whatever later calls would make.
+    ///
+    /// Two users in one process, such as two versions of a pool or a driver and a tool beside it, then share one exporter for each
+    /// host, and with it one circuit and one flush schedule. `make` is called if there is no instance so far; of calls at the same
+    /// time more than one may make one, of which all but one are dropped unused. An instance that was shut down stays, and has no
+    /// telemetry for new connections.
+    ///
+    /// # Errors
+    /// What `make` fails with; the next call tries again.
+    pub fn global(make: impl FnOnce() -> Result<Self, ConfigError>) -> Result<Self, ConfigError> {
+        // CORRECTNESS: `make` is user code, and runs without the lock.
+        let lock = || GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
+        let existing = lock().clone();
+        if let Some(existing) = existing {
+            return Ok(existing);
+        }
+        let made = make()?;
+        // The one that is not used is dropped after the lock is released.
+        let (winner, _unused) = match &mut *lock() {
+            Some(existing) => (existing.clone(), Some(made)),
+            empty => (empty.insert(made).clone(), None),
+        };
+        Ok(winner)
     }
 
     /// Opens the telemetry of a connection; one that is switched off if there shall be none.
     ///
-    /// It waits for the feature flag, if nobody has asked for it lately, and at most 10 seconds; the driver need not: it
+    /// It waits for the feature flag, unless what the service said last still holds, and at most 10 seconds; the driver need not: it
     /// can connect meanwhile. It never fails.
     ///
     /// # Cancellation
@@ -151,7 +185,7 @@ impl DriverTelemetry {
         // Whether it was in time is in the report below.
         let _in_time = self.flush(deadline).await;
         if let Some(gates) = &self.shared.gates {
-            // A flag that nobody asks for any more needs no time to end.
+            // A flag has nothing to flush, so its end needs no time.
             drop(gates.close_all(Duration::ZERO).await);
         }
         ShutdownReport(self.shared.hosts.close_all(until.saturating_duration_since(Instant::now())).await)
@@ -173,7 +207,8 @@ impl DriverTelemetry {
         }
         let credentials = credentials.filter(|_| settings.authenticated);
         let identity = match &credentials {
-            Some(credentials) => guarded(|| credentials.identity())?,
+            // A panic of the driver's code; the panic hook has reported it.
+            Some(credentials) => panic::catch(|| credentials.identity()).ok()?,
             None => Identity::anonymous(),
         };
         let endpoint = match host_key(&host, identity, shared.allow_inside) {
@@ -185,28 +220,33 @@ impl DriverTelemetry {
         };
         let gate = match &shared.gates {
             Some(gates) => {
-                let lease = gates.acquire_with(&endpoint, &AskedBy(credentials.clone())).await.ok()?;
-                // No answer, and none before: the service has not said that it wants telemetry.
-                if !lease.get().await.unwrap_or(false) {
+                let gate = match gates.acquire(&endpoint).await {
+                    Ok(gate) => GateUse::new(gate, credentials.as_ref()),
+                    Err(error) => {
+                        shared.unavailable(endpoint.origin(), &error);
+                        return None;
+                    }
+                };
+                if !gate.is_open().await {
                     return None;
                 }
-                Some(lease)
+                Some(gate)
             }
             None => None,
         };
-        // Only now: a connection without telemetry, or without credentials, is in nobody's way.
+        // Only now: a connection without telemetry, or without credentials, decides nothing for others.
         let key = HostKey { endpoint, authenticated: credentials.is_some() };
         let client = match shared.hosts.acquire_with(&key, &HostSettings(settings)).await {
             Ok(client) => client,
             Err(error) => {
-                let why = error.to_string();
-                shared.observer.observe(&Notice::Unavailable { host: key.endpoint.origin(), why: &why });
+                shared.unavailable(key.endpoint.origin(), &error);
                 return None;
             }
         };
-        let entry = credentials.map(|credentials| client.book.enter(credentials));
+        let entry = credentials.map(|credentials| client.store.enter(credentials));
         let number = shared.sessions.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Session { number, session_id, workspace_id, parameters, auth_type });
+        let own_logs = Arc::<OwnLogs>::default();
+        let session = Arc::new(Session { number, session_id, workspace_id, parameters, auth_type, own_logs });
         Some(Live { client, entry, session, gate })
     }
 }
@@ -214,6 +254,15 @@ impl DriverTelemetry {
 impl fmt::Debug for DriverTelemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DriverTelemetry").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// A connection has no telemetry.
+    fn unavailable(&self, host: &str, error: &AcquireError) {
+        self.observer.observe(&Notice::Unavailable { host, why: &error.to_string() });
     }
 }
 
@@ -226,7 +275,7 @@ impl<C> DriverTelemetryBuilder<C> {
         self
     }
 
-    /// Sets how it behaves by what users have set, see [`Settings::read`]; what is wrong is said to the observer.
+    /// Sets how it behaves by what users have set, see [`Settings::read`]; what is wrong is a notice to the observer.
     pub fn settings_read(mut self, (settings, bad): (Settings, Vec<ConfigError>)) -> Self {
         (self.settings, self.bad) = (settings, bad);
         self
@@ -250,8 +299,10 @@ impl<C> DriverTelemetryBuilder<C> {
         self
     }
 
-    /// Sets who hears of what goes wrong; nobody by default.
-    pub fn observer(mut self, observer: impl for<'a> Observe<Notice<'a>> + Send + Sync + 'static) -> Self {
+    /// Sets what receives the notices, such as a closure `|notice: &Notice<'_>| ..`; the last one counts.
+    ///
+    /// It runs on the path of what it reports, and must not block. A panic in it is caught.
+    pub fn observe(mut self, observer: impl for<'a> Observe<Notice<'a>> + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(Guarded(Box::new(observer)));
         self
     }
@@ -263,7 +314,7 @@ impl<C> DriverTelemetryBuilder<C> {
     }
 
     /// Sets for how many hosts and identities there may be telemetry at a time; default 128. Connections beyond have none.
-    pub fn max_hosts(mut self, hosts: std::num::NonZeroUsize) -> Self {
+    pub fn max_hosts(mut self, hosts: usize) -> Self {
         self.max_hosts = hosts;
         self
     }
@@ -272,7 +323,7 @@ impl<C> DriverTelemetryBuilder<C> {
     /// its last connection is dropped in, else in the one of this call.
     ///
     /// # Errors
-    /// [`ConfigError`] if a setting that was made by hand is out of its range, and outside a Tokio runtime with a timer.
+    /// [`ConfigError`] if a setting that was made by hand or `max_hosts` is out of its range, and outside a Tokio runtime with a timer.
     pub fn build<B>(self) -> Result<DriverTelemetry, ConfigError>
     where
         C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -284,6 +335,9 @@ impl<C> DriverTelemetryBuilder<C> {
     {
         let Self { client, settings, bad, info, flag, kill_switch, observer, allow_inside, max_hosts } = self;
         settings.validate()?;
+        if max_hosts == 0 {
+            return Err(ConfigError::new("max_hosts", max_hosts, "1 and more"));
+        }
         bad.iter().for_each(|error| observer.observe(&Notice::BadSetting(error)));
         let killed = is_killed(kill_switch.as_deref()).unwrap_or_else(|value| {
             observer.observe(&Notice::BadKillSwitch { value: &value });
@@ -305,8 +359,8 @@ impl<C> DriverTelemetryBuilder<C> {
             .on_close(|_key, client: HostClient| client.close())
             // A host ends by its own timeout; this one is for what should never happen.
             .close_deadline(settings.close_timeout.saturating_add(Duration::from_secs(1)))
-            .max_entries(max_hosts.get())
-            .observe(move |event: &RegistryEvent<'_, HostKey, HostSettings>| said(event, &*of_registry))
+            .max_entries(max_hosts)
+            .observe(move |event: &RegistryEvent<'_, HostKey, HostSettings>| notify(event, &*of_registry))
             .build()?;
         let (sessions, closed) = (AtomicU64::new(0), AtomicBool::new(false));
         let shared = Shared { settings, hosts, gates, killed, allow_inside, observer, sessions, closed };
@@ -334,7 +388,7 @@ impl ShutdownReport {
     }
 }
 
-fn said(event: &RegistryEvent<'_, HostKey, HostSettings>, observer: &Observer) {
+fn notify(event: &RegistryEvent<'_, HostKey, HostSettings>, observer: &Observer) {
     match event {
         RegistryEvent::Diverged { key, first, given, .. } => {
             observer.observe(&Notice::Diverged { host: key.endpoint.origin(), first: &first.0, given: &given.0 });
@@ -346,7 +400,7 @@ fn said(event: &RegistryEvent<'_, HostKey, HostSettings>, observer: &Observer) {
     }
 }
 
-/// Sends one request with a clone of the client, and reads its answer up to a cap.
+/// Sends one request with a clone of the client, and reads its response up to a cap.
 fn asking<C, B>(client: C) -> Arc<Ask>
 where
     C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -379,7 +433,7 @@ where
         while data.has_remaining() {
             let chunk = data.chunk();
             if all.len() + chunk.len() > MAX_FLAGS {
-                return Err(format!("the answer is longer than {MAX_FLAGS} bytes").into());
+                return Err(format!("the response is longer than {MAX_FLAGS} bytes").into());
             }
             all.extend_from_slice(chunk);
             let read = chunk.len();

@@ -1,5 +1,6 @@
 //! The frontend log, with all its fields, as the service reads it.
 
+use crate::own_logs::Ticket;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub struct FrontendLog {
     /// The workspace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<i64>,
-    /// Names this log, so that the service can tell when it comes twice.
+    /// Names this log, so that the service recognizes it when it comes twice.
     pub frontend_log_event_id: String,
     /// Who sends it, and when it was.
     pub context: Context,
@@ -21,6 +22,9 @@ pub struct FrontendLog {
     /// It closes its batch at once.
     #[serde(skip)]
     pub(crate) urgent: bool,
+    /// Counts it among the logs of its connection.
+    #[serde(skip)]
+    pub(crate) ticket: Ticket,
 }
 
 /// Who sends a log.
@@ -273,7 +277,7 @@ impl FrontendLog {
         log
     }
 
-    /// Whether it tells of an error: it survives where others have to make room.
+    /// Whether it reports an error: it survives where others have to make room.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.entry.sql_driver_log.error_info.is_some()

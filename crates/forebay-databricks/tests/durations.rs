@@ -48,7 +48,7 @@ const KNOBS: [Knob; 9] = [
     ("statement_ttl", |settings| &mut settings.statement_ttl),
     ("close_timeout", |settings| &mut settings.close_timeout),
     ("attempt_timeout", |settings| &mut settings.attempt_timeout),
-    ("give_up_after", |settings| &mut settings.give_up_after),
+    ("max_age", |settings| &mut settings.max_age),
 ];
 
 /// The ends of what each knob takes.
@@ -60,7 +60,7 @@ fn ends(name: &str) -> [Duration; 2] {
         "backoff_max" => [ms(0), s(600)],
         "breaker_timeout" => [ms(500), s(86_400)],
         "close_timeout" | "attempt_timeout" => [ms(1), s(600)],
-        "give_up_after" => [ms(0), s(86_400)],
+        "max_age" => [ms(0), s(86_400)],
         other => panic!("{other}"),
     }
 }

@@ -99,6 +99,26 @@ async fn r03_the_delays_are_those_of_the_driver() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn r03_the_jitter_of_node_is_anything_from_nothing_to_a_hundred_milliseconds() {
+    let fake = Fake::new();
+    fake.otherwise(Answer::Status(503));
+    let settings = Settings { max_retries: 1, breaker_enabled: false, ..Settings::node() };
+    let connection = connected(&fake, settings).await;
+    let mut jitters = Vec::new();
+    for _ in 0..400 {
+        let start = Instant::now();
+        send(&connection).await;
+        jitters.push(start.elapsed().as_millis().checked_sub(100).expect("not before the delay itself"));
+    }
+    // The timer has whole milliseconds. Each of the five parts of the range has its share, 80 of 400 on average.
+    assert!(jitters.iter().all(|jitter| *jitter <= 101), "{:?}", jitters.iter().max());
+    for fifth in 0..5 {
+        let share = jitters.iter().filter(|jitter| **jitter / 20 == fifth).count();
+        assert!((30..=140).contains(&share), "{share} of 400 from {} ms on", fifth * 20);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn r02_no_retries_are_one_attempt() {
     let fake = Fake::new();
     fake.otherwise(Answer::Status(503));
@@ -180,12 +200,68 @@ async fn b09_a_black_hole_opens_the_circuit_of_both() {
 #[tokio::test(start_paused = true)]
 async fn b14_csharp_does_not_trip_on_failures_with_one_success_among_them() {
     let fake = Fake::new();
-    fake.script([500, 500, 200, 500, 500, 500, 500].map(Answer::Status));
+    // More failures in a row than the threshold, with one success before them in the window of 30 seconds.
+    fake.script([500, 500, 200, 500, 500, 500, 500, 500, 500].map(Answer::Status));
     let connection = connected(&fake, Settings { max_retries: 0, ..csharp() }).await;
-    for _ in 0..7 {
+    for _ in 0..9 {
         send(&connection).await;
     }
-    assert_eq!((fake.seen().len(), connection.report().unwrap().counters.breaker_opens), (7, 0));
+    assert_eq!((fake.seen().len(), connection.report().unwrap().counters.breaker_opens), (9, 0));
+    // The success leaves the window; five failures in it open the circuit.
+    advance(Duration::from_secs(45)).await;
+    fake.otherwise(Answer::Status(500));
+    for _ in 0..6 {
+        send(&connection).await;
+    }
+    assert_eq!((fake.seen().len(), connection.report().unwrap().counters.breaker_opens), (14, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b05_two_successes_close_the_circuit_of_node_and_one_that_of_csharp() {
+    for (settings, needed) in [(Settings::node(), 2), (csharp(), 1)] {
+        for successes in 0..=needed {
+            let fake = Fake::new();
+            fake.otherwise(Answer::Status(503));
+            let connection = connected(&fake, Settings { max_retries: 0, ..settings.clone() }).await;
+            for _ in 0..6 {
+                send(&connection).await;
+            }
+            assert_eq!(fake.seen().len(), 5, "open");
+            advance(Duration::from_secs(90)).await;
+            fake.otherwise(Answer::Status(200));
+            for _ in 0..successes {
+                send(&connection).await;
+            }
+            // One failure: of a circuit that is half-open it is the end, of one that is closed it is the first.
+            fake.otherwise(Answer::Status(503));
+            send(&connection).await;
+            let before = fake.seen().len();
+            send(&connection).await;
+            let went_through = fake.seen().len() - before;
+            assert_eq!(went_through, usize::from(successes == needed), "{successes} of {needed}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_down_does_not_hold_up_another() {
+    let fake = Fake::new();
+    fake.down("down.example");
+    let (telemetry, heard) = telemetry(&fake, Settings { max_retries: 0, ..Settings::node() });
+    let connect = |host: &str| telemetry.connect(forebay_databricks::Connect::new(host));
+    let (down, up) = (connect("down.example").await, connect("up.example").await);
+    for _ in 0..10 {
+        send(&down).await;
+        send(&up).await;
+    }
+    let (down, up) = (down.report().unwrap(), up.report().unwrap());
+    assert_eq!((down.counters.breaker_opens, down.logs.delivered, down.logs.dropped.total()), (1, 0, 10));
+    assert_eq!((up.counters.breaker_opens, up.logs.delivered, up.logs.dropped.total()), (0, 10, 0));
+    // Every notice about it names the host.
+    let failures = "https://down.example:443: the export of 1 items failed";
+    let opened = "https://down.example:443: the circuit was closed and is open: 5 calls failed in a row";
+    assert_eq!((heard.matching(failures), heard.matching(opened)), (10, 1), "{:?}", heard.all());
+    assert_eq!((heard.matching("up.example"), heard.all().len()), (0, 11));
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,7 +302,7 @@ async fn t11_a_failed_batch_is_dropped_or_waits_bounded_and_without_duplicates()
     // With patience: the same batch comes again, once, when the service is back.
     let fake = Fake::new();
     fake.script([503; 6].map(Answer::Status));
-    let patient = Settings { give_up_after: Duration::from_secs(300), ..Settings::node() };
+    let patient = Settings { max_age: Duration::from_secs(300), ..Settings::node() };
     let connection = connected(&fake, patient.clone()).await;
     send(&connection).await;
     let report = connection.report().unwrap();

@@ -128,6 +128,20 @@ async fn without_credentials_a_log_names_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_authentication_logs_go_to_the_open_endpoint_whatever_credentials_there_are() {
+    let fake = Fake::new();
+    let (telemetry, _) = telemetry(&fake, Settings { authenticated: false, ..Settings::node() });
+    let connection = telemetry.connect(connect().workspace_id(77)).await;
+    connection.operation("CREATE_SESSION", MS);
+    connection.close().await;
+    let request = &fake.seen()[0];
+    assert_eq!(request.path, "/telemetry-unauth");
+    assert!(!request.headers.contains_key("authorization"));
+    let log = &request.logs()[0];
+    assert!(log["workspace_id"].is_null() && log["entry"]["sql_driver_log"]["session_id"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
 async fn r10_every_attempt_has_the_same_bytes_and_event_ids() {
     for settings in [Settings::node(), Settings { enabled: true, ..Settings::csharp() }] {
         let fake = Fake::new();

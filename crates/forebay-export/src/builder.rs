@@ -4,9 +4,11 @@ use crate::{
     credential::request_header_of,
     knobs::{ExportBreaker, ExportRetry, Knobs},
     stack::{self, Parts},
+    trace::Loudness,
 };
 use bytes::Bytes;
 use forebay_batch::Batching;
+use forebay_breaker::BreakerEvent;
 use forebay_core::{BoxError, ByFootprint, ConfigError, Observe, Priority, Weigh, http::Classifier};
 use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf};
 use forebay_retry::{Backoff, grpc};
@@ -51,6 +53,8 @@ use tower_service::Service;
 /// | [`split_budget`](Self::split_budget) | 64 requests | 0 and more |
 /// | [`max_response_bytes`](Self::max_response_bytes) | 4 MiB ([OTLP limits]) | 1 and more |
 /// | [`observe`](Self::observe) | the last failure is in the [`Report`](crate::Report) | |
+/// | [`observe_breaker`](Self::observe_breaker) | none | |
+/// | [`quiet`](Self::quiet) | lost items are a warning, at most once a minute | |
 /// | [`runtime`](Self::runtime) | the current one, else a thread of its own | |
 ///
 /// Nothing is checked before [`build`](Self::build).
@@ -353,6 +357,22 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// It runs on the exporter's task, and must not block. A panic in it is caught.
     pub fn observe(mut self, observer: impl Observe<ExportError> + Send + Sync + 'static) -> Self {
         self.knobs.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Shows every event of the circuit to `observer`, such as a closure `|event: &BreakerEvent| ..`.
+    ///
+    /// It runs on the exporter's task, and must not block. A panic in it is caught. An observer that is given by
+    /// [`breaker`](Self::breaker) takes the place of the exporter's own, which counts how often the circuit opens.
+    pub fn observe_breaker(mut self, observer: impl Fn(&BreakerEvent) + Send + Sync + 'static) -> Self {
+        self.knobs.breaker_observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Reports lost items at debug, in place of a warning at most once a minute: for a library whose telemetry must not appear in
+    /// the log of its host. [`Exporter::totals`] and [`observe`](Self::observe) still have all of it.
+    pub fn quiet(mut self) -> Self {
+        self.knobs.loudness = Loudness::Quiet;
         self
     }
 

@@ -1,6 +1,8 @@
+use forebay_breaker::BreakerEvent;
 use std::{
+    fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -26,13 +28,18 @@ pub struct Counters {
 }
 
 /// The counts of [`Counters`], except those of the batcher. Each is written once per request, not per item.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counting {
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) breaker_opens: AtomicU64,
     pub(crate) unreadable: AtomicU64,
+    /// Sees the events of the circuit, where its openings are counted too.
+    pub(crate) breaker_observer: OnceLock<Box<BreakerObserver>>,
 }
+
+/// Sees the events of an exporter's circuit.
+pub(crate) type BreakerObserver = dyn Fn(&BreakerEvent) + Send + Sync;
 
 /// Counts the requests that pass to the client.
 #[derive(Clone, Debug)]
@@ -52,6 +59,12 @@ impl Counting {
             breaker_opens: self.breaker_opens.load(Relaxed),
             unreadable_responses: self.unreadable.load(Relaxed),
         }
+    }
+}
+
+impl fmt::Debug for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.read(0).fmt(f)
     }
 }
 

@@ -3,13 +3,18 @@
 //! The knobs that a handle may change later are in [`Settings`].
 
 use crate::{
-    Credential, Endpoint, control::Settings, counters::Counting, encoding::is_about_items, telemetry::Observer,
+    Credential, Endpoint,
+    control::Settings,
+    counters::{BreakerObserver, Counting},
+    encoding::is_about_items,
+    telemetry::Observer,
+    trace::Loudness,
 };
 use bytes::Bytes;
 use forebay_batch::Batching;
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
 use forebay_cached::Cached;
-use forebay_core::{BoxError, ByError, ConfigError, Unkeyed, http::Classifier};
+use forebay_core::{BoxError, ByError, ConfigError, Unkeyed, http::Classifier, panic};
 use forebay_intake::{Limits, Overflow};
 use forebay_retry::{
     Backoff, Jitter, RetryBuilder, RetryEvent, grpc,
@@ -81,6 +86,10 @@ pub(crate) struct Knobs<T> {
     pub(crate) max_response_bytes: usize,
     /// Sees each failed export.
     pub(crate) observer: Option<Box<Observer>>,
+    /// Sees each event of the circuit.
+    pub(crate) breaker_observer: Option<Box<BreakerObserver>>,
+    /// The level at which lost items are reported.
+    pub(crate) loudness: Loudness,
     /// Runs the worker; `None` takes the current runtime, or a new thread.
     pub(crate) runtime: Option<Handle>,
 }
@@ -118,6 +127,8 @@ impl<T> Default for Knobs<T> {
             split_budget: 64,
             max_response_bytes: 4 << 20,
             observer: None,
+            breaker_observer: None,
+            loudness: Loudness::default(),
             runtime: None,
         }
     }
@@ -159,6 +170,10 @@ fn breaker(counting: Arc<Counting>) -> ExportBreaker {
     let count_opens = move |event: &BreakerEvent| {
         if let BreakerEvent::Changed { to: State::Open, .. } = event {
             counting.breaker_opens.fetch_add(1, Relaxed);
+        }
+        if let Some(observer) = counting.breaker_observer.get() {
+            // The panic hook has reported the panic of an observer; it must not cost the batch.
+            let _reported = panic::catch(|| observer(event));
         }
     };
     BreakerLayer::driver().excluding(is_refused_for_items as Excluded).observe(count_opens)

@@ -19,6 +19,7 @@ use std::time::Duration;
 /// | sent again | 429, 500, 502, 503, 504 | what is not 400, 401, 403, 404 | 429, 502, 503, 504 | nothing |
 /// | breaker | 5 in a row, 60 s, 2 successes | all of 5 and more in 30 s, 60 s, 1 success | as by default | as by default |
 /// | parks while the server cannot be reached | no | no | 5 s growing by 1.5 to 30 s, for 5 min | no |
+/// | reports lost items | at debug | at debug | as a warning | as a warning |
 ///
 /// `DatabricksNode` and `DatabricksCsharp` are the telemetry of the Databricks SQL drivers for Node.js and for ADBC in C#;
 /// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter, the
@@ -87,7 +88,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
 
     /// The numbers that both drivers share.
     fn driver(self) -> Self {
-        self.limits(Limits::new().items(500).soft_limit(1.0))
+        self.quiet()
+            .limits(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
             .batching(Batching::new().max_items(100).max_delay(Duration::from_secs(5)))
             .attempt_timeout(Duration::from_secs(10))

@@ -32,7 +32,9 @@ impl<W: Future<Output = ()> + Unpin, T> Future for ReportingWorker<W, T> {
         let ended = Pin::new(worker).poll(cx);
         let telemetry = handle.telemetry();
         // A subscriber that panics loses its event; the worker goes on.
-        let _reported = panic::catch(|| losses.look(&telemetry.name, &telemetry.bell, || handle.totals(), cx));
+        let _reported = panic::catch(|| {
+            losses.look(&telemetry.name, telemetry.loudness, &telemetry.bell, || handle.totals(), cx);
+        });
         // After its last poll a worker reports no more, so the final counts are recorded in any case.
         if telemetry.meters.are_due() || ended.is_ready() {
             telemetry.meters.record(handle);

@@ -71,6 +71,10 @@ where
         Framing::Plain => knobs.retry,
         Framing::Grpc { .. } => knobs.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
     };
+    if let Some(observer) = knobs.breaker_observer.take() {
+        // It is set once, here: a builder is built once.
+        let _first = knobs.counting.breaker_observer.set(observer);
+    }
     let (retry, breaker) = (retry.build()?, knobs.breaker.build()?);
     // The handle is taken before the layer is applied; both have the same state.
     let circuit = breaker.handle();
@@ -103,7 +107,7 @@ where
     let batch = batch.build()?;
 
     let control = Arc::new(Control::new(knobs.settings));
-    let telemetry = Arc::new(Telemetry::new(name, knobs.observer));
+    let telemetry = Arc::new(Telemetry::new(name, knobs.loudness, knobs.observer));
     let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
     let (batch, worker) = batch.pair(encoding);
     let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), knobs.counting, telemetry);

@@ -1,7 +1,7 @@
 use crate::{
     ExportError,
     meters::{Meters, Stopwatch},
-    trace::{self, Bell},
+    trace::{self, Bell, Loudness},
 };
 use forebay_core::{Observe, panic};
 use std::{
@@ -14,6 +14,8 @@ pub(crate) struct Telemetry {
     /// Distinguishes the exporter from the others of the process.
     pub(crate) name: Arc<str>,
     pub(crate) meters: Meters,
+    /// The level at which lost items are reported.
+    pub(crate) loudness: Loudness,
     /// Rung when an item is lost where the worker cannot see it.
     pub(crate) bell: Bell,
     /// The last export that failed.
@@ -28,9 +30,9 @@ pub(crate) type Observer = dyn Observe<ExportError> + Send + Sync;
 // === impl Telemetry ===
 
 impl Telemetry {
-    pub(crate) fn new(name: Arc<str>, observer: Option<Box<Observer>>) -> Self {
+    pub(crate) fn new(name: Arc<str>, loudness: Loudness, observer: Option<Box<Observer>>) -> Self {
         let (meters, bell) = (Meters::new(&name), Bell::default());
-        Self { name, meters, bell, last: Mutex::default(), observer }
+        Self { name, meters, loudness, bell, last: Mutex::default(), observer }
     }
 
     fn last(&self) -> MutexGuard<'_, Option<ExportError>> {

@@ -1,9 +1,9 @@
 use forebay_core::{Advice, DropReason, Seen, Verdict};
 use std::{error::Error, fmt};
 
-/// The broker does not know the requests of KIP-714: it is older than 3.7, or nobody receives telemetry there.
+/// The broker does not know the requests of KIP-714: it is older than 3.7, or has no receiver for telemetry.
 ///
-/// A transport answers a request with it; the client then asks again after an interval, for brokers get upgraded.
+/// A transport fails a request with it; the client then asks again after an interval, for brokers get upgraded.
 #[derive(Clone, Debug)]
 pub struct TelemetryUnsupported {
     verdict: Verdict,

@@ -16,6 +16,7 @@ mod state;
 #[cfg(feature = "tcp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tcp")))]
 pub mod tcp;
+mod trace;
 mod wire;
 
 pub use self::{

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 pub(crate) fn current() -> Result<Handle, ConfigError> {
     let runtime = Handle::try_current()
         .map_err(|error| ConfigError::new("build", error, "a call on a tokio runtime with timers"))?;
-    // Tokio tells that by a panic only, which the panic hook sees.
+    // Tokio reports that by a panic only, which the panic hook sees.
     catch(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_untimed| {
         let cure = "a call on a runtime with timers: build it with `enable_time` or `enable_all`";
         ConfigError::new("build", "a call on a tokio runtime without timers", cure)

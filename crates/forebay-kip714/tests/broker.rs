@@ -5,8 +5,9 @@
 
 use forebay_core::DropReason;
 use forebay_kip714::{
-    ClientBuilder, ClientEvent, Codec, ErrorCode, Kip714Client, State, Stopped,
-    tcp::{Sasl, TcpTransport},
+    ClientBuilder, ClientEvent, Codec, ErrorCode, GetTelemetrySubscriptionsRequest, Kip714Client, State, Stopped,
+    TelemetryRequest,
+    tcp::{OAuthToken, Sasl, TcpTransport},
 };
 use forebay_otlp::{Metric, MetricData, NumberPoint, Temporality};
 use forebay_testkit::kafka::{Api, Broker, BrokerLog, Fault, Login, Subscription};
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
+use tower::ServiceExt;
 
 const FAST: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,6 +126,8 @@ async fn k04_k05_k06_k07_codes_that_pass_lead_to_a_new_subscription_and_further_
         let (seen, client, events) = push_answered(code).await;
         assert_eq!((client.status().stopped, stops_said(&events)), (None, 0), "{code}");
         assert!(seen.gets.len() >= 2 && seen.pushes.len() >= 3, "{code}");
+        // The refusal is no failure of the broker: the same connection is used for what follows.
+        assert_eq!(seen.connections, 1, "{code}");
         let taken: Vec<_> = seen.pushes.iter().filter(|push| push.code == 0).collect();
         assert!(taken.len() >= 2, "{code}");
         if code == 118 {
@@ -179,6 +183,26 @@ async fn k09_nothing_wanted_is_asked_again_and_nothing_is_pushed() {
 }
 
 #[tokio::test]
+async fn k09_requested_metrics_that_are_null_are_nothing_wanted() {
+    let broker = Broker::start().await;
+    // Throttle time, code, id, subscription; null types; interval, size, temporality; null metrics; no tags.
+    let mut null = vec![0; 6];
+    null.extend([7; 16]);
+    null.extend([0, 0, 0, 1, 0]);
+    null.extend(100_i32.to_be_bytes());
+    null.extend(1_000_i32.to_be_bytes());
+    null.extend([0, 0, 0]);
+    broker.script(Api::Get, [Fault::Garbage(null.clone()), Fault::Garbage(null)]);
+    broker.subscribe(Subscription::all().every(FAST));
+    let client = client(&broker);
+    let seen = until(&broker, |seen| !seen.pushes.is_empty()).await;
+    assert_eq!((seen.connections, seen.gets.len()), (1, 3), "asked again, over a connection that is not broken");
+    let counters = client.status().counters;
+    assert_eq!((counters.failures, client.status().stopped), (0, None));
+    assert!(counters.subscriptions >= 3);
+}
+
+#[tokio::test]
 async fn k10_a_subscription_that_matches_nothing_is_answered_with_an_empty_payload() {
     let broker = Broker::start().await;
     broker.subscribe(Subscription::to(["no.such.metric"]).every(FAST));
@@ -225,6 +249,18 @@ async fn k06_k17_what_is_too_large_is_left_out_and_counted_and_the_limit_is_lear
     let totals = client.shutdown(PATIENCE).await.totals;
     assert!(totals.dropped.get(DropReason::TooLarge) > 100 && totals.balance(), "{totals}");
     assert!(totals.delivered > 0);
+}
+
+#[tokio::test]
+async fn k06_one_refused_series_does_not_mean_empty_pushes_for_ever() {
+    let broker = subscribed().await;
+    broker.script(Api::Push, [Fault::Code(118)]);
+    let client = client(&broker);
+    // A push that is refused, some that are empty, and then the series again.
+    let seen = until(&broker, |seen| seen.pushes.iter().skip(1).any(|push| push.bytes > 0)).await;
+    let empty = seen.pushes[1..].iter().take_while(|push| push.bytes == 0).count();
+    assert!((1..=4).contains(&empty), "{empty}");
+    assert!(client.shutdown(PATIENCE).await.totals.balance());
 }
 
 #[tokio::test]
@@ -315,6 +351,83 @@ async fn the_next_broker_is_tried_when_one_is_away() {
     }
 }
 
+/// One request over a transport of its own, so that it chooses a broker of its own.
+async fn ask_once(bootstrap: &str) {
+    let transport = TcpTransport::builder().bootstrap(bootstrap).build().unwrap();
+    let request = TelemetryRequest::GetSubscriptions(GetTelemetrySubscriptionsRequest::default());
+    transport.oneshot(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_broker_is_chosen_at_random() {
+    let (one, other) = (Broker::start().await, Broker::start().await);
+    let bootstrap = format!("{},{}", one.address(), other.address());
+    for _ in 0..40 {
+        ask_once(&bootstrap).await;
+    }
+    let asked = [one.seen().gets.len(), other.seen().gets.len()];
+    // By chance alone, once in 2^39 runs.
+    assert!(asked.iter().all(|asked| *asked > 0) && asked.iter().sum::<usize>() == 40, "{asked:?}");
+}
+
+#[tokio::test]
+async fn the_brokers_of_the_cluster_are_discovered_and_share_their_clients() {
+    // Newest, flexible, with rack and throttle time, and the oldest that can ask for no topic.
+    for version in [12, 9, 8, 3, 2, 1] {
+        let brokers = [Broker::start().await, Broker::start().await, Broker::start().await];
+        brokers[0].newest_metadata(version);
+        brokers[0].advertise(brokers.iter().map(Broker::address));
+        for _ in 0..40 {
+            ask_once(&brokers[0].address()).await;
+        }
+        let asked = brokers.each_ref().map(|broker| broker.seen().gets.len());
+        assert!(asked.iter().all(|asked| *asked > 0) && asked.iter().sum::<usize>() == 40, "{version}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_was_discovered_takes_over_from_one_that_ends() {
+    let (first, second) = (subscribed().await, subscribed().await);
+    let cluster = [first.address(), second.address()];
+    first.advertise(&cluster);
+    second.advertise(&cluster);
+    // The bootstrap list has one of them only.
+    let client = client(&first);
+    let id = client.instance_id(PATIENCE).await.unwrap();
+    let (survivor, ended) = if first.seen().gets.is_empty() { (first, second) } else { (second, first) };
+    until(&ended, |seen| !seen.pushes.is_empty()).await;
+    ended.stop().await;
+    let seen = until(&survivor, |seen| seen.pushes.len() >= 2).await;
+    assert!(seen.pushes.iter().all(|push| push.id == *id.as_bytes()));
+}
+
+#[tokio::test]
+async fn advertised_addresses_that_cannot_be_reached_cost_nothing_but_an_attempt() {
+    let unreachable = Broker::start().await;
+    let closed = unreachable.address();
+    unreachable.stop().await;
+    for cluster in [
+        vec![closed.clone()],
+        vec!["no-such-host.invalid:9092".to_owned()],
+        vec![":0".to_owned(), "x:99999".to_owned()],
+    ] {
+        let broker = subscribed().await;
+        broker.advertise(cluster);
+        let client = client(&broker);
+        until(&broker, |seen| seen.pushes.len() >= 2).await;
+        assert_eq!(client.status().counters.failures, 0);
+    }
+    // A broker that knows no such request is used all the same.
+    let broker = subscribed().await;
+    broker.newest_metadata(-1);
+    let _client = client(&broker);
+    let seen = until(&broker, |seen| seen.pushes.len() >= 2).await;
+    assert_eq!((seen.metadata, seen.connections), (0, 1));
+    broker.newest_metadata(0);
+    ask_once(&broker.address()).await;
+    assert_eq!(broker.seen().metadata, 0, "in version 0 the question would be for all topics");
+}
+
 #[tokio::test]
 async fn k16_a_client_that_was_locked_out_does_not_lock_out_the_next_one() {
     let broker = Broker::start().await;
@@ -401,6 +514,54 @@ async fn credentials_are_proved_by_plain_and_by_scram() {
         let _client = builder().build(transport).unwrap();
         let seen = until(&broker, |seen| !seen.pushes.is_empty()).await;
         assert_eq!(seen.logins, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_for_each_connection_and_replaced_ahead_of_its_end() {
+    let broker = subscribed().await;
+    broker.require(Login::OAuthBearer("token-1".into()));
+    let fetched = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&fetched);
+    let sasl = Sasl::oauth_bearer(move || {
+        let number = count.fetch_add(1, Relaxed) + 1;
+        async move {
+            tokio::task::yield_now().await;
+            let token = OAuthToken::new(&format!("token-{number}"))?.extension("logicalCluster", "lkc-1")?;
+            Ok::<_, forebay_core::ConfigError>(token.valid_for(Duration::from_millis(500)))
+        }
+    });
+    let transport = TcpTransport::builder().bootstrap(&broker.address()).sasl(sasl).build().unwrap();
+    let client = builder().build(transport).unwrap();
+    until(&broker, |seen| seen.pushes.len() >= 2).await;
+    assert_eq!((broker.seen().logins, fetched.load(Relaxed)), (1, 1));
+    // The next token is another one, and is asked for before the first one ends.
+    broker.require(Login::OAuthBearer("token-2".into()));
+    let seen = until(&broker, |seen| seen.logins >= 2).await;
+    let pushes = seen.pushes.len();
+    until(&broker, |seen| seen.pushes.len() > pushes).await;
+    assert_eq!(client.status().counters.failures, 0);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_or_cannot_be_had_is_said_without_it() {
+    type Provide = fn() -> Result<OAuthToken, forebay_core::BoxError>;
+    let refused: Provide = || Ok(OAuthToken::new("s3cret-token")?);
+    let none: Provide = || Err("the token endpoint is away".into());
+    let panics: Provide = || panic!("in the provider");
+    for (provide, why) in
+        [(refused, "invalid_token"), (none, "the token endpoint is away"), (panics, "in the provider")]
+    {
+        let broker = subscribed().await;
+        broker.require(Login::OAuthBearer("another".into()));
+        let sasl = Sasl::oauth_bearer(move || async move { provide() });
+        let transport = TcpTransport::builder().bootstrap(&broker.address()).sasl(sasl.clone()).build().unwrap();
+        let request = TelemetryRequest::GetSubscriptions(GetTelemetrySubscriptionsRequest::default());
+        let error = transport.clone().oneshot(request).await.unwrap_err();
+        let words = format!("{error} {error:?} {sasl:?} {transport:?}");
+        assert!(words.contains(why) && words.contains("authentication failed"), "{words}");
+        assert!(!words.contains("s3cret-token"), "{words}");
+        assert_eq!((broker.seen().logins, broker.seen().connections), (0, 1));
     }
 }
 

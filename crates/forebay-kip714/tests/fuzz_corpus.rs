@@ -1,4 +1,4 @@
-//! The inputs that a fuzzer found worth keeping, and more at random: whatever a broker answers, reading it does no harm.
+//! The inputs that a fuzzer found worth keeping, and random ones: reading whatever a broker sends does no harm.
 
 use forebay_kip714::tcp::fuzzing::decode_all;
 use proptest::prelude::*;
@@ -23,6 +23,6 @@ proptest! {
     fn so_is_any_other(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         // More of what lengths are made of.
         let bytes: Vec<u8> = bytes.into_iter().map(|byte| match byte { 0..50 => 0xff, 50..100 => 0, other => other }).collect();
-        prop_assert!(decode_all(&bytes) <= 10);
+        prop_assert!(decode_all(&bytes) <= 11);
     }
 }

@@ -314,7 +314,7 @@ fn k13_the_terminating_push_does_not_wait_for_its_interval_and_is_sent_once() {
     assert_eq!(session.terminate(), Change::Terminating);
     let push = order(&mut session, Duration::ZERO);
     assert!(push.terminating);
-    assert_eq!(session.next(Duration::ZERO), Next::Answer);
+    assert_eq!(session.next(Duration::ZERO), Next::InFlight);
     assert_eq!(session.terminate(), Change::Ignored);
     assert_eq!(session.pushed(Duration::ZERO, &pushed(ErrorCode::NONE)), Change::Terminated);
     assert_eq!(session.next(FIVE_MINUTES), Next::Over);
@@ -324,7 +324,7 @@ fn k13_the_terminating_push_does_not_wait_for_its_interval_and_is_sent_once() {
 fn k13_the_terminating_push_waits_for_the_one_in_flight() {
     let (mut session, now) = pushing();
     assert_eq!(session.terminate(), Change::Terminating);
-    assert_eq!(session.next(now), Next::Answer);
+    assert_eq!(session.next(now), Next::InFlight);
     assert_eq!(session.pushed(now, &pushed(ErrorCode::NONE)), Change::Pushed);
     assert!(order(&mut session, now).terminating);
 }
@@ -334,7 +334,7 @@ fn k13_it_waits_for_a_subscription_in_flight() {
     let mut session = Session::new(1);
     session.next(Duration::ZERO);
     session.terminate();
-    assert_eq!(session.next(Duration::ZERO), Next::Answer);
+    assert_eq!(session.next(Duration::ZERO), Next::InFlight);
     assert_eq!(session.subscriptions(Duration::ZERO, &offer()), Change::Subscribed);
     assert!(order(&mut session, Duration::ZERO).terminating);
 }
@@ -509,7 +509,7 @@ proptest! {
                             prop_assert_eq!(open, Open::Nothing);
                             prop_assert!(until > now && until.saturating_sub(now) <= Duration::from_secs(3_600));
                         }
-                        Next::Answer => prop_assert!(open != Open::Nothing),
+                        Next::InFlight => prop_assert!(open != Open::Nothing),
                         _ => over = true,
                     }
                     Change::Ignored

@@ -2,6 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![expect(clippy::panic, clippy::expect_used, reason = "a broken law panics: this crate is test code")]
 
+pub mod breaker;
+#[cfg(feature = "databricks")]
+#[cfg_attr(docsrs, doc(cfg(feature = "databricks")))]
+pub mod databricks;
 #[cfg(feature = "events")]
 #[cfg_attr(docsrs, doc(cfg(feature = "events")))]
 pub mod events;

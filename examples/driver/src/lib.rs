@@ -100,7 +100,7 @@ pub async fn run(options: &Options) -> Result<Summary, BoxError> {
         .settings(options.settings.clone())
         .client_info(ClientInfo::new("NodejsDatabricksSqlConnector/1.12.0").user_agent_entry("example"))
         .feature_flag(FeatureFlag::node("1.12.0"))
-        .observer(move |notice: &Notice<'_>| hear(notice, &mut lock(&into)))
+        .observe(move |notice: &Notice<'_>| hear(notice, &mut lock(&into)))
         // The service is in this machine; a driver leaves this out.
         .allow_inside()
         .build()?;

@@ -7,10 +7,10 @@ use std::{
 /// As whom a client talks to its endpoint; a part of an [`EndpointKey`](super::EndpointKey).
 ///
 /// Two callers share a client when their identities are equal, and only then: a client that is logged in as one tenant
-/// is never handed to another, and one that is not logged in at all is never handed to somebody who is. Whatever else a
+/// is never handed to another, and one that is not logged in at all is never handed to a caller that is. Whatever else a
 /// client must not be shared across (TLS settings, a proxy) goes in with [`and`](Self::and).
 ///
-/// Secrets are not kept: only 128 bits of a hash whose keys are drawn anew in each process. Nothing of them is printed.
+/// Secrets are not kept: only 128 bits of a hash whose keys are drawn once in each process. Nothing of them is printed.
 ///
 /// ```
 /// use forebay_databricks::Identity;
@@ -30,7 +30,7 @@ pub struct Identity {
 // === impl Identity ===
 
 impl Identity {
-    /// Nobody: requests without credentials.
+    /// No identity: requests without credentials.
     #[must_use]
     pub fn anonymous() -> Self {
         Self::default()
@@ -42,7 +42,7 @@ impl Identity {
         Self { name: Some(name.into()), digest: None }
     }
 
-    /// Somebody who is known by a secret alone: a token, a key, a certificate.
+    /// An identity that is known by a secret alone: a token, a key, a certificate.
     ///
     /// A token that is renewed gives another identity, and with it another client. Where the client shall stay, use a
     /// name.
@@ -56,7 +56,7 @@ impl Identity {
     /// The value is not kept, so it may be a secret.
     #[must_use]
     pub fn and(mut self, what: &str, value: impl AsRef<[u8]>) -> Self {
-        // Two keyed hashes of 64 bits: without the keys, nobody can look for two values that meet.
+        // Two keyed hashes of 64 bits: without the keys, two values that meet cannot be looked for.
         static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
         let keys = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
         let before = self.digest;

@@ -79,7 +79,7 @@ knobs! {
     max_statements: number(1..=1_000_000), node: ("telemetryMaxStatementMetrics"), csharp: (), env: ();
     close_timeout: millis(Duration::from_millis(1)..=TEN_MINUTES), node: ("telemetryCloseTimeoutMs"), csharp: (), env: ();
     attempt_timeout: millis(Duration::from_millis(1)..=TEN_MINUTES), node: (), csharp: (), env: ();
-    give_up_after: millis(Duration::ZERO..=A_DAY), node: (), csharp: (), env: ();
+    max_age: millis(Duration::ZERO..=A_DAY), node: (), csharp: (), env: ();
 }
 
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -150,7 +150,7 @@ mod tests {
                 (before.enabled, before.authenticated, before.breaker_enabled) = (false, false, false);
                 let (after, bad) = before.clone().read(property, property);
                 assert!(bad.is_empty(), "{bad:?}");
-                assert_ne!(after, before, "{name} is read by nobody");
+                assert_ne!(after, before, "{name} is not read");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The service, without a network: it answers as it is told, and keeps what it was sent.
+//! The service, without a network: it responds as the test says, and keeps what it was sent.
 
 #![expect(dead_code, clippy::panic, clippy::unwrap_used, reason = "test code, of which each file takes what it needs")]
 
@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -48,6 +48,8 @@ struct State {
     flags: VecDeque<Answer>,
     flags_otherwise: Answer,
     asked: Vec<Seen>,
+    /// Hosts that respond with 503 to every request.
+    down: HashSet<String>,
 }
 
 impl Fake {
@@ -59,6 +61,7 @@ impl Fake {
             flags: VecDeque::new(),
             flags_otherwise: flag("true", 900),
             asked: Vec::new(),
+            down: HashSet::new(),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -77,6 +80,11 @@ impl Fake {
 
     pub(crate) fn flags_otherwise(&self, answer: Answer) {
         self.0.lock().unwrap().flags_otherwise = answer;
+    }
+
+    /// A host that responds with 503 to every request from now on.
+    pub(crate) fn down(&self, host: &str) {
+        self.0.lock().unwrap().down.insert(host.to_owned());
     }
 
     /// The requests with logs, so far.
@@ -135,7 +143,11 @@ impl Service<Request<Full<Bytes>>> for Fake {
                     state.asked.push(seen);
                     state.flags.pop_front().unwrap_or_else(|| state.flags_otherwise.clone())
                 } else {
+                    let down = state.down.contains(seen.host.split(':').next().unwrap());
                     state.seen.push(seen);
+                    if down {
+                        return Response::builder().status(503).body(Full::default()).map_err(Into::into);
+                    }
                     state.script.pop_front().unwrap_or_else(|| state.otherwise.clone())
                 }
             };
@@ -158,7 +170,7 @@ impl Service<Request<Full<Bytes>>> for Fake {
     }
 }
 
-/// What the observer has heard.
+/// What the observer has received.
 #[derive(Clone, Default)]
 pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
 
@@ -182,7 +194,7 @@ pub(crate) fn build(builder: DriverTelemetryBuilder<Fake>) -> (DriverTelemetry, 
     let into = heard.clone();
     let info = ClientInfo::new("NodejsDatabricksSqlConnector/1.12.0").user_agent_entry("acme");
     let builder = builder.client_info(info).kill_switch(None);
-    let telemetry = builder.observer(move |notice: &Notice<'_>| into.0.lock().unwrap().push(notice.to_string()));
+    let telemetry = builder.observe(move |notice: &Notice<'_>| into.0.lock().unwrap().push(notice.to_string()));
     (telemetry.build().unwrap(), heard)
 }
 
@@ -193,7 +205,7 @@ pub(crate) fn connect() -> Connect {
     Connect::new(HOST).session_id("session-1").credentials(BearerToken::new("s3cret").unwrap())
 }
 
-/// Lets the time pass, and whoever it wakes run.
+/// Lets the time pass, and the tasks that it wakes run.
 pub(crate) async fn advance(time: Duration) {
     for _ in 0..20 {
         tokio::task::yield_now().await;

@@ -1,10 +1,11 @@
 //! The worker watches the ledger for losses, and says them.
 
 use super::{
+    Loudness,
     alarm::{Alarm, Step},
-    on::{TARGET, lost},
+    on::{is_wanted, lost},
 };
-use forebay_core::{Totals, panic};
+use forebay_core::Totals;
 use forebay_intake::{Registration, Timer, now, wake};
 use std::{
     sync::{
@@ -13,7 +14,6 @@ use std::{
     },
     task::{Context, Waker},
 };
-use tracing::{Level, enabled};
 
 /// Wakes the worker when an item was refused at the door, where it would not see it before it has other work.
 #[derive(Debug, Default)]
@@ -62,8 +62,15 @@ impl Bell {
 
 impl Losses {
     /// Looks at the ledger, and says what was lost, unless it is too early for that: then a timer will wake the worker.
-    pub(crate) fn look(&mut self, name: &str, bell: &Bell, totals: impl Fn() -> Totals, cx: &mut Context<'_>) {
-        if panic::catch(|| enabled!(target: TARGET, Level::WARN)) != Ok(true) {
+    pub(crate) fn look(
+        &mut self,
+        name: &str,
+        loudness: Loudness,
+        bell: &Bell,
+        totals: impl Fn() -> Totals,
+        cx: &mut Context<'_>,
+    ) {
+        if !is_wanted(loudness) {
             return;
         }
         bell.listen(cx.waker());
@@ -74,7 +81,7 @@ impl Losses {
                 return;
             }
             match self.alarm.look(&dropped, now()) {
-                Step::Say(items) => lost(name, &items),
+                Step::Say(items) => lost(name, loudness, &items),
                 Step::Wait(until) => {
                     if self.timer.poll(Some(until), cx).is_pending() {
                         bell.mute();

@@ -1,4 +1,4 @@
-//! What is told to `tracing`: events at debug, and one warning when items are lost. Without the feature nothing is.
+//! Events for `tracing`, at debug, and one warning when items are lost. Without the feature there is none.
 
 #[cfg(feature = "tracing")]
 mod alarm;
@@ -9,6 +9,16 @@ mod on;
 
 #[cfg(not(feature = "tracing"))]
 mod off;
+
+/// At which level lost items are said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Loudness {
+    /// A warning, at most once a minute.
+    #[default]
+    Warns,
+    /// At debug, as everything else, and as rarely: for a library that must not be heard in its host's log.
+    Quiet,
+}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) use self::off::*;

@@ -1,3 +1,4 @@
+use super::Loudness;
 use crate::{Endpoint, ExportError, response_classifier::Unread};
 use forebay_core::{BoxError, Totals};
 use std::task::Context;
@@ -19,7 +20,7 @@ impl Bell {
 
 impl Losses {
     #[inline(always)]
-    pub(crate) fn look(&mut self, _: &str, _: &Bell, _: impl Fn() -> Totals, _: &mut Context<'_>) {}
+    pub(crate) fn look(&mut self, _: &str, _: Loudness, _: &Bell, _: impl Fn() -> Totals, _: &mut Context<'_>) {}
 }
 
 #[inline(always)]

@@ -1,10 +1,10 @@
-use super::alarm::Lost;
+use super::{Loudness, alarm::Lost};
 use crate::{Endpoint, ExportError, ExportErrorKind, response_classifier::Unread};
 use forebay_core::{BoxError, cause_ref, http::StatusError, panic};
 use forebay_retry::grpc::Code;
-use tracing::{debug, warn};
+use tracing::{Level, debug, enabled, warn};
 
-pub(crate) const TARGET: &str = "forebay_export";
+const TARGET: &str = "forebay_export";
 
 /// A subscriber that panics is not allowed to take the worker along. Called without any lock: a subscriber may hand its
 /// events to this very exporter.
@@ -78,9 +78,21 @@ pub(crate) fn credential_fetched(succeeded: bool) {
     });
 }
 
-/// The one warning.
+/// The one warning, or, in an exporter that is quiet, the same at debug.
 #[cold]
-pub(crate) fn lost(name: &str, lost: &Lost) {
+pub(crate) fn lost(name: &str, loudness: Loudness, lost: &Lost) {
     let (items, reasons) = (lost.items(), lost);
-    quietly(|| warn!(target: TARGET, exporter = name, items, reasons = %reasons, "telemetry was lost"));
+    quietly(|| match loudness {
+        Loudness::Warns => warn!(target: TARGET, exporter = name, items, reasons = %reasons, "telemetry was lost"),
+        Loudness::Quiet => debug!(target: TARGET, exporter = name, items, reasons = %reasons, "telemetry was lost"),
+    });
+}
+
+/// Whether a subscriber may want to be notified of lost items.
+pub(crate) fn is_wanted(loudness: Loudness) -> bool {
+    let enabled = panic::catch(|| match loudness {
+        Loudness::Warns => enabled!(target: TARGET, Level::WARN),
+        Loudness::Quiet => enabled!(target: TARGET, Level::DEBUG),
+    });
+    enabled == Ok(true)
 }

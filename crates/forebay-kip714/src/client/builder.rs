@@ -1,8 +1,8 @@
-use super::{driver::Driver, event::ClientEvent, handle::Kip714Client, shared::Shared};
+use super::{driver::ClientTask, event::ClientEvent, handle::Kip714Client, shared::Shared};
 use crate::{
     codec::Codec,
     labels::ClientLabels,
-    payload::{Assembler, Book, Rank},
+    payload::{Assembler, Rank, SeriesCache},
     session::Session,
     source::{Gather, Source},
     wire::{TelemetryRequest, TelemetryResponse},
@@ -35,7 +35,7 @@ use tower_service::Service;
 /// | [`breaker_open_for`](Self::breaker_open_for) | 30 s, after 5 failures in a row |
 /// | [`enabled`](Self::enabled) | `true` |
 /// | [`seed`](Self::seed) | drawn by the operating system |
-/// | [`observe`](Self::observe) | nobody |
+/// | [`observe`](Self::observe) | none |
 #[must_use]
 pub struct ClientBuilder {
     sources: Vec<Box<dyn Source>>,
@@ -116,7 +116,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a broker may take for an answer.
+    /// How long a broker may take for a response.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
@@ -157,7 +157,7 @@ impl ClientBuilder {
     ///
     /// Around the transport come, from the inside: a timeout per attempt, a retry of what was not sent, and a breaker.
     /// The transport says by the [`Verdict`] in its errors what was sent; an error without one may have been. It must
-    /// not swallow errors, and it answers [`TelemetryUnsupported`](crate::TelemetryUnsupported) for a broker that knows
+    /// not swallow errors, and it fails with [`TelemetryUnsupported`](crate::TelemetryUnsupported) for a broker that knows
     /// no telemetry.
     ///
     /// # Errors
@@ -188,16 +188,16 @@ impl ClientBuilder {
 
         let runtime = crate::runtime::current()?;
         let seed = self.seed.unwrap_or_else(entropy);
-        let book = Book::new(wall_clock(), self.max_series.get());
-        let driver = Driver::new(
+        let cache = SeriesCache::new(wall_clock(), self.max_series.get());
+        let task = ClientTask::new(
             service,
             Session::new(seed).with_codecs(&self.codecs),
             assembler,
-            book,
+            cache,
             Arc::clone(&shared),
             self.observer,
         );
-        runtime.spawn(driver.run());
+        runtime.spawn(task.run());
         Ok(Kip714Client::new(shared))
     }
 }

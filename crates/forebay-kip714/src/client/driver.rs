@@ -5,8 +5,9 @@ use super::{
 };
 use crate::{
     error::TelemetryUnsupported,
-    payload::{Assembler, Book, Payload},
+    payload::{Assembler, Payload, SeriesCache},
     session::{Change, Failure, Next, PushOrder, Session},
+    trace,
     wire::{ErrorCode, PushTelemetryRequest, TelemetryRequest, TelemetryResponse},
 };
 use forebay_core::{Advice, BoxError, DropReason, Fate, Seen, Verdict, is_caused_by, time::saturating_add};
@@ -23,16 +24,16 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// The task of a client: does what the session says, and tells it what came of it.
-pub(super) struct Driver<S> {
+/// The task of a client: does what the session says, and hands it the outcomes.
+pub(super) struct ClientTask<S> {
     service: S,
     assembler: Assembler,
-    book: Book,
-    desk: Desk,
+    cache: SeriesCache,
+    driver: Driver,
 }
 
-/// The session, and who is to know of it.
-struct Desk {
+/// Drives the session: carries requests to the transport, and outcomes to the session, the ledger and the observer.
+struct Driver {
     session: Session,
     shared: Arc<Shared>,
     observer: Observer,
@@ -40,9 +41,9 @@ struct Desk {
     began: Instant,
 }
 
-// === impl Driver ===
+// === impl ClientTask ===
 
-impl<S> Driver<S>
+impl<S> ClientTask<S>
 where
     S: Service<TelemetryRequest, Response = TelemetryResponse, Error = BoxError>,
 {
@@ -50,47 +51,47 @@ where
         service: S,
         session: Session,
         assembler: Assembler,
-        book: Book,
+        cache: SeriesCache,
         shared: Arc<Shared>,
         observer: Observer,
     ) -> Self {
         let closing = shared.closing();
-        let desk = Desk { session, shared, observer, closing, began: Instant::now() };
-        Self { service, assembler, book, desk }
+        let driver = Driver { session, shared, observer, closing, began: Instant::now() };
+        Self { service, assembler, cache, driver }
     }
 
     /// Runs until the session is over.
     pub(super) async fn run(mut self) {
         loop {
-            self.desk.heed_closing();
-            if self.desk.is_late() {
-                self.desk.abandon();
+            self.driver.heed_closing();
+            if self.driver.is_late() {
+                self.driver.abandon();
             }
-            match self.desk.next() {
+            match self.driver.next() {
                 Next::Ask(request) => {
                     let request = TelemetryRequest::GetSubscriptions(request);
-                    match self.desk.call(&mut self.service, request).await {
-                        Some(result) => self.desk.asked(result),
-                        None => self.desk.abandon(),
+                    match self.driver.call(&mut self.service, request).await {
+                        Some(result) => self.driver.asked(result),
+                        None => self.driver.abandon(),
                     }
                 }
                 Next::Push(order) => self.push(order).await,
-                Next::Wait(until) => self.desk.wait(until).await,
+                Next::Wait(until) => self.driver.wait(until).await,
                 // A request is waited for where it is made; here there can be none.
-                Next::Answer | Next::Over => break,
+                Next::InFlight | Next::Over => break,
             }
         }
     }
 
     async fn push(&mut self, order: PushOrder) {
-        if let Some(labels) = self.desk.shared.new_labels() {
+        if let Some(labels) = self.driver.shared.new_labels() {
             // Labels are plain text, which can be encoded.
             let set = self.assembler.set_labels(&labels);
             debug_assert!(set.is_ok());
         }
         let payload = self.assemble(&order);
-        let shared = Arc::clone(&self.desk.shared);
-        self.desk.sending(&order, &payload);
+        let shared = Arc::clone(&self.driver.shared);
+        self.driver.sending(&order, &payload);
         let pending = shared.accept(payload.series);
         let request = TelemetryRequest::Push(PushTelemetryRequest {
             client_instance_id: order.client_instance_id,
@@ -99,23 +100,23 @@ where
             compression_type: payload.codec.id(),
             metrics: payload.body.clone(),
         });
-        match self.desk.call(&mut self.service, request).await {
-            Some(result) => self.desk.pushed(result, payload, &mut self.book, pending),
-            None => self.desk.abandon(),
+        match self.driver.call(&mut self.service, request).await {
+            Some(result) => self.driver.pushed(result, payload, &mut self.cache, pending),
+            None => self.driver.abandon(),
         }
     }
 
     fn assemble(&mut self, order: &PushOrder) -> Payload {
         let now = wall_clock();
-        let assembled = catch_unwind(AssertUnwindSafe(|| self.assembler.assemble(&mut self.book, order, now)));
+        let assembled = catch_unwind(AssertUnwindSafe(|| self.assembler.assemble(&mut self.cache, order, now)));
         // Sources are caught one by one; this is a ranking that panics.
         assembled.unwrap_or_else(|_panic| Payload::lost_to_a_panic())
     }
 }
 
-// === impl Desk ===
+// === impl Driver ===
 
-impl Desk {
+impl Driver {
     fn now(&self) -> Duration {
         self.began.elapsed()
     }
@@ -126,7 +127,7 @@ impl Desk {
         next
     }
 
-    /// One request and its answer, or `None` if the client has to be gone before that comes.
+    /// One request and its response, or `None` if the client has to end before the response.
     async fn call<S>(
         &mut self,
         service: &mut S,
@@ -145,9 +146,9 @@ impl Desk {
             tokio::select! {
                 biased;
                 result = &mut exchange => return Some(result),
-                // CANCEL: the request may be half sent. Its transport sees that nobody waits any more.
+                // CANCEL: the request may be half sent. Its transport sees that its caller has left.
                 () = until(deadline) => return None,
-                // The handles keep the sender; should it be gone, the deadline set by the last one is.
+                // The handles keep the sender. When it is dropped, the last handle has set a deadline.
                 _changed = self.closing.changed() => {}
             }
         }
@@ -184,7 +185,7 @@ impl Desk {
                 let named = self.session.id();
                 let change = self.session.subscriptions(now, &response);
                 if named.is_nil() && !self.session.id().is_nil() {
-                    self.tell(|desk| ClientEvent::Named(desk.session.id()));
+                    self.emit_event(|driver| ClientEvent::Named(driver.session.id()));
                 }
                 change
             }
@@ -199,7 +200,7 @@ impl Desk {
         &mut self,
         result: Result<TelemetryResponse, BoxError>,
         payload: Payload,
-        book: &mut Book,
+        cache: &mut SeriesCache,
         pending: Pending<'_>,
     ) {
         let now = self.now();
@@ -209,7 +210,7 @@ impl Desk {
                 let code = response.error_code;
                 match code {
                     ErrorCode::NONE => {
-                        payload.commit(book);
+                        payload.commit(cache);
                         pending.settle(Fate::Delivered);
                         self.shared.update(|status| {
                             status.counters.pushes += 1;
@@ -221,7 +222,7 @@ impl Desk {
                 }
                 let change = self.session.pushed(now, &response);
                 if change == Change::Terminated {
-                    self.tell(|_| ClientEvent::LastAnswer(code));
+                    self.emit_event(|_| ClientEvent::LastResponse(code));
                 }
                 change
             }
@@ -234,7 +235,7 @@ impl Desk {
                 pending.settle(Fate::Dropped(verdict.map_or(DropReason::Failed, Verdict::reason)));
                 if verdict.is_none_or(|verdict| verdict.seen() != Seen::No) {
                     // The broker may have it: rather a gap that is counted than an amount that is there twice.
-                    payload.commit(book);
+                    payload.commit(cache);
                 }
                 self.failed(now, &error)
             }
@@ -248,7 +249,7 @@ impl Desk {
             Some(Advice::RetryAfter(wait)) => Some(wait),
             Some(Advice::Retry | Advice::Never) | None => None,
         };
-        self.tell(|_| ClientEvent::Failed(chain(&**error)));
+        self.emit_event(|_| ClientEvent::Failed(chain(&**error)));
         if is_caused_by::<TelemetryUnsupported>(&**error) {
             self.session.failed(now, Failure::Unsupported)
         } else {
@@ -261,10 +262,10 @@ impl Desk {
         self.session.sending(payload.length);
         if let Some(codec) = payload.failed {
             self.session.codec_failed(codec);
-            self.tell(|_| ClientEvent::CodecFailed(codec));
+            self.emit_event(|_| ClientEvent::CodecFailed(codec));
         }
         if payload.panicked > 0 {
-            self.tell(|_| ClientEvent::SourcesPanicked(payload.panicked));
+            self.emit_event(|_| ClientEvent::SourcesPanicked(payload.panicked));
         }
         self.shared.refuse(DropReason::TooLarge, payload.too_large);
         self.shared.refuse(DropReason::Encode, payload.unencodable);
@@ -273,7 +274,7 @@ impl Desk {
             status.counters.panicked_sources += payload.panicked;
             status.counters.terminating_pushes += u64::from(order.terminating);
         });
-        self.tell(|_| {
+        self.emit_event(|_| {
             ClientEvent::Pushing(PushSize {
                 series: payload.series,
                 left_out: payload.too_large + payload.unencodable + payload.full,
@@ -299,8 +300,11 @@ impl Desk {
 
     fn report(&self, change: Change) {
         self.publish();
+        if let Change::Stopped(why) = change {
+            trace::stopped(why);
+        }
         if change != Change::Ignored {
-            self.tell(|desk| ClientEvent::Changed { change, state: desk.session.state() });
+            self.emit_event(|driver| ClientEvent::Changed { change, state: driver.session.state() });
         }
     }
 
@@ -314,7 +318,7 @@ impl Desk {
         });
     }
 
-    fn tell(&self, event: impl FnOnce(&Self) -> ClientEvent) {
+    fn emit_event(&self, event: impl FnOnce(&Self) -> ClientEvent) {
         if let Some(observer) = &self.observer
             && observer.enabled()
         {
@@ -323,9 +327,9 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for Driver {
     fn drop(&mut self) {
-        // CANCEL: by its own end, by a panic, or with its runtime: whoever waits for the end must hear of it.
+        // CANCEL: by its own end, by a panic, or with its runtime: callers that wait for the end are woken.
         self.shared.update(|status| status.ended = true);
     }
 }

@@ -13,15 +13,15 @@ pub enum ClientEvent {
     Named(InstanceId),
     /// A push is on its way.
     Pushing(PushSize),
-    /// A request had an outcome, or the client was told to end.
+    /// A request had an outcome, or the client was asked to end.
     Changed {
         /// What it was.
         change: Change,
         /// Where the exchange stands now.
         state: State,
     },
-    /// The last push was answered, for what it is worth.
-    LastAnswer(ErrorCode),
+    /// The response to the last push; nothing follows from it.
+    LastResponse(ErrorCode),
     /// A request failed, in the words of its error.
     Failed(String),
     /// A compression type failed here; it is not used again.

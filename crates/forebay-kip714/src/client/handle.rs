@@ -84,7 +84,7 @@ impl Kip714Client {
         let by = after(now, deadline);
         shared.close(by);
         let mut status = shared.watch();
-        // Should the runtime of its task be gone, nobody would say that it has ended.
+        // Without the runtime of its task the status never says that it has ended.
         let spare = Duration::from_millis(20);
         let left = by.saturating_duration_since(now).saturating_add(spare);
         let _ended_or_late = within(left, status.wait_for(|now| now.ended)).await.is_some();

@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 pub(super) struct Shared {
     ledger: Mutex<Ledger>,
     labels: Mutex<Option<ClientLabels>>,
-    /// When the client must be gone, once it is to go.
+    /// The deadline by which the client has to end, once it is closing.
     closing: watch::Sender<Option<Instant>>,
     status: watch::Sender<Status>,
 }
@@ -40,15 +40,15 @@ pub struct Status {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Questions for a subscription that were answered well.
+    /// Requests for a subscription that succeeded.
     pub subscriptions: u64,
     /// Pushes that were taken.
     pub pushes: u64,
     /// Bytes of those, after compression.
     pub pushed_bytes: u64,
-    /// Answers with an error code.
+    /// Responses with an error code.
     pub refusals: u64,
-    /// Requests that got no answer.
+    /// Requests without a response.
     pub failures: u64,
     /// Sources that panicked.
     pub panicked_sources: u64,
@@ -85,7 +85,7 @@ impl Shared {
         }
     }
 
-    /// The client is to be gone by `deadline`; the earliest one counts.
+    /// The client has to end by `deadline`; the earliest one counts.
     pub(super) fn close(&self, deadline: Instant) {
         self.closing.send_if_modified(|closing| {
             let sooner = closing.is_none_or(|before| deadline < before);
@@ -149,7 +149,7 @@ impl Pending<'_> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        // CANCEL: the client ended, or its runtime did, before the push had an answer.
+        // CANCEL: the client ended, or its runtime did, before the push had a response.
         if self.series > 0 {
             lock(&self.shared.ledger).settle(Fate::Dropped(DropReason::Shutdown), self.series);
         }

@@ -1,7 +1,7 @@
 use super::{
-    book::{Book, Note, Unwanted},
     group::Group,
     point::Point,
+    series_cache::{Note, SeriesCache, Unwanted},
 };
 use crate::{codec::Codec, labels::ClientLabels, names, session::PushOrder, source::Source};
 use bytes::{Bytes, BytesMut};
@@ -50,7 +50,7 @@ pub(crate) struct Payload {
     pub(crate) too_large: u64,
     /// Series that cannot be encoded.
     pub(crate) unencodable: u64,
-    /// Series for which the book has no room.
+    /// Series for which the cache has no room.
     pub(crate) full: u64,
     /// Sources that panicked.
     pub(crate) panicked: u64,
@@ -78,9 +78,9 @@ impl Assembler {
     ///
     /// What does not fit is left out, the least important first, and among equals what was sent last. It is first in line
     /// the next time, with all that came in between.
-    pub(crate) fn assemble(&self, book: &mut Book, order: &PushOrder, now: u64) -> Payload {
+    pub(crate) fn assemble(&self, cache: &mut SeriesCache, order: &PushOrder, now: u64) -> Payload {
         let mut payload = Payload { codec: order.codec, ..Payload::default() };
-        let mut series = self.collect(book, order, now, &mut payload);
+        let mut series = self.collect(cache, order, now, &mut payload);
         series.sort_by(|a, b| {
             let name = |ready: &Ready| ready.point.name.clone();
             (a.rank, a.sent).cmp(&(b.rank, b.sent)).then_with(|| name(a).cmp(&name(b)))
@@ -108,8 +108,8 @@ impl Assembler {
         payload
     }
 
-    fn collect(&self, book: &mut Book, order: &PushOrder, now: u64, payload: &mut Payload) -> Vec<Ready> {
-        book.begin(order.delta);
+    fn collect(&self, cache: &mut SeriesCache, order: &PushOrder, now: u64, payload: &mut Payload) -> Vec<Ready> {
+        cache.begin(order.delta);
         let mut ready = Vec::new();
         for source in &self.sources {
             let collected = catch_unwind(AssertUnwindSafe(|| {
@@ -123,7 +123,7 @@ impl Assembler {
             };
             for metric in metrics.into_iter().filter(|metric| order.selector.wants(&metric.name)) {
                 let rank = (self.rank)(&metric.name);
-                Point::each(metric, |point| match book.turn(point, now) {
+                Point::each(metric, |point| match cache.turn(point, now) {
                     Ok((point, note, sent)) => ready.push(Ready { rank, sent, point, note }),
                     Err(Unwanted::Full) => payload.full += 1,
                     Err(Unwanted::Twice) => {}
@@ -195,8 +195,8 @@ impl Payload {
         Self { panicked: 1, ..Self::default() }
     }
 
-    /// The far side has it, or may have it: none of it is sent again.
-    pub(crate) fn commit(self, book: &mut Book) {
-        book.commit(self.notes);
+    /// The broker has it, or may have it: none of it is sent again.
+    pub(crate) fn commit(self, cache: &mut SeriesCache) {
+        cache.commit(self.notes);
     }
 }

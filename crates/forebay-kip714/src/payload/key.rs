@@ -1,7 +1,7 @@
 use super::point::Point;
 use std::fmt::Write;
 
-/// What tells one series from all others: its name and its attributes, whatever their order.
+/// What distinguishes one series from all others: its name and its attributes, whatever their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(String);
 

@@ -1,4 +1,4 @@
-use super::{Assembler, Book, Payload};
+use super::{Assembler, Payload, SeriesCache};
 use crate::{ClientLabels, Codec, PushOrder, Selector, source::Gather};
 use forebay_otlp::{HistogramPoint, Metric, MetricData, NumberPoint, Temporality};
 use opentelemetry_proto::tonic::metrics::v1::{MetricsData, metric::Data, number_data_point::Value};
@@ -58,14 +58,14 @@ fn shared_counter() -> (Arc<Mutex<i64>>, Assembler) {
 #[test]
 fn k10_where_nothing_matches_the_payload_is_empty() {
     let sources = assembler(|out| out.push(counter("org.apache.kafka.producer.x", 1)));
-    let payload = sources.assemble(&mut Book::new(BORN, 9), &order(&["something.else"]), 2_000);
+    let payload = sources.assemble(&mut SeriesCache::new(BORN, 9), &order(&["something.else"]), 2_000);
     assert_eq!((payload.body.len(), payload.series, payload.codec), (0, 0, Codec::None));
 }
 
 #[test]
 fn k11_overlapping_prefixes_send_each_series_once() {
     let sources = assembler(|out| out.extend([counter("a.b.c", 1), counter("a.b", 2), counter("b", 3)]));
-    let payload = sources.assemble(&mut Book::new(BORN, 9), &order(&["a", "a.b", "a.b.c"]), 2_000);
+    let payload = sources.assemble(&mut SeriesCache::new(BORN, 9), &order(&["a", "a.b", "a.b.c"]), 2_000);
     let names: Vec<_> = decode(&payload).into_iter().map(|metric| metric.name).collect();
     assert_eq!(names, ["a.b", "a.b.c"]);
 }
@@ -77,14 +77,14 @@ fn k11_two_sources_with_the_same_series_send_it_once() {
         Box::new(Gather(|out: &mut Vec<Metric>| out.push(counter("a", 2)))),
     ];
     let sources = Assembler::new(sources, None, &ClientLabels::new()).unwrap();
-    let payload = sources.assemble(&mut Book::new(BORN, 9), &order(&["*"]), 2_000);
+    let payload = sources.assemble(&mut SeriesCache::new(BORN, 9), &order(&["*"]), 2_000);
     assert_eq!(only_sum(&payload).2, 1);
 }
 
 #[test]
 fn labels_are_attributes_of_the_resource() {
     let sources = assembler(|out| out.push(counter("a", 1)));
-    let payload = sources.assemble(&mut Book::new(BORN, 9), &order(&["*"]), 2_000);
+    let payload = sources.assemble(&mut SeriesCache::new(BORN, 9), &order(&["*"]), 2_000);
     let data = MetricsData::decode(payload.body).unwrap();
     let attributes = &data.resource_metrics[0].resource.as_ref().unwrap().attributes;
     assert_eq!(attributes.iter().map(|kv| kv.key.as_str()).collect::<Vec<_>>(), ["client_rack"]);
@@ -93,38 +93,38 @@ fn labels_are_attributes_of_the_resource() {
 #[test]
 fn a_delta_is_what_came_since_the_last_push_that_was_taken() {
     let (value, sources) = shared_counter();
-    let mut book = Book::new(BORN, 9);
+    let mut cache = SeriesCache::new(BORN, 9);
     let order = order(&["*"]);
     *value.lock().unwrap() = 5;
-    let first = sources.assemble(&mut book, &order, 2_000);
+    let first = sources.assemble(&mut cache, &order, 2_000);
     assert_eq!(only_sum(&first), (BORN, 2_000, 5, 1));
-    first.commit(&mut book);
+    first.commit(&mut cache);
     *value.lock().unwrap() = 7;
     // This one gets lost on its way, and is not committed.
-    assert_eq!(only_sum(&sources.assemble(&mut book, &order, 3_000)), (2_000, 3_000, 2, 1));
+    assert_eq!(only_sum(&sources.assemble(&mut cache, &order, 3_000)), (2_000, 3_000, 2, 1));
     *value.lock().unwrap() = 12;
-    let third = sources.assemble(&mut book, &order, 4_000);
+    let third = sources.assemble(&mut cache, &order, 4_000);
     assert_eq!(only_sum(&third), (2_000, 4_000, 7, 1));
-    third.commit(&mut book);
-    // Begun anew: never negative.
+    third.commit(&mut cache);
+    // A reset: never negative.
     *value.lock().unwrap() = 1;
-    assert_eq!(only_sum(&sources.assemble(&mut book, &order, 5_000)).2, 1);
+    assert_eq!(only_sum(&sources.assemble(&mut cache, &order, 5_000)).2, 1);
 }
 
 #[test]
 fn k15_a_change_of_temporality_starts_every_series_anew() {
     let (value, sources) = shared_counter();
-    let mut book = Book::new(BORN, 9);
+    let mut cache = SeriesCache::new(BORN, 9);
     let delta = order(&["*"]);
     let cumulative = PushOrder { delta: false, ..delta.clone() };
     *value.lock().unwrap() = 5;
-    sources.assemble(&mut book, &delta, 2_000).commit(&mut book);
+    sources.assemble(&mut cache, &delta, 2_000).commit(&mut cache);
     *value.lock().unwrap() = 7;
-    let payload = sources.assemble(&mut book, &cumulative, 3_000);
+    let payload = sources.assemble(&mut cache, &cumulative, 3_000);
     assert_eq!(only_sum(&payload), (BORN, 3_000, 7, 2));
-    payload.commit(&mut book);
+    payload.commit(&mut cache);
     *value.lock().unwrap() = 9;
-    assert_eq!(only_sum(&sources.assemble(&mut book, &delta, 4_000)), (BORN, 4_000, 9, 1));
+    assert_eq!(only_sum(&sources.assemble(&mut cache, &delta, 4_000)), (BORN, 4_000, 9, 1));
 }
 
 #[test]
@@ -139,10 +139,10 @@ fn a_histogram_is_taken_apart_bucket_by_bucket() {
         let data = MetricData::Histogram { points: vec![point], temporality: Temporality::Cumulative };
         out.push(Metric::new("h", data));
     });
-    let mut book = Book::new(BORN, 9);
-    sources.assemble(&mut book, &order(&["*"]), 2_000).commit(&mut book);
+    let mut cache = SeriesCache::new(BORN, 9);
+    sources.assemble(&mut cache, &order(&["*"]), 2_000).commit(&mut cache);
     *seen.lock().unwrap() = 3;
-    let payload = sources.assemble(&mut book, &order(&["*"]), 3_000);
+    let payload = sources.assemble(&mut cache, &order(&["*"]), 3_000);
     let metrics = decode(&payload);
     let Some(Data::Histogram(histogram)) = &metrics[0].data else { panic!("{metrics:?}") };
     let point = &histogram.data_points[0];
@@ -160,18 +160,18 @@ fn many(count: usize) -> Assembler {
 #[test]
 fn k17_what_does_not_fit_is_left_out_and_counted_and_comes_the_next_time() {
     let sources = many(100);
-    let mut book = Book::new(BORN, 1_000);
+    let mut cache = SeriesCache::new(BORN, 1_000);
     let order = PushOrder { max_bytes: 1_500, ..order(&["*"]) };
     let mut seen = std::collections::HashSet::new();
     for round in 1..30 {
-        let payload = sources.assemble(&mut book, &order, round * 10_000);
+        let payload = sources.assemble(&mut cache, &order, round * 10_000);
         assert!(payload.body.len() <= 1_500 && payload.series > 0);
         assert_eq!(payload.series + payload.too_large, 101);
         let names: Vec<_> = decode(&payload).into_iter().map(|metric| metric.name).collect();
         // The important one is always there.
         assert_eq!(names[0], crate::names::producer::CONNECTION_CREATION_TOTAL);
         seen.extend(names);
-        payload.commit(&mut book);
+        payload.commit(&mut cache);
     }
     assert_eq!(seen.len(), 101, "every series had its turn");
 }
@@ -182,7 +182,8 @@ fn k17_one_series_that_is_too_large_by_itself_keeps_nobody_out() {
         out.push(gauge("a".repeat(5_000), 1.0));
         out.push(gauge("b", 1.0));
     });
-    let payload = sources.assemble(&mut Book::new(BORN, 9), &PushOrder { max_bytes: 1_000, ..order(&["*"]) }, 2_000);
+    let payload =
+        sources.assemble(&mut SeriesCache::new(BORN, 9), &PushOrder { max_bytes: 1_000, ..order(&["*"]) }, 2_000);
     assert_eq!((payload.series, payload.too_large), (1, 1));
     assert_eq!(decode(&payload)[0].name, "b");
 }
@@ -192,7 +193,7 @@ fn k17_a_payload_that_compresses_well_is_no_larger_than_allowed_before_compressi
     let sources = many(1_000);
     for codec in Codec::ALL {
         let order = PushOrder { max_bytes: 10_000, codec, ..order(&["*"]) };
-        let payload = sources.assemble(&mut Book::new(BORN, 9_999), &order, 2_000);
+        let payload = sources.assemble(&mut SeriesCache::new(BORN, 9_999), &order, 2_000);
         assert!(payload.length <= 10_000 && payload.body.len() <= payload.length, "{codec}");
         assert!(payload.series > 100 && payload.too_large > 0, "{codec}");
         assert_eq!((payload.codec, payload.failed), (codec, None));
@@ -206,7 +207,7 @@ fn a_source_that_panics_costs_its_own_metrics() {
         Box::new(Gather(|out: &mut Vec<Metric>| out.push(counter("a", 2)))),
     ];
     let sources = Assembler::new(sources, None, &ClientLabels::new()).unwrap();
-    let payload = sources.assemble(&mut Book::new(BORN, 9), &order(&["*"]), 2_000);
+    let payload = sources.assemble(&mut SeriesCache::new(BORN, 9), &order(&["*"]), 2_000);
     assert_eq!((payload.panicked, payload.series), (1, 1));
 }
 
@@ -218,13 +219,13 @@ fn the_number_of_series_is_bounded_and_room_comes_from_those_that_are_gone() {
         let round = *read.lock().unwrap();
         out.extend((0..8).map(|n| gauge(format!("r{round}.{n}"), 1.0)));
     });
-    let mut book = Book::new(BORN, 5);
+    let mut cache = SeriesCache::new(BORN, 5);
     let mut full = Vec::new();
     for n in 0..3 {
         *round.lock().unwrap() = n;
-        let payload = sources.assemble(&mut book, &order(&["*"]), 2_000);
+        let payload = sources.assemble(&mut cache, &order(&["*"]), 2_000);
         full.push((payload.series, payload.full));
-        payload.commit(&mut book);
+        payload.commit(&mut cache);
     }
     assert_eq!(full, [(5, 3), (0, 8), (5, 3)]);
 }
@@ -234,17 +235,17 @@ proptest! {
     #[test]
     fn deltas_add_up(steps in prop::collection::vec((0_i64..100, any::<bool>()), 1..50)) {
         let (value, sources) = shared_counter();
-        let mut book = Book::new(BORN, 9);
+        let mut cache = SeriesCache::new(BORN, 9);
         let (mut taken, mut until) = (0, BORN);
         for (n, (more, arrives)) in steps.into_iter().enumerate() {
             *value.lock().unwrap() += more;
             let now = 2_000 + n as u64;
-            let payload = sources.assemble(&mut book, &order(&["*"]), now);
+            let payload = sources.assemble(&mut cache, &order(&["*"]), now);
             let (start, time, delta, _) = only_sum(&payload);
             prop_assert_eq!((start, time), (until, now));
             prop_assert_eq!(taken + delta, *value.lock().unwrap());
             if arrives {
-                payload.commit(&mut book);
+                payload.commit(&mut cache);
                 (taken, until) = (taken + delta, now);
             }
         }
@@ -254,7 +255,7 @@ proptest! {
     fn no_limit_is_ever_broken(count in 0_usize..200, max_bytes in 0_usize..20_000, codec in 0_usize..5) {
         let sources = many(count);
         let order = PushOrder { max_bytes, codec: Codec::ALL[codec], ..order(&["*"]) };
-        let payload = sources.assemble(&mut Book::new(BORN, 9_999), &order, 2_000);
+        let payload = sources.assemble(&mut SeriesCache::new(BORN, 9_999), &order, 2_000);
         prop_assert!(payload.length <= max_bytes && payload.body.len() <= max_bytes);
         prop_assert_eq!(payload.series + payload.too_large, count as u64 + 1);
     }

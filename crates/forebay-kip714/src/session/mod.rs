@@ -1,11 +1,12 @@
-//! What to do next, and what an answer means: pure, without a clock, a lock or a runtime.
+//! What to do next, and what a response means: pure, without a clock, a lock or a runtime.
 
-mod answer;
+mod change;
 mod interval;
+mod limit;
 
-pub use self::answer::{Change, Failure, Stopped};
+pub use self::change::{Change, Failure, Stopped};
 
-use self::interval::Interval;
+use self::{interval::Interval, limit::LearnedLimit};
 use crate::{
     codec::{Codec, Codecs},
     selector::Selector,
@@ -21,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 
 /// The exchange of one client with its brokers, as a pure state machine.
 ///
-/// Whoever drives it asks [`next`](Self::next) what to do, does it, and hands the answer to
+/// Its driver asks [`next`](Self::next) what to do, does it, and hands the response to
 /// [`subscriptions`](Self::subscriptions), [`pushed`](Self::pushed) or [`failed`](Self::failed). There is never more than
 /// one request under way. All times are durations since the session began, on one monotonic clock.
 ///
@@ -61,9 +62,10 @@ pub struct Session {
     codecs: Codecs,
     /// What the last push was compressed with.
     sent_with: Codec,
-    /// The length of the last push, and what a broker's refusal has taught about the greatest one.
+    /// The length of the last push.
     sent_bytes: usize,
-    learned_limit: Option<usize>,
+    /// What refusals have taught about the greatest payload.
+    learned_limit: LearnedLimit,
     /// When the next request is due, unless one is under way.
     due: Duration,
     /// For as long as no broker has said an interval.
@@ -99,8 +101,8 @@ pub enum Next {
     Push(PushOrder),
     /// Nothing before this time.
     Wait(Duration),
-    /// Nothing before the answer to the request that is under way.
-    Answer,
+    /// Nothing before the response to the request that is under way.
+    InFlight,
     /// Nothing, for ever.
     Over,
 }
@@ -111,7 +113,7 @@ pub enum Next {
 pub struct PushOrder {
     /// The client's id.
     pub client_instance_id: InstanceId,
-    /// The subscription it answers.
+    /// The subscription that it serves.
     pub subscription_id: i32,
     /// Whether it is the last one.
     pub terminating: bool,
@@ -142,7 +144,7 @@ impl Session {
             codecs: Codecs::default(),
             sent_with: Codec::None,
             sent_bytes: 0,
-            learned_limit: None,
+            learned_limit: LearnedLimit::default(),
             due: Duration::ZERO,
             backoff: backoff.delays(0),
             random: SplitMix64::new(seed),
@@ -194,12 +196,12 @@ impl Session {
             State::SubscriptionNeeded | State::PushNeeded => Next::Wait(self.due),
             // Not before its time: that is for its interval only.
             State::TerminatingPushNeeded => self.push(State::TerminatingPushInProgress),
-            State::SubscriptionInProgress | State::PushInProgress | State::TerminatingPushInProgress => Next::Answer,
+            State::SubscriptionInProgress | State::PushInProgress | State::TerminatingPushInProgress => Next::InFlight,
             State::Terminated => Next::Over,
         }
     }
 
-    /// The answer to [`Next::Ask`] came at `now`.
+    /// The response to [`Next::Ask`] came at `now`.
     pub fn subscriptions(&mut self, now: Duration, response: &GetTelemetrySubscriptionsResponse) -> Change {
         if self.is_over() {
             return Change::Ignored;
@@ -211,7 +213,7 @@ impl Session {
         }
     }
 
-    /// The answer to [`Next::Push`] came at `now`.
+    /// The response to [`Next::Push`] came at `now`.
     pub fn pushed(&mut self, now: Duration, response: &PushTelemetryResponse) -> Change {
         if self.is_over() {
             return Change::Ignored;
@@ -223,6 +225,7 @@ impl Session {
         let throttled = interval::throttle(response.throttle_time_ms);
         match response.error_code {
             ErrorCode::NONE => {
+                self.learned_limit.take(self.subscription.as_ref().and_then(|subscription| subscription.max_bytes));
                 let interval = self.plain_interval();
                 self.due = now.saturating_add(interval.max(throttled));
                 self.step(if self.closing { State::TerminatingPushNeeded } else { State::PushNeeded }, Change::Pushed)
@@ -231,7 +234,7 @@ impl Session {
         }
     }
 
-    /// A request could not be made, or its answer did not come.
+    /// A request could not be made, or its response did not come.
     ///
     /// One such failure never ends a session, nor do many.
     pub fn failed(&mut self, now: Duration, failure: Failure) -> Change {
@@ -299,7 +302,7 @@ impl Session {
 
     fn push(&mut self, state: State) -> Next {
         let Some(subscription) = self.subscription.clone() else {
-            // Not reachable by any answer: a push is needed only once there is a subscription. Ask for one.
+            // Not reachable by any response: a push is needed only once there is a subscription. Ask for one.
             self.due = Duration::ZERO;
             return match self.become_(State::SubscriptionNeeded) {
                 Ok(()) => Next::Wait(Duration::ZERO),
@@ -311,7 +314,7 @@ impl Session {
         }
         self.sent_with = self.codecs.choose(&subscription.accepted);
         self.sent_bytes = 0;
-        let limits = [subscription.max_bytes, self.learned_limit];
+        let limits = [subscription.max_bytes, self.learned_limit.bytes()];
         Next::Push(PushOrder {
             client_instance_id: self.id,
             subscription_id: subscription.id,
@@ -333,7 +336,7 @@ impl Session {
             if response.client_instance_id.is_nil() {
                 return self.stop(Stopped::NoInstanceId);
             }
-            // CORRECTNESS: kept for life. What later answers say in its place is not looked at.
+            // CORRECTNESS: kept for life. What later responses say in its place is not looked at.
             self.id = response.client_instance_id;
         }
         let interval = Interval::of_millis(response.push_interval_ms);
@@ -352,7 +355,7 @@ impl Session {
             return self.step(next, Change::NothingWanted);
         }
         if self.subscription.as_ref().is_some_and(|old| old.id != response.subscription_id) {
-            self.learned_limit = None;
+            self.learned_limit = LearnedLimit::default();
         }
         self.subscription = Some(Subscription {
             id: response.subscription_id,
@@ -365,7 +368,7 @@ impl Session {
         self.step(next, Change::Subscribed)
     }
 
-    /// A broker answered with an error: the table of the final KIP.
+    /// A broker responded with an error: the table of the final KIP.
     fn refused(&mut self, now: Duration, throttled: Duration, code: ErrorCode) -> Change {
         let was_push = self.state == State::PushInProgress;
         // The subscription of a last push must be one that the broker knows.
@@ -383,8 +386,7 @@ impl Session {
                 Duration::ZERO
             }
             ErrorCode::TELEMETRY_TOO_LARGE => {
-                // Half of what was too large; an empty payload cannot become smaller.
-                self.learned_limit = Some(self.sent_bytes / 2);
+                self.learned_limit.refuse(self.sent_bytes);
                 self.plain_interval()
             }
             ErrorCode::THROTTLING_QUOTA_EXCEEDED => self.plain_interval(),

@@ -23,7 +23,7 @@ pub struct TcpBuilder {
 /// What every connection needs.
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) brokers: Vec<Arc<str>>,
+    pub(super) bootstrap: Vec<Arc<str>>,
     pub(super) client_id: String,
     pub(super) software_name: String,
     pub(super) software_version: String,
@@ -41,7 +41,7 @@ impl TcpBuilder {
         Self {
             bootstrap: Vec::new(),
             settings: Settings {
-                brokers: Vec::new(),
+                bootstrap: Vec::new(),
                 client_id: String::new(),
                 software_name: env!("CARGO_PKG_NAME").to_owned(),
                 software_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -54,8 +54,10 @@ impl TcpBuilder {
         }
     }
 
-    /// Where brokers are, as `host:port`, several separated by commas. One is chosen by chance and kept until it fails;
-    /// then comes the next.
+    /// Where brokers are, as `host:port`, several separated by commas.
+    ///
+    /// One is chosen at random, and asked for all brokers of its cluster (a `Metadata` request). One of those is chosen at
+    /// random, and kept until it fails; then the next one is tried, and after all of them this list again.
     pub fn bootstrap(mut self, servers: &str) -> Self {
         let servers = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
         self.bootstrap.extend(servers.map(str::to_owned));
@@ -75,7 +77,7 @@ impl TcpBuilder {
         self
     }
 
-    /// Who we are, for brokers that ask.
+    /// The credentials, for brokers that ask for them.
     pub fn sasl(mut self, sasl: Sasl) -> Self {
         self.settings.sasl = Some(sasl);
         self
@@ -95,7 +97,7 @@ impl TcpBuilder {
         self
     }
 
-    /// The longest answer that is read, in bytes.
+    /// The longest response that is read, in bytes.
     pub fn max_response(mut self, bytes: usize) -> Self {
         self.settings.max_response = bytes;
         self
@@ -128,7 +130,7 @@ impl TcpBuilder {
             }
         }
         let runtime = crate::runtime::current()?;
-        self.settings.brokers = self.bootstrap.into_iter().map(Arc::from).collect();
+        self.settings.bootstrap = self.bootstrap.into_iter().map(Arc::from).collect();
         Ok(TcpTransport::spawn(Arc::new(self.settings), &runtime))
     }
 }
@@ -141,17 +143,10 @@ fn is_software(text: &str) -> bool {
 
 // === impl Settings ===
 
-impl Settings {
-    /// One of the brokers, in turn.
-    pub(super) fn broker(&self, turn: usize) -> Arc<str> {
-        Arc::clone(&self.brokers[turn % self.brokers.len()])
-    }
-}
-
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("brokers", &self.brokers)
+            .field("bootstrap", &self.bootstrap)
             .field("client_id", &self.client_id)
             .field("sasl", &self.sasl)
             .finish_non_exhaustive()

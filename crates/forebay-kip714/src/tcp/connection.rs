@@ -16,7 +16,7 @@ use forebay_core::{
     time::{saturating_add, saturating_mul},
 };
 use kafka_protocol::{
-    messages::{ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest},
+    messages::{ApiVersionsRequest, MetadataRequest, SaslAuthenticateRequest, SaslHandshakeRequest},
     protocol::{Encodable, HeaderVersion, StrBytes},
 };
 use std::{io, sync::Arc, time::Duration};
@@ -33,7 +33,11 @@ pub(super) struct Connection {
     correlation: i32,
     settings: Arc<Settings>,
     versions: Versions,
-    /// When the broker wants the credentials anew.
+    /// The address of the broker.
+    broker: Arc<str>,
+    /// The addresses of all brokers of the cluster, as this one named them.
+    brokers: Vec<String>,
+    /// When the connection is to be replaced, since the broker asks for the credentials again or a token ends.
     expires: Option<Instant>,
 }
 
@@ -47,8 +51,8 @@ impl Connection {
         opened.map_err(|error| error.in_handshake().at(broker))
     }
 
-    async fn shake_hands(settings: &Arc<Settings>, broker: &str) -> Result<Self, TransportError> {
-        let stream = TcpStream::connect(broker).await.map_err(TransportError::connect)?;
+    async fn shake_hands(settings: &Arc<Settings>, broker: &Arc<str>) -> Result<Self, TransportError> {
+        let stream = TcpStream::connect(&**broker).await.map_err(TransportError::connect)?;
         // A push is one write and one read; nothing gains from waiting for more.
         stream.set_nodelay(true).map_err(TransportError::connect)?;
         let mut connection = Self {
@@ -56,28 +60,41 @@ impl Connection {
             correlation: 0,
             settings: Arc::clone(settings),
             versions: Versions::default(),
+            broker: Arc::clone(broker),
+            brokers: Vec::new(),
             expires: None,
         };
         connection.versions = connection.agree().await?;
         if let Some(sasl) = settings.sasl.clone() {
             connection.authenticate(&sasl).await?;
         }
+        connection.brokers = connection.discover().await?;
         Ok(connection)
     }
 
-    /// Whether the broker will ask for the credentials again, sooner than an answer may take.
+    /// The address of the broker.
+    pub(super) fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// The addresses of all brokers of the cluster, as this one named them; none if it named none.
+    pub(super) fn take_brokers(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.brokers)
+    }
+
+    /// Whether the connection is to be replaced before another request, since its credentials are about to end.
     pub(super) fn is_expired(&self) -> bool {
         self.expires.is_some_and(|at| Instant::now() >= at)
     }
 
-    /// Ends when the broker closes the connection, or says something that nobody asked for.
+    /// Ends when the broker closes the connection, or sends what was not asked for.
     pub(super) async fn broken(&mut self) {
         // CANCEL: a read that is dropped has read nothing.
         let mut byte = [0];
         let _ended = self.stream.read(&mut byte).await;
     }
 
-    /// One request and its answer.
+    /// One request and its response.
     ///
     /// CANCEL: dropped before its end, the connection is in the middle of a frame, and must be dropped too.
     pub(super) async fn exchange(&mut self, request: &TelemetryRequest) -> Result<TelemetryResponse, BoxError> {
@@ -112,6 +129,18 @@ impl Connection {
         Err(TransportError::malformed("no version of ApiVersions is understood"))
     }
 
+    /// Asks for the brokers of the cluster. A broker that does not list the request is not asked, and knows none.
+    async fn discover(&mut self) -> Result<Vec<String>, TransportError> {
+        // From version 1 on an empty list of topics asks for none; in version 0 it would ask for all.
+        const NEWEST: i16 = 12;
+        let Some(version @ 1..) = self.versions.highest(frame::METADATA, NEWEST) else { return Ok(Vec::new()) };
+        // Nothing may come of a question.
+        let request =
+            MetadataRequest::default().with_topics(Some(Vec::new())).with_allow_auto_topic_creation(version < 4);
+        let mut body = self.ask(frame::METADATA, version, &request).await?;
+        frame::decode_brokers(version, &mut body)
+    }
+
     async fn authenticate(&mut self, sasl: &Sasl) -> Result<(), TransportError> {
         let handshake = SaslHandshakeRequest::default().with_mechanism(text(sasl.mechanism_name()));
         let mut body = self.ask(frame::SASL_HANDSHAKE, 1, &handshake).await?;
@@ -123,29 +152,36 @@ impl Connection {
             }
         }
         let version = self.versions.highest(frame::SASL_AUTHENTICATE, 2).unwrap_or(0);
-        let (mut token, mut exchange) = sasl.begin()?;
+        let (mut token, mut exchange) = sasl.begin().await?;
+        if let Some(valid_for) = exchange.valid_for() {
+            self.expire_within(valid_for);
+        }
         loop {
             let request = SaslAuthenticateRequest::default().with_auth_bytes(token);
             let mut body = self.ask(frame::SASL_AUTHENTICATE, version, &request).await?;
-            let answer = frame::decode_authenticate(version, &mut body)?;
-            if answer.error_code != 0 {
-                let said = answer.error_message.map(|said| said.as_str().to_owned());
-                return Err(TransportError::authentication(said.unwrap_or_default()));
+            let response = frame::decode_authenticate(version, &mut body)?;
+            if response.error_code != 0 {
+                let message = response.error_message.map(|message| message.as_str().to_owned());
+                return Err(exchange.refused(message.unwrap_or_default()));
             }
-            let lifetime = u64::try_from(answer.session_lifetime_ms).unwrap_or_default();
+            let lifetime = u64::try_from(response.session_lifetime_ms).unwrap_or_default();
             if lifetime > 0 {
-                // As Java does: anew when 85 % of the time is over.
-                let lifetime = saturating_mul(Duration::from_millis(lifetime), 0.85);
-                self.expires = Some(Instant::from_std(saturating_add(Instant::now().into_std(), lifetime)));
+                self.expire_within(Duration::from_millis(lifetime));
             }
-            match exchange.step(&answer.auth_bytes)? {
+            match exchange.step(&response.auth_bytes)? {
                 Some(next) => token = next,
                 None => return Ok(()),
             }
         }
     }
 
-    /// One request of the handshake, and the body of its answer.
+    /// The credentials are good for so long. As in Java, the connection is replaced when 85 % of the time is over.
+    fn expire_within(&mut self, lifetime: Duration) {
+        let at = Instant::from_std(saturating_add(Instant::now().into_std(), saturating_mul(lifetime, 0.85)));
+        self.expires = Some(self.expires.map_or(at, |before| before.min(at)));
+    }
+
+    /// One request of the handshake, and the body of its response.
     async fn ask<R>(&mut self, key: i16, version: i16, request: &R) -> Result<Bytes, TransportError>
     where
         R: Encodable + HeaderVersion,
@@ -164,18 +200,18 @@ impl Connection {
     ) -> Result<Bytes, TransportError> {
         self.stream.write_all(frame).await.map_err(TransportError::lost)?;
         self.stream.flush().await.map_err(TransportError::lost)?;
-        let mut answer = self.read_frame().await?;
-        let answered = frame::take_header(&mut answer, frame::answer_header(key, version))?;
-        if answered != correlation {
-            return Err(TransportError::malformed(format_args!("it answers request {answered}, not {correlation}")));
+        let mut response = self.read_frame().await?;
+        let id = frame::take_header(&mut response, frame::response_header(key, version))?;
+        if id != correlation {
+            return Err(TransportError::malformed(format_args!("it responds to request {id}, not {correlation}")));
         }
-        Ok(answer)
+        Ok(response)
     }
 
     async fn read_frame(&mut self) -> Result<Bytes, TransportError> {
         let length = self.stream.read_i32().await.map_err(TransportError::lost)?;
         let length = usize::try_from(length).ok().filter(|length| *length <= self.settings.max_response);
-        let length = length.ok_or_else(|| TransportError::malformed("it is longer than any answer may be"))?;
+        let length = length.ok_or_else(|| TransportError::malformed("it is longer than any response may be"))?;
         let mut body = BytesMut::with_capacity(length.min(64 * 1024));
         while body.len() < length {
             let mut rest = (&mut self.stream).take((length - body.len()) as u64);

@@ -1,7 +1,7 @@
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
 use std::{error::Error, fmt, sync::Arc};
 
-/// A request could not be brought to a broker, or its answer did not come back.
+/// A request could not be brought to a broker, or its response did not come back.
 #[derive(Clone, Debug)]
 pub struct TransportError {
     trouble: Trouble,
@@ -19,13 +19,13 @@ pub enum Trouble {
     Handshake,
     /// The broker refused the credentials; it may have said why.
     Authentication(String),
-    /// The connection ended while the answer was awaited.
+    /// The connection ended before the response came.
     Lost,
-    /// What came was no answer.
+    /// What came is no response of the protocol.
     Malformed(String),
     /// Too many requests wait already.
     Busy,
-    /// The task of the transport is gone, with its runtime.
+    /// The task of the transport has ended, with its runtime.
     WorkerGone,
 }
 
@@ -114,9 +114,9 @@ impl fmt::Display for TransportError {
             Trouble::Authentication(said) if said.is_empty() => f.write_str("authentication failed")?,
             Trouble::Authentication(said) => write!(f, "authentication failed: {said}")?,
             Trouble::Lost => f.write_str("the connection was lost")?,
-            Trouble::Malformed(what) => write!(f, "what came is no answer: {what}")?,
+            Trouble::Malformed(what) => write!(f, "what came is no response: {what}")?,
             Trouble::Busy => f.write_str("too many requests wait for the connection")?,
-            Trouble::WorkerGone => f.write_str("the task of the connection is gone")?,
+            Trouble::WorkerGone => f.write_str("the task of the connection has ended")?,
         }
         match &self.broker {
             Some(broker) => write!(f, " (broker {broker})"),

@@ -7,8 +7,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, Sha512};
 use std::fmt;
 
-/// How often a broker may ask for the password to be hashed. Kafka's own limit is 16,384; whoever asks for much more
-/// wants to burn our time.
+/// How often a broker may ask for the password to be hashed. Kafka's own limit is 16,384; a broker that asks for much
+/// more wastes the time of the client.
 const MAX_ITERATIONS: u32 = 131_072;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Exchange {
             return Err(TransportError::authentication(error));
         }
         match std::mem::replace(&mut self.expected, Expected::Nothing) {
-            Expected::Challenge => self.answer(text).map(Some),
+            Expected::Challenge => self.prove(text).map(Some),
             Expected::Signature(expected) => {
                 let given = attribute(text, 'v').and_then(|text| BASE64_STANDARD.decode(text).ok());
                 if given.is_some_and(|given| given == expected) {
@@ -104,7 +104,7 @@ impl Exchange {
         }
     }
 
-    fn answer(&mut self, challenge: &str) -> Result<Bytes, TransportError> {
+    fn prove(&mut self, challenge: &str) -> Result<Bytes, TransportError> {
         let bad = |what| TransportError::malformed(format_args!("a SCRAM challenge {what}"));
         let nonce = attribute(challenge, 'r').ok_or_else(|| bad("without a nonce"))?;
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
@@ -141,7 +141,7 @@ fn attribute(message: &str, letter: char) -> Option<&str> {
     message.split(',').find_map(|part| part.strip_prefix(letter)?.strip_prefix('='))
 }
 
-/// Text that nobody can foresee.
+/// Text that cannot be foreseen.
 pub(super) fn nonce() -> Result<String, TransportError> {
     let mut bytes = [0; 18];
     getrandom::fill(&mut bytes).map_err(|_none| TransportError::authentication("there is no randomness to be had"))?;

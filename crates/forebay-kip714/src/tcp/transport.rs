@@ -4,11 +4,10 @@ use super::{
     worker::{Job, Worker},
 };
 use crate::wire::{TelemetryRequest, TelemetryResponse};
-use forebay_core::BoxError;
+use forebay_core::{BoxError, chance::entropy};
 use std::{
     fmt,
     future::Future,
-    hash::{BuildHasher, RandomState},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -24,23 +23,23 @@ const WAITING: usize = 8;
 
 /// Brings requests for telemetry to a Kafka broker over a TCP connection of its own.
 ///
-/// Cheap to clone; all clones share one connection, and one broker: the one that answered last. It connects when a
-/// request comes, and goes on to the next broker when one fails, so a second attempt is made with another one. It makes
-/// no second attempt by itself.
+/// Cheap to clone; all clones share one connection, and one broker: the one that responded last. It connects when a
+/// request comes, asks that broker for the others of its cluster, and goes on to the next broker when one fails, so a second
+/// attempt is made with another one. It makes no second attempt by itself.
 #[derive(Clone)]
 pub struct TcpTransport {
     jobs: mpsc::Sender<Job>,
 }
 
-/// The answer to one request.
+/// The response to one request.
 ///
-/// Dropped before its end, it takes the connection with it: the answer would be in the way of the next one.
+/// Dropped before its end, it takes the connection with it: the response would be in the way of the next one.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture {
-    answer: Answer,
+    reply: Reply,
 }
 
-enum Answer {
+enum Reply {
     Awaited(oneshot::Receiver<Result<TelemetryResponse, BoxError>>),
     Refused(Option<TransportError>),
 }
@@ -56,9 +55,7 @@ impl TcpTransport {
     pub(super) fn spawn(settings: Arc<Settings>, runtime: &Handle) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
         // A fleet that starts together does not start with the same broker.
-        let chance = usize::try_from(RandomState::new().hash_one(0) >> 33).unwrap_or_default();
-        let first = chance % settings.brokers.len();
-        runtime.spawn(Worker::new(settings, waiting, first).run());
+        runtime.spawn(Worker::new(settings, waiting, entropy()).run());
         Self { jobs }
     }
 }
@@ -74,13 +71,13 @@ impl Service<TelemetryRequest> for TcpTransport {
     }
 
     fn call(&mut self, request: TelemetryRequest) -> ResponseFuture {
-        let (answer, awaited) = oneshot::channel();
-        let answer = match self.jobs.try_send(Job { request, answer }) {
-            Ok(()) => Answer::Awaited(awaited),
-            Err(mpsc::error::TrySendError::Full(_)) => Answer::Refused(Some(TransportError::busy())),
-            Err(mpsc::error::TrySendError::Closed(_)) => Answer::Refused(Some(TransportError::worker_gone())),
+        let (reply, awaited) = oneshot::channel();
+        let reply = match self.jobs.try_send(Job { request, reply }) {
+            Ok(()) => Reply::Awaited(awaited),
+            Err(mpsc::error::TrySendError::Full(_)) => Reply::Refused(Some(TransportError::busy())),
+            Err(mpsc::error::TrySendError::Closed(_)) => Reply::Refused(Some(TransportError::worker_gone())),
         };
-        ResponseFuture { answer }
+        ResponseFuture { reply }
     }
 }
 
@@ -96,11 +93,11 @@ impl Future for ResponseFuture {
     type Output = Result<TelemetryResponse, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.answer {
-            Answer::Awaited(awaited) => Pin::new(awaited)
+        match &mut self.reply {
+            Reply::Awaited(awaited) => Pin::new(awaited)
                 .poll(cx)
-                .map(|answer| answer.unwrap_or_else(|_dropped| Err(TransportError::worker_gone().into()))),
-            Answer::Refused(error) => {
+                .map(|reply| reply.unwrap_or_else(|_dropped| Err(TransportError::worker_gone().into()))),
+            Reply::Refused(error) => {
                 let error = error.take().unwrap_or_else(TransportError::worker_gone);
                 Poll::Ready(Err(error.into()))
             }

@@ -1,13 +1,13 @@
 //! Which versions of which requests a broker speaks.
 //!
-//! Read by hand, and only as far as it is needed: the answer grows with each release of Kafka, and an answer of a version
-//! that a broker does not speak comes in version 0.
+//! Read by hand, and only as far as it is needed: the response grows with each release of Kafka, and the response to a
+//! version that a broker does not speak has version 0.
 
 use super::error::TransportError;
 use crate::wire::ErrorCode;
 use bytes::{Buf, Bytes};
 
-/// The answer to an `ApiVersions` request.
+/// The response to an `ApiVersions` request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Versions {
     /// API key, lowest and highest version.
@@ -17,7 +17,7 @@ pub(super) struct Versions {
 // === impl Versions ===
 
 impl Versions {
-    /// Reads the body of an answer; `None` if the broker asks for an older version of the request.
+    /// Reads the body of a response; `None` if the broker asks for an older version of the request.
     pub(super) fn decode(version: i16, body: &mut Bytes) -> Result<Option<Self>, TransportError> {
         let short = |_short| TransportError::malformed("ApiVersions ends too soon");
         let code = ErrorCode(body.try_get_i16().map_err(short)?);
@@ -70,7 +70,7 @@ pub(super) fn varint(body: &mut Bytes) -> Option<u32> {
     None
 }
 
-fn skip_tags(body: &mut Bytes) -> Option<()> {
+pub(super) fn skip_tags(body: &mut Bytes) -> Option<()> {
     for _ in 0..varint(body)? {
         varint(body)?;
         let length = usize::try_from(varint(body)?).ok()?;

@@ -11,13 +11,13 @@ pub enum TelemetryRequest {
     Push(PushTelemetryRequest),
 }
 
-/// What a broker answers; the kind is that of the request.
+/// The response of a broker; the kind is that of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TelemetryResponse {
-    /// The answer to [`GetSubscriptions`](TelemetryRequest::GetSubscriptions).
+    /// The response to [`GetSubscriptions`](TelemetryRequest::GetSubscriptions).
     GetSubscriptions(GetTelemetrySubscriptionsResponse),
-    /// The answer to [`Push`](TelemetryRequest::Push).
+    /// The response to [`Push`](TelemetryRequest::Push).
     Push(PushTelemetryResponse),
 }
 
@@ -31,7 +31,7 @@ pub struct GetTelemetrySubscriptionsRequest {
 /// `GetTelemetrySubscriptions` response, version 0; as it came, nothing is checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GetTelemetrySubscriptionsResponse {
-    /// For how many milliseconds the broker wants to hear nothing.
+    /// For how many milliseconds the broker wants no request.
     pub throttle_time_ms: i32,
     /// Whether it went well.
     pub error_code: ErrorCode,
@@ -56,7 +56,7 @@ pub struct GetTelemetrySubscriptionsResponse {
 pub struct PushTelemetryRequest {
     /// The client's id.
     pub client_instance_id: InstanceId,
-    /// The subscription that this push answers.
+    /// The subscription that this push serves.
     pub subscription_id: i32,
     /// Whether it is the last one.
     pub terminating: bool,
@@ -69,7 +69,7 @@ pub struct PushTelemetryRequest {
 /// `PushTelemetry` response, version 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PushTelemetryResponse {
-    /// For how many milliseconds the broker wants to hear nothing.
+    /// For how many milliseconds the broker wants no request.
     pub throttle_time_ms: i32,
     /// Whether it went well.
     pub error_code: ErrorCode,

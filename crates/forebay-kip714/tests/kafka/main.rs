@@ -17,7 +17,7 @@ use forebay_kip714::{
     GetTelemetrySubscriptionsResponse, InstanceId, Kip714Client, PushTelemetryRequest, State, Stopped,
     TelemetryRequest, TelemetryResponse,
     names::{self, producer},
-    tcp::{Sasl, TcpTransport},
+    tcp::{OAuthToken, Sasl, TcpTransport},
 };
 use forebay_otlp::{Metric, MetricData, NumberPoint, Temporality};
 use std::{
@@ -60,7 +60,9 @@ async fn a_real_broker() {
     more_than_the_broker_takes(&node, &inbox).await;
     said("K17: 2,000 series through 32 KiB, every push taken");
     credentials(&node, &inbox).await;
-    said("PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, and TLS");
+    said("PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, and TLS");
+    the_brokers_are_discovered(&node, &inbox).await;
+    said("Metadata: the address that the broker advertises is found from another one");
     the_java_client(&node, &inbox).await;
     said("beside the Java client: the same names, kinds and counts of the broker");
     a_process_is_terminated(&node, &inbox).await;
@@ -324,8 +326,23 @@ async fn more_than_the_broker_takes(node: &Node, inbox: &Inbox) {
     println!("         {}", report.totals);
 }
 
+/// An unsecured token, such as a broker without an issuer takes: a header, claims, and no signature.
+#[expect(clippy::disallowed_methods, reason = "the edge: a token is issued by the wall clock")]
+fn unsecured_token(seconds: u64) -> String {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = format!(r#"{{"sub":"alice","iat":{now},"exp":{}}}"#, now + seconds);
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.", part(r#"{"alg":"none"}"#), part(&claims))
+}
+
 async fn credentials(node: &Node, inbox: &Inbox) {
+    let by_token = Sasl::oauth_bearer(|| async {
+        let token = OAuthToken::new(&unsecured_token(60))?;
+        Ok::<_, forebay_core::ConfigError>(token.valid_for(SECOND * 60))
+    });
     let ways = [
+        ("oauth", by_token),
         ("plain", Sasl::plain("alice", "s3cret")),
         ("scram-256", Sasl::scram_sha_256("alice", "s3cret")),
         ("scram-512", Sasl::scram_sha_512("alice", "s3cret")),
@@ -354,11 +371,51 @@ async fn credentials(node: &Node, inbox: &Inbox) {
     let refused = encrypted(None).oneshot(request()).await.unwrap_err();
     assert!(refused.to_string().starts_with("cannot connect"), "a broker that nobody vouches for: {refused}");
 
+    let forged = Sasl::oauth_bearer(|| std::future::ready(OAuthToken::new("not.a.token")));
+    let transport = TcpTransport::builder().bootstrap(&node.sasl_address()).client_id("forged").sasl(forged).build();
+    let refused = transport.unwrap().oneshot(request()).await.unwrap_err();
+    println!("         a forged token is refused: {refused}");
+    assert!(refused.to_string().starts_with("authentication failed"), "{refused}");
+
     let wrong = Sasl::scram_sha_512("alice", "wrong");
     let transport =
         TcpTransport::builder().bootstrap(&node.sasl_address()).client_id("wrong").sasl(wrong).build().unwrap();
     let refused = transport.oneshot(request()).await.unwrap_err();
     assert!(refused.to_string().starts_with("authentication failed"), "{refused}");
+}
+
+/// The bootstrap list has another name of the broker than the one that it advertises.
+async fn the_brokers_are_discovered(node: &Node, inbox: &Inbox) {
+    let (proxy, used) = Proxy::start(node.address()).await;
+    let transport = TcpTransport::builder().bootstrap(&proxy).client_id("discovered").build().unwrap();
+    let client = producer_metrics(None).0.build(transport).unwrap();
+    inbox.until("discovered", |deliveries| deliveries.len() >= 2).await;
+    // The one connection through the proxy has asked for the brokers, and has ended.
+    assert_eq!(used.load(Relaxed), 1);
+    assert_eq!(client.shutdown(PATIENCE).await.status.counters.failures, 0);
+}
+
+/// Forwards connections to another address, and counts them.
+struct Proxy;
+
+impl Proxy {
+    async fn start(to: String) -> (String, Arc<AtomicI64>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, used) = (listener.local_addr().unwrap().to_string(), Arc::new(AtomicI64::new(0)));
+        let count = Arc::clone(&used);
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                count.fetch_add(1, Relaxed);
+                let to = to.clone();
+                tokio::spawn(async move {
+                    let mut to = tokio::net::TcpStream::connect(to).await.unwrap();
+                    // However it ends, it has ended.
+                    drop(tokio::io::copy_bidirectional(&mut from, &mut to).await);
+                });
+            }
+        });
+        (address, used)
+    }
 }
 
 /// Both clients at once, on the same broker, through the same changes.

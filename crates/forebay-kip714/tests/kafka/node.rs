@@ -190,13 +190,15 @@ fn properties(folder: &Path, [port, sasl_port, tls_port, controller]: [u16; 4]) 
          ssl.keystore.type=PKCS12\n\
          ssl.keystore.password=s3cret\n\
          ssl.key.password=s3cret\n\
-         sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+         sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER\n\
          listener.name.sasl_plaintext.plain.sasl.jaas.config=\
          org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"s3cret\";\n\
          listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=\
          org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
          listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=\
          org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+         listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=\
+         org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";\n\
          log.dirs={folder}/data\n\
          offsets.topic.replication.factor=1\n\
          group.initial.rebalance.delay.ms=0\n\

@@ -59,6 +59,8 @@ pub struct BrokerLog {
     pub connections: usize,
     /// Connections that got past authentication.
     pub logins: usize,
+    /// Requests for the brokers of the cluster.
+    pub metadata: usize,
     /// What clients say they are: name and version.
     pub software: Vec<(String, String)>,
 }

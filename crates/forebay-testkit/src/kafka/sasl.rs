@@ -9,6 +9,8 @@ pub enum Login {
     Plain(String, String),
     /// `SCRAM-SHA-256` with this user and password.
     ScramSha256(String, String),
+    /// `OAUTHBEARER` with this token. Another one is refused as RFC 7628 has it: with a reason, then with an error.
+    OAuthBearer(String),
 }
 
 /// Where one exchange stands.
@@ -37,6 +39,7 @@ impl Login {
         match self {
             Self::Plain(..) => "PLAIN",
             Self::ScramSha256(..) => "SCRAM-SHA-256",
+            Self::OAuthBearer(_) => "OAUTHBEARER",
         }
     }
 
@@ -45,6 +48,7 @@ impl Login {
         match self {
             Self::Plain(user, password) if token == format!("\0{user}\0{password}") => Step::Accepted(Vec::new()),
             Self::Plain(..) => Step::Refused,
+            Self::OAuthBearer(known) => exchange.bearer(known, token),
             Self::ScramSha256(user, password) => exchange.scram(user, password, token).unwrap_or(Step::Refused),
         }
     }
@@ -53,6 +57,19 @@ impl Login {
 // === impl Exchange ===
 
 impl Exchange {
+    fn bearer(&mut self, known: &str, message: &str) -> Step {
+        if !self.challenge.is_empty() {
+            return Step::Refused;
+        }
+        let token = message.strip_prefix("n,,\x01auth=Bearer ").filter(|_| message.ends_with("\x01\x01"));
+        let token = token.and_then(|rest| rest.split('\x01').next());
+        if token == Some(known) {
+            return Step::Accepted(Vec::new());
+        }
+        self.challenge = r#"{"status":"invalid_token"}"#.to_owned();
+        Step::Continue(self.challenge.clone().into_bytes())
+    }
+
     fn scram(&mut self, user: &str, password: &str, token: &str) -> Option<Step> {
         if self.challenge.is_empty() {
             let bare = token.strip_prefix("n,,")?;

@@ -6,8 +6,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
         ApiVersionsRequest, ApiVersionsResponse, GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
-        PushTelemetryRequest, PushTelemetryResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
-        SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, api_versions_response::ApiVersion,
+        MetadataRequest, MetadataResponse, PushTelemetryRequest, PushTelemetryResponse, RequestHeader, ResponseHeader,
+        SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+        api_versions_response::ApiVersion, metadata_response::MetadataResponseBroker,
     },
     protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
 };
@@ -40,6 +41,10 @@ struct Shared {
     /// Whether it lists the two requests, and whether it speaks an ApiVersions newer than 0.
     knows_telemetry: Mutex<bool>,
     old: Mutex<bool>,
+    /// What it names as the brokers of its cluster; itself while this is empty.
+    cluster: Mutex<Vec<String>>,
+    address: String,
+    newest_metadata: Mutex<i16>,
 }
 
 /// How one request ends.
@@ -76,6 +81,9 @@ impl Broker {
             session_millis: Mutex::default(),
             knows_telemetry: Mutex::new(true),
             old: Mutex::new(false),
+            cluster: Mutex::default(),
+            address: address.to_string(),
+            newest_metadata: Mutex::new(12),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, server })
@@ -95,6 +103,16 @@ impl Broker {
     /// The faults of the next requests of one kind, in this order; then the rules hold again.
     pub fn script(&self, api: Api, faults: impl IntoIterator<Item = Fault>) {
         self.shared.rules().script(api, faults);
+    }
+
+    /// Names these `host:port` as the brokers of its cluster, in place of itself alone.
+    pub fn advertise(&self, cluster: impl IntoIterator<Item = impl Into<String>>) {
+        *lock(&self.shared.cluster) = cluster.into_iter().map(Into::into).collect();
+    }
+
+    /// Speaks no version of `Metadata` above this; -1 for none at all. It is 12 at the beginning.
+    pub fn newest_metadata(&self, version: i16) {
+        *lock(&self.shared.newest_metadata) = version;
     }
 
     /// Accepts only clients with these credentials.
@@ -210,6 +228,7 @@ impl Connection {
     fn respond(&mut self, mut frame: Bytes) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let (key, version) = (frame.slice(..2).get_i16(), frame.slice(2..4).get_i16());
         let header_version = match key {
+            3 => MetadataRequest::header_version(version),
             17 => SaslHandshakeRequest::header_version(version),
             18 => ApiVersionsRequest::header_version(version),
             36 => SaslAuthenticateRequest::header_version(version),
@@ -228,7 +247,8 @@ impl Connection {
                 reply(correlation, version, &response)
             }
             36 => self.authenticate(version, correlation, frame),
-            71 | 72 if lock(&self.shared.login).is_some() && !self.in_ => Ok(Reply::Close),
+            3 | 71 | 72 if lock(&self.shared.login).is_some() && !self.in_ => Ok(Reply::Close),
+            3 => self.metadata(version, correlation, frame),
             71 => self.get(correlation, frame),
             72 => self.push(correlation, frame),
             _ => Ok(Reply::Close),
@@ -252,12 +272,39 @@ impl Connection {
             self.shared.rules().seen.software.push(software);
         }
         let mut keys = vec![(17, 1), (18, newest), (36, 2)];
+        let metadata = *lock(&self.shared.newest_metadata);
+        if metadata >= 0 {
+            keys.push((3, metadata));
+        }
         if *lock(&self.shared.knows_telemetry) {
             keys.extend([(71, 0), (72, 0)]);
         }
         let keys =
             keys.into_iter().map(|(key, highest)| ApiVersion::default().with_api_key(key).with_max_version(highest));
         reply(correlation, version, &ApiVersionsResponse::default().with_api_keys(keys.collect()))
+    }
+
+    fn metadata(
+        &mut self,
+        version: i16,
+        correlation: i32,
+        mut frame: Bytes,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        let asked = MetadataRequest::decode(&mut frame, version)?;
+        if asked.topics.is_none_or(|topics| !topics.is_empty()) {
+            return Err("a request for brokers asks for topics".into());
+        }
+        self.shared.rules().seen.metadata += 1;
+        let mut cluster = lock(&self.shared.cluster).clone();
+        if cluster.is_empty() {
+            cluster.push(self.shared.address.clone());
+        }
+        let brokers = cluster.iter().enumerate().filter_map(|(id, address)| {
+            let (host, port) = address.rsplit_once(':')?;
+            let broker = MetadataResponseBroker::default().with_node_id(i32::try_from(id).ok()?.into());
+            Some(broker.with_host(StrBytes::from_string(host.to_owned())).with_port(port.parse().ok()?))
+        });
+        reply(correlation, version, &MetadataResponse::default().with_brokers(brokers.collect()))
     }
 
     fn authenticate(

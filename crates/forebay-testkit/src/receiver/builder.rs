@@ -137,7 +137,8 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Responds to requests to `path` with what `handler` returns; the handler sees bodies without their content encoding.
+    /// Responds to requests to `path` with what `handler` returns; it sees bodies without their content encoding. A path that ends
+    /// in `/*` stands for all paths below it that have no route of their own.
     ///
     /// Every method is let through. Faults, [`require_authorization`](Self::require_authorization) and
     /// [`max_bytes`](Self::max_bytes) hold here too; a request that is not processed never reaches the handler, and one

@@ -62,11 +62,19 @@ impl Rules {
         })
     }
 
+    /// The handler of a path: its own, or that of a route that ends in `/*`.
+    fn route(&self, path: &str) -> Option<&Handler> {
+        let below =
+            |route: &str| route.strip_suffix('*').is_some_and(|all| all.ends_with('/') && path.starts_with(all));
+        let wide = || self.routes.iter().find(|(route, _)| below(route)).map(|(_, handler)| handler);
+        self.routes.get(path).or_else(wide)
+    }
+
     fn weigh(&self, head: &Parts, body: &Arrived, partial: Option<(i64, String)>) -> Result<Ruling, Refusal> {
         if self.authorization.is_some() && self.authorization.as_ref() != head.headers.get(AUTHORIZATION) {
             return Err(Refusal(StatusCode::UNAUTHORIZED, "the Authorization header is missing or wrong".into()));
         }
-        if let Some(handler) = self.routes.get(head.uri.path()) {
+        if let Some(handler) = self.route(head.uri.path()) {
             return Ok(called(handler, head, self.decode(&head.headers, body)?));
         }
         let signal = match Format::of(&head.headers) {

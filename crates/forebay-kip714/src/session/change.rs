@@ -1,7 +1,7 @@
 use crate::{state::State, wire::ErrorCode};
 use std::{fmt, time::Duration};
 
-/// What an answer has changed.
+/// What a response has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -13,7 +13,7 @@ pub enum Change {
     Pushed,
     /// The broker refused with this code; it is asked for its subscription again, when depends on the code.
     Refused(ErrorCode),
-    /// No answer came; the broker, or another, is asked for its subscription again.
+    /// No response came; the broker, or another, is asked for its subscription again.
     Lost,
     /// The session is being ended; a last push may follow.
     Terminating,
@@ -25,11 +25,11 @@ pub enum Change {
     Ignored,
 }
 
-/// Why no answer came.
+/// Why no response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The connection was refused or lost, or the answer took too long.
+    /// The connection was refused or lost, or the response took too long.
     Lost {
         /// How long the way to the broker will be closed at least, where that is known. More than an hour counts as one.
         retry_in: Option<Duration>,
@@ -46,17 +46,17 @@ pub enum Stopped {
     InvalidRequest,
     /// `INVALID_RECORD`: the broker's receiver cannot read our metrics.
     InvalidRecord,
-    /// `UNSUPPORTED_VERSION`, as an answer.
+    /// `UNSUPPORTED_VERSION`, as a response.
     UnsupportedVersion,
     /// Any other error code.
     Refused(ErrorCode),
     /// The broker gave no instance id.
     NoInstanceId,
-    /// An answer came for which the machine has no arrow: a mistake of whoever drives it.
+    /// A response came for which the machine has no arrow: a mistake of its driver.
     IllegalTransition {
         /// Where it stood.
         from: State,
-        /// Where it would have gone.
+        /// The state after it.
         to: State,
     },
 }
@@ -67,10 +67,10 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("client telemetry is off: ")?;
         match self {
-            Self::InvalidRequest => write!(f, "the broker answered {}", ErrorCode::INVALID_REQUEST),
-            Self::InvalidRecord => write!(f, "the broker answered {}", ErrorCode::INVALID_RECORD),
-            Self::UnsupportedVersion => write!(f, "the broker answered {}", ErrorCode::UNSUPPORTED_VERSION),
-            Self::Refused(code) => write!(f, "the broker answered {code}"),
+            Self::InvalidRequest => write!(f, "the broker responded with {}", ErrorCode::INVALID_REQUEST),
+            Self::InvalidRecord => write!(f, "the broker responded with {}", ErrorCode::INVALID_RECORD),
+            Self::UnsupportedVersion => write!(f, "the broker responded with {}", ErrorCode::UNSUPPORTED_VERSION),
+            Self::Refused(code) => write!(f, "the broker responded with {code}"),
             Self::NoInstanceId => f.write_str("the broker gave no instance id"),
             Self::IllegalTransition { from, to } => write!(f, "there is no way from `{from}` to `{to}`"),
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 ///
 /// A value moves on only by [`commit`](Self::commit): what a broker has not taken is in the next difference again.
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct SeriesCache {
     /// In nanoseconds since 1970; counters of sources that do not say their start have counted since here.
     born: u64,
     max_series: usize,
@@ -52,16 +52,16 @@ pub(super) enum Unwanted {
     Full,
 }
 
-// === impl Book ===
+// === impl SeriesCache ===
 
-impl Book {
+impl SeriesCache {
     pub(crate) fn new(born: u64, max_series: usize) -> Self {
         Self { born, max_series, delta: None, round: 0, entries: HashMap::new() }
     }
 
     /// The next push is being made; `delta` says how sums are wanted.
     pub(super) fn begin(&mut self, delta: bool) {
-        // A change starts every series anew: differences across it would mean nothing to anybody.
+        // A change starts every series from the beginning: a difference across it has no meaning.
         if self.delta.is_some_and(|before| before != delta) {
             self.entries.clear();
         }
@@ -97,7 +97,7 @@ impl Book {
         if counts && declared == 0 {
             *start = self.born;
         }
-        // It began anew after what was last sent of it.
+        // It was reset after its last value was sent.
         if declared > entry.until {
             entry.last = None;
         }
@@ -144,7 +144,7 @@ impl Book {
     }
 }
 
-/// What came between two values of a counter; none if it began anew in between.
+/// The difference of two values of a counter; none if it was reset in between.
 fn difference(now: Number, before: Number) -> Option<Number> {
     match (now, before) {
         (Number::Int(now), Number::Int(before)) if now >= before => now.checked_sub(before).map(Number::Int),
@@ -175,7 +175,7 @@ impl Last {
         }
     }
 
-    /// Leaves in `point` what came since; all of it, if it began anew or has other buckets.
+    /// Leaves in `point` the difference since then; all of it, if it was reset or has other buckets.
     fn subtract_from(&self, point: &mut HistogramPoint) {
         let Self::Histogram { count, sum, buckets, bounds } = self else { return };
         let grew = point.count >= *count
