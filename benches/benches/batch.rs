@@ -27,7 +27,7 @@ fn used(item: Item) {
 }
 
 fn batching() -> Batching {
-    Batching::new().max_items(BATCH).max_age(Duration::from_secs(3600))
+    Batching::new().max_items(BATCH).max_delay(Duration::from_secs(3600))
 }
 
 /// Looks at every item of a batch.
@@ -60,7 +60,7 @@ fn call(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let echo = service_fn(|items: Vec<Item>| ready(Ok::<_, Infallible>(items)));
-    let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).respond_per_item().build().unwrap();
     let mut batch: Batch<Item, Item> = layer.layer(echo);
     let mut replies = Vec::with_capacity(BATCH);
     let mut group = criterion.benchmark_group("batch");

@@ -104,7 +104,7 @@ async fn x04_no_secret_is_in_any_log_error_debug_or_panic_message() {
                 *asked += 1;
                 std::future::ready(Credential::bearer(&format!("{CANARY}-{asked}")))
             })
-            .batching(Batching::new().max_age(Duration::from_millis(10)))
+            .batching(Batching::new().max_delay(Duration::from_millis(10)))
             .retry(|retry| retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))))
             .park_backoff(Backoff::constant(Duration::from_millis(10)))
             .observe(move |error: &ExportError| {

@@ -99,7 +99,7 @@ async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() 
         ("max_age", |builder, time| builder.max_age(time)),
         ("max_hint", |builder, time| builder.max_hint(time)),
         ("attempt_timeout", |builder, time| builder.attempt_timeout(time)),
-        ("batch max_age", |builder, time| builder.batching(Batching::new().max_age(time))),
+        ("batch max_delay", |builder, time| builder.batching(Batching::new().max_delay(time))),
         ("park_backoff constant", |builder, time| builder.park_backoff(Backoff::constant(time))),
         ("park_backoff exponential", |builder, time| builder.park_backoff(Backoff::exponential(time))),
         ("park_backoff cap", |builder, time| {

@@ -235,7 +235,7 @@ fn ours(runtime: &Runtime, producers: u64) -> impl FnMut(Work) -> Sample {
 }
 
 fn batching() -> Batching {
-    Batching::new().max_items(BATCH).max_age(Duration::from_secs(3600))
+    Batching::new().max_items(BATCH).max_delay(Duration::from_secs(3600))
 }
 
 /// Looks at every item of a batch.
@@ -288,7 +288,7 @@ fn succeeded(runtime: &Runtime) -> Table<'_> {
         })
         .forebay("Batch::call, each its own element", &[Bound::of_best_rival(0.5), Bound::allocations(0.1)], {
             let batch: Batch<Item, Item> =
-                BatchLayer::builder().batching(batching()).scatter().build().unwrap().layer(Echo);
+                BatchLayer::builder().batching(batching()).respond_per_item().build().unwrap().layer(Echo);
             calls(runtime, move || batch.clone(), item)
         });
     drop(entered);

@@ -111,7 +111,7 @@ fn exporter<T>(
         .client(client)
         .limits(Limits::new().items(ROOM).bytes(1 << 30).soft_limit(1.0))
         .attempt_timeout(Duration::from_secs(3600))
-        .batching(Batching::new().max_age(Duration::from_secs(3600)))
+        .batching(Batching::new().max_delay(Duration::from_secs(3600)))
 }
 
 fn ours(processor: impl LogProcessor + 'static, gate: &'static Semaphore) -> impl FnMut(Work) -> Sample {

@@ -1,13 +1,13 @@
 use forebay_core::ConfigError;
 use std::time::Duration;
 
-/// When a batch closes, and how many are under way.
+/// When a batch closes, and how many are in flight.
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
 /// | [`max_items`](Self::max_items) | 512 | 1 to 2^32 - 1 |
 /// | [`max_bytes`](Self::max_bytes) | 4 MiB | 1 and more |
-/// | [`max_age`](Self::max_age) | 5 s | above zero |
+/// | [`max_delay`](Self::max_delay) | 5 s | above zero |
 /// | [`max_in_flight`](Self::max_in_flight) | 1 | 1 and more |
 /// | [`close_on_high`](Self::close_on_high) | off | |
 ///
@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct Batching {
     pub(crate) max_items: usize,
     pub(crate) max_bytes: usize,
-    pub(crate) max_age: Duration,
+    pub(crate) max_delay: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) close_on_high: bool,
 }
@@ -32,7 +32,7 @@ impl Batching {
         Self {
             max_items: 512,
             max_bytes: 4 << 20,
-            max_age: Duration::from_secs(5),
+            max_delay: Duration::from_secs(5),
             max_in_flight: 1,
             close_on_high: false,
         }
@@ -54,17 +54,17 @@ impl Batching {
         self
     }
 
-    /// How long the first item of a batch waits for company.
+    /// How long a batch stays open, from its first item on.
     ///
-    /// It is measured from when the worker first sees the batch, which is one wake-up after the item came: handing an item
-    /// over reads no clock.
+    /// It is measured from when the worker first sees the batch, which is one wake-up after the item was handed over: that
+    /// reads no clock.
     #[must_use]
-    pub const fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
+    pub const fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
         self
     }
 
-    /// How many batches are with the inner service at a time; 1 is single flight, and keeps their order.
+    /// How many batches are with the inner service at a time; 1 keeps their order.
     #[must_use]
     pub const fn max_in_flight(mut self, batches: usize) -> Self {
         self.max_in_flight = batches;
@@ -84,15 +84,15 @@ impl Batching {
     ///
     /// The first knob whose value is outside of the table above.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let Self { max_items, max_bytes, max_age, max_in_flight, .. } = *self;
+        let Self { max_items, max_bytes, max_delay, max_in_flight, .. } = *self;
         if max_items == 0 || u32::try_from(max_items).is_err() {
             return Err(ConfigError::new("max_items", max_items, "1 to 2^32 - 1"));
         }
         if max_bytes == 0 {
             return Err(ConfigError::new("max_bytes", max_bytes, "1 and more"));
         }
-        if max_age.is_zero() {
-            return Err(ConfigError::new("max_age", "0s", "above zero"));
+        if max_delay.is_zero() {
+            return Err(ConfigError::new("max_delay", "0s", "above zero"));
         }
         if max_in_flight == 0 {
             return Err(ConfigError::new("max_in_flight", max_in_flight, "1 and more"));
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(knob(Batching::new().max_items(0)), "max_items");
         assert_eq!(knob(Batching::new().max_items(usize::MAX)), "max_items");
         assert_eq!(knob(Batching::new().max_bytes(0)), "max_bytes");
-        assert_eq!(knob(Batching::new().max_age(Duration::ZERO)), "max_age");
+        assert_eq!(knob(Batching::new().max_delay(Duration::ZERO)), "max_delay");
         assert_eq!(knob(Batching::new().max_in_flight(0)), "max_in_flight");
         assert!(Batching::new().validate().is_ok());
     }

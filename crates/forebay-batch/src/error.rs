@@ -1,13 +1,13 @@
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
 use std::{error::Error, fmt, sync::Arc};
 
-/// The batch that the item was in failed; the source is what the inner service said, shared by all its callers.
+/// The batch that the item was in has failed; the source is the error of the inner service, which all its callers share.
 #[derive(Clone, Debug)]
 pub struct BatchFailed {
     source: Arc<dyn Error + Send + Sync>,
 }
 
-/// The response has another number of elements than the batch had items, so that no element can be given to an item.
+/// The response has another number of elements than the batch had items, so that no element can be matched to an item.
 ///
 /// The server has seen the items, and a retry is not sensible: the same response is to be expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Misaligned {
     pub elements: usize,
 }
 
-/// The response of a [keyed batch](crate::BatchBuilder::scatter_by) has elements that belong to no item: no item has their
+/// The response of a [keyed batch](crate::BatchBuilder::respond_per_key) has elements that belong to no item: no item has their
 /// key, or an element before them has it as well.
 ///
 /// The server has seen the items, and a retry is not sensible: the same response is to be expected.
@@ -36,7 +36,7 @@ pub struct NotReady {
     verdict: Verdict,
 }
 
-/// The item was dropped on demand, with all that was there: [`BatchHandle::discard`](crate::BatchHandle::discard).
+/// The item was dropped on demand, with all that the batcher held: [`BatchHandle::discard`](crate::BatchHandle::discard).
 #[derive(Clone, Debug)]
 pub struct Discarded {
     verdict: Verdict,
@@ -84,7 +84,7 @@ impl Error for Discarded {
 
 // === impl Misaligned ===
 
-/// The server answered, and would answer the same again.
+/// The server has responded, and would respond with the same again.
 static SEEN_AND_FAILED: Verdict = Verdict::new(DropReason::Failed, Seen::Yes, Advice::Never);
 
 impl Misaligned {

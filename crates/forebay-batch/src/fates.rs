@@ -1,21 +1,20 @@
 use forebay_core::{DropReason, Fate, ItemFate};
 use forebay_intake::Charge;
 
-/// The fates of the items of one lot.
+/// The fates of the items of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fates {
+pub(crate) enum BatchFates {
+    /// All have met this one.
     All(Fate),
-    /// The last `dropped` items have met another fate than those before.
-    Last {
-        dropped: usize,
-        reason: DropReason,
-    },
+    /// The last `dropped` items were dropped, and those before were delivered.
+    Last { dropped: usize, reason: DropReason },
+    /// Each has met its own, in the order of the items.
     Each(Vec<Fate>),
 }
 
-// === impl Fates ===
+// === impl BatchFates ===
 
-impl Fates {
+impl BatchFates {
     /// The fates that an inner service gave, one per item; what it left out has failed.
     pub(crate) fn each(given: &[ItemFate], items: usize) -> Self {
         let missing = Fate::Dropped(DropReason::Failed);
@@ -66,7 +65,7 @@ impl Fates {
 mod tests {
     use super::*;
 
-    fn charges(fates: &Fates, items: u64) -> Vec<(u64, usize, Fate)> {
+    fn charges(fates: &BatchFates, items: u64) -> Vec<(u64, usize, Fate)> {
         let charge = Charge { items, bytes: 100, ..Charge::default() };
         fates.charges(charge).into_iter().map(|(charge, fate)| (charge.items, charge.bytes, fate)).collect()
     }
@@ -75,13 +74,13 @@ mod tests {
     fn every_item_and_every_byte_is_charged_once() {
         let expired = Fate::Dropped(DropReason::Expired);
         let rejected = Fate::Dropped(DropReason::Rejected);
-        assert_eq!(charges(&Fates::All(expired), 3), [(3, 100, expired)]);
-        let last = Fates::Last { dropped: 2, reason: DropReason::Rejected };
+        assert_eq!(charges(&BatchFates::All(expired), 3), [(3, 100, expired)]);
+        let last = BatchFates::Last { dropped: 2, reason: DropReason::Rejected };
         assert_eq!(charges(&last, 5), [(3, 100, Fate::Delivered), (2, 0, rejected)]);
         assert_eq!(charges(&last, 2), [(2, 100, rejected)]);
         assert_eq!(charges(&last, 1), [(1, 100, rejected)], "more refused than there were");
         assert_eq!((last.of(2, 5), last.of(3, 5)), (Fate::Delivered, rejected));
-        let each = Fates::each(&[ItemFate::Final(Fate::Delivered), ItemFate::Retry(DropReason::Rejected)], 3);
+        let each = BatchFates::each(&[ItemFate::Final(Fate::Delivered), ItemFate::Retry(DropReason::Rejected)], 3);
         let failed = Fate::Dropped(DropReason::Failed);
         assert_eq!(charges(&each, 3), [(1, 100, Fate::Delivered), (1, 0, rejected), (1, 0, failed)]);
         assert_eq!(each.of(2, 3), failed);
@@ -91,7 +90,7 @@ mod tests {
     fn f26_more_refused_than_were_sent_is_all_of_them() {
         let rejected = Fate::Dropped(DropReason::Rejected);
         for dropped in [3, 4, usize::MAX] {
-            let last = Fates::Last { dropped, reason: DropReason::Rejected };
+            let last = BatchFates::Last { dropped, reason: DropReason::Rejected };
             assert_eq!(charges(&last, 3), [(3, 100, rejected)], "{dropped}");
             assert_eq!([0, 1, 2].map(|index| last.of(index, 3)), [rejected; 3], "{dropped}");
         }

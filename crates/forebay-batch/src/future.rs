@@ -1,10 +1,9 @@
 //! The futures of a [`Batch`](crate::Batch).
 
 use crate::{
-    callers::Replies,
-    describe::{Label, Sorting},
+    batch_queue::{Entry, ReplyPlace},
+    router::{Route, Router},
     shared::Shared,
-    state::{Entry, Place},
 };
 use forebay_core::{BoxError, Priority, Seen};
 use forebay_intake::{Abandoned, Offer, Rejected, Ticket};
@@ -16,64 +15,78 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The answer to one item.
+/// The reply to one item.
 ///
-/// Dropped before the batch of its item is sent, the item is dropped as [cancelled](forebay_core::DropReason::Cancelled), unless
-/// [`run_cancelled`](crate::BatchBuilder::run_cancelled) says otherwise; dropped later, the item meets its fate all the same. An
-/// item that still waits in line for room ([`Overflow::Wait`](forebay_intake::Overflow::Wait)) was never offered.
+/// # Cancellation
+///
+/// If it is dropped before the batch of its item is sent, the item is dropped as [cancelled](forebay_core::DropReason::Cancelled),
+/// unless [`run_cancelled`](crate::BatchBuilder::run_cancelled) says otherwise; if it is dropped later, the item meets its fate all
+/// the same. An item that still waits in line for room ([`Overflow::Wait`](forebay_intake::Overflow::Wait)) was never offered.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, A> {
-    state: State<T, A>,
+    state: CallState<T, A>,
 }
 
 /// The future of [`Batch::emit_or_wait`](crate::Batch::emit_or_wait).
+///
+/// # Cancellation
+///
+/// If it is dropped while it waits, the item is dropped with it, and nothing was offered.
 #[must_use = "futures do nothing unless polled"]
 pub struct EmitOrWait<'a, T, A> {
     shared: &'a Shared<T, A>,
-    sorting: &'a Sorting<T>,
-    /// Not offered yet. Until it has to wait it is alone here, so that it is moved once.
+    router: &'a Router<T>,
+    /// What was not offered yet. Until it has to wait it is kept by itself, so that it is moved once.
     offer: Option<Offer<T>>,
-    line: Option<InLine<&'a Shared<T, A>, T, A>>,
+    /// Where it waits, once it has to.
+    line: Option<WaitingForRoom<&'a Shared<T, A>, T, A>>,
 }
 
-enum State<T, A> {
+/// How far a call has come.
+enum CallState<T, A> {
     /// `None` once the error was handed out.
     Rejected(Option<Rejected<T>>),
-    Waits(InLine<Open<T, A>, T, A>),
-    Accepted(Expected<A>),
+    /// The item waits for room.
+    Waits(WaitingForRoom<KeepOpen<T, A>, T, A>),
+    /// The item was admitted.
+    Accepted(PendingReply<A>),
 }
 
-/// An answer that is to come; fetched, or forgotten on drop.
-struct Expected<A> {
-    place: Place<A>,
+/// A reply that is not there yet; it is fetched, or forgotten on drop.
+struct PendingReply<A> {
+    /// `None` once it was fetched.
+    place: ReplyPlace<A>,
 }
 
 /// An item that waits for room.
-struct InLine<S: AsRef<Shared<T, A>>, T, A> {
+struct WaitingForRoom<S: AsRef<Shared<T, A>>, T, A> {
     shared: S,
+    /// `None` once it was admitted or handed back.
     entry: Option<Entry<T>>,
+    /// The place in line, while there is one.
     ticket: Option<Ticket>,
+    /// The lane that the item waits for.
     priority: Priority,
-    answer: std::marker::PhantomData<fn() -> A>,
+    reply: std::marker::PhantomData<fn() -> A>,
 }
 
 /// Keeps the batcher open.
-struct Open<T, A>(Arc<Shared<T, A>>);
+struct KeepOpen<T, A>(Arc<Shared<T, A>>);
 
 // === impl ResponseFuture ===
 
 impl<T, A> ResponseFuture<T, A> {
-    pub(crate) fn accepted(place: Place<A>) -> Self {
-        Self { state: State::Accepted(Expected { place }) }
+    pub(crate) fn accepted(place: ReplyPlace<A>) -> Self {
+        Self { state: CallState::Accepted(PendingReply { place }) }
     }
 
     pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
-        Self { state: State::Rejected(Some(rejected)) }
+        Self { state: CallState::Rejected(Some(rejected)) }
     }
 
     pub(crate) fn waits(shared: &Arc<Shared<T, A>>, entry: Entry<T>) -> Self {
         shared.add_handle();
-        Self { state: State::Waits(InLine::new(Open(Arc::clone(shared)), entry)) }
+        Self { state: CallState::Waits(WaitingForRoom::new(KeepOpen(Arc::clone(shared)), entry)) }
     }
 }
 
@@ -84,15 +97,15 @@ impl<T: Send + 'static, A> Future for ResponseFuture<T, A> {
         let this = self.get_mut();
         loop {
             match &mut this.state {
-                State::Accepted(expected) => return expected.poll(cx),
-                State::Rejected(rejected) => {
+                CallState::Accepted(reply) => return reply.poll(cx),
+                CallState::Rejected(rejected) => {
                     let error = rejected.take().map(BoxError::from);
                     return Poll::Ready(Err(error.unwrap_or_else(|| Abandoned::new(Seen::No).into())));
                 }
-                State::Waits(line) => {
+                CallState::Waits(line) => {
                     this.state = match ready!(line.poll(cx)) {
-                        Ok(place) => State::Accepted(Expected { place }),
-                        Err(rejected) => State::Rejected(Some(rejected)),
+                        Ok(place) => CallState::Accepted(PendingReply { place }),
+                        Err(rejected) => CallState::Rejected(Some(rejected)),
                     };
                 }
             }
@@ -106,32 +119,32 @@ impl<T, A> Unpin for ResponseFuture<T, A> {}
 impl<T, A> fmt::Debug for ResponseFuture<T, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Rejected(_) => "rejected",
-            State::Waits(_) => "waits",
-            State::Accepted(_) => "accepted",
+            CallState::Rejected(_) => "rejected",
+            CallState::Waits(_) => "waits",
+            CallState::Accepted(_) => "accepted",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }
 
-// === impl Expected ===
+// === impl PendingReply ===
 
-impl<A> Expected<A> {
+impl<A> PendingReply<A> {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<A, BoxError>> {
-        let Some((replies, slot)) = &self.place else {
+        let Some((replies, cell)) = &self.place else {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
-        let answer = ready!(replies.poll(*slot, cx.waker()));
+        let reply = ready!(replies.poll(*cell, cx.waker()));
         self.place = None;
-        Poll::Ready(answer)
+        Poll::Ready(reply)
     }
 }
 
-impl<A> Drop for Expected<A> {
+impl<A> Drop for PendingReply<A> {
     fn drop(&mut self) {
-        if let Some((replies, slot)) = self.place.take() {
-            Replies::forget(&replies, slot);
+        if let Some((replies, cell)) = self.place.take() {
+            replies.forget(cell);
         }
     }
 }
@@ -140,14 +153,14 @@ impl<A> Drop for Expected<A> {
 
 impl<'a, T, A> EmitOrWait<'a, T, A> {
     #[inline]
-    pub(crate) fn new(shared: &'a Shared<T, A>, sorting: &'a Sorting<T>, offer: Offer<T>) -> Self {
-        Self { shared, sorting, offer: Some(offer), line: None }
+    pub(crate) fn new(shared: &'a Shared<T, A>, router: &'a Router<T>, offer: Offer<T>) -> Self {
+        Self { shared, router, offer: Some(offer), line: None }
     }
 
     #[inline(never)]
-    fn poll_in_line(&mut self, cx: &Context<'_>, label: Option<Label>) -> Poll<Result<(), Rejected<T>>> {
-        if let (Some(offer), Some(label)) = (self.offer.take(), label) {
-            self.line = Some(InLine::new(self.shared, Entry { item: offer.item, label, asks: false }));
+    fn poll_in_line(&mut self, cx: &Context<'_>, route: Option<Route>) -> Poll<Result<(), Rejected<T>>> {
+        if let (Some(offer), Some(route)) = (self.offer.take(), route) {
+            self.line = Some(WaitingForRoom::new(self.shared, Entry { item: offer.item, route, asks: false }));
         }
         let Some(line) = &mut self.line else {
             debug_assert!(false, "polled after it was ready");
@@ -163,13 +176,13 @@ impl<T, A> Future for EmitOrWait<'_, T, A> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let label = this.offer.as_ref().map(|offer| this.sorting.label(offer));
-        if let Some(label) = label
-            && this.shared.offer_simply(&mut this.offer, label)
+        let route = this.offer.as_ref().map(|offer| this.router.route(offer));
+        if let Some(route) = route
+            && this.shared.offer_simply(&mut this.offer, route)
         {
             return Poll::Ready(Ok(()));
         }
-        this.poll_in_line(cx, label)
+        this.poll_in_line(cx, route)
     }
 }
 
@@ -183,20 +196,20 @@ impl<T, A> fmt::Debug for EmitOrWait<'_, T, A> {
     }
 }
 
-// === impl InLine ===
+// === impl WaitingForRoom ===
 
-impl<S: AsRef<Shared<T, A>>, T, A> InLine<S, T, A> {
+impl<S: AsRef<Shared<T, A>>, T, A> WaitingForRoom<S, T, A> {
     fn new(shared: S, entry: Entry<T>) -> Self {
-        let priority = entry.label.candidate.priority;
-        Self { shared, entry: Some(entry), ticket: None, priority, answer: std::marker::PhantomData }
+        let priority = entry.route.meta.priority;
+        Self { shared, entry: Some(entry), ticket: None, priority, reply: std::marker::PhantomData }
     }
 
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Place<A>, Rejected<T>>> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<ReplyPlace<A>, Rejected<T>>> {
         self.shared.as_ref().poll_offer(cx, &mut self.entry, &mut self.ticket)
     }
 }
 
-impl<S: AsRef<Shared<T, A>>, T, A> Drop for InLine<S, T, A> {
+impl<S: AsRef<Shared<T, A>>, T, A> Drop for WaitingForRoom<S, T, A> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.shared.as_ref().stop_waiting(ticket, self.priority);
@@ -210,15 +223,15 @@ impl<T, A> AsRef<Self> for Shared<T, A> {
     }
 }
 
-// === impl Open ===
+// === impl KeepOpen ===
 
-impl<T, A> AsRef<Shared<T, A>> for Open<T, A> {
+impl<T, A> AsRef<Shared<T, A>> for KeepOpen<T, A> {
     fn as_ref(&self) -> &Shared<T, A> {
         &self.0
     }
 }
 
-impl<T, A> Drop for Open<T, A> {
+impl<T, A> Drop for KeepOpen<T, A> {
     fn drop(&mut self) {
         self.0.remove_handle();
     }

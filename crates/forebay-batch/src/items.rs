@@ -4,13 +4,13 @@ use std::{fmt, mem, ops::Deref, ops::Range, sync::Arc};
 /// The items of a batch, shared: cheap to clone, and a slice to read.
 ///
 /// An inner service that takes `Items<T>` instead of `Vec<T>` leaves them with the batch, so that a batch that failed can
-/// be sent again, split, or handed back. It should drop its clone when it is done reading.
+/// be sent again, split, or handed back. It should drop its clone when it has read them.
 pub struct Items<T> {
     all: Arc<All<T>>,
     range: Range<usize>,
 }
 
-/// The items of one batch, each of which is dropped by itself: a `Drop` that panics costs none of the others.
+/// The items of one batch. Each is dropped by itself, so that a `Drop` that panics costs none of the others.
 struct All<T>(Vec<T>);
 
 // === impl Items ===
@@ -31,9 +31,9 @@ impl<T> Items<T> {
         (left, right)
     }
 
-    /// Takes the items of `more` in, behind its own.
+    /// Appends the items of `more`.
     ///
-    /// `more` comes back where a clone of either is alive, or where these are a part of others.
+    /// `more` is returned while a clone of either is alive, or if these are a part of others.
     pub(crate) fn append(&mut self, more: Self) -> Result<(), Self> {
         let Some(All(own)) = Arc::get_mut(&mut self.all).filter(|all| self.range == (0..all.0.len())) else {
             return Err(more);
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_that_nobody_reads_are_joined_in_order() {
+    fn items_without_a_clone_are_joined_in_order() {
         let mut items = Items::new(vec![1, 2]);
         assert!(items.append(Items::new(vec![3])).is_ok());
         assert_eq!(*items, [1, 2, 3]);

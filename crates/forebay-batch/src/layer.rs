@@ -1,12 +1,12 @@
 use crate::{
-    Answer, Around, Batch, BatchBuilder, Batching, Pack, Worker, delivery::Delivery, describe::Sorting,
-    shared::Shared as Locked, state::State,
+    Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, Worker, WrapInner, batch_queue::BatchQueue,
+    knobs::Knobs, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
 };
 #[cfg(not(loom))]
 use forebay_core::BoxError;
-use forebay_core::Settle;
-use forebay_intake::{Admission, Intake, Limits, Overflow};
-use std::{fmt, sync::Arc, time::Duration};
+use forebay_core::{Settle, SettleByVerdict};
+use forebay_intake::{Admission, Intake};
+use std::{fmt, sync::Arc};
 #[cfg(not(loom))]
 use tower_layer::Layer;
 use tower_service::Service;
@@ -14,19 +14,18 @@ use tower_service::Service;
 /// Puts a [`Batch`] in front of a service.
 ///
 /// Each service the layer makes has its own batches, and its own worker.
-pub struct BatchLayer<T, Se = forebay_core::SettleByVerdict, P = crate::ByValue, An = crate::Shared, B = Vec<Duration>>
-{
-    pub(crate) limits: Limits,
-    pub(crate) overflow: Overflow,
-    pub(crate) batching: Batching,
-    pub(crate) max_partitions: Option<usize>,
-    pub(crate) max_wait: Option<Duration>,
-    pub(crate) sorting: Sorting<T>,
-    pub(crate) delivery: Delivery<Se, P, An, B>,
+pub struct BatchLayer<T, Se = SettleByVerdict, P = Owned, R = SharedResponse> {
+    pub(crate) knobs: Knobs,
+    /// Whether each key has a batch of its own.
+    pub(crate) is_partitioned: bool,
+    pub(crate) router: Router<T>,
+    pub(crate) settle: Se,
+    pub(crate) into_request: P,
+    pub(crate) respond: R,
 }
 
 /// A batcher and its worker.
-type Pair<T, S, Se, P, An, B, A> = (Batch<T, A>, Worker<T, S, Se, P, An, B>);
+type Pair<T, S, Se, P, R, Reply> = (Batch<T, Reply>, Worker<T, S, Se, P, R>);
 
 // === impl BatchLayer ===
 
@@ -37,68 +36,68 @@ impl<T> BatchLayer<T> {
     }
 }
 
-impl<T, Se, P, An, B> BatchLayer<T, Se, P, An, B> {
-    /// A batcher and its worker, which is not spawned yet: nothing is sent until somebody polls it.
-    pub fn pair<S>(&self, inner: S) -> Pair<T, An::Service, Se, P, An, B, An::Answer>
+impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
+    /// A batcher and its worker, which is not spawned yet: nothing is sent until the worker is polled.
+    pub fn pair<S>(&self, inner: S) -> Pair<T, R::Service, Se, P, R, R::Reply>
     where
-        An: Around<S> + Answer<<An::Service as Service<P::Request>>::Response> + Clone,
-        An::Service: Service<P::Request>,
-        Se: Settle<<An::Service as Service<P::Request>>::Response> + Clone,
-        P: Pack<T> + Clone,
-        B: IntoIterator<Item = Duration> + Clone,
+        R: WrapInner<S> + Respond<<R::Service as Service<P::Request>>::Response> + Clone,
+        R::Service: Service<P::Request>,
+        Se: Settle<<R::Service as Service<P::Request>>::Response> + Clone,
+        P: IntoRequest<T> + Clone,
     {
-        // The limits were checked when the layer was built.
+        let Knobs { limits, overflow, batching, max_open_partitions, max_age, .. } = self.knobs;
         #[expect(clippy::expect_used, reason = "checked by `build`")]
-        let admission = Admission::new(&self.limits).expect("limits that were checked");
-        let intake = Intake::new(admission, self.overflow);
-        let state = State::new(intake, self.batching, self.overflow, self.max_partitions, self.max_wait);
-        let shared = Arc::new(Locked::new(state));
-        let inner = self.delivery.answer.around(inner);
-        let worker = Worker::new(inner, Arc::clone(&shared), self.delivery.clone(), self.max_partitions.is_none());
-        (Batch::new(shared, self.sorting.clone(), self.overflow), worker)
+        let admission = Admission::new(&limits).expect("limits that were checked");
+        let max_partitions = self.is_partitioned.then_some(max_open_partitions);
+        let queue = BatchQueue::new(Intake::new(admission, overflow), batching, overflow, max_partitions, max_age);
+        let shared = Arc::new(Shared::new(queue));
+        let inner = self.respond.wrap_inner(inner);
+        let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());
+        let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned);
+        let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, self.knobs.ready_timeout);
+        (Batch::new(shared, self.router.clone(), overflow), worker)
     }
 }
 
-// Nobody spawns under the model checker.
+// The model checker has no runtime to spawn on.
 #[cfg(not(loom))]
-impl<T, S, Se, P, An, B> Layer<S> for BatchLayer<T, Se, P, An, B>
+impl<T, S, Se, P, R> Layer<S> for BatchLayer<T, Se, P, R>
 where
     T: Send + Sync + 'static,
-    An: Around<S> + Answer<<An::Service as Service<P::Request>>::Response> + Clone + Send + 'static,
-    An::Service: Service<P::Request, Response: Send, Error: Into<BoxError>, Future: Send> + Send + 'static,
-    An::Answer: Send,
-    Se: Settle<<An::Service as Service<P::Request>>::Response> + Clone + Send + 'static,
-    P: Pack<T> + Clone + Send + 'static,
-    B: IntoIterator<Item = Duration> + Clone + Send + 'static,
-    B::IntoIter: Send,
+    R: WrapInner<S> + Respond<<R::Service as Service<P::Request>>::Response> + Clone + Send + 'static,
+    R::Service: Service<P::Request, Response: Send, Error: Into<BoxError>, Future: Send> + Send + 'static,
+    R::Reply: Send,
+    Se: Settle<<R::Service as Service<P::Request>>::Response> + Clone + Send + 'static,
+    P: IntoRequest<T> + Clone + Send + 'static,
 {
-    type Service = Batch<T, An::Answer>;
+    type Service = Batch<T, R::Reply>;
 
     /// # Panics
     ///
     /// Outside of a tokio runtime, which is to run the worker: use [`pair`](BatchLayer::pair) there.
     fn layer(&self, inner: S) -> Self::Service {
         let (batch, worker) = self.pair(inner);
-        // It ends by itself when the last batcher is dropped, and counts what it holds when it is aborted.
+        // The worker ends by itself when the last batcher is dropped, and counts what it holds when it is aborted.
         drop(tokio::spawn(worker));
         batch
     }
 }
 
-impl<T, Se: Clone, P: Clone, An: Clone, B: Clone> Clone for BatchLayer<T, Se, P, An, B> {
+impl<T, Se: Clone, P: Clone, R: Clone> Clone for BatchLayer<T, Se, P, R> {
     fn clone(&self) -> Self {
-        Self { sorting: self.sorting.clone(), delivery: self.delivery.clone(), ..*self }
+        Self {
+            knobs: self.knobs.clone(),
+            is_partitioned: self.is_partitioned,
+            router: self.router.clone(),
+            settle: self.settle.clone(),
+            into_request: self.into_request.clone(),
+            respond: self.respond.clone(),
+        }
     }
 }
 
-impl<T, Se, P, An, B> fmt::Debug for BatchLayer<T, Se, P, An, B> {
+impl<T, Se, P, R> fmt::Debug for BatchLayer<T, Se, P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BatchLayer")
-            .field("limits", &self.limits)
-            .field("overflow", &self.overflow)
-            .field("batching", &self.batching)
-            .field("max_partitions", &self.max_partitions)
-            .field("max_wait", &self.max_wait)
-            .finish_non_exhaustive()
+        f.debug_struct("BatchLayer").field("knobs", &self.knobs).finish_non_exhaustive()
     }
 }

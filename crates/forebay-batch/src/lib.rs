@@ -2,42 +2,49 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
-mod answer;
+mod batch_queue;
 mod batching;
+mod bisect;
 mod builder;
-mod callers;
-mod delivery;
-mod describe;
-mod desk;
 mod error;
 mod fates;
-mod flight;
 pub mod future;
 mod handle;
+mod in_flight;
 mod items;
+mod knobs;
 mod layer;
 mod lookup;
-mod lot;
+mod next;
 mod open;
-mod pack;
+mod parking;
+mod pending;
 mod recovery;
+mod request;
+mod respond;
+mod router;
+mod scheduler;
 mod service;
+mod settle;
 mod shared;
+mod shutdown;
 mod sizes;
-mod split;
-mod state;
 mod trace;
-mod trouble;
+mod waiters;
 mod worker;
 
 #[doc(inline)]
+pub use forebay_core::{
+    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Priority, Settle, SettleByVerdict, Settlement,
+    SizeOf, Totals, Unkeyed, Verdict, Weigh,
+};
+#[doc(inline)]
 pub use forebay_intake::{
-    Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Offer, Overflow, Panicked,
-    PriorityOf, Rejected,
+    Abandoned, AllNormal, Description, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Offer, Overflow,
+    Panicked, PriorityOf, Rejected,
 };
 
 pub use self::{
-    answer::{Answer, Around, Elements, Fates, Scattered, ScatteredBy, Shared},
     batching::Batching,
     builder::BatchBuilder,
     error::{BatchFailed, Discarded, Misaligned, NotReady, Unmatched},
@@ -46,7 +53,8 @@ pub use self::{
     items::Items,
     layer::BatchLayer,
     lookup::{Lookup, LookupFuture},
-    pack::{ByValue, Kept, Pack},
+    request::{IntoRequest, Owned, Retained},
+    respond::{Elements, ItemFates, PerItem, PerKey, Respond, SharedResponse, WrapInner},
     service::Batch,
     worker::Worker,
 };

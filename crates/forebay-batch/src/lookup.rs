@@ -1,4 +1,4 @@
-//! One element for each key of a batch, put back into the order of the items.
+//! One element for each key of a batch, in the order of the items.
 
 use crate::{Items, Unmatched};
 use forebay_core::BoxError;
@@ -16,7 +16,7 @@ use tower_service::Service;
 
 /// Asks an inner service for each distinct key of a batch once, and gives each item the element that has its key.
 ///
-/// [`BatchBuilder::scatter_by`](crate::BatchBuilder::scatter_by) puts it in front of the inner service. Its response has one
+/// [`BatchBuilder::respond_per_key`](crate::BatchBuilder::respond_per_key) puts it in front of the inner service. Its response has one
 /// `Option` per item, in the order of the items. A response with an element that belongs to no item is an [`Unmatched`].
 #[derive(Clone)]
 pub struct Lookup<S, KI, KE> {
@@ -35,14 +35,14 @@ pin_project! {
     pub struct LookupFuture<F, K, KE, E> {
         #[pin]
         inner: F,
-        // The key of each item, in the order of the items; taken when the response is there.
+        // The key of each item, in the order of the items; taken when the response has arrived.
         asked: Vec<K>,
         element_key: KE,
         element: PhantomData<fn() -> E>,
     }
 }
 
-/// How far elements that belong to no item are counted, so that a response without an end has one.
+/// Up to where elements that belong to no item are counted, so that a response without an end is read to an end.
 const MOST_UNMATCHED: usize = 65_536;
 
 // === impl Lookup ===
@@ -90,7 +90,7 @@ where
     }
 }
 
-/// The items stay with the batch, so that one that has an equal key is left out of a copy.
+/// The batch retains the items, so that items with equal keys are left out of a copy.
 impl<T, S, K, E, KI, KE> Service<Items<T>> for Lookup<S, KI, KE>
 where
     T: Clone,

@@ -1,19 +1,20 @@
 use forebay_core::time::saturating_add;
 use std::time::{Duration, Instant};
 
-/// How a far side that has failed is approached again. Pure state; one per partition that is in trouble.
+/// How a server that has failed is approached again. Pure state; one per partition that fails.
 ///
-/// While it is away nothing is sent. Then one batch goes as a probe; when that is taken, two may be under way, then four,
+/// While it is away nothing is sent. Then one batch is sent as a probe; when that is taken, two may be in flight, then four,
 /// until there are as many as allowed. A failure of what was sent before the probe says nothing new.
 #[derive(Debug)]
 pub(crate) struct Recovery<B> {
-    /// The waits still to come, each longer than the one before.
+    /// The waits that are left, each longer than the one before.
     backoff: B,
+    /// Whether anything may be sent, and how much.
     phase: Phase,
     /// Counts the probes; what was sent earlier belongs to an earlier one.
     pub(crate) generation: u64,
-    /// Sent in this generation and not answered.
-    under_way: usize,
+    /// How many were sent in this generation and have not come back.
+    in_flight: usize,
     /// When the wait of the backoff itself ends, without the hint of a server.
     own_wait_ends: Instant,
 }
@@ -23,7 +24,7 @@ pub(crate) struct Recovery<B> {
 pub(crate) struct Hold {
     /// How long the server asked its clients to wait; capped already.
     pub(crate) hint: Option<Duration>,
-    /// When the batch ends that failed: the hint holds nothing any longer.
+    /// When the batch ends that failed: from then on the hint holds nothing.
     pub(crate) ends: Option<Instant>,
 }
 
@@ -31,18 +32,18 @@ pub(crate) struct Hold {
 enum Phase {
     /// Nothing is sent before this instant.
     Away { until: Instant },
-    /// So many may be under way.
+    /// So many may be in flight.
     Ramp { window: usize },
 }
 
 /// What became of something that was sent while recovering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Go on.
+    /// The server is still approached with care.
     Recovering,
-    /// As many may be under way as ever: the trouble is over.
+    /// As many may be in flight as without a failure: the recovery is over.
     Recovered,
-    /// The backoff has ended; there are no more attempts.
+    /// The backoff has ended: there is no other attempt.
     GivenUp,
 }
 
@@ -55,17 +56,17 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     pub(crate) fn begin(mut backoff: B, now: Instant, hold: Hold) -> Option<Self> {
         let own_wait_ends = saturating_add(now, backoff.next()?);
         let phase = Phase::Away { until: hold.until(now, own_wait_ends) };
-        Some(Self { backoff, phase, generation: 1, under_way: 0, own_wait_ends })
+        Some(Self { backoff, phase, generation: 1, in_flight: 0, own_wait_ends })
     }
 
-    /// The batches are gone whose responses had a hint: nothing is held by it any longer, and the backoff alone is left.
+    /// The batches whose responses had a hint wait no longer: it holds nothing any more, and the backoff alone is left.
     pub(crate) fn end_hint(&mut self) {
         if let Phase::Away { until } = &mut self.phase {
             *until = (*until).min(self.own_wait_ends);
         }
     }
 
-    /// The trouble is over, though some still wait: the next one begins with a fresh backoff.
+    /// The recovery is over, though some still wait: the next failure begins with a fresh backoff.
     pub(crate) fn renew(&mut self, backoff: B) {
         self.backoff = backoff;
     }
@@ -73,39 +74,39 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
     /// Whether a batch may be sent at `now`.
     pub(crate) fn may_send(&self, now: Instant) -> bool {
         match self.phase {
-            Phase::Away { until } => now >= until && self.under_way == 0,
-            Phase::Ramp { window } => self.under_way < window,
+            Phase::Away { until } => now >= until && self.in_flight == 0,
+            Phase::Ramp { window } => self.in_flight < window,
         }
     }
 
-    /// Whether nothing is under way, and nothing has to be waited for.
+    /// Whether nothing is in flight, and nothing has to be waited for.
     pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
-        self.under_way == 0 && self.may_send(now)
+        self.in_flight == 0 && self.may_send(now)
     }
 
-    /// So many of this generation are under way, whatever was counted before.
-    pub(crate) fn recount(&mut self, under_way: usize) {
-        self.under_way = under_way;
+    /// So many of this generation are in flight, whatever was counted before.
+    pub(crate) fn recount(&mut self, in_flight: usize) {
+        self.in_flight = in_flight;
     }
 
     /// When the wait ends, while it lasts.
     pub(crate) fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Away { until } if self.under_way == 0 => Some(until),
+            Phase::Away { until } if self.in_flight == 0 => Some(until),
             Phase::Away { .. } | Phase::Ramp { .. } => None,
         }
     }
 
-    /// One is sent; it belongs to the returned generation.
+    /// A batch is sent; it belongs to the returned generation.
     pub(crate) fn sent(&mut self) -> u64 {
-        self.under_way += 1;
+        self.in_flight += 1;
         self.generation
     }
 
-    /// One of `generation` was not taken, and may be sent again.
+    /// A batch of `generation` was not taken, and may be sent again.
     pub(crate) fn failed(&mut self, generation: u64, now: Instant, hold: Hold) -> Step {
         if generation != self.generation {
-            // It was sent before the trouble was known. A longer hint still counts.
+            // It was sent before the failure was known. A longer hint still counts.
             if let (Phase::Away { until }, Some(_)) = (&mut self.phase, hold.hint) {
                 *until = hold.until(now, *until);
             }
@@ -115,18 +116,18 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
             return Step::GivenUp;
         };
         self.generation += 1;
-        self.under_way = 0;
+        self.in_flight = 0;
         self.own_wait_ends = saturating_add(now, wait);
         self.phase = Phase::Away { until: hold.until(now, self.own_wait_ends) };
         Step::Recovering
     }
 
-    /// One of `generation` was taken, or refused for good: the far side is there.
-    pub(crate) fn answered(&mut self, generation: u64, most: usize) -> Step {
+    /// A batch of `generation` was taken, or refused for good: the server responds.
+    pub(crate) fn responded(&mut self, generation: u64, most: usize) -> Step {
         if generation != self.generation {
             return Step::Recovering;
         }
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         let window = match self.phase {
             Phase::Away { .. } => 2,
             Phase::Ramp { window } => window.saturating_mul(2),
@@ -139,6 +140,9 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
 // === impl Hold ===
 
 impl Hold {
+    /// No longer than the backoff says.
+    pub(crate) const NONE: Self = Self { hint: None, ends: None };
+
     /// Until when nothing is sent, at least until `other`: the hint is not undercut while its batch lives.
     fn until(&self, now: Instant, other: Instant) -> Instant {
         let Some(hint) = self.hint else { return other };
@@ -153,8 +157,6 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    const NONE: Hold = Hold { hint: None, ends: None };
-
     fn hint(wait: Duration) -> Hold {
         Hold { hint: Some(wait), ends: None }
     }
@@ -167,37 +169,37 @@ mod tests {
     #[test]
     fn one_probe_then_a_ramp() {
         let now = start();
-        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, NONE).unwrap();
+        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, Hold::NONE).unwrap();
         assert!(!recovery.may_send(now));
         assert_eq!(recovery.due(), Some(now + S));
         let now = now + S;
         assert!(recovery.may_send(now));
         let probe = recovery.sent();
         assert!(!recovery.may_send(now), "one probe at a time");
-        assert_eq!(recovery.answered(probe, 8), Step::Recovering);
+        assert_eq!(recovery.responded(probe, 8), Step::Recovering);
         let pair = [recovery.sent(), recovery.sent()];
         assert!(!recovery.may_send(now));
-        assert_eq!(recovery.answered(pair[0], 8), Step::Recovering);
-        assert_eq!(recovery.answered(pair[1], 8), Step::Recovered);
+        assert_eq!(recovery.responded(pair[0], 8), Step::Recovering);
+        assert_eq!(recovery.responded(pair[1], 8), Step::Recovered);
     }
 
     #[test]
     fn a_probe_that_fails_waits_longer_and_late_results_move_nothing() {
         let now = start();
-        let mut recovery = Recovery::begin([S, 2 * S, 4 * S].into_iter(), now, NONE).unwrap();
-        assert_eq!(recovery.answered(0, 1), Step::Recovering, "sent before the trouble");
+        let mut recovery = Recovery::begin([S, 2 * S, 4 * S].into_iter(), now, Hold::NONE).unwrap();
+        assert_eq!(recovery.responded(0, 1), Step::Recovering, "sent before the failure");
         assert!(!recovery.may_send(now));
         let first = recovery.sent();
-        assert_eq!(recovery.failed(first, now + S, NONE), Step::Recovering);
+        assert_eq!(recovery.failed(first, now + S, Hold::NONE), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 3 * S));
-        assert_eq!(recovery.failed(first, now + S, NONE), Step::Recovering);
-        assert_eq!(recovery.due(), Some(now + 3 * S), "the same news twice");
+        assert_eq!(recovery.failed(first, now + S, Hold::NONE), Step::Recovering);
+        assert_eq!(recovery.due(), Some(now + 3 * S), "the same failure twice");
         assert_eq!(recovery.failed(0, now + S, hint(9 * S)), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 10 * S), "but a hint is a hint");
         let second = recovery.sent();
-        assert_eq!(recovery.failed(second, now, NONE), Step::Recovering);
+        assert_eq!(recovery.failed(second, now, Hold::NONE), Step::Recovering);
         let third = recovery.sent();
-        assert_eq!(recovery.failed(third, now, NONE), Step::GivenUp);
+        assert_eq!(recovery.failed(third, now, Hold::NONE), Step::GivenUp);
     }
 
     #[test]
@@ -207,7 +209,7 @@ mod tests {
         assert_eq!(recovery.due(), Some(now + 30 * S));
         let recovery = Recovery::begin([S].into_iter(), now, hint(Duration::MAX)).unwrap();
         assert!(!recovery.may_send(now + 3600 * S));
-        assert!(Recovery::begin(std::iter::empty(), now, NONE).is_none());
+        assert!(Recovery::begin(std::iter::empty(), now, Hold::NONE).is_none());
     }
 
     #[test]
@@ -221,13 +223,13 @@ mod tests {
             recovery.failed(0, now + 5 * S, Hold { hint: Some(60 * S), ends: Some(now + 30 * S) }),
             Step::Recovering
         );
-        assert_eq!(recovery.due(), Some(now + 30 * S), "that of a later batch lasts longer");
+        assert_eq!(recovery.due(), Some(now + 30 * S), "the hint of a later batch lasts longer");
         recovery.end_hint();
         assert_eq!(recovery.due(), Some(now + S), "the backoff itself still counts");
-        assert!(recovery.may_send(now + 5 * S), "all of them are gone");
+        assert!(recovery.may_send(now + 5 * S), "none of them waits any longer");
         let probe = recovery.sent();
         assert!(!recovery.may_send(now + 5 * S), "one probe at a time");
-        assert_eq!(recovery.failed(probe, now + 6 * S, NONE), Step::Recovering);
+        assert_eq!(recovery.failed(probe, now + 6 * S, Hold::NONE), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 8 * S));
     }
 }

@@ -1,4 +1,4 @@
-use crate::{BatchHandle, EmitOrWait, ResponseFuture, describe::Sorting, shared::Shared, state::Entry};
+use crate::{BatchHandle, EmitOrWait, ResponseFuture, batch_queue::Entry, router::Router, shared::Shared};
 use forebay_core::{BoxError, Priority};
 use forebay_intake::{Offer, Overflow, Rejected, Ticket};
 use std::{
@@ -8,13 +8,13 @@ use std::{
 };
 use tower_service::Service;
 
-/// Gathers items into batches for an inner service, and answers each caller with an `A`.
+/// Gathers items into batches for an inner service, and replies to each caller with an `A`.
 ///
 /// See the [crate documentation](crate) for when batches close and slots are given back. When the last clone is dropped,
 /// what is left is sent.
 pub struct Batch<T, A> {
     shared: Arc<Shared<T, A>>,
-    sorting: Sorting<T>,
+    router: Router<T>,
     overflow: Overflow,
     readiness: Readiness,
 }
@@ -22,18 +22,19 @@ pub struct Batch<T, A> {
 /// What the last `poll_ready` said to the next `call`.
 #[derive(Debug)]
 enum Readiness {
+    /// Nothing yet.
     Unknown,
-    /// In line for room.
+    /// It waits in line for room.
     Waits(Ticket),
-    /// Said once, and not taken back.
+    /// It is ready, which is not taken back.
     Ready,
 }
 
 // === impl Batch ===
 
 impl<T, A> Batch<T, A> {
-    pub(crate) fn new(shared: Arc<Shared<T, A>>, sorting: Sorting<T>, overflow: Overflow) -> Self {
-        Self { shared, sorting, overflow, readiness: Readiness::Unknown }
+    pub(crate) fn new(shared: Arc<Shared<T, A>>, router: Router<T>, overflow: Overflow) -> Self {
+        Self { shared, router, overflow, readiness: Readiness::Unknown }
     }
 
     /// Hands an item over, and asks for no reply: no wait, no allocation of its own, no clock.
@@ -47,17 +48,17 @@ impl<T, A> Batch<T, A> {
     #[inline(always)]
     pub fn emit(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
         let offer = offer.into();
-        match self.sorting.known(&offer) {
+        match self.router.known(&offer) {
             // No function looks at the item, so that it needs no address before it has its place; a call would give it one.
-            Some(label) => self.shared.offer(offer.item, label, false).map(drop),
-            None => self.emit_sorted(offer),
+            Some(route) => self.shared.offer(offer.item, route, false).map(drop),
+            None => self.emit_routed(offer),
         }
     }
 
     #[inline(never)]
-    fn emit_sorted(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&offer);
-        self.shared.offer(offer.item, label, false).map(drop)
+    fn emit_routed(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
+        let route = self.router.route(&offer);
+        self.shared.offer(offer.item, route, false).map(drop)
     }
 
     /// As [`emit`](Self::emit), but waits in line while there is no room.
@@ -68,10 +69,10 @@ impl<T, A> Batch<T, A> {
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// If it is dropped while it waits, the item is dropped with it, and nothing was offered.
     #[inline]
     pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T, A> {
-        EmitOrWait::new(&self.shared, &self.sorting, offer.into())
+        EmitOrWait::new(&self.shared, &self.router, offer.into())
     }
 
     /// A handle that reads and changes the batcher, and does not keep it open.
@@ -81,21 +82,21 @@ impl<T, A> Batch<T, A> {
         T: Send + Sync + 'static,
         A: Send + 'static,
     {
-        BatchHandle::new(&self.shared, self.sorting.panics())
+        BatchHandle::new(&self.shared, self.router.panics())
     }
 
     #[inline(never)]
-    fn call_sorted(&self, item: T) -> ResponseFuture<T, A> {
+    fn call_routed(&self, item: T) -> ResponseFuture<T, A> {
         let offer = Offer::new(item);
-        let label = self.sorting.label(&offer);
+        let route = self.router.route(&offer);
         let item = offer.item;
         if self.overflow == Overflow::Wait {
-            return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
+            return match self.shared.offer_unless_wait(Entry { item, route, asks: true }) {
                 Ok(place) => ResponseFuture::accepted(place),
                 Err(entry) => ResponseFuture::waits(&self.shared, entry),
             };
         }
-        match self.shared.offer(item, label, true) {
+        match self.shared.offer(item, route, true) {
             Ok(place) => ResponseFuture::accepted(place),
             Err(rejected) => ResponseFuture::rejected(rejected),
         }
@@ -116,14 +117,14 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
 
     /// Ready at once, for `call` refuses; under [`Overflow::Wait`] when there is room. No slot is taken here.
     ///
-    /// A closed batcher is ready, so that nobody waits for it in vain: the call hands the item back.
+    /// A closed batcher is ready, so that no caller waits for it in vain: the call hands the item back.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if self.overflow == Overflow::Wait && !matches!(self.readiness, Readiness::Ready) {
             let mut ticket = match self.readiness {
                 Readiness::Waits(ticket) => Some(ticket),
                 Readiness::Unknown | Readiness::Ready => None,
             };
-            // CORRECTNESS: registers with the line before `Pending`; whoever leaves, or closes the batcher, wakes it.
+            // CORRECTNESS: registers with the line before `Pending`; an item that leaves, and the end, wake it.
             let polled = self.shared.poll_room(cx, &mut ticket);
             self.readiness = ticket.map_or(Readiness::Ready, Readiness::Waits);
             return polled.map(Ok);
@@ -139,20 +140,21 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
         let offer = Offer::new(item);
-        match self.sorting.known(&offer) {
-            Some(label) if self.overflow != Overflow::Wait => match self.shared.offer(offer.item, label, true) {
+        match self.router.known(&offer) {
+            Some(route) if self.overflow != Overflow::Wait => match self.shared.offer(offer.item, route, true) {
                 Ok(place) => ResponseFuture::accepted(place),
                 Err(rejected) => ResponseFuture::rejected(rejected),
             },
-            _ => self.call_sorted(offer.item),
+            _ => self.call_routed(offer.item),
         }
     }
 }
+
 /// A clone shares the batcher, never the readiness.
 impl<T, A> Clone for Batch<T, A> {
     fn clone(&self) -> Self {
         self.shared.add_handle();
-        Self::new(Arc::clone(&self.shared), self.sorting.clone(), self.overflow)
+        Self::new(Arc::clone(&self.shared), self.router.clone(), self.overflow)
     }
 }
 

@@ -1,61 +1,71 @@
 use crate::{
-    Batching, Discarded,
-    describe::Label,
+    Batching,
+    batch_queue::{BatchQueue, Entry, Refused, ReplyPlace},
     items::discard_each,
-    lot::{Join, Lot},
-    state::{Entry, Next, Place, Refused, State},
+    next::{Look, Next, Rest, Source},
+    pending::{Join, PendingBatch},
+    router::Route,
 };
-use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals, panic};
+use forebay_core::{ConfigError, Fate, Priority, Totals, panic};
 use forebay_intake::{
-    Abandoned, Charge, Control, Epoch, Limits, Mutex, MutexGuard, Offer, Registration, Rejected, Ticket, WakerSet,
-    lock, wake,
+    Charge, Control, Epoch, Limits, Mutex, MutexGuard, Offer, Registration, Rejected, Ticket, WakerSet, lock, wake,
 };
 use std::{
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-/// The state of a batcher under its lock, and how many may still hand items over.
+/// The queue of a batcher under its lock, and how many handles may still hand items over.
 ///
-/// Every method takes the lock once, for a few instructions. Code of a user runs and drops without it: a waker is cloned
-/// before the lock is taken, and wakers and items are woken and dropped after it is released.
+/// Every method takes the lock once, for a few instructions. User code runs and drops without it: a waker is cloned before the
+/// lock is taken, and wakers and items are woken and dropped after it is released.
 #[derive(Debug)]
 pub(crate) struct Shared<T, A> {
     locked: Mutex<Locked<T, A>>,
 }
 
 #[derive(Debug)]
-struct Locked<T, A> {
-    state: State<T, A>,
+pub(crate) struct Locked<T, A> {
+    pub(crate) queue: BatchQueue<T, A>,
+    /// The last handle that is dropped closes the queue.
     handles: usize,
+}
+
+/// The sealed batches of a queue, as its worker takes them: the lock is held for one batch at a time.
+pub(crate) struct Sealed<'a, T, A> {
+    shared: &'a Arc<Shared<T, A>>,
+    /// The worker, to wake it when there is more.
+    waker: &'a Waker,
 }
 
 // === impl Shared ===
 
 impl<T, A> Shared<T, A> {
     /// With one handle.
-    pub(crate) fn new(state: State<T, A>) -> Self {
-        Self { locked: Mutex::new(Locked { state, handles: 1 }) }
+    pub(crate) fn new(queue: BatchQueue<T, A>) -> Self {
+        Self { locked: Mutex::new(Locked { queue, handles: 1 }) }
     }
 
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
-        // No code of a user runs under the lock.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
+        // CORRECTNESS: no user code runs under the lock, so a panic cannot leave what it guards half changed.
         lock(&self.locked)
     }
 
-    /// Takes an item in, or hands it back.
+    /// Admits an item, or hands it back.
     ///
-    /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
-    /// written in, and that stall takes longer than all that is done here.
+    /// Inlined on purpose: an out-of-line call spills the item to the stack and reloads it with wider loads, which defeats store
+    /// forwarding.
     #[inline(always)]
-    pub(crate) fn offer(&self, item: T, label: Label, asks: bool) -> Result<Place<A>, Rejected<T>> {
+    pub(crate) fn offer(&self, item: T, route: Route, asks: bool) -> Result<ReplyPlace<A>, Rejected<T>> {
         let mut locked = self.lock();
-        let Some(epoch) = locked.state.admit_simply(label.candidate) else {
+        let Some(epoch) = locked.queue.admit_simply(route.meta) else {
             drop(locked);
-            return self.offer_at_limit(Entry { item, label, asks });
+            return self.offer_at_limit(Entry { item, route, asks });
         };
-        let (place, waker) = locked.state.enter(item, label, epoch, asks);
+        let (place, waker) = locked.queue.enter(item, route, epoch, asks);
+        // CORRECTNESS: a waker may run its task at once, and that task takes this lock.
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -64,37 +74,37 @@ impl<T, A> Shared<T, A> {
     }
 
     #[cold]
-    fn offer_at_limit(&self, entry: Entry<T>) -> Result<Place<A>, Rejected<T>> {
-        // Evicted items are counted, their callers are told, and they are dropped here, after the lock is gone.
+    fn offer_at_limit(&self, entry: Entry<T>) -> Result<ReplyPlace<A>, Rejected<T>> {
+        // Evicted items are counted and their callers have their replies under the lock; they are dropped here, without it.
         let mut evicted = Vec::new();
         let mut wakes = WakerSet::None;
-        let offered = self.lock().state.offer(entry, &mut evicted, &mut wakes);
+        let offered = self.lock().queue.offer(entry, &mut evicted, &mut wakes);
         wakes.wake();
         discard_each(evicted);
         offered
     }
 
-    /// Takes the entry in if it need not wait for room.
-    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<Place<A>, Entry<T>> {
-        let (place, waker) = self.lock().state.offer_unless_wait(entry)?;
+    /// Admits the entry if it need not wait for room.
+    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<ReplyPlace<A>, Entry<T>> {
+        let (place, waker) = self.lock().queue.offer_unless_wait(entry)?;
         if let Some(waker) = waker {
             wake(waker);
         }
         Ok(place)
     }
 
-    /// Takes the item in if there is room for it and nobody waits in line; leaves it where it is if not.
+    /// Admits the offer if there is room for it and no sender waits in line; leaves it where it is if not.
     ///
-    /// Always inlined, as [`offer`](Self::offer) is.
+    /// Inlined on purpose, as [`offer`](Self::offer) is.
     #[inline(always)]
-    pub(crate) fn offer_simply(&self, offer: &mut Option<Offer<T>>, label: Label) -> bool {
+    pub(crate) fn offer_simply(&self, offer: &mut Option<Offer<T>>, route: Route) -> bool {
         if offer.is_none() {
             return false;
         }
         let mut locked = self.lock();
-        let Some(epoch) = locked.state.admit_simply(label.candidate) else { return false };
+        let Some(epoch) = locked.queue.admit_simply(route.meta) else { return false };
         let Some(offer) = offer.take() else { return false };
-        let (_no_reply, waker) = locked.state.enter(offer.item, label, epoch, false);
+        let (_no_reply, waker) = locked.queue.enter(offer.item, route, epoch, false);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -108,13 +118,14 @@ impl<T, A> Shared<T, A> {
         cx: &Context<'_>,
         entry: &mut Option<Entry<T>>,
         ticket: &mut Option<Ticket>,
-    ) -> Poll<Result<Place<A>, Rejected<T>>> {
+    ) -> Poll<Result<ReplyPlace<A>, Rejected<T>>> {
         let Some(taken) = entry.take() else {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
+        // CORRECTNESS: the line keeps the waker under the lock under which there was no room, so that no room is missed.
         let mut registration = Registration::new(cx.waker());
-        let offered = self.lock().state.offer_or_wait(taken, ticket.take(), &mut registration);
+        let offered = self.lock().queue.offer_or_wait(taken, ticket.take(), &mut registration);
         match offered {
             Ok((place, wakes)) => {
                 wakes.wake();
@@ -133,11 +144,13 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        if ticket.is_none() && self.lock().state.intake.has_room_or_ended() {
+        // Most have room at once: no waker is cloned for them.
+        if ticket.is_none() && self.lock().queue.intake.has_room_or_ended() {
             return Poll::Ready(());
         }
+        // CORRECTNESS: looks for room again, under the lock under which it registers.
         let mut registration = Registration::new(cx.waker());
-        let waited = self.lock().state.intake.wait_for_room(ticket.take(), &mut registration);
+        let waited = self.lock().queue.intake.wait_for_room(ticket.take(), &mut registration);
         match waited {
             Ok(wakes) => {
                 wakes.wake();
@@ -150,90 +163,36 @@ impl<T, A> Shared<T, A> {
         }
     }
 
+    /// CANCEL: a sender that leaves the line after it was woken passes its turn on to the next one.
     pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        let wakes = self.lock().state.intake.stop_waiting(ticket, priority);
+        let wakes = self.lock().queue.intake.stop_waiting(ticket, priority);
         wakes.wake();
     }
 
-    pub(crate) fn next(&self, now: Instant, waker: &Waker) -> Next<T, A> {
-        let mut waker = Some(waker.clone());
-        let next = self.lock().state.next(now, &mut waker);
-        panic::discard(waker);
-        next
-    }
-
-    pub(crate) fn next_to_join(&self, lot: &Lot<T, A>, join: &Join, now: Instant) -> Option<Lot<T, A>> {
-        self.lock().state.next_to_join(lot, join, now)
-    }
-
-    pub(crate) fn watch(&self, now: Instant, waker: &Waker) -> Next<T, A> {
-        let mut waker = Some(waker.clone());
-        let next = self.lock().state.watch(now, &mut waker);
-        panic::discard(waker);
-        next
-    }
-
-    pub(crate) fn expired(&self, now: Instant) -> Vec<Lot<T, A>> {
-        self.lock().state.expired(now)
-    }
-
+    /// Counts the fates of items that left together, and frees their slots; tasks that wait for a slot or a flush are woken.
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
         let mut wakes = WakerSet::None;
-        self.lock().state.settle(settled, keys, &mut wakes);
+        self.lock().queue.settle(settled, keys, &mut wakes);
         wakes.wake();
     }
 
-    /// Lets go of a lot that the worker has in hand: it is counted, its items are kept for the handle, and its callers are
-    /// answered.
-    pub(crate) fn let_go(&self, mut lot: Lot<T, A>, seen: Seen) {
-        lot.owed_to = None;
-        let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
-        let mut wakes = WakerSet::None;
-        let mut locked = self.lock();
-        // CORRECTNESS: in one step. A drain that sees these items settled ends at once, and then reports those kept here.
-        locked.state.recovered.extend(items);
-        locked.state.settle(&[(lot.charge, Fate::Dropped(DropReason::Shutdown))], &lot.keys, &mut wakes);
-        drop(locked);
-        wakes.wake();
-        if let Some(callers) = &lot.callers {
-            callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
-        }
-    }
-
-    /// Nothing is sent any more: what was queued is kept for the handle, and its callers are answered.
-    pub(crate) fn abandon_and_recover(&self) {
-        let mut locked = self.lock();
-        let (mut lots, wakes) = locked.state.abandon();
-        for lot in &mut lots {
-            // CORRECTNESS: in one step with the fates, as in `let_go`. These items are all of their memory, so that none is
-            // dropped here.
-            let items = lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default();
-            locked.state.recovered.extend(items);
-        }
-        drop(locked);
-        wakes.wake();
-        lots.into_iter().for_each(|lot| drop(let_go(lot, Seen::No)));
-    }
-
-    pub(crate) fn max_in_flight(&self) -> usize {
-        self.lock().state.batching().max_in_flight
-    }
-
-    pub(crate) fn max_wait(&self) -> Option<Duration> {
-        self.lock().state.max_wait
+    /// What the worker sees at `now`.
+    pub(crate) fn look(&self, now: Instant) -> Look {
+        let locked = self.lock();
+        Look { now, batching: locked.queue.batching(), max_age: locked.queue.max_age }
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        self.lock().state.intake.admission.totals()
+        self.lock().queue.intake.admission.totals()
     }
 
     pub(crate) fn batching(&self) -> Batching {
-        self.lock().state.batching()
+        self.lock().queue.batching()
     }
 
     pub(crate) fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
         batching.validate()?;
-        let waker = self.lock().state.set_batching(batching);
+        let waker = self.lock().queue.set_batching(batching);
         WakerSet::one(waker).wake();
         Ok(())
     }
@@ -246,39 +205,61 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn remove_handle(&self) {
         let mut locked = self.lock();
         locked.handles -= 1;
-        let wakes = if locked.handles == 0 { locked.state.close_intake() } else { WakerSet::None };
+        let wakes = if locked.handles == 0 { locked.queue.close() } else { WakerSet::None };
         drop(locked);
         wakes.wake();
     }
+}
 
-    /// Drops everything for `reason`, and goes on.
-    pub(crate) fn discard(&self, reason: DropReason) {
-        // The items are dropped after the lock is gone, and after their callers were told.
-        let (lots, wakes) = self.lock().state.discard(reason);
-        wakes.wake();
-        for lot in lots {
-            if let Some(callers) = &lot.callers {
-                callers.answer(|_| Some(Err(BoxError::from(Discarded::new(reason, Seen::No)))));
-            }
+// === impl Sealed ===
+
+impl<'a, T, A> Sealed<'a, T, A> {
+    pub(crate) fn new(shared: &'a Arc<Shared<T, A>>, waker: &'a Waker) -> Self {
+        Self { shared, waker }
+    }
+
+    /// Looks at the queue, which may keep the waker of the worker.
+    ///
+    /// CORRECTNESS: the look and the waker are under one lock, so that no item enters unseen in between. A waker is code of its
+    /// executor: it is cloned before the lock is taken, and the one that it replaces is dropped after it is released.
+    fn with_waker<R>(&self, run: impl FnOnce(&mut BatchQueue<T, A>, &mut Option<Waker>) -> R) -> R {
+        let mut waker = Some(self.waker.clone());
+        let seen = run(&mut self.shared.lock().queue, &mut waker);
+        panic::discard(waker);
+        seen
+    }
+
+    /// From here on the worker owes the fates of its items.
+    fn taken(&self, mut batch: PendingBatch<T, A>) -> PendingBatch<T, A> {
+        batch.owed_to = Some(Arc::clone(self.shared));
+        batch
+    }
+}
+
+impl<T, A> Source<T, A> for Sealed<'_, T, A> {
+    fn next(&mut self, now: Instant) -> Next<T, A> {
+        match self.with_waker(|queue, waker| queue.next(now, waker)) {
+            Next::Send(batch) => Next::Send(self.taken(batch)),
+            rest @ Next::Rest(_) => rest,
         }
     }
 
-    /// Nothing is sent any more: the items that were queued, whose callers are told.
-    pub(crate) fn abandon_all(&self) -> Vec<T> {
-        let (lots, wakes) = self.lock().state.abandon();
-        wakes.wake();
-        lots.into_iter().flat_map(|lot| let_go(lot, Seen::No)).collect()
+    fn next_to_join(&mut self, batch: &PendingBatch<T, A>, join: &Join, now: Instant) -> Option<PendingBatch<T, A>> {
+        let next = self.shared.lock().queue.next_to_join(batch, join, now);
+        next.map(|batch| self.taken(batch))
+    }
+
+    fn watch(&mut self, now: Instant) -> Rest {
+        self.with_waker(|queue, waker| queue.watch(now, waker))
+    }
+
+    fn expired(&mut self, now: Instant) -> Vec<PendingBatch<T, A>> {
+        let expired = self.shared.lock().queue.expired(now);
+        expired.into_iter().map(|batch| self.taken(batch)).collect()
     }
 }
 
-/// Tells the callers of a lot that it was let go, and returns its items, as far as they are to be had.
-fn let_go<T, A>(mut lot: Lot<T, A>, seen: Seen) -> Vec<T> {
-    if let Some(callers) = &lot.callers {
-        callers.answer(|_| Some(Err(BoxError::from(Abandoned::new(seen)))));
-    }
-    // Whoever still reads the items keeps them.
-    lot.items.take().and_then(|items| items.into_vec().ok()).unwrap_or_default()
-}
+// === impl Control ===
 
 impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
     fn totals(&self) -> Totals {
@@ -286,65 +267,67 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
     }
 
     fn queued(&self) -> usize {
-        self.lock().state.queued()
+        self.lock().queue.queued()
     }
 
     fn bytes(&self) -> usize {
-        self.lock().state.intake.admission.bytes()
+        self.lock().queue.intake.admission.bytes()
     }
 
     fn fullness(&self) -> f64 {
-        self.lock().state.intake.admission.fullness()
+        self.lock().queue.intake.admission.fullness()
     }
 
     fn max_items(&self) -> u64 {
-        self.lock().state.intake.admission.max_items()
+        self.lock().queue.intake.admission.max_items()
     }
 
     fn max_bytes(&self) -> usize {
-        self.lock().state.intake.admission.max_bytes()
+        self.lock().queue.intake.admission.max_bytes()
     }
 
     fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
         let mut locked = self.lock();
-        locked.state.intake.admission.set_limits(limits)?;
-        let wakes = locked.state.intake.wake_senders();
+        locked.queue.intake.admission.set_limits(limits)?;
+        // Larger limits may have made room.
+        let wakes = locked.queue.intake.wake_senders();
         drop(locked);
         wakes.wake();
         Ok(())
     }
 
     fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
-        self.lock().state.max_wait = Some(age);
+        self.lock().queue.max_age = Some(age);
         Ok(())
     }
 
     fn close(&self) {
-        let wakes = self.lock().state.close_intake();
+        let wakes = self.lock().queue.close();
         wakes.wake();
     }
 
     fn abandon(&self) -> Vec<T> {
-        self.abandon_all()
+        self.abort();
+        self.recovered()
     }
 
     fn recovered(&self) -> Vec<T> {
-        std::mem::take(&mut self.lock().state.recovered)
+        self.lock().queue.take_recovered()
     }
 
     fn flush(&self) -> Epoch {
-        let (epoch, waker) = self.lock().state.flush();
+        let (epoch, waker) = self.lock().queue.flush();
         WakerSet::one(waker).wake();
         epoch
     }
 
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
         let mut registration = Registration::new(waker);
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
+        self.lock().queue.intake.flushed_or_wait(epoch, ticket, &mut registration)
     }
 
     fn stop_flushing(&self, ticket: Ticket) {
-        let wakes = self.lock().state.intake.stop_flushing(ticket);
+        let wakes = self.lock().queue.intake.stop_flushing(ticket);
         wakes.wake();
     }
 }

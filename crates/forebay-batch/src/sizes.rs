@@ -1,25 +1,25 @@
-use crate::lot::Partition;
+use crate::pending::Partition;
 use std::collections::HashMap;
 
-/// How many partitions may be remembered for their size. One that is forgotten is learned anew, at the price of a refusal.
+/// How many partitions may be remembered for their size. What is forgotten is learned again, at the price of a refusal.
 const REMEMBERED: usize = 1024;
 
-/// How large a request the far side of a partition takes, where that was learned. Pure state.
+/// How large a request the server of a partition takes, where that was learned. Pure state.
 #[derive(Debug, Default)]
-pub(crate) struct Sizes(HashMap<Partition, SizeLimit>);
+pub(crate) struct SizeLimits(HashMap<Partition, SizeLimit>);
 
-/// What was learned of how large a request the far side takes.
+/// What was learned of how large a request one server takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SizeLimit {
-    /// The smallest that was too large, in bytes as the batch weighs them.
+    /// The smallest request that was too large, in bytes as the batch weighs them.
     too_large: Option<usize>,
-    /// The largest that passed since.
+    /// The largest request that passed since.
     passed: usize,
 }
 
-// === impl Sizes ===
+// === impl SizeLimits ===
 
-impl Sizes {
+impl SizeLimits {
     /// How many bytes a request should have at most, as the batch weighs them.
     pub(crate) fn most(&self, partition: Partition) -> Option<usize> {
         self.0.get(&partition).and_then(SizeLimit::most)
@@ -28,7 +28,7 @@ impl Sizes {
     /// A request of `bytes` was too large.
     pub(crate) fn refused(&mut self, partition: Partition, bytes: usize) {
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&partition) {
-            // Any of them: there is no telling which one will be needed next.
+            // Any of them: it is not known which one will be needed next.
             let any = self.0.keys().next().copied();
             any.and_then(|any| self.0.remove(&any));
         }
@@ -87,12 +87,12 @@ mod tests {
         limit.refused(600);
         assert_eq!(limit.most(), Some(300));
         limit.passed(600);
-        assert_eq!(limit.most(), None, "what was too large has passed: the far side has changed");
+        assert_eq!(limit.most(), None, "what was too large has passed: the server has changed");
     }
 
     #[test]
     fn so_many_are_remembered_and_no_more() {
-        let mut sizes = Sizes::default();
+        let mut sizes = SizeLimits::default();
         for number in 0..3 * REMEMBERED as u128 {
             sizes.refused(Partition(number), 1000);
             assert_eq!(sizes.most(Partition(number)), Some(500), "the last one always is");

@@ -1,9 +1,9 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! What is emitted as `tracing` events; without the feature nothing is.
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use self::off::{closed, cut, parked, settled};
+pub(crate) use self::off::{closed, parked, settled, split};
 #[cfg(feature = "tracing")]
-pub(crate) use self::on::{closed, cut, parked, settled};
+pub(crate) use self::on::{closed, parked, settled, split};
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -14,44 +14,45 @@ mod on {
 
     const TARGET: &str = "forebay_batch";
 
-    /// A subscriber that panics is not allowed to take the worker along. Called without the lock: a subscriber may hand
-    /// its events to this very batcher.
-    fn quietly(tell: impl FnOnce()) {
-        let _reported = panic::catch(tell);
+    /// Emits one event; a panic of a subscriber does not reach the worker.
+    ///
+    /// CORRECTNESS: called without the lock, since a subscriber may hand its events to this very batcher.
+    fn emit_event(emit: impl FnOnce()) {
+        let _reported = panic::catch(emit);
     }
 
-    /// A batch was refused for what is in it, and goes on in two parts.
-    pub(crate) fn cut(items: usize, cause: SplitCause) {
+    /// A batch was refused for what is in it, and is sent in two parts.
+    pub(crate) fn split(items: usize, cause: SplitCause) {
         let cause = match cause {
             SplitCause::TooLarge => "too_large",
             SplitCause::BadItem => "bad_item",
         };
-        quietly(|| debug!(target: TARGET, items, cause, "batch split"));
+        emit_event(|| debug!(target: TARGET, items, cause, "batch split"));
     }
 
-    /// A batch waits aside for another attempt.
+    /// A batch waits for another attempt.
     pub(crate) fn parked(items: usize, attempts: u32, hint: Option<Duration>) {
         let hint_s = hint.map(|hint| hint.as_secs_f64());
-        quietly(|| debug!(target: TARGET, items, attempts, hint_s, "batch parked"));
+        emit_event(|| debug!(target: TARGET, items, attempts, hint_s, "batch parked"));
     }
 
-    /// Items have met their fates: those that were lost are told, one event for each reason.
+    /// Items have met their fates: one event for each reason for which some were lost.
     #[inline]
     pub(crate) fn settled(charges: &[(Charge, Fate)]) {
         for (charge, fate) in charges {
             if let Fate::Dropped(reason) = fate {
                 let (items, reason) = (charge.items, reason.as_str());
-                quietly(|| debug!(target: TARGET, items, reason, "batch settled with losses"));
+                emit_event(|| debug!(target: TARGET, items, reason, "batch settled with losses"));
             }
         }
     }
 
-    /// The worker has gone; told if that cost items.
+    /// The worker has ended; emitted only if that cost items.
     pub(crate) fn closed(totals: impl FnOnce() -> Totals) {
         if panic::catch(|| enabled!(target: TARGET, Level::DEBUG)) == Ok(true) {
             let items = totals().dropped.get(DropReason::Shutdown);
             if items > 0 {
-                quietly(|| debug!(target: TARGET, items, "batcher closed with losses"));
+                emit_event(|| debug!(target: TARGET, items, "batcher closed with losses"));
             }
         }
     }
@@ -64,7 +65,7 @@ mod off {
     use std::time::Duration;
 
     #[inline(always)]
-    pub(crate) fn cut(_: usize, _: SplitCause) {}
+    pub(crate) fn split(_: usize, _: SplitCause) {}
 
     #[inline(always)]
     pub(crate) fn parked(_: usize, _: u32, _: Option<Duration>) {}

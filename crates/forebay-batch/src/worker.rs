@@ -1,253 +1,253 @@
 use crate::{
-    Answer, NotReady, Pack,
-    delivery::{Delivery, Guarded},
-    desk::{Choice, Desk},
-    flight::{Flight, Landed},
-    lot::Lot,
-    shared::Shared,
-    trace,
+    IntoRequest, NotReady, Respond,
+    in_flight::{Completed, InFlight},
+    next::{Look, Next, Rest, earlier},
+    pending::PendingBatch,
+    scheduler::Scheduler,
+    settle::Settler,
+    shared::Sealed,
 };
-use forebay_core::{BoxError, DropReason, Seen, Settle, panic, time::saturating_add};
+use forebay_core::{BoxError, DropReason, Settle, panic, time::saturating_add};
 use forebay_intake::{Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 use tower_service::Service;
 
-/// Sends the batches of a [`Batch`](crate::Batch): a future that ends when the last handle is gone and all is sent.
+/// Sends the batches of a [`Batch`](crate::Batch): a future that ends when the last handle is dropped and everything is sent.
 ///
 /// It may be spawned on any tokio runtime that has its timer enabled, or polled by hand. While there is nothing to do, it
 /// is not woken and no timer runs.
 ///
-/// CANCEL: a worker that is dropped counts all that it and the batcher hold as dropped by shutdown, and tells the callers.
+/// CANCEL: a worker that is dropped counts all that it and the batcher hold as dropped by shutdown, and the callers get an
+/// [`Abandoned`](crate::Abandoned).
 #[must_use = "a worker does nothing unless it is polled"]
-pub struct Worker<T, S, Se, P, An, B>
+pub struct Worker<T, S, Se, P, R>
 where
     S: Service<P::Request>,
-    P: Pack<T>,
-    An: Answer<S::Response>,
-    B: IntoIterator<Item = Duration> + Clone,
+    P: IntoRequest<T>,
+    R: Respond<S::Response>,
 {
     inner: S,
-    desk: Desk<T, Se, P, An, Guarded<B>, An::Answer>,
-    /// Chosen, and waiting for the inner service to be ready since then.
-    next: Option<(Lot<T, An::Answer>, Instant)>,
-    flights: Flights<S::Future, T, An::Answer>,
+    into_request: P,
+    pub(crate) settler: Settler<T, Se, R, R::Reply>,
+    pub(crate) scheduler: Scheduler<T, R::Reply>,
+    pub(crate) state: State<T, R::Reply>,
+    /// The batches that are with the inner service.
+    pub(crate) in_flight: FuturesUnordered<InFlight<S::Future, T, R::Reply>>,
+    /// How long the inner service may keep one batch waiting for its readiness.
+    ready_timeout: Duration,
     timer: Timer,
 }
 
-type Flights<F, T, A> = FuturesUnordered<Flight<F, T, A>>;
+/// What the worker does now, beside the batches that are in flight.
+#[expect(clippy::large_enum_variant, reason = "a worker has one, and a box would be an allocation for each batch")]
+pub(crate) enum State<T, A> {
+    /// It has no batch to send.
+    Idle,
+    /// It holds a batch and waits for the inner service to be ready, at most until `give_up`.
+    Readying { batch: PendingBatch<T, A>, give_up: Instant },
+}
 
-/// How far one look at everything has come.
-enum Progress {
-    /// Something was sent, or has landed: look again.
+/// What one look at everything has led to.
+pub(crate) enum Progress {
+    /// Something was sent or settled: the worker looks again.
     Made,
-    /// Nothing before this instant, or before somebody wakes the worker.
+    /// There is nothing to do before this instant, or before the worker is woken.
     Waits(Option<Instant>),
+    /// There is nothing to do ever again.
     Ended,
 }
 
 // === impl Worker ===
 
-impl<T, S, Se, P, An, B> Worker<T, S, Se, P, An, B>
+impl<T, S, Se, P, R> Worker<T, S, Se, P, R>
 where
     S: Service<P::Request>,
-    P: Pack<T>,
-    An: Answer<S::Response>,
-    B: IntoIterator<Item = Duration> + Clone,
+    P: IntoRequest<T>,
+    R: Respond<S::Response>,
 {
     pub(crate) fn new(
         inner: S,
-        shared: Arc<Shared<T, An::Answer>>,
-        delivery: Delivery<Se, P, An, B>,
-        one_partition: bool,
+        into_request: P,
+        settler: Settler<T, Se, R, R::Reply>,
+        scheduler: Scheduler<T, R::Reply>,
+        ready_timeout: Duration,
     ) -> Self {
-        let desk = Desk::new(shared, delivery.guarded(), one_partition);
-        Self { inner, desk, next: None, flights: FuturesUnordered::new(), timer: Timer::default() }
+        let (state, in_flight, timer) = (State::Idle, FuturesUnordered::new(), Timer::default());
+        Self { inner, into_request, settler, scheduler, state, in_flight, ready_timeout, timer }
     }
 
-    /// Looks at everything once: what has landed, what may be sent, what is due.
+    /// Looks at everything once: what has come back, what may be sent, what is due.
     fn look(&mut self, now: Instant, cx: &mut Context<'_>) -> Progress
     where
         S::Error: Into<BoxError>,
         Se: Settle<S::Response>,
     {
-        while let Poll::Ready(Some(landed)) = self.flights.poll_next_unpin(cx) {
-            if let Some(landed) = landed {
-                self.desk.landed(landed, now);
+        let look = &self.settler.shared.look(now);
+        // ## in flight => (settled | parked | split): `settle.rs` says which.
+        // CORRECTNESS: polled until it is pending or empty, so that each batch in flight has registered this task.
+        while let Poll::Ready(Some(completed)) = self.in_flight.poll_next_unpin(cx) {
+            if let Some(completed) = completed {
+                self.settler.complete(completed, &mut self.scheduler, look);
             }
         }
-        let may_send = self.flights.len() < self.desk.shared.max_in_flight();
-        let choice = match self.next.take() {
-            Some((lot, since)) if may_send => match self.desk.without_cancelled(lot) {
-                Some(lot) => return self.send(lot, since, now, cx),
+        let has_room = self.in_flight.len() < look.batching.max_in_flight;
+        let (mut batch, give_up) = match mem::replace(&mut self.state, State::Idle) {
+            // ## Idle => (Readying | Idle | ended)
+            State::Idle if has_room => match self.next(look, cx.waker()) {
+                Next::Send(batch) => (batch, saturating_add(now, self.ready_timeout)),
+                Next::Rest(rest) => return self.rest(rest, None),
+            },
+            // ## Readying => (Readying | Idle): callers may have dropped their futures meanwhile.
+            State::Readying { batch, give_up } if has_room => match self.without_cancelled(batch) {
+                Some(batch) => (batch, give_up),
                 None => return Progress::Made,
             },
-            None if may_send => self.desk.choose::<S::Response>(now, cx.waker()),
-            waits => {
-                self.next = waits;
-                self.desk.watch::<S::Response>(now, cx.waker())
+            // ## (Idle | Readying) => (the same | ended): as many are in flight as may be.
+            state @ (State::Idle | State::Readying { .. }) => {
+                self.state = state;
+                return self.watch(look, None, cx.waker());
             }
         };
-        match choice {
-            Choice::Send(lot) => self.send(lot, now, now, cx),
-            Choice::Wait(due) => Progress::Waits(due),
-            Choice::End if self.flights.is_empty() => Progress::Ended,
-            Choice::End => Progress::Waits(None),
-            Choice::Abandoned => self.let_go(),
-            Choice::Discard(reason) => self.discard(reason),
-        }
-    }
-
-    /// Sends a lot that was chosen at `since`, as soon as the inner service is ready for it.
-    fn send(&mut self, mut lot: Lot<T, An::Answer>, since: Instant, now: Instant, cx: &mut Context<'_>) -> Progress
-    where
-        S::Error: Into<BoxError>,
-        Se: Settle<S::Response>,
-    {
-        let patience = saturating_add(since, self.desk.delivery.knobs.ready_timeout);
-        let polled = panic::catch(|| self.inner.poll_ready(cx).map(|ready| ready.map_err(Into::into)));
-        let failed = match polled.map_or(Poll::Ready(Err(DropReason::Panicked)), |polled| polled.map(Ok)) {
-            Poll::Ready(Ok(Ok(()))) => return self.call(lot, now),
-            Poll::Ready(Ok(Err(error))) => Ok(error),
-            Poll::Ready(Err(panicked)) => Err(panicked),
-            Poll::Pending if now >= patience => Ok(NotReady::new().into()),
-            Poll::Pending => {
-                self.next = Some((lot, since));
-                return match self.desk.watch::<S::Response>(now, cx.waker()) {
-                    Choice::Abandoned => self.let_go(),
-                    Choice::Discard(reason) => self.discard(reason),
-                    Choice::Wait(Some(due)) => Progress::Waits(Some(due.min(patience))),
-                    Choice::Wait(None) | Choice::Send(_) | Choice::End => Progress::Waits(Some(patience)),
-                };
+        // CORRECTNESS: the instance that was polled ready is the one that is called; nothing awaits in between.
+        let result = match panic::catch(|| self.inner.poll_ready(cx).map_err(Into::into)) {
+            // ## Readying => Readying
+            Ok(Poll::Pending) if now < give_up => {
+                self.state = State::Readying { batch, give_up };
+                // CORRECTNESS: the inner service has registered this task; an abort or a discard has to reach it as well.
+                return self.watch(look, Some(give_up), cx.waker());
+            }
+            // ## Readying => (in flight | Idle)
+            Ok(Poll::Ready(Ok(()))) => match self.call(&mut batch) {
+                Ok(future) => {
+                    self.in_flight.push(InFlight::new(future, batch));
+                    return Progress::Made;
+                }
+                Err(reason) => Err(reason),
+            },
+            // ## Readying => Idle: the batch has failed without being sent.
+            failed => {
+                self.scheduler.sent(&mut batch);
+                match failed {
+                    Ok(Poll::Ready(Err(error))) => Ok(Err(error)),
+                    Ok(_) => Ok(Err(NotReady::new().into())),
+                    Err(_reported) => Err(DropReason::Panicked),
+                }
             }
         };
-        let generation = self.desk.sent(&mut lot);
-        self.desk.landed(Landed { lot, generation, result: failed.map(Err) }, now);
+        self.settler.complete(Completed { batch, result }, &mut self.scheduler, look);
         Progress::Made
     }
 
-    /// The inner service is ready, and this very instance is called.
-    fn call(&mut self, mut lot: Lot<T, An::Answer>, now: Instant) -> Progress
-    where
-        S::Error: Into<BoxError>,
-        Se: Settle<S::Response>,
-    {
-        let items = if P::KEEPS { lot.items.clone() } else { lot.items.take() };
-        let generation = self.desk.sent(&mut lot);
-        let (inner, pack) = (&mut self.inner, &self.desk.delivery.pack);
-        // A lot has its items until it is sent.
-        let called = match items {
-            Some(items) => panic::catch(|| inner.call(pack.pack(items))).map_err(|_reported| DropReason::Panicked),
-            None => Err(DropReason::Failed),
-        };
-        match called {
-            Ok(future) => self.flights.push(Flight::new(future, lot, generation)),
-            Err(reason) => self.desk.landed(Landed { lot, generation, result: Err(reason) }, now),
+    /// Calls the inner service, which is ready.
+    fn call(&mut self, batch: &mut PendingBatch<T, R::Reply>) -> Result<S::Future, DropReason> {
+        let items = if P::RETAINS { batch.items.clone() } else { batch.items.take() };
+        self.scheduler.sent(batch);
+        // A batch has its items until it is sent.
+        let items = items.ok_or(DropReason::Failed)?;
+        let (inner, into_request) = (&mut self.inner, &self.into_request);
+        panic::catch(|| inner.call(into_request.request(items))).map_err(|_reported| DropReason::Panicked)
+    }
+
+    /// The batch that the scheduler sends next.
+    fn next(&mut self, look: &Look, waker: &Waker) -> Next<T, R::Reply> {
+        let next = self.scheduler.next(look, &mut Sealed::new(&self.settler.shared, waker));
+        self.settle_dropped();
+        next
+    }
+
+    /// Watches for what has to be seen while no batch may be sent, at the latest until `give_up`.
+    fn watch(&mut self, look: &Look, give_up: Option<Instant>, waker: &Waker) -> Progress {
+        let rest = self.scheduler.watch(look, &mut Sealed::new(&self.settler.shared, waker));
+        self.settle_dropped();
+        self.rest(rest, give_up)
+    }
+
+    fn rest(&mut self, rest: Rest, give_up: Option<Instant>) -> Progress {
+        match rest {
+            Rest::Wait(due) => Progress::Waits(earlier(due, give_up)),
+            Rest::End if self.in_flight.is_empty() => Progress::Ended,
+            Rest::End => Progress::Waits(None),
+            Rest::Abort => self.give_up_all(),
+            Rest::Discard(reason) => self.discard(reason),
         }
-        Progress::Made
     }
 
-    /// Drops all lots, and goes on.
-    fn discard(&mut self, reason: DropReason) -> Progress {
-        let mut lots: Vec<_> = self.next.take().map(|(lot, _)| lot).into_iter().collect();
-        lots.extend(Pin::new(&mut self.flights).iter_pin_mut().filter_map(Flight::let_go));
-        self.flights.clear();
-        self.desk.discard::<S::Response>(lots, reason);
-        Progress::Made
+    fn without_cancelled(&mut self, batch: PendingBatch<T, R::Reply>) -> Option<PendingBatch<T, R::Reply>> {
+        let batch = self.scheduler.without_cancelled(batch);
+        self.settle_dropped();
+        batch
     }
 
-    /// Lets go of all lots.
-    fn let_go(&mut self) -> Progress {
-        if let Some((lot, _)) = self.next.take() {
-            self.desk.let_go(lot, Seen::No);
-        }
-        let lots: Vec<_> = Pin::new(&mut self.flights).iter_pin_mut().filter_map(Flight::let_go).collect();
-        self.flights.clear();
-        lots.into_iter().for_each(|lot| self.desk.let_go(lot, Seen::Maybe));
-        self.desk.let_all_go();
-        Progress::Ended
+    /// Settles what the scheduler has dropped on the way.
+    fn settle_dropped(&mut self) {
+        self.settler.drop_all::<S::Response>(self.scheduler.take_dropped());
     }
 }
 
-impl<T, S, Se, P, An, B> Future for Worker<T, S, Se, P, An, B>
+impl<T, S, Se, P, R> Future for Worker<T, S, Se, P, R>
 where
     S: Service<P::Request>,
     S::Error: Into<BoxError>,
     Se: Settle<S::Response>,
-    P: Pack<T>,
-    An: Answer<S::Response>,
-    B: IntoIterator<Item = Duration> + Clone,
+    P: IntoRequest<T>,
+    R: Respond<S::Response>,
 {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        /// Looks in one poll, so that a service that is always ready does not keep other tasks waiting.
+        /// How many looks one poll takes at most, so that a service that is always ready does not starve other tasks.
         const LOOKS: usize = 64;
 
         let this = self.get_mut();
         for _ in 0..LOOKS {
-            // Panics of user code are caught where it runs. One that was missed there has dropped the lot in hand, which
-            // settled and answered itself; the worker goes on with the next.
+            // User code is guarded where it runs. A panic that was missed there has dropped the batch in hand, which has settled
+            // itself; the worker goes on with the next one.
             let progress = panic::catch(|| this.look(now(), cx)).unwrap_or_else(|_reported| {
-                this.desk.resume(Pin::new(&this.flights).iter_pin_ref().filter_map(Flight::lot));
+                let in_flight: Vec<_> = Pin::new(&this.in_flight).iter_pin_ref().filter_map(InFlight::batch).collect();
+                this.scheduler.recount(&in_flight);
                 Progress::Made
             });
             match progress {
                 Progress::Made => {}
                 Progress::Ended => return Poll::Ready(()),
                 Progress::Waits(due) => {
-                    // Armed again where that has changed.
+                    // CORRECTNESS: armed again whenever the instant has changed, and pending only once it has registered.
                     if this.timer.poll(due, cx).is_pending() {
                         return Poll::Pending;
                     }
                 }
             }
         }
+        // CORRECTNESS: there may be more to do, so the worker wakes itself before it gives the thread to other tasks.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
 // Nothing in it is pinned: the inner service is called where it is, and its futures are pinned by their set.
-impl<T, S, Se, P, An, B> Unpin for Worker<T, S, Se, P, An, B>
+impl<T, S, Se, P, R> Unpin for Worker<T, S, Se, P, R>
 where
     S: Service<P::Request>,
-    P: Pack<T>,
-    An: Answer<S::Response>,
-    B: IntoIterator<Item = Duration> + Clone,
+    P: IntoRequest<T>,
+    R: Respond<S::Response>,
 {
 }
 
-impl<T, S, Se, P, An, B> Drop for Worker<T, S, Se, P, An, B>
+impl<T, S, Se, P, R> fmt::Debug for Worker<T, S, Se, P, R>
 where
     S: Service<P::Request>,
-    P: Pack<T>,
-    An: Answer<S::Response>,
-    B: IntoIterator<Item = Duration> + Clone,
-{
-    fn drop(&mut self) {
-        let _ended = self.let_go();
-        // Counted as `Shutdown`; their callers are answered, and a shutdown under way still reports the items.
-        self.desk.shared.abandon_and_recover();
-        trace::closed(|| self.desk.shared.totals());
-    }
-}
-
-impl<T, S, Se, P, An, B> fmt::Debug for Worker<T, S, Se, P, An, B>
-where
-    S: Service<P::Request>,
-    P: Pack<T>,
-    An: Answer<S::Response>,
-    B: IntoIterator<Item = Duration> + Clone,
+    P: IntoRequest<T>,
+    R: Respond<S::Response>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("in_flight", &self.flights.len()).finish_non_exhaustive()
+        f.debug_struct("Worker").field("in_flight", &self.in_flight.len()).finish_non_exhaustive()
     }
 }

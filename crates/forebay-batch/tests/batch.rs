@@ -1,4 +1,4 @@
-//! When batches close, who is answered what, and what a failure costs.
+//! When batches close, what each caller gets, and what a failure costs.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -23,7 +23,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn batching() -> Batching {
-    Batching::new().max_items(4).max_age(5 * SECOND)
+    Batching::new().max_items(4).max_delay(5 * SECOND)
 }
 
 /// Batches as the inner service saw them.
@@ -187,7 +187,7 @@ async fn t06_no_request_is_above_the_limits() {
     assert_eq!(
         log.batches(),
         [vec![4, 4], vec![4, 6], vec![25], vec![3, 7], vec![1]],
-        "an item above the limit goes alone"
+        "an item above the limit is sent alone"
     );
 }
 
@@ -260,19 +260,19 @@ async fn t08_t10_close_waits_for_what_is_in_flight_then_sends_the_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn t09_a_close_ends_at_its_deadline_and_hands_back_what_it_can() {
-    let layer = BatchLayer::builder().batching(batching()).keep_items().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).retain_items().build().unwrap();
     let batch = layer.layer(Probe::<Items<u32>, ()>::hanging());
-    let mut answer = task::spawn(batch.clone().oneshot(0));
-    assert_pending!(answer.poll());
+    let mut reply = task::spawn(batch.clone().oneshot(0));
+    assert_pending!(reply.poll());
     emit(&batch, 1..10);
     settle_down().await;
     let start = tokio::time::Instant::now();
     let mut report = batch.handle().drain(5 * SECOND).await;
     assert!(start.elapsed() <= Duration::from_millis(5025), "{:?}", start.elapsed());
     report.unsent.sort_unstable();
-    assert_eq!(report.unsent, (0..10).collect::<Vec<_>>(), "those in flight too, for they were kept");
+    assert_eq!(report.unsent, (0..10).collect::<Vec<_>>(), "those in flight too, for they were retained");
     assert_eq!((report.totals.dropped.get(DropReason::Shutdown), report.totals.pending), (10, 0));
-    let error = assert_ready!(answer.poll()).unwrap_err();
+    let error = assert_ready!(reply.poll()).unwrap_err();
     assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::Maybe);
 }
 
@@ -292,19 +292,19 @@ async fn t13_a_failed_a_panicking_and_a_never_ready_service_cost_their_own_batch
             }
         }
     }));
-    let mut answers: Vec<_> = (0..4).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+    let mut replies: Vec<_> = (0..4).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
     settle_down().await;
     batch.handle().flush().await;
-    let failed = answers.remove(0).await.unwrap().unwrap_err();
+    let failed = replies.remove(0).await.unwrap().unwrap_err();
     assert!(failed.is::<BatchFailed>());
     laws::error_chain_has_one_link_per_sentence(&*failed);
     emit(&batch, 4..8);
     emit(&batch, 8..12);
-    let answer = tokio::spawn(batch.clone().oneshot(12));
+    let reply = tokio::spawn(batch.clone().oneshot(12));
     batch.handle().flush().await;
     settle_down().await;
     batch.handle().flush().await;
-    assert_eq!(answer.await.unwrap().unwrap(), 1);
+    assert_eq!(reply.await.unwrap().unwrap(), 1);
     let totals = totals(&batch.handle());
     assert_eq!((totals.dropped.get(DropReason::Failed), totals.dropped.get(DropReason::Panicked)), (4, 8));
     assert_eq!((totals.delivered, totals.pending), (1, 0));
@@ -331,12 +331,12 @@ async fn t13_a_service_that_is_never_ready_costs_the_batch_that_waited_for_it() 
     }
     let layer = BatchLayer::builder().batching(batching()).ready_timeout(10 * SECOND).build().unwrap();
     let batch = layer.layer(Busy(Arc::clone(&slots)));
-    let answer = tokio::spawn(batch.clone().oneshot(0));
+    let reply = tokio::spawn(batch.clone().oneshot(0));
     settle_down().await;
     emit(&batch, 1..4);
     settle_down().await;
     advance(10 * SECOND + Duration::from_millis(1)).await;
-    let error = answer.await.unwrap().unwrap_err();
+    let error = reply.await.unwrap().unwrap_err();
     laws::error_chain_has_one_link_per_sentence(&*error);
     assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::No);
     slots.store(1, SeqCst);
@@ -360,17 +360,17 @@ async fn t14_dropping_every_handle_sends_the_last_partial_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t12_q07_what_is_lost_with_the_worker_is_counted_and_told() {
+async fn t12_q07_what_is_lost_with_the_worker_is_counted_and_its_callers_get_an_error() {
     let layer = BatchLayer::builder().batching(batching()).build().unwrap();
     let (batch, worker) = layer.pair(Probe::<Vec<u32>, ()>::hanging());
     let worker = tokio::spawn(worker);
-    let mut answers: Vec<_> = (0..6).map(|n| task::spawn(batch.clone().oneshot(n))).collect();
-    answers.iter_mut().for_each(|answer| assert_pending!(answer.poll()));
+    let mut replies: Vec<_> = (0..6).map(|n| task::spawn(batch.clone().oneshot(n))).collect();
+    replies.iter_mut().for_each(|reply| assert_pending!(reply.poll()));
     settle_down().await;
     worker.abort();
     settle_down().await;
-    for (answer, seen) in answers.iter_mut().zip([Seen::Maybe; 4].into_iter().chain([Seen::No; 2])) {
-        assert_eq!(Verdict::of(&*assert_ready!(answer.poll()).unwrap_err()).unwrap().seen(), seen);
+    for (reply, seen) in replies.iter_mut().zip([Seen::Maybe; 4].into_iter().chain([Seen::No; 2])) {
+        assert_eq!(Verdict::of(&*assert_ready!(reply.poll()).unwrap_err()).unwrap().seen(), seen);
     }
     assert_eq!(batch.emit(7).unwrap_err().reason, DropReason::Shutdown);
     let totals = totals(&batch.handle());
@@ -381,39 +381,39 @@ async fn t12_q07_what_is_lost_with_the_worker_is_counted_and_told() {
 async fn each_caller_gets_the_response_or_its_own_part_of_it() {
     let (batch, _) = noting(batching());
     let shared = (0..4).map(|n| tokio::spawn(batch.clone().oneshot(n)));
-    for answer in shared.collect::<Vec<_>>() {
-        assert_eq!(answer.await.unwrap().unwrap(), 4);
+    for reply in shared.collect::<Vec<_>>() {
+        assert_eq!(reply.await.unwrap().unwrap(), 4);
     }
 
-    let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).respond_per_item().build().unwrap();
     let lookup = layer.layer(service_fn(|keys: Vec<u32>| {
         let found: Vec<_> = keys.iter().map(|key| format!("#{key}")).collect();
         ready(Ok::<_, BoxError>(found))
     }));
-    let answers: Vec<_> = (0..4).map(|n| tokio::spawn(lookup.clone().oneshot(n))).collect();
-    for (n, answer) in answers.into_iter().enumerate() {
-        assert_eq!(answer.await.unwrap().unwrap(), format!("#{n}"));
+    let replies: Vec<_> = (0..4).map(|n| tokio::spawn(lookup.clone().oneshot(n))).collect();
+    for (n, reply) in replies.into_iter().enumerate() {
+        assert_eq!(reply.await.unwrap().unwrap(), format!("#{n}"));
     }
 
-    let layer = BatchLayer::builder().batching(batching()).answer_fates().build().unwrap();
+    let layer = BatchLayer::builder().batching(batching()).respond_fates().build().unwrap();
     let fates = layer.layer(service_fn(|_: Vec<u32>| ready(Err::<(), _>(BoxError::from("no")))));
-    let answer = tokio::spawn(fates.clone().oneshot(1));
+    let reply = tokio::spawn(fates.clone().oneshot(1));
     settle_down().await;
     fates.handle().flush().await;
-    assert_eq!(answer.await.unwrap().unwrap(), Fate::Dropped(DropReason::Failed));
+    assert_eq!(reply.await.unwrap().unwrap(), Fate::Dropped(DropReason::Failed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn f04_another_number_of_elements_than_items_fails_every_caller() {
     for elements in [0, 1, 3, 5, 400, usize::MAX] {
-        let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
+        let layer = BatchLayer::builder().batching(batching()).respond_per_item().build().unwrap();
         let lookup = layer.layer(service_fn(move |_: Vec<u32>| {
             // A store without the first row, say: the second row is not the first one's.
             ready(Ok::<_, BoxError>(std::iter::repeat_n("the secret of another", elements)))
         }));
-        let answers: Vec<_> = (0..4).map(|n| tokio::spawn(lookup.clone().oneshot(n))).collect();
-        for answer in answers {
-            let error = answer.await.unwrap().unwrap_err();
+        let replies: Vec<_> = (0..4).map(|n| tokio::spawn(lookup.clone().oneshot(n))).collect();
+        for reply in replies {
+            let error = reply.await.unwrap().unwrap_err();
             let misaligned = error.downcast_ref::<Misaligned>().unwrap();
             assert_eq!((misaligned.items, misaligned.elements), (4, elements.min(4 + 65_536)));
             let verdict = Verdict::of(&*error).unwrap();
@@ -430,7 +430,7 @@ where
     let log = Log::default();
     let inner = log.clone();
     let layer = BatchLayer::builder().batching(batching());
-    let layer = layer.scatter_by(|key: &u32| *key, |(key, _): &(u32, char)| *key).build().unwrap();
+    let layer = layer.respond_per_key(|key: &u32| *key, |(key, _): &(u32, char)| *key).build().unwrap();
     let batch = layer.layer(service_fn(move |keys: Vec<u32>| {
         inner.note(&keys);
         ready(Ok::<_, BoxError>(rows(keys)))
@@ -446,10 +446,10 @@ async fn f04_a_keyed_element_reaches_its_key_only_and_equal_keys_are_one_lookup(
         found.map(|key| (key, char::from_digit(key, 36).unwrap())).collect::<Vec<_>>()
     });
     let asked = [5, 7, 9, 5];
-    let answers: Vec<_> = asked.iter().map(|key| tokio::spawn(batch.clone().oneshot(*key))).collect();
-    for (key, answer) in asked.into_iter().zip(answers) {
+    let replies: Vec<_> = asked.iter().map(|key| tokio::spawn(batch.clone().oneshot(*key))).collect();
+    for (key, reply) in asked.into_iter().zip(replies) {
         let expected = (key != 7).then(|| (key, char::from_digit(key, 36).unwrap()));
-        assert_eq!(answer.await.unwrap().unwrap(), expected);
+        assert_eq!(reply.await.unwrap().unwrap(), expected);
     }
     assert_eq!(log.batches(), [[5, 7, 9]]);
     assert_eq!((batch.handle().totals().delivered, batch.handle().totals().pending), (4, 0));
@@ -458,23 +458,24 @@ async fn f04_a_keyed_element_reaches_its_key_only_and_equal_keys_are_one_lookup(
 #[tokio::test(start_paused = true)]
 async fn f04_a_keyed_element_that_belongs_to_no_item_fails_every_caller() {
     let (batch, _) = keyed(|keys| keys.into_iter().chain([8, 5]).map(|key| (key, 'x')));
-    let answers: Vec<_> = [5, 6, 7, 5].map(|key| tokio::spawn(batch.clone().oneshot(key))).into();
-    for answer in answers {
-        let error = answer.await.unwrap().unwrap_err();
+    let replies: Vec<_> = [5, 6, 7, 5].map(|key| tokio::spawn(batch.clone().oneshot(key))).into();
+    for reply in replies {
+        let error = reply.await.unwrap().unwrap_err();
         assert!(is_caused_by::<Unmatched>(&*error));
         assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::Yes);
     }
 }
 
-/// Items that are cut, narrowed and sent again come back in other batches than they went into.
+/// Items that are split, narrowed and sent again return in other batches than those they were put into.
 #[tokio::test(start_paused = true)]
 async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
     let layer = BatchLayer::builder()
         .batching(batching())
-        .keep_items()
-        .park(vec![SECOND; 3], 1 << 20)
+        .retain_items()
+        .park_backoff(vec![SECOND; 3])
+        .park_bytes(1 << 20)
         .split_budget(16)
         .settle(|result: &Result<Vec<Option<(u32, char)>>, BoxError>, _: usize| match result {
             Ok(_) => Settlement::All(Fate::Delivered),
@@ -483,7 +484,7 @@ async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
             }
             Err(_) => Settlement::Retry { after: None, otherwise: DropReason::Failed },
         })
-        .scatter_by(|key: &u32| *key, |(key, _): &(u32, char)| *key)
+        .respond_per_key(|key: &u32| *key, |(key, _): &(u32, char)| *key)
         .build()
         .unwrap();
     let batch = layer.layer(service_fn(move |keys: Items<u32>| {
@@ -495,9 +496,9 @@ async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
         })
     }));
     let asked = [5, 6, 9, 5];
-    let answers: Vec<_> = asked.iter().map(|key| tokio::spawn(batch.clone().oneshot(*key))).collect();
-    for (key, answer) in asked.into_iter().zip(answers) {
-        match answer.await.unwrap() {
+    let replies: Vec<_> = asked.iter().map(|key| tokio::spawn(batch.clone().oneshot(*key))).collect();
+    for (key, reply) in asked.into_iter().zip(replies) {
+        match reply.await.unwrap() {
             Ok(found) => assert_eq!(found, Some((key, char::from_digit(key, 36).unwrap()))),
             Err(_) => assert_eq!(key, 6),
         }
@@ -511,7 +512,7 @@ async fn f04_a_keyed_batch_that_is_cut_and_sent_again_still_answers_by_key() {
 async fn a_batch_type_of_your_own_is_a_closure_away() {
     let layer = BatchLayer::builder()
         .batching(batching())
-        .pack(|items: Vec<u32>| items.into_iter().collect::<std::collections::BTreeSet<_>>())
+        .into_request(|items: Vec<u32>| items.into_iter().collect::<std::collections::BTreeSet<_>>())
         .build()
         .unwrap();
     let batch = layer.layer(service_fn(|items: std::collections::BTreeSet<u32>| ready(Ok::<_, BoxError>(items.len()))));
@@ -528,7 +529,7 @@ async fn flush_means_settled_and_waits_for_no_more_than_came_before() {
     emit(&batch, 2..4);
     settle_down().await;
     assert_pending!(flush.poll());
-    assert_eq!(log.batches(), [vec![0, 1]], "what waits for company is sent, what came later is not");
+    assert_eq!(log.batches(), [vec![0, 1]], "what waits for company is sent, what was handed over later is not");
     gate.add_permits(1);
     settle_down().await;
     assert_ready!(flush.poll());
@@ -555,7 +556,12 @@ async fn items_of_each_key_go_together_and_few_batches_are_open() {
     type Keyed = (&'static str, u32);
     let log: Arc<Mutex<Vec<Vec<Keyed>>>> = Arc::default();
     let inner = Arc::clone(&log);
-    let layer = BatchLayer::builder().batching(batching()).partition_by(2, |item: &Keyed| item.0).build().unwrap();
+    let layer = BatchLayer::builder()
+        .batching(batching())
+        .partition_by(|item: &Keyed| item.0)
+        .max_open_partitions(2)
+        .build()
+        .unwrap();
     let batch = layer.layer(service_fn(move |items: Vec<Keyed>| {
         inner.lock().unwrap().push(items);
         ready(Ok::<_, BoxError>(()))
@@ -584,18 +590,18 @@ async fn the_oldest_make_room_where_asked_to() {
     emit(&batch, 1..8);
     let evicted = assert_ready!(oldest.poll()).unwrap_err();
     assert_eq!(Verdict::of(&*evicted).unwrap().reason(), DropReason::Evicted);
-    let answer = tokio::spawn(batch.clone().oneshot(8));
+    let reply = tokio::spawn(batch.clone().oneshot(8));
     settle_down().await;
     tokio::spawn(worker);
     batch.handle().flush().await;
-    assert_eq!(answer.await.unwrap().unwrap(), [8]);
+    assert_eq!(reply.await.unwrap().unwrap(), [8]);
     let totals = totals(&batch.handle());
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Evicted), totals.offered), (6, 3, 9));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_waited_too_long_is_dropped_unseen() {
-    let layer = BatchLayer::builder().batching(batching().max_items(2)).expire_after(10 * SECOND).build().unwrap();
+    let layer = BatchLayer::builder().batching(batching().max_items(2)).max_age(10 * SECOND).build().unwrap();
     let gate = Arc::new(Semaphore::new(0));
     let (log, inner_gate) = (Log::default(), Arc::clone(&gate));
     let inner = log.clone();
@@ -631,18 +637,18 @@ async fn waiting_callers_enter_when_a_batch_has_left() {
     emit(&batch, 0..2);
     let mut late = task::spawn(batch.emit_or_wait(2));
     assert_pending!(late.poll());
-    let mut gone = task::spawn(batch.emit_or_wait(3));
-    assert_pending!(gone.poll());
+    let mut leaves = task::spawn(batch.emit_or_wait(3));
+    assert_pending!(leaves.poll());
     let mut service = batch.clone();
     assert!(laws::poll_once(&mut service).await.is_pending());
-    drop(gone);
+    drop(leaves);
     tokio::spawn(worker);
     settle_down().await;
-    assert!(laws::poll_once(&mut service).await.is_ready(), "it waits in the lane that goes first");
-    assert!(late.is_woken(), "and lets the next go, for it has taken nothing");
+    assert!(laws::poll_once(&mut service).await.is_ready(), "it waits in the lane that is served first");
+    assert!(late.is_woken(), "and lets the next one in, for it has taken nothing");
     assert_ready!(late.poll()).unwrap();
-    let answer = service.call(4);
-    assert_eq!(answer.await.unwrap(), [2, 4]);
+    let reply = service.call(4);
+    assert_eq!(reply.await.unwrap(), [2, 4]);
     assert_eq!(totals(&batch.handle()).offered, 4);
 }
 
@@ -668,8 +674,8 @@ async fn x03_items_come_from_threads_without_a_runtime_and_from_drops_during_a_p
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_answering_is_told_to_every_caller() {
-    let layer = BatchLayer::builder().batching(batching().max_items(2)).scatter().build().unwrap();
+async fn a_panic_while_replies_are_made_reaches_every_caller() {
+    let layer = BatchLayer::builder().batching(batching().max_items(2)).respond_per_item().build().unwrap();
     struct Breaks;
     impl IntoIterator for Breaks {
         type Item = u32;
@@ -680,9 +686,9 @@ async fn a_panic_in_answering_is_told_to_every_caller() {
         }
     }
     let batch = layer.layer(service_fn(|_: Vec<u32>| ready(Ok::<_, BoxError>(Breaks))));
-    let answers: Vec<_> = (0..2).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
-    for answer in answers {
-        assert!(answer.await.unwrap().unwrap_err().is::<Panicked>());
+    let replies: Vec<_> = (0..2).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+    for reply in replies {
+        assert!(reply.await.unwrap().unwrap_err().is::<Panicked>());
     }
 }
 
@@ -768,7 +774,7 @@ impl std::task::Wake for Looks {
 }
 
 #[test]
-fn whoever_is_evicted_is_woken_without_the_lock() {
+fn the_caller_of_an_evicted_item_is_woken_without_the_lock() {
     let layer = BatchLayer::builder()
         .limits(Limits::new().items(1).soft_limit(1.0))
         .overflow(Overflow::DropOldest)

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "test code")]
 
-use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Items, Kept};
-use forebay_core::{BoxError, ByFootprint, DropReason, Fate, Settlement, Unkeyed, chance::SplitMix64};
-use forebay_intake::{AllNormal, Limits};
+use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Description, Items, Retained};
+use forebay_core::{BoxError, DropReason, Fate, Settlement, chance::SplitMix64};
+use forebay_intake::Limits;
 use std::{
     future::ready,
     sync::{Arc, Mutex},
@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What is offered, and how it is batched.
 #[derive(Clone, Copy, Debug)]
 struct Load {
-    /// So many items come together, so often.
+    /// So many items are handed over together, so often.
     items: u32,
     every: Duration,
     batching: Batching,
@@ -31,12 +31,12 @@ struct Load {
 const SMALL: Load = Load {
     items: 10,
     every: LATENCY.saturating_mul(2),
-    batching: Batching::new().max_items(512).max_age(Duration::from_millis(50)),
+    batching: Batching::new().max_items(512).max_delay(Duration::from_millis(50)),
 };
 
 /// Batches that are filled to the brim, half as many as the server takes requests.
 const LARGE: Load =
-    Load { items: 100, every: LATENCY.saturating_mul(2), batching: Batching::new().max_items(100).max_age(SECOND) };
+    Load { items: 100, every: LATENCY.saturating_mul(2), batching: Batching::new().max_items(100).max_delay(SECOND) };
 
 /// The share of one hour's items that is delivered, where a share of `failing` requests fails.
 async fn delivered(load: Load, failing: f64, seed: u64) -> f64 {
@@ -58,10 +58,11 @@ async fn delivered(load: Load, failing: f64, seed: u64) -> f64 {
     let layer = BatchLayer::builder()
         .limits(Limits::new().soft_limit(1.0).items(10_000))
         .batching(load.batching)
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff, usize::MAX)
-        .expire_after(300 * SECOND)
+        .park_backoff(backoff)
+        .park_bytes(usize::MAX)
+        .max_age(300 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -106,9 +107,9 @@ async fn f25_full_batches_fare_no_worse_than_before() {
 }
 
 /// Two items a batch, up to six in a request.
-fn pairs() -> BatchBuilder<u32, ByFootprint, AllNormal, Unkeyed, Settled, Kept> {
+fn pairs() -> BatchBuilder<u32, Description, Settled, Retained> {
     let batching = Batching::new().max_items(6);
-    BatchLayer::builder().batching(batching).flush_when(|n: &u32| n % 2 == 1).keep_items().settle(settle as Settled)
+    BatchLayer::builder().batching(batching).flush_when(|n: &u32| n % 2 == 1).retain_items().settle(settle as Settled)
 }
 
 type Settled = fn(&Result<Vec<u32>, BoxError>, usize) -> Settlement;
@@ -146,22 +147,22 @@ fn emit(batch: &Batch<u32, Vec<u32>>, items: std::ops::Range<u32>) {
 #[tokio::test(start_paused = true)]
 async fn f25_what_was_sent_is_sent_again_as_it_was_and_what_waits_behind_it_leaves_as_one() {
     let (inner, log) = failing(&[1, 3]);
-    let batch = pairs().park([SECOND; 9], 1 << 20).build().unwrap().layer(inner);
+    let batch = pairs().park_backoff([SECOND; 9]).park_bytes(1 << 20).build().unwrap().layer(inner);
     emit(&batch, 0..12);
     batch.handle().flush().await;
     let expected: [&[u32]; 5] = [&[0, 1], &[0, 1], &[2, 3, 4, 5, 6, 7], &[2, 3, 4, 5, 6, 7], &[8, 9, 10, 11]];
     assert_eq!(*log.lock().unwrap(), expected);
     assert_eq!(batch.handle().totals().delivered, 12);
-    // The trouble is over: from now on batches go as they close.
+    // The recovery is over: from now on batches are sent as they close.
     emit(&batch, 12..16);
     batch.handle().flush().await;
     assert_eq!(log.lock().unwrap()[5..], [[12, 13], [14, 15]]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn f25_each_caller_of_joined_batches_hears_of_its_own_item() {
+async fn f25_each_caller_of_joined_batches_gets_the_reply_to_its_own_item() {
     let (inner, log) = failing(&[1, 3]);
-    let batch = pairs().scatter().park([SECOND; 9], 1 << 20).build().unwrap().layer(inner);
+    let batch = pairs().respond_per_item().park_backoff([SECOND; 9]).park_bytes(1 << 20).build().unwrap().layer(inner);
     let calls: Vec<_> = (0..8).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
     for (n, call) in (0..8).zip(calls) {
         assert_eq!(call.await.unwrap().unwrap(), n * 10);
@@ -172,7 +173,11 @@ async fn f25_each_caller_of_joined_batches_hears_of_its_own_item() {
 #[tokio::test(start_paused = true)]
 async fn f25_batches_of_one_partition_that_wait_aside_are_joined_as_well() {
     let (inner, log) = failing(&[1]);
-    let layer = pairs().partition_by(8, |n: &u32| if *n < 100 { &0 } else { &1 }).park([SECOND; 9], 1 << 20);
+    let layer = pairs()
+        .partition_by(|n: &u32| if *n < 100 { &0 } else { &1 })
+        .max_open_partitions(8)
+        .park_backoff([SECOND; 9])
+        .park_bytes(1 << 20);
     let batch = layer.build().unwrap().layer(inner);
     emit(&batch, 0..2);
     emit(&batch, 100..102);
@@ -185,11 +190,11 @@ async fn f25_batches_of_one_partition_that_wait_aside_are_joined_as_well() {
     assert_eq!(of(true), [[100, 101], [102, 103]], "the server of the others is well");
 }
 
-/// A flush is over when what came before it is, and waits for nothing that came after it.
+/// A flush is over when what was handed over before it is settled, and waits for nothing that was handed over after it.
 #[tokio::test(start_paused = true)]
 async fn f25_batches_of_different_flushes_stay_apart() {
     let (inner, log) = failing(&[1]);
-    let batch = pairs().park([SECOND; 9], 1 << 20).build().unwrap().layer(inner);
+    let batch = pairs().park_backoff([SECOND; 9]).park_bytes(1 << 20).build().unwrap().layer(inner);
     emit(&batch, 0..4);
     let flush = batch.handle().flush();
     emit(&batch, 4..6);
@@ -202,7 +207,8 @@ async fn f25_batches_of_different_flushes_stay_apart() {
 #[tokio::test(start_paused = true)]
 async fn f25_a_young_batch_does_not_expire_with_an_old_one() {
     let (inner, log) = failing(&[1]);
-    let batch = pairs().park([20 * SECOND; 9], 1 << 20).expire_after(100 * SECOND).build().unwrap().layer(inner);
+    let batch =
+        pairs().park_backoff([20 * SECOND; 9]).park_bytes(1 << 20).max_age(100 * SECOND).build().unwrap().layer(inner);
     emit(&batch, 0..4);
     sleep(9 * SECOND).await;
     emit(&batch, 4..6);

@@ -18,63 +18,64 @@ const POLLS: usize = 8;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A far side that answers when the test says so: with how many of the items it takes, or not at all.
-type Answers = Rc<RefCell<Vec<oneshot::Sender<bool>>>>;
+/// A server that responds when the test says so: whether it takes the items, or not at all.
+type Responses = Rc<RefCell<Vec<oneshot::Sender<bool>>>>;
 
 struct Rig {
     batch: Batch<u32, Fate>,
     handle: BatchHandle<u32>,
     worker: Spawn<Pin<Box<dyn Future<Output = ()>>>>,
-    answers: Answers,
+    responses: Responses,
 }
 
 impl Rig {
     /// Batches of one, one in flight; what fails waits for a second, twice.
     fn new(overflow: Overflow, items: usize) -> Self {
-        let answers = Answers::default();
-        let noted = Rc::clone(&answers);
+        let responses = Responses::default();
+        let noted = Rc::clone(&responses);
         let inner = service_fn(move |_: Items<u32>| {
-            let (answer, answered) = oneshot::channel();
-            noted.borrow_mut().push(answer);
-            async move { Ok::<bool, BoxError>(answered.await?) }
+            let (response, responded) = oneshot::channel();
+            noted.borrow_mut().push(response);
+            async move { Ok::<bool, BoxError>(responded.await?) }
         });
         let layer = BatchLayer::builder()
             .limits(Limits::new().items(items).soft_limit(1.0))
             .overflow(overflow)
             .batching(Batching::new().max_items(1))
-            .keep_items()
+            .retain_items()
             .settle(|result: &Result<bool, BoxError>, _: usize| match result {
                 Ok(true) => Settlement::All(Fate::Delivered),
                 _ => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
             })
-            .park([SECOND; 2], 1 << 20)
+            .park_backoff([SECOND; 2])
+            .park_bytes(1 << 20)
             .run_cancelled(true)
-            .answer_fates()
+            .respond_fates()
             .build()
             .unwrap();
         let (batch, worker) = layer.pair(inner);
         let worker: Pin<Box<dyn Future<Output = ()>>> = Box::pin(worker);
-        Self { handle: batch.handle(), batch, worker: task::spawn(worker), answers }
+        Self { handle: batch.handle(), batch, worker: task::spawn(worker), responses }
     }
 
     fn look(&mut self) {
         let _either = self.worker.poll();
     }
 
-    /// Answers whatever is in flight.
-    fn answer(&self, takes: bool) {
-        for answer in self.answers.borrow_mut().drain(..) {
-            answer.send(takes).unwrap();
+    /// Responds to everything that is in flight.
+    fn respond(&self, takes: bool) {
+        for response in self.responses.borrow_mut().drain(..) {
+            response.send(takes).unwrap();
         }
     }
 
-    /// Lets the far side take everything, until the worker has ended.
+    /// Lets the server take everything, until the worker has ended.
     async fn end(self) -> Totals {
-        let Self { batch, handle, mut worker, answers } = self;
+        let Self { batch, handle, mut worker, responses } = self;
         drop(batch);
         let mut rounds = 0;
         while worker.poll().is_pending() {
-            answers.borrow_mut().drain(..).for_each(|answer| answer.send(true).unwrap());
+            responses.borrow_mut().drain(..).for_each(|response| response.send(true).unwrap());
             tokio::time::advance(SECOND).await;
             rounds += 1;
             assert!(rounds < 50, "it never ends");
@@ -98,7 +99,7 @@ async fn q07_a_cancelled_emit_was_never_offered_and_passes_its_turn_on() {
         let mut entered = false;
         for poll in 0..polls.min(4) {
             if poll == 3 {
-                rig.answer(true);
+                rig.respond(true);
                 rig.look();
             }
             match waits.poll() {
@@ -115,7 +116,7 @@ async fn q07_a_cancelled_emit_was_never_offered_and_passes_its_turn_on() {
         if polls > 0 {
             // Whatever was in before it is taken.
             (0..4).for_each(|_| {
-                rig.answer(true);
+                rig.respond(true);
                 rig.look();
             });
             assert!(behind.is_woken());
@@ -136,32 +137,32 @@ async fn q07_a_cancelled_call_is_sent_all_the_same_also_from_its_parking_place_w
             let mut rig = Rig::new(overflow, 1);
             let mut batch = rig.batch.clone();
             let mut call = task::spawn(batch.call(1));
-            let mut heard = None;
+            let mut replied = None;
             for poll in 0..polls {
                 if let Poll::Ready(fate) = call.poll() {
-                    heard = Some(fate.unwrap());
+                    replied = Some(fate.unwrap());
                     break;
                 }
                 // Sent, refused, parked, sent again, taken.
                 rig.look();
                 match poll {
-                    1 => rig.answer(false),
+                    1 => rig.respond(false),
                     2 => tokio::time::advance(2 * SECOND).await,
-                    4 => rig.answer(true),
+                    4 => rig.respond(true),
                     _ => {}
                 }
             }
             drop((call, batch));
             let totals = rig.end().await;
             assert_eq!((totals.offered, totals.delivered), (1, 1));
-            assert_eq!(heard.is_some(), polls > 6, "{polls} polls");
-            assert!(heard.is_none_or(|fate| fate == Fate::Delivered));
+            assert_eq!(replied.is_some(), polls > 6, "{polls} polls");
+            assert!(replied.is_none_or(|fate| fate == Fate::Delivered));
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn t12_a_cancelled_worker_gives_every_item_a_fate_and_tells_every_caller() {
+async fn t12_a_cancelled_worker_gives_every_item_a_fate_and_every_caller_an_error() {
     for polls in 0..POLLS {
         let mut rig = Rig::new(Overflow::Refuse, 8);
         let mut callers: Vec<_> = (0..3).map(|n| task::spawn(rig.batch.call(n))).collect();
@@ -169,7 +170,7 @@ async fn t12_a_cancelled_worker_gives_every_item_a_fate_and_tells_every_caller()
             rig.look();
             match poll {
                 // The first is taken, the second parked, the third is not sent meanwhile.
-                0 | 1 => rig.answer(poll == 0),
+                0 | 1 => rig.respond(poll == 0),
                 4 => tokio::time::advance(2 * SECOND).await,
                 _ => {}
             }

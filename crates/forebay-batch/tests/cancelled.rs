@@ -1,8 +1,8 @@
-//! Items whose callers are gone before their batch is sent: left out, counted, and their slots free.
+//! Items whose callers have dropped their futures before their batch is sent: left out, counted, and their slots free.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Items};
+use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Description, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, Totals};
 use forebay_intake::{Limits, Overflow};
 use proptest::prelude::*;
@@ -69,7 +69,7 @@ struct Rig {
     server: Server,
 }
 
-type Builder = BatchBuilder<u32, fn(&u32) -> usize>;
+type Builder = BatchBuilder<u32, Description<fn(&u32) -> usize>>;
 
 impl Rig {
     /// Batches of four; an item weighs what it says.
@@ -77,13 +77,14 @@ impl Rig {
         let weigh: fn(&u32) -> usize = |item| *item as usize;
         let builder = BatchLayer::builder().batching(Batching::new().max_items(4)).weigh(weigh);
         let layer = change(builder)
-            .keep_items()
+            .retain_items()
             .settle(|result: &Result<(), BoxError>, _: usize| match result {
                 Ok(()) => Settlement::All(Fate::Delivered),
                 Err(_) => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
             })
-            .park([SECOND; 3], 1 << 20)
-            .answer_fates()
+            .park_backoff([SECOND; 3])
+            .park_bytes(1 << 20)
+            .respond_fates()
             .build()
             .unwrap();
         let server = Server::default();
@@ -112,15 +113,15 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f15_an_item_whose_caller_is_gone_is_left_out_of_its_batch() {
+async fn f15_an_item_whose_caller_has_left_is_left_out_of_its_batch() {
     let mut rig = Rig::new(|builder| builder);
     rig.server.0.hangs.store(true, SeqCst);
-    let gone = task::spawn(rig.batch.call(100));
+    let unpolled = task::spawn(rig.batch.call(100));
     let mut kept = task::spawn(rig.batch.call(20));
     assert_pending!(kept.poll());
     let mut polled = task::spawn(rig.batch.call(3));
     assert_pending!(polled.poll());
-    drop((gone, polled));
+    drop((unpolled, polled));
     rig.batch.emit(7).unwrap();
     rig.look();
     assert_eq!(rig.seen(), [[20, 7]]);
@@ -131,7 +132,7 @@ async fn f15_an_item_whose_caller_is_gone_is_left_out_of_its_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f15_each_caller_that_is_left_hears_of_its_own_item() {
+async fn f15_each_caller_that_stays_gets_the_reply_to_its_own_item() {
     let mut rig = Rig::new(|builder| builder);
     let mut calls: Vec<_> = (1..=4).map(|item| task::spawn(rig.batch.call(item))).collect();
     drop(calls.remove(1));
@@ -159,7 +160,7 @@ async fn f15_a_batch_of_nothing_else_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f15_a_caller_that_goes_while_the_server_is_not_ready_takes_its_item_along() {
+async fn f15_a_caller_that_leaves_while_the_server_is_not_ready_takes_its_item_along() {
     let mut rig = Rig::new(|builder| builder);
     rig.server.0.is_unready.store(true, SeqCst);
     let calls: Vec<_> = (0..4).map(|item| rig.batch.call(item)).collect();
@@ -186,7 +187,7 @@ async fn f15_a_batch_that_was_sent_is_sent_again_as_it_was_and_those_behind_it_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn f15_the_slots_of_those_that_are_gone_let_others_in() {
+async fn f15_the_slots_of_cancelled_items_let_others_in() {
     let limits = Limits::new().items(4).soft_limit(1.0);
     let mut rig = Rig::new(|builder| builder.limits(limits).overflow(Overflow::Wait));
     rig.server.0.hangs.store(true, SeqCst);
@@ -288,9 +289,9 @@ impl Plain {
             self.delivered += std::mem::take(&mut self.in_flight).len();
         }
         while self.in_flight.is_empty() && self.batches.front().is_some_and(|batch| batch.len() == 3) {
-            let (gone, left): (Vec<_>, Vec<_>) =
+            let (cancelled, left): (Vec<_>, Vec<_>) =
                 self.batches.pop_front().unwrap().into_iter().partition(|held| held.is_cancelled);
-            self.cancelled += gone.len();
+            self.cancelled += cancelled.len();
             if !left.is_empty() {
                 self.sent.push(left.iter().map(|held| held.bytes).collect());
             }
@@ -321,13 +322,13 @@ fn runs(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(3))
         .weigh(|item: &u32| *item as usize)
-        .answer_fates()
+        .respond_fates()
         .build()
         .unwrap();
     let (mut batch, worker) = layer.pair(service_fn(move |items: Vec<u32>| {
         noted.lock().unwrap().push(items);
         let responds = Arc::clone(&responds);
-        async move { responds.lock().await.recv().await.ok_or_else(|| BoxError::from("gone")) }
+        async move { responds.lock().await.recv().await.ok_or_else(|| BoxError::from("the test has ended")) }
     }));
     let (mut worker, handle) = (task::spawn(worker), batch.handle());
     let (mut plain, mut calls) = (Plain::default(), Vec::new());
@@ -382,7 +383,7 @@ fn runs(steps: Vec<Step>) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn f15_whenever_callers_go_each_item_is_sent_or_cancelled_and_none_is_both(
+    fn f15_whenever_callers_leave_each_item_is_sent_or_cancelled_and_none_is_both(
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

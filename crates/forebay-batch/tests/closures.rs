@@ -72,7 +72,7 @@ async fn f18_a_closure_that_panics_in_every_call_costs_the_host_nothing() {
     check!(builder().priority(panics::<Priority>), false);
     check!(builder().fair_share_key(key_panics), true);
     check!(builder().flush_when(panics::<bool>), true);
-    check!(builder().partition_by(3, key_panics), true);
+    check!(builder().partition_by(key_panics).max_open_partitions(3), true);
     check!(builder().overflow(Overflow::Wait).weigh(panics::<usize>), false);
     check!(builder().overflow(Overflow::DropOldest).priority(panics::<Priority>), false);
 }
@@ -87,7 +87,8 @@ async fn f18_a_closure_that_panics_costs_no_other_its_result() {
     let noted = Arc::clone(&seen);
     let layer = builder()
         .batching(Batching::new().max_items(2))
-        .partition_by(4, itself)
+        .partition_by(itself)
+        .max_open_partitions(4)
         .flush_when(panics::<bool>)
         .weigh(|_: &u32| 10)
         .build()

@@ -21,47 +21,48 @@ const VALUES: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration
 /// Every duration that a batcher is given.
 #[derive(Clone, Copy, Debug)]
 struct Durations {
-    max_age: Duration,
-    expire_after: Option<Duration>,
+    max_delay: Duration,
+    max_age: Option<Duration>,
     ready_timeout: Duration,
     max_hint: Duration,
     backoff: Duration,
     /// What the server asks for in its first response.
     hint: Option<Duration>,
     /// Set while the batcher runs.
+    new_max_delay: Option<Duration>,
     new_max_age: Option<Duration>,
-    new_expire_after: Option<Duration>,
     drain: Duration,
 }
 
 const USUAL: Durations = Durations {
-    max_age: Duration::from_secs(1),
-    expire_after: None,
+    max_delay: Duration::from_secs(1),
+    max_age: None,
     ready_timeout: Duration::from_secs(30),
     max_hint: Duration::from_secs(60),
     backoff: Duration::from_secs(1),
     hint: None,
+    new_max_delay: None,
     new_max_age: None,
-    new_expire_after: None,
     drain: Duration::from_secs(10),
 };
 
 /// Sends through one failure; what the builder said, or how many items were delivered.
 async fn drive(durations: Durations) -> Result<u64, ConfigError> {
-    let Durations { max_age, expire_after, ready_timeout, max_hint, backoff, hint, .. } = durations;
+    let Durations { max_delay, max_age, ready_timeout, max_hint, backoff, hint, .. } = durations;
     let requests = Arc::new(AtomicUsize::new(0));
     let mut builder = BatchLayer::builder()
-        .batching(Batching::new().max_items(3).max_age(max_age))
+        .batching(Batching::new().max_items(3).max_delay(max_delay))
         .ready_timeout(ready_timeout)
         .max_hint(max_hint)
-        .keep_items()
+        .retain_items()
         .settle(move |result: &Result<(), BoxError>, _: usize| match result {
             Ok(()) => Settlement::All(Fate::Delivered),
             Err(_) => Settlement::Retry { after: hint, otherwise: DropReason::RetriesExhausted },
         })
-        .park([backoff; 3], 1 << 20);
-    if let Some(age) = expire_after {
-        builder = builder.expire_after(age);
+        .park_backoff([backoff; 3])
+        .park_bytes(1 << 20);
+    if let Some(age) = max_age {
+        builder = builder.max_age(age);
     }
     let layer = builder.build()?;
     let (batch, worker) = layer.pair(service_fn(move |_: Items<u32>| {
@@ -70,10 +71,10 @@ async fn drive(durations: Durations) -> Result<u64, ConfigError> {
     }));
     let worker = tokio::spawn(worker);
     let handle = batch.handle();
-    if let Some(age) = durations.new_max_age {
-        handle.set_batching(handle.batching().max_age(age))?;
+    if let Some(age) = durations.new_max_delay {
+        handle.set_batching(handle.batching().max_delay(age))?;
     }
-    if let Some(age) = durations.new_expire_after {
+    if let Some(age) = durations.new_max_age {
         handle.set_max_age(age)?;
     }
     // One batch that is full, and one that waits for its age.
@@ -99,13 +100,13 @@ async fn drive(durations: Durations) -> Result<u64, ConfigError> {
 async fn f02_every_duration_of_a_user_is_refused_by_name_or_works() {
     for value in VALUES {
         let table: [(&str, Durations); 8] = [
-            ("max_age", Durations { max_age: value, ..USUAL }),
-            ("expire_after", Durations { expire_after: Some(value), ..USUAL }),
+            ("max_delay", Durations { max_delay: value, ..USUAL }),
+            ("max_age", Durations { max_age: Some(value), ..USUAL }),
             ("ready_timeout", Durations { ready_timeout: value, ..USUAL }),
             ("max_hint", Durations { max_hint: value, hint: Some(Duration::from_secs(1)), ..USUAL }),
             ("backoff", Durations { backoff: value, ..USUAL }),
-            ("max_age", Durations { new_max_age: Some(value), ..USUAL }),
-            ("set_max_age", Durations { new_expire_after: Some(value), ..USUAL }),
+            ("max_delay", Durations { new_max_delay: Some(value), ..USUAL }),
+            ("set_max_age", Durations { new_max_age: Some(value), ..USUAL }),
             ("drain", Durations { drain: value, ..USUAL }),
         ];
         for (knob, durations) in table {
@@ -129,8 +130,8 @@ async fn f02_every_hint_of_a_server_is_borne() {
             assert_eq!(drive(durations).await.unwrap(), 4, "{durations:?}");
         }
         // A cap that is none: the batch waits for as long as it may grow old.
-        for expire_after in [None, Some(Duration::from_secs(60)), Some(Duration::MAX)] {
-            drive(Durations { hint: Some(hint), max_hint: Duration::MAX, expire_after, ..USUAL }).await.unwrap();
+        for max_age in [None, Some(Duration::from_secs(60)), Some(Duration::MAX)] {
+            drive(Durations { hint: Some(hint), max_hint: Duration::MAX, max_age, ..USUAL }).await.unwrap();
         }
     }
 }

@@ -6,7 +6,7 @@
 #![cfg(loom)]
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Fates, Items, Kept, ResponseFuture, Worker};
+use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, ItemFates, Items, ResponseFuture, Retained, Worker};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_intake::{Limits, Overflow, advance};
 use loom::future::block_on;
@@ -25,28 +25,28 @@ use tower_service::Service;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Is away when its first batch comes, and answers nothing as long as it is shut.
+/// Is away when its first batch arrives, and responds to nothing as long as it is shut.
 #[derive(Clone, Default)]
-struct Far {
+struct Server {
     seen: Arc<Mutex<Vec<u32>>>,
     shut: Arc<AtomicBool>,
-    /// Who waits for it to open.
+    /// The tasks that wait for it to open.
     waits: Arc<Mutex<Vec<Waker>>>,
     away: Arc<AtomicBool>,
 }
 
-struct Answering {
-    answer: Result<(), &'static str>,
-    far: Far,
+struct Responding {
+    result: Result<(), &'static str>,
+    server: Server,
 }
 
 type How = fn(&Result<(), BoxError>, usize) -> Settlement;
-type Works = Pin<Box<Worker<u32, Far, How, Kept, Fates, Vec<Duration>>>>;
+type Works = Pin<Box<Worker<u32, Server, How, Retained, ItemFates>>>;
 type Call = ResponseFuture<u32, Fate>;
 
 /// Notes that it was woken.
 #[derive(Default)]
-struct Heard(AtomicBool);
+struct Woken(AtomicBool);
 
 /// What a thread does beside another.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +58,7 @@ enum Op {
     CancelledEmit,
     /// The worker looks for something to do.
     Work,
-    /// What is under way is answered, and the worker looks.
+    /// What is in flight gets its response, and the worker looks.
     Complete,
     /// The worker is dropped.
     Leave,
@@ -99,52 +99,52 @@ const OPS: [Op; 14] = [
 ];
 
 /// What one thread has of the batcher.
-struct Hands {
+struct Side {
     batch: Batch<u32, Fate>,
     handle: BatchHandle<u32>,
     worker: Option<Works>,
-    far: Far,
+    server: Server,
     calls: Vec<Call>,
     unsent: usize,
 }
 
-impl Wake for Heard {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
     }
 }
 
-// === impl Far ===
+// === impl Server ===
 
-impl Service<Items<u32>> for Far {
+impl Service<Items<u32>> for Server {
     type Response = ();
     type Error = BoxError;
-    type Future = Answering;
+    type Future = Responding;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, items: Items<u32>) -> Answering {
+    fn call(&mut self, items: Items<u32>) -> Responding {
         self.seen.lock().unwrap().extend(items.iter().copied());
         let away = self.away.swap(false, SeqCst);
-        Answering { answer: if away { Err("away") } else { Ok(()) }, far: self.clone() }
+        Responding { result: if away { Err("away") } else { Ok(()) }, server: self.clone() }
     }
 }
 
-impl Future for Answering {
+impl Future for Responding {
     type Output = Result<(), BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.far.shut.load(SeqCst) {
-            self.far.waits.lock().unwrap().push(cx.waker().clone());
+        if self.server.shut.load(SeqCst) {
+            self.server.waits.lock().unwrap().push(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(self.answer.map_err(BoxError::from))
+        Poll::Ready(self.result.map_err(BoxError::from))
     }
 }
 
-impl Far {
+impl Server {
     fn open(&self) {
         self.shut.store(false, SeqCst);
         let waits = std::mem::take(&mut *self.waits.lock().unwrap());
@@ -169,10 +169,10 @@ fn limits(items: usize) -> Limits {
 }
 
 fn batching(items: usize) -> Batching {
-    Batching::new().max_items(items).max_age(SECOND)
+    Batching::new().max_items(items).max_delay(SECOND)
 }
 
-fn rig(overflow: Overflow, items: usize) -> (Batch<u32, Fate>, Works, Far) {
+fn rig(overflow: Overflow, items: usize) -> (Batch<u32, Fate>, Works, Server) {
     let settle: How = |result, _| match result {
         Ok(()) => Settlement::All(Fate::Delivered),
         Err(_) => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
@@ -181,15 +181,16 @@ fn rig(overflow: Overflow, items: usize) -> (Batch<u32, Fate>, Works, Far) {
         .limits(limits(items))
         .overflow(overflow)
         .batching(batching(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(vec![SECOND], 1 << 20)
-        .answer_fates()
+        .park_backoff(vec![SECOND])
+        .park_bytes(1 << 20)
+        .respond_fates()
         .build()
         .unwrap();
-    let far = Far::default();
-    let (batch, worker) = layer.pair(far.clone());
-    (batch, Box::pin(worker), far)
+    let server = Server::default();
+    let (batch, worker) = layer.pair(server.clone());
+    (batch, Box::pin(worker), server)
 }
 
 fn checked(handle: &BatchHandle<u32>, most: u64) {
@@ -198,7 +199,7 @@ fn checked(handle: &BatchHandle<u32>, most: u64) {
     assert!(totals.pending <= most, "{totals}");
 }
 
-impl Hands {
+impl Side {
     fn act(&mut self, op: Op, id: u32) {
         match op {
             Emit => drop(self.batch.emit(id)),
@@ -212,7 +213,7 @@ impl Hands {
             CancelledEmit => drop(poll_once(self.batch.emit_or_wait(id))),
             Work => self.work(),
             Complete => {
-                self.far.open();
+                self.server.open();
                 self.work();
             }
             Leave => self.worker = None,
@@ -245,12 +246,12 @@ impl Hands {
     }
 }
 
-/// A batch is under way, another one is open; then `ops`, each on a thread of its own, the first of which has the worker.
+/// A batch is in flight, another one is open; then `ops`, each on a thread of its own, the first of which has the worker.
 fn pair(ops: [Op; 2], overflow: Overflow, away: bool) {
-    let (mut batch, mut worker, far) = rig(overflow, 4);
+    let (mut batch, mut worker, server) = rig(overflow, 4);
     let handle = batch.handle();
-    far.shut.store(true, SeqCst);
-    far.away.store(away, SeqCst);
+    server.shut.store(true, SeqCst);
+    server.away.store(away, SeqCst);
     let calls = vec![batch.call(0), batch.call(1), batch.call(2)];
     assert!(poll_once(worker.as_mut()).is_pending());
     let mut worker = Some(worker);
@@ -258,24 +259,24 @@ fn pair(ops: [Op; 2], overflow: Overflow, away: bool) {
         .into_iter()
         .zip(ops)
         .map(|((id, calls), op)| {
-            let (batch, handle, far) = (batch.clone(), handle.clone(), far.clone());
-            let mut hands = Hands { batch, handle, worker: worker.take(), far, calls, unsent: 0 };
+            let (batch, handle, server) = (batch.clone(), handle.clone(), server.clone());
+            let mut side = Side { batch, handle, worker: worker.take(), server, calls, unsent: 0 };
             thread::spawn(move || {
-                hands.act(op, id);
-                hands
+                side.act(op, id);
+                side
             })
         })
         .collect();
     drop(batch);
-    let hands: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let side: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     checked(&handle, 8);
     let mut calls = Vec::new();
-    for mut hands in hands {
-        calls.append(&mut hands.calls);
-        worker = worker.or(hands.worker);
+    for mut side in side {
+        calls.append(&mut side.calls);
+        worker = worker.or(side.worker);
     }
-    // All handles are gone: what is left is sent, or it has gone with the worker.
-    far.open();
+    // All handles are dropped: what is left is sent, or it was dropped with the worker.
+    server.open();
     for _ in 0..6 {
         if worker.as_mut().is_some_and(|worker| poll_once(worker.as_mut()).is_ready()) {
             worker = None;
@@ -285,12 +286,12 @@ fn pair(ops: [Op; 2], overflow: Overflow, away: bool) {
     assert!(worker.is_none(), "the worker ends");
     let totals = handle.totals();
     assert_eq!(totals.delivered + totals.dropped.total(), totals.offered, "{totals}");
-    assert_eq!((handle.queued(), handle.bytes(), totals.pending), (0, 0, 0), "every slot came back");
-    assert!(calls.into_iter().all(|call| poll_once(call).is_ready()), "everybody was told");
+    assert_eq!((handle.queued(), handle.bytes(), totals.pending), (0, 0, 0), "every slot is free again");
+    assert!(calls.into_iter().all(|call| poll_once(call).is_ready()), "every caller has its reply");
 }
 
 #[test]
-fn x01_every_operation_beside_the_worker_keeps_the_equation_and_tells_everybody() {
+fn x01_every_operation_beside_the_worker_keeps_the_equation_and_every_caller_gets_a_reply() {
     for one in OF_THE_WORKER {
         for other in OPS {
             for overflow in [Overflow::Wait, Overflow::DropOldest] {
@@ -303,7 +304,7 @@ fn x01_every_operation_beside_the_worker_keeps_the_equation_and_tells_everybody(
 }
 
 #[test]
-fn x01_every_pair_of_operations_keeps_the_equation_and_tells_everybody() {
+fn x01_every_pair_of_operations_keeps_the_equation_and_every_caller_gets_a_reply() {
     for (n, one) in OPS.into_iter().enumerate() {
         for other in &OPS[n..] {
             let ops = [one, *other];
@@ -314,30 +315,30 @@ fn x01_every_pair_of_operations_keeps_the_equation_and_tells_everybody() {
 
 /// The worker looks once, beside `meanwhile`; if it found nothing it has to be woken.
 ///
-/// The verdict is spoken when all ends are gone: they take locks, which a thread that panics under the model cannot.
-fn hears(meanwhile: impl Fn(Batch<u32, Fate>) -> Option<Batch<u32, Fate>> + Send + Sync + Copy + 'static) {
+/// The assertion is made when all ends are dropped: they take locks, which a thread that panics under the model cannot.
+fn is_woken(meanwhile: impl Fn(Batch<u32, Fate>) -> Option<Batch<u32, Fate>> + Send + Sync + Copy + 'static) {
     bounded(move || {
-        let (batch, mut worker, far) = rig(Overflow::Wait, 4);
-        let heard = Arc::new(Heard::default());
-        let waker = Arc::clone(&heard);
+        let (batch, mut worker, server) = rig(Overflow::Wait, 4);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken);
         let looks = thread::spawn(move || {
             let ended = worker.as_mut().poll(&mut Context::from_waker(&waker.into())).is_ready();
             (ended, worker)
         });
         let batch = meanwhile(batch);
         let (ended, worker) = looks.join().unwrap();
-        let found = ended || !far.seen.lock().unwrap().is_empty();
+        let found = ended || !server.seen.lock().unwrap().is_empty();
         // What it saw and did not send yet has an age.
         advance(SECOND);
-        let heard = heard.0.load(SeqCst);
+        let woken = woken.0.load(SeqCst);
         drop((batch, worker));
-        assert!(found || heard, "it sleeps for ever");
+        assert!(found || woken, "it sleeps for ever");
     });
 }
 
 #[test]
 fn the_worker_is_woken_for_the_first_item() {
-    hears(|batch| {
+    is_woken(|batch| {
         batch.emit(1).unwrap();
         Some(batch)
     });
@@ -345,7 +346,7 @@ fn the_worker_is_woken_for_the_first_item() {
 
 #[test]
 fn the_worker_is_woken_for_the_end() {
-    hears(|batch| {
+    is_woken(|batch| {
         drop(batch);
         None
     });
@@ -354,7 +355,7 @@ fn the_worker_is_woken_for_the_end() {
 #[test]
 fn a_flush_sends_what_is_open_and_ends_with_it() {
     bounded(|| {
-        let (batch, worker, _far) = rig(Overflow::Wait, 4);
+        let (batch, worker, _server) = rig(Overflow::Wait, 4);
         let handle = batch.handle();
         batch.emit(1).unwrap();
         let works = thread::spawn(move || block_on(worker));
@@ -366,9 +367,9 @@ fn a_flush_sends_what_is_open_and_ends_with_it() {
 }
 
 #[test]
-fn a_call_is_answered_and_the_worker_ends_with_the_last_handle() {
+fn a_call_gets_its_reply_and_the_worker_ends_with_the_last_handle() {
     bounded(|| {
-        let (mut batch, worker, _far) = rig(Overflow::Wait, 1);
+        let (mut batch, worker, _server) = rig(Overflow::Wait, 1);
         let works = thread::spawn(move || block_on(worker));
         let call = batch.call(1);
         drop(batch);
@@ -377,11 +378,11 @@ fn a_call_is_answered_and_the_worker_ends_with_the_last_handle() {
     });
 }
 
-/// A full batcher: whoever waits for room is let in when a batch was answered.
+/// A full batcher: a sender that waits for room is let in when a batch has its response.
 #[test]
-fn an_answer_lets_the_next_item_in() {
+fn a_response_lets_the_next_item_in() {
     bounded(|| {
-        let (batch, worker, _far) = rig(Overflow::Wait, 1);
+        let (batch, worker, _server) = rig(Overflow::Wait, 1);
         let handle = batch.handle();
         batch.emit(1).unwrap();
         let works = thread::spawn(move || block_on(worker));

@@ -1,4 +1,4 @@
-//! A hundred times more than the far side takes: what is held stays within the configured bytes.
+//! A hundred times more than the server takes: what is held stays within the configured bytes.
 //!
 //! `cargo test --release -p forebay-batch --test memory -- --ignored --nocapture` is a minute of it.
 
@@ -58,7 +58,7 @@ const LIMIT: usize = 4 << 20;
 /// Beyond the weights of the items, as a share of the limit: buffers that grow by doubling, and what is fixed.
 const OVERHEAD: f64 = 0.1;
 
-/// Items come a hundred times as fast as they leave.
+/// Items are handed over a hundred times as fast as they leave.
 const OVERLOAD: usize = 100;
 
 const BATCH: usize = 64;
@@ -87,9 +87,9 @@ fn check(name: &str, most: usize, offered: u64, refused: u64) {
     assert!(most as f64 <= (1.0 + OVERHEAD) * LIMIT as f64, "{most}: bounded by bytes");
 }
 
-/// A far side that takes a batch in 10 ms of virtual time, for so many virtual seconds.
+/// A server that takes a batch in 10 ms of virtual time, for so many virtual seconds.
 async fn overload_a_batcher(seconds: u64) {
-    let mut told = None;
+    let mut counted = None;
     let most = most_held(async {
         let layer = BatchLayer::builder()
             .limits(limits())
@@ -112,19 +112,19 @@ async fn overload_a_batcher(seconds: u64) {
         let handle = batch.handle();
         let totals = handle.totals();
         assert!(totals.balance(), "{totals}");
-        told = Some((totals.offered, totals.dropped.total()));
+        counted = Some((totals.offered, totals.dropped.total()));
         assert!(totals.delivered > 0 && totals.dropped.get(DropReason::SoftLimit) > 0, "{totals}");
         let report = handle.drain(Duration::from_secs(3600)).await;
         assert_eq!((report.totals.pending, handle.bytes()), (0, 0));
     })
     .await;
-    let (offered, refused) = told.unwrap();
+    let (offered, refused) = counted.unwrap();
     check("batch", most, offered, refused);
 }
 
-/// The same of a channel, whose receiver takes one item while a hundred come.
+/// The same of a channel, whose receiver takes one item while a hundred are handed over.
 async fn overload_a_channel(rounds: usize) {
-    let mut told = None;
+    let mut counted = None;
     let most = most_held(async {
         let (sender, mut receiver) = channel::<Item>(limits()).unwrap();
         for n in 0..rounds {
@@ -137,10 +137,10 @@ async fn overload_a_channel(rounds: usize) {
         }
         let totals = sender.handle().totals();
         assert!(totals.balance(), "{totals}");
-        told = Some((totals.offered, totals.dropped.total()));
+        counted = Some((totals.offered, totals.dropped.total()));
     })
     .await;
-    let (offered, refused) = told.unwrap();
+    let (offered, refused) = counted.unwrap();
     check("channel", most, offered, refused);
 }
 
@@ -158,10 +158,10 @@ async fn fill_a_batcher<T: Footprint + Send + Sync + 'static>(
     let most = most_held(async {
         let builder = BatchLayer::builder()
             .limits(limits().items(1 << 24).soft_limit(1.0))
-            .batching(Batching::new().max_items(500).max_age(Duration::from_secs(3600)));
+            .batching(Batching::new().max_items(500).max_delay(Duration::from_secs(3600)));
         let key = partitions.map_or((|_| 0) as fn(usize) -> usize, |(_, key)| key);
         let builder = match partitions {
-            Some((open, _)) => builder.partition_by(open, key_of::<T>),
+            Some((open, _)) => builder.partition_by(key_of::<T>).max_open_partitions(open),
             None => builder,
         };
         let layer = builder.build().unwrap();

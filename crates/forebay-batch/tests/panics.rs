@@ -1,9 +1,9 @@
-//! A panic of user code costs its own batch at most: callers are answered, the ledger balances, the worker goes on.
+//! A panic of user code costs its own batch at most: callers get a reply, the ledger balances, the worker goes on.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 #![expect(clippy::panic, reason = "what is tested")]
 
-use forebay_batch::{Answer, Around, Batch, BatchFailed, BatchLayer, Batching, Items};
+use forebay_batch::{Batch, BatchFailed, BatchLayer, Batching, Items, Respond, WrapInner};
 use forebay_core::{BoxError, Fate, ItemFate, Settle, Settlement};
 use std::{
     error::Error,
@@ -179,18 +179,18 @@ impl Settle<Dropped> for Judge {
 }
 
 #[derive(Clone)]
-struct Answers(Trap);
+struct Replies(Trap);
 
-impl<S> Around<S> for Answers {
+impl<S> WrapInner<S> for Replies {
     type Service = S;
 
-    fn around(&self, inner: S) -> S {
+    fn wrap_inner(&self, inner: S) -> S {
         inner
     }
 }
 
-impl Answer<Dropped> for Answers {
-    type Answer = Fate;
+impl Respond<Dropped> for Replies {
+    type Reply = Fate;
     type Prepared = Result<Dropped, BatchFailed>;
 
     fn prepare(&self, result: Result<Dropped, BatchFailed>, _: usize) -> Self::Prepared {
@@ -198,7 +198,7 @@ impl Answer<Dropped> for Answers {
         result
     }
 
-    fn take(&self, _: &mut Self::Prepared, _: usize, fate: Fate) -> Result<Fate, BoxError> {
+    fn reply(&self, _: &mut Self::Prepared, _: usize, fate: Fate) -> Result<Fate, BoxError> {
         self.0.spring(Place::Take);
         Ok(fate)
     }
@@ -242,15 +242,15 @@ impl Drop for BackoffWaits {
 }
 
 /// A caller's waker.
-struct Bell(Trap);
+struct Caller(Trap);
 
-impl Wake for Bell {
+impl Wake for Caller {
     fn wake(self: Arc<Self>) {
         self.0.spring(Place::WakerWake);
     }
 }
 
-impl Drop for Bell {
+impl Drop for Caller {
     fn drop(&mut self) {
         self.0.spring(Place::WakerDrop);
     }
@@ -261,11 +261,12 @@ fn batcher(trap: &Trap) -> Batch<Dropped, Fate> {
         .batching(Batching::new().max_items(3))
         .weigh(|_: &Dropped| 1)
         .settle(Judge(trap.clone()))
-        .answer(Answers(trap.clone()))
-        .keep_items()
-        .park(Backoff(Trap(Arc::new((trap.0.0, trap.0.1, AtomicBool::new(false))))), 1 << 20);
+        .respond(Replies(trap.clone()))
+        .retain_items()
+        .park_backoff(Backoff(Trap(Arc::new((trap.0.0, trap.0.1, AtomicBool::new(false))))))
+        .park_bytes(1 << 20);
     // The builder itself may clone the backoff; from here on it is armed.
-    let layer = layer.park(Backoff(trap.clone()), 1 << 20).build().unwrap();
+    let layer = layer.park_backoff(Backoff(trap.clone())).park_bytes(1 << 20).build().unwrap();
     trap.0.2.store(false, SeqCst);
     let batch = layer.layer(Inner(trap.clone()));
     trap.0.2.store(true, SeqCst);
@@ -282,16 +283,16 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_batch_at_most() {
         let mut batch = batcher(&trap);
         let handle = batch.handle();
         batch.emit(item()).unwrap();
-        let mut belled = Some(batch.call(item()));
-        let bell = Waker::from(Arc::new(Bell(trap.clone())));
-        assert!(Pin::new(belled.as_mut().unwrap()).poll(&mut Context::from_waker(&bell)).is_pending(), "{what}");
+        let mut woken = Some(batch.call(item()));
+        let waker = Waker::from(Arc::new(Caller(trap.clone())));
+        assert!(Pin::new(woken.as_mut().unwrap()).poll(&mut Context::from_waker(&waker)).is_pending(), "{what}");
         // The clone that waits is the last one.
-        drop(bell);
+        drop(waker);
         let called = batch.call(item());
-        let answered = timeout(Duration::from_secs(60), called).await;
-        assert!(answered.is_ok(), "{what}: a caller waits for ever");
-        let answered = timeout(Duration::from_secs(60), belled.take().unwrap()).await;
-        assert!(answered.is_ok(), "{what}: the other caller waits for ever");
+        let replied = timeout(Duration::from_secs(60), called).await;
+        assert!(replied.is_ok(), "{what}: a caller waits for ever");
+        let replied = timeout(Duration::from_secs(60), woken.take().unwrap()).await;
+        assert!(replied.is_ok(), "{what}: the other caller waits for ever");
         assert!(timeout(Duration::from_secs(60), handle.flush()).await.is_ok(), "{what}: a flush waits for ever");
         let totals = handle.totals();
         assert!(totals.balance() && totals.pending == 0 && totals.offered == 3, "{what}: {totals:?}");
@@ -306,7 +307,7 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_batch_at_most() {
     }
 }
 
-/// An endless service, so that everything is in flight when the drain lets it go.
+/// A service that never responds, so that everything is in flight when the drain gives up.
 #[derive(Clone)]
 struct Hanging;
 
@@ -329,7 +330,7 @@ fn f20_a_drain_reports_every_item_that_was_in_flight_whatever_thread_is_first() 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     for round in 0..200 {
         let unsent = runtime.block_on(async {
-            let layer = BatchLayer::builder().batching(Batching::new().max_items(256)).keep_items().build().unwrap();
+            let layer = BatchLayer::builder().batching(Batching::new().max_items(256)).retain_items().build().unwrap();
             let batch = layer.layer(Hanging);
             (0..600).for_each(|item| batch.emit(item).unwrap());
             while batch.handle().queued() > 344 {
@@ -368,8 +369,8 @@ impl Wake for PolledAtOnce {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f20_a_drain_that_is_polled_while_its_items_are_let_go_reports_them() {
-    let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).keep_items().build().unwrap();
+async fn f20_a_drain_that_is_polled_while_its_items_are_given_up_reports_them() {
+    let layer = BatchLayer::builder().batching(Batching::new().max_items(4)).retain_items().build().unwrap();
     let (batch, worker) = layer.pair(Hanging);
     let mut worker = pin!(worker);
     let mut look = || worker.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -380,7 +381,7 @@ async fn f20_a_drain_that_is_polled_while_its_items_are_let_go_reports_them() {
     let (handle, polled) = (batch.handle(), Arc::new(PolledAtOnce::default()));
     *polled.drain.lock().unwrap() = Some(Box::pin(async move { handle.drain(Duration::ZERO).await.unsent.len() }));
     Arc::clone(&polled).wake();
-    // Its time is over: what is in flight is let go at the next look.
+    // Its time is over: what is in flight is given up at the next look.
     tokio::time::advance(Duration::from_millis(1)).await;
     Arc::clone(&polled).wake();
     assert!(look().is_ready());

@@ -1,4 +1,4 @@
-//! What happens to batches that come back: parked, cut, narrowed.
+//! What happens to batches that come back: parked, split, narrowed.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -15,7 +15,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What the far side says to a request, and a log of all requests.
+/// What the server says to a request, and a log of all requests.
 type Script<T> = Arc<dyn Fn(usize, &[T]) -> Result<(), Refusal> + Send + Sync>;
 type Log<T> = Arc<Mutex<Vec<(Duration, Vec<T>)>>>;
 
@@ -49,8 +49,8 @@ fn settle(result: &Result<(), BoxError>, _: usize) -> Settlement {
     }
 }
 
-/// A far side with a script, and the log of what it got.
-fn far_side<T: Clone + Send + Sync + 'static>(
+/// A server with a script, and the log of what it got.
+fn server<T: Clone + Send + Sync + 'static>(
     script: impl Fn(usize, &[T]) -> Result<(), Refusal> + Send + Sync + 'static,
 ) -> (impl tower::Service<Items<T>, Response = (), Error = BoxError, Future: Send> + Clone + Send + 'static, Log<T>) {
     let (script, log): (Script<T>, Log<T>) = (Arc::new(script), Arc::default());
@@ -58,8 +58,8 @@ fn far_side<T: Clone + Send + Sync + 'static>(
     let service = service_fn(move |items: Items<T>| {
         let mut log = noted.lock().unwrap();
         log.push((start.elapsed(), items.to_vec()));
-        let answer = script(log.len(), &items);
-        std::future::ready(answer.map_err(BoxError::from))
+        let response = script(log.len(), &items);
+        std::future::ready(response.map_err(BoxError::from))
     });
     (service, log)
 }
@@ -90,7 +90,7 @@ fn emit<A>(batch: &Batch<u32, A>, items: std::ops::Range<u32>) {
     items.for_each(|item| batch.emit(item).unwrap());
 }
 
-/// An inner service that does not answer at once.
+/// An inner service that does not respond at once.
 async fn latency() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
@@ -99,12 +99,13 @@ async fn latency() {
 
 #[tokio::test(start_paused = true)]
 async fn t11_what_comes_back_retryable_waits_and_is_sent_again_once() {
-    let (inner, log) = far_side(|n, _: &[u32]| if n <= 2 { Err(Refusal::Away(None)) } else { Ok(()) });
+    let (inner, log) = server(|n, _: &[u32]| if n <= 2 { Err(Refusal::Away(None)) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -137,9 +138,10 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1).max_in_flight(8))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -155,13 +157,14 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_is_waited_for_and_a_batch_that_outlives_it_is_dropped() {
-    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(20 * SECOND))));
+    let (inner, log) = server(|_, _: &[u32]| Err(Refusal::Away(Some(20 * SECOND))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
-        .expire_after(30 * SECOND)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .max_age(30 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -169,19 +172,20 @@ async fn a_hint_is_waited_for_and_a_batch_that_outlives_it_is_dropped() {
     let start = Instant::now();
     batch.handle().flush().await;
     assert_eq!(times(&log), [0, 20]);
-    assert_eq!(start.elapsed().as_secs(), 30, "it goes when its time is up, not when it would be sent");
+    assert_eq!(start.elapsed().as_secs(), 30, "it is dropped when its time is up, not when it would be sent");
     assert_eq!(totals(&batch.handle()).dropped.get(DropReason::Expired), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_behind_a_far_side_that_is_away_grows_old_as_well() {
-    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
+async fn what_waits_behind_a_server_that_is_away_grows_old_as_well() {
+    let (inner, log) = server(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
-        .expire_after(30 * SECOND)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .max_age(30 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -194,19 +198,20 @@ async fn what_waits_behind_a_far_side_that_is_away_grows_old_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn when_the_backoff_ends_the_reason_is_the_one_of_the_last_failure() {
-    let (inner, log) = far_side(|_, _: &[u32]| Err(Refusal::Away(None)));
+    let (inner, log) = server(|_, _: &[u32]| Err(Refusal::Away(None)));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .answer_fates()
-        .park([SECOND, SECOND], 1 << 20)
+        .respond_fates()
+        .park_backoff([SECOND, SECOND])
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let answer = tokio::spawn(batch.clone().oneshot(1));
+    let reply = tokio::spawn(batch.clone().oneshot(1));
     emit(&batch, 0..1);
-    assert_eq!(answer.await.unwrap().unwrap(), Fate::Dropped(DropReason::RetriesExhausted));
+    assert_eq!(reply.await.unwrap().unwrap(), Fate::Dropped(DropReason::RetriesExhausted));
     assert_eq!(requests(&log), 3);
     // The next one finds a fresh backoff.
     emit(&batch, 0..2);
@@ -230,10 +235,11 @@ async fn parked_bytes_are_bounded_and_the_oldest_go_first() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1).max_in_flight(3))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .weigh(|_: &u32| 10)
-        .park(backoff(), 20)
+        .park_backoff(backoff())
+        .park_bytes(20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -246,12 +252,13 @@ async fn parked_bytes_are_bounded_and_the_oldest_go_first() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_evicted_does_not_hold_up_what_comes_next() {
-    let (inner, log) = far_side(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(None)) } else { Ok(()) });
+    let (inner, log) = server(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(None)) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(1))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1)
+        .park_backoff(backoff())
+        .park_bytes(1)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -259,7 +266,7 @@ async fn what_was_evicted_does_not_hold_up_what_comes_next() {
     batch.handle().flush().await;
     assert_eq!(totals(&batch.handle()).dropped.get(DropReason::Evicted), 1);
     emit(&batch, 1..2);
-    // Nobody but the worker's own timer wakes it.
+    // Nothing but the worker's own timer wakes it.
     tokio::time::timeout(60 * SECOND, async {
         while totals(&batch.handle()).pending > 0 {
             tokio::time::sleep(SECOND).await
@@ -271,18 +278,19 @@ async fn what_was_evicted_does_not_hold_up_what_comes_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_parts_of_a_batch_wait_for_a_far_side_that_is_away() {
-    let (inner, log) = far_side(|n, _: &[u32]| match n {
+async fn the_parts_of_a_batch_wait_for_a_server_that_is_away() {
+    let (inner, log) = server(|n, _: &[u32]| match n {
         1 => Err(Refusal::Bad),
         2 => Err(Refusal::Away(None)),
         _ => Ok(()),
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(4))
-        .keep_items()
+        .retain_items()
         .split_budget(16)
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -294,18 +302,20 @@ async fn the_parts_of_a_batch_wait_for_a_far_side_that_is_away() {
 
 #[tokio::test(start_paused = true)]
 async fn r19_other_keys_go_on_at_full_rate() {
-    let (inner, log) = far_side(
+    let (inner, log) = server(
         |_, items: &[(&'static str, u32)]| {
             if items[0].0 == "down" { Err(Refusal::Away(Some(60 * SECOND))) } else { Ok(()) }
         },
     );
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .partition_by(8, |item: &(&'static str, u32)| item.0)
-        .keep_items()
+        .partition_by(|item: &(&'static str, u32)| item.0)
+        .max_open_partitions(8)
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
-        .expire_after(90 * SECOND)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .max_age(90 * SECOND)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -318,7 +328,7 @@ async fn r19_other_keys_go_on_at_full_rate() {
     }
     let mut by_key = HashMap::new();
     log.lock().unwrap().iter().for_each(|(_, items)| *by_key.entry(items[0].0).or_insert(0) += 1);
-    assert_eq!((by_key["up"], by_key["down"]), (50, 1), "no worker, no slot in flight is held by who waits");
+    assert_eq!((by_key["up"], by_key["down"]), (50, 1), "what waits holds neither the worker nor a slot in flight");
     batch.handle().flush().await;
     let totals = totals(&batch.handle());
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Expired)), (100, 100));
@@ -329,20 +339,20 @@ async fn r19_other_keys_go_on_at_full_rate() {
 async fn t16_one_poison_item_in_a_thousand_costs_itself() {
     for poison in [0, 1, 499, 500, 777, 998, 999] {
         let (inner, log) =
-            far_side(move |_, items: &[u32]| if items.contains(&poison) { Err(Refusal::Bad) } else { Ok(()) });
+            server(move |_, items: &[u32]| if items.contains(&poison) { Err(Refusal::Bad) } else { Ok(()) });
         let layer = BatchLayer::builder()
             .batching(Batching::new().max_items(1000))
-            .keep_items()
+            .retain_items()
             .settle(settle)
-            .answer_fates()
+            .respond_fates()
             .split_budget(64)
             .build()
             .unwrap();
         let batch = layer.layer(inner);
-        let answers: Vec<_> = (0..1000).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
-        for (n, answer) in (0..).zip(answers) {
+        let replies: Vec<_> = (0..1000).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+        for (n, reply) in (0..).zip(replies) {
             let expected = if n == poison { Fate::Dropped(DropReason::Rejected) } else { Fate::Delivered };
-            assert_eq!(answer.await.unwrap().unwrap(), expected);
+            assert_eq!(reply.await.unwrap().unwrap(), expected);
         }
         let totals = totals(&batch.handle());
         assert_eq!((totals.delivered, totals.dropped.get(DropReason::Rejected), totals.pending), (999, 1, 0));
@@ -352,10 +362,10 @@ async fn t16_one_poison_item_in_a_thousand_costs_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_split_budget_is_never_exceeded_and_what_it_does_not_reach_is_dropped() {
-    let (inner, log) = far_side(|_, items: &[u32]| if items.len() > 1 { Err(Refusal::Bad) } else { Ok(()) });
+    let (inner, log) = server(|_, items: &[u32]| if items.len() > 1 { Err(Refusal::Bad) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(64))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .split_budget(10)
         .build()
@@ -371,10 +381,10 @@ async fn a_split_budget_is_never_exceeded_and_what_it_does_not_reach_is_dropped(
 
 #[tokio::test(start_paused = true)]
 async fn t17_after_a_413_the_next_batch_is_small_enough_already() {
-    let (inner, log) = far_side(|_, items: &[u32]| if items.len() > 30 { Err(Refusal::TooLarge) } else { Ok(()) });
+    let (inner, log) = server(|_, items: &[u32]| if items.len() > 30 { Err(Refusal::TooLarge) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(100))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .split_budget(64)
         .build()
@@ -391,10 +401,10 @@ async fn t17_after_a_413_the_next_batch_is_small_enough_already() {
 
 #[tokio::test(start_paused = true)]
 async fn one_item_that_is_too_large_by_itself_is_dropped_as_that() {
-    let (inner, _) = far_side(|_, items: &[u32]| if items.contains(&7) { Err(Refusal::TooLarge) } else { Ok(()) });
+    let (inner, _) = server(|_, items: &[u32]| if items.contains(&7) { Err(Refusal::TooLarge) } else { Ok(()) });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(16))
-        .keep_items()
+        .retain_items()
         .settle(settle)
         .split_budget(64)
         .build()
@@ -426,20 +436,21 @@ async fn r11_only_what_is_known_to_be_refused_is_sent_again() {
     });
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(6))
-        .keep_items()
+        .retain_items()
         .settle(|result: &Result<Vec<ItemFate>, BoxError>, _: usize| match result {
             Ok(fates) => Settlement::Each(fates.clone()),
             Err(error) => Settlement::of_error(error),
         })
-        .answer_fates()
-        .park(backoff(), 1 << 20)
+        .respond_fates()
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let answers: Vec<_> = (0..6).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
-    for (n, answer) in answers.into_iter().enumerate() {
+    let replies: Vec<_> = (0..6).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+    for (n, reply) in replies.into_iter().enumerate() {
         let expected = if n == 4 { Fate::Dropped(DropReason::Rejected) } else { Fate::Delivered };
-        assert_eq!(answer.await.unwrap().unwrap(), expected, "{n}");
+        assert_eq!(reply.await.unwrap().unwrap(), expected, "{n}");
     }
     let sent: Vec<_> = log.lock().unwrap().iter().map(|(_, items)| items.clone()).collect();
     assert_eq!(sent, [vec![0, 1, 2, 3, 4, 5], vec![1, 3, 5]]);
@@ -452,16 +463,16 @@ async fn a_partial_success_is_counted_by_its_number_and_nothing_is_sent_again() 
     let inner = service_fn(|_: Items<u32>| std::future::ready(Ok::<_, BoxError>(())));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(10))
-        .keep_items()
+        .retain_items()
         .settle(|_: &Result<(), BoxError>, _: usize| Settlement::Partial { dropped: 3, reason: DropReason::Rejected })
-        .answer_fates()
+        .respond_fates()
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let answers: Vec<_> = (0..10).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
+    let replies: Vec<_> = (0..10).map(|n| tokio::spawn(batch.clone().oneshot(n))).collect();
     let mut dropped = 0;
-    for answer in answers {
-        dropped += u32::from(answer.await.unwrap().unwrap().is_dropped());
+    for reply in replies {
+        dropped += u32::from(reply.await.unwrap().unwrap().is_dropped());
     }
     let totals = totals(&batch.handle());
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Rejected), dropped), (7, 3, 3));
@@ -479,12 +490,13 @@ async fn without_parking_a_failure_is_final_and_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_with_batches_parked_ends_in_time_and_hands_them_back() {
-    let (inner, _) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(Duration::from_secs(86_400)))));
+    let (inner, _) = server(|_, _: &[u32]| Err(Refusal::Away(Some(Duration::from_secs(86_400)))));
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -502,13 +514,14 @@ async fn a_drain_with_batches_parked_ends_in_time_and_hands_them_back() {
 
 #[tokio::test(start_paused = true)]
 async fn limits_hold_while_the_far_side_is_away() {
-    let (inner, _) = far_side(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
+    let (inner, _) = server(|_, _: &[u32]| Err(Refusal::Away(Some(3600 * SECOND))));
     let layer = BatchLayer::builder()
         .limits(Limits::new().items(20).soft_limit(1.0))
         .batching(Batching::new().max_items(2))
-        .keep_items()
+        .retain_items()
         .settle(settle)
-        .park(backoff(), 1 << 20)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -526,13 +539,13 @@ async fn limits_hold_while_the_far_side_is_away() {
 #[test]
 fn what_needs_the_items_is_refused_without_them() {
     let knob = |result: Result<_, forebay_core::ConfigError>| result.map(|_: ()| ()).unwrap_err().knob();
-    assert_eq!(knob(BatchLayer::<u32>::builder().park(backoff(), 1).build().map(drop)), "park");
+    assert_eq!(knob(BatchLayer::<u32>::builder().park_backoff(backoff()).build().map(drop)), "park_backoff");
     assert_eq!(knob(BatchLayer::<u32>::builder().split_budget(9).build().map(drop)), "split_budget");
-    assert_eq!(knob(BatchLayer::<u32>::builder().expire_after(Duration::ZERO).build().map(drop)), "expire_after");
+    assert_eq!(knob(BatchLayer::<u32>::builder().max_age(Duration::ZERO).build().map(drop)), "max_age");
     assert_eq!(knob(BatchLayer::<u32>::builder().ready_timeout(Duration::ZERO).build().map(drop)), "ready_timeout");
     assert_eq!(knob(BatchLayer::<u32>::builder().limits(Limits::new().items(0)).build().map(drop)), "items");
-    let keyed = BatchLayer::<String>::builder().partition_by(0, |item: &String| item.as_str());
-    assert_eq!(knob(keyed.build().map(drop)), "partition_by");
+    let keyed = BatchLayer::<String>::builder().partition_by(|item: &String| item.as_str()).max_open_partitions(0);
+    assert_eq!(knob(keyed.build().map(drop)), "max_open_partitions");
 }
 
 #[tokio::test(start_paused = true)]
@@ -556,10 +569,12 @@ async fn discard_drops_what_is_queued_waits_or_is_in_flight_and_goes_on() {
     };
     let layer = BatchLayer::builder()
         .batching(Batching::new().max_items(2).max_in_flight(1))
-        .partition_by(8, |item: &u32| &PAIRS[*item as usize])
-        .keep_items()
+        .partition_by(|item: &u32| &PAIRS[*item as usize])
+        .max_open_partitions(8)
+        .retain_items()
         .settle(settle)
-        .park(vec![600 * SECOND; 9], 1 << 20)
+        .park_backoff(vec![600 * SECOND; 9])
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     let batch = layer.layer(inner);
@@ -578,7 +593,7 @@ async fn discard_drops_what_is_queued_waits_or_is_in_flight_and_goes_on() {
     let verdict = Verdict::of(&*error).unwrap();
     assert_eq!((verdict.reason(), verdict.seen(), verdict.advice()), (DropReason::Disabled, Seen::No, Advice::Never));
 
-    // Nothing is left of it: what comes later is sent at once, the partition that was in trouble included.
+    // Nothing is left of it: what is handed over later is sent at once, the partition that had failed included.
     batch.emit(1).unwrap();
     batch.emit(6).unwrap();
     tokio::time::timeout(SECOND, handle.flush()).await.unwrap();

@@ -125,7 +125,7 @@ impl Plan {
             .batching(
                 Batching::new()
                     .max_items(settings.batch_size.min(settings.max_pending))
-                    .max_age(settings.flush_interval)
+                    .max_delay(settings.flush_interval)
                     .max_in_flight(1),
             )
             .priority(|log: &FrontendLog| if log.is_error() { Priority::High } else { Priority::Normal })

@@ -65,7 +65,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Preset::Collector => self
                 .limits(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batching(Batching::new().max_items(8_192).max_age(Duration::from_millis(200)).max_in_flight(10))
+                .batching(Batching::new().max_items(8_192).max_delay(Duration::from_millis(200)).max_in_flight(10))
                 .attempt_timeout(Duration::from_secs(5))
                 .retryable(Classifier::otlp())
                 .retry(|retry| retry.max_retries(0))
@@ -79,7 +79,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Preset::ConsulHcp => self
                 .limits(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batching(Batching::new().max_items(8_192).max_age(Duration::from_secs(60)))
+                .batching(Batching::new().max_items(8_192).max_delay(Duration::from_secs(60)))
                 .attempt_timeout(Duration::from_secs(15))
                 .retry(|retry| retry.max_retries(0))
                 .max_age(Duration::ZERO),
@@ -91,7 +91,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self.quiet()
             .limits(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
-            .batching(Batching::new().max_items(100).max_age(Duration::from_secs(5)))
+            .batching(Batching::new().max_items(100).max_delay(Duration::from_secs(5)))
             .attempt_timeout(Duration::from_secs(10))
             .max_age(Duration::ZERO)
     }

@@ -87,12 +87,10 @@ where
         .batching(knobs.batching)
         .weigh(weigh)
         .priority_of(priority)
-        .keep_items()
+        .retain_items()
         .settle(SettleExport)
-        .answer_fates()
+        .respond_fates()
         .split_budget(knobs.split_budget)
-        // Parked items keep their slots, so the limits of the queue bound them.
-        .park(ParkBackoff::new(knobs.park_backoff), usize::MAX)
         .max_hint(knobs.max_hint)
         // A dropped future of an exporter does not take its item back.
         .run_cancelled(true);
@@ -100,9 +98,12 @@ where
         batch = batch.flush_when(flush);
     }
     if let Some(key) = knobs.partition_key {
-        batch = batch.partition_by(knobs.max_open_partitions, key);
+        batch = batch.partition_by(key).max_open_partitions(knobs.max_open_partitions);
     }
-    batch = if parks { batch.expire_after(knobs.max_age) } else { batch.without_parking() };
+    if parks {
+        // Parked items keep their slots, so the limits of the queue bound them.
+        batch = batch.park_backoff(ParkBackoff::new(knobs.park_backoff)).max_age(knobs.max_age);
+    }
     let batch = batch.build()?;
 
     let control = Arc::new(Control::new(knobs.settings));

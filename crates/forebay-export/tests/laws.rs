@@ -56,7 +56,7 @@ fn over(client: Client) -> forebay_export::ExporterBuilder<u32, Lines, Client> {
         .endpoint("https://far.example/")
         .encoder(Lines)
         .client(client)
-        .batching(Batching::new().max_items(2).max_age(Duration::from_millis(1)))
+        .batching(Batching::new().max_items(2).max_delay(Duration::from_millis(1)))
         .retry(|retry| retry.backoff(Backoff::constant(Duration::from_millis(1))))
 }
 

@@ -53,7 +53,7 @@ fn exporter(change: impl FnOnce(ExporterBuilder<u32, Lines>) -> ExporterBuilder<
     let builder = Exporter::builder()
         .endpoint("https://far.example/")
         .encoder(Lines)
-        .batching(Batching::new().max_items(2).max_age(Duration::from_millis(1)));
+        .batching(Batching::new().max_items(2).max_delay(Duration::from_millis(1)));
     change(builder).client(client).build().unwrap()
 }
 

@@ -61,7 +61,7 @@ fn exporter(hangs: bool) -> Result<Exporter<u32>, forebay_core::ConfigError> {
         .endpoint("https://far.example/")
         .encoder(Lines)
         .client(client)
-        .batching(Batching::new().max_items(2).max_age(Duration::from_millis(1)))
+        .batching(Batching::new().max_items(2).max_delay(Duration::from_millis(1)))
         .build()
 }
 

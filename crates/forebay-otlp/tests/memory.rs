@@ -103,7 +103,7 @@ fn builder<T>() -> ExporterBuilder<T, (), Silent> {
     let limits = Limits::new().items(1 << 24).bytes(LIMIT).soft_limit(1.0);
     Exporter::builder().endpoint("http://localhost:4318/v1").client(Silent).limits(limits).batching(
         // Nothing closes by its age, so that batches are as large as they may be.
-        Batching::new().max_bytes(BATCH).max_items(1 << 20).max_age(Duration::from_secs(3600)),
+        Batching::new().max_bytes(BATCH).max_items(1 << 20).max_delay(Duration::from_secs(3600)),
     )
 }
 

@@ -40,10 +40,10 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// See [`BatchLayer::builder`](forebay_batch::BatchLayer::builder).
     #[cfg(feature = "batch")]
     #[cfg_attr(docsrs, doc(cfg(feature = "batch")))]
-    fn with_batch<T, Se, P, An, B>(
+    fn with_batch<T, Se, P, R>(
         self,
-        layer: forebay_batch::BatchLayer<T, Se, P, An, B>,
-    ) -> Stacked<forebay_batch::BatchLayer<T, Se, P, An, B>, L>;
+        layer: forebay_batch::BatchLayer<T, Se, P, R>,
+    ) -> Stacked<forebay_batch::BatchLayer<T, Se, P, R>, L>;
 
     /// Stops calling what follows while it keeps failing.
     ///
@@ -90,10 +90,10 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     }
 
     #[cfg(feature = "batch")]
-    fn with_batch<T, Se, P, An, B>(
+    fn with_batch<T, Se, P, R>(
         self,
-        layer: forebay_batch::BatchLayer<T, Se, P, An, B>,
-    ) -> Stacked<forebay_batch::BatchLayer<T, Se, P, An, B>, L> {
+        layer: forebay_batch::BatchLayer<T, Se, P, R>,
+    ) -> Stacked<forebay_batch::BatchLayer<T, Se, P, R>, L> {
         self.layer(layer)
     }
 

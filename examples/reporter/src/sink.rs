@@ -104,7 +104,7 @@ pub(super) fn exporter(
         .limits(Limits::new().items(1_000_000).bytes(options.buffer_bytes).soft_limit(1.0))
         .overflow(Overflow::DropOldest)
         .weigh(own::weight)
-        .batching(Batching::new().max_items(10_000).max_bytes(4 << 20).max_age(interval))
+        .batching(Batching::new().max_items(10_000).max_bytes(4 << 20).max_delay(interval))
         .retry(|retry| retry.max_retries(0))
         // Over before the next interval is, at the latest: the circuit is open up to a tenth longer by chance, and an interval is
         // up to a tenth shorter. Otherwise only each second interval had its probe.

@@ -145,7 +145,7 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
         // Few lines are read ahead: in the file they do not grow old. There is one reader, so no lane is kept free.
         .limits(Limits::new().items(8_192).bytes(64 << 20).item_bytes(MAX_LINE).soft_limit(1.0))
         .overflow(Overflow::Wait)
-        .batching(Batching::new().max_items(512).max_bytes(1 << 20).max_age(Duration::from_millis(200)))
+        .batching(Batching::new().max_items(512).max_bytes(1 << 20).max_delay(Duration::from_millis(200)))
         .weigh(Line::weight)
         .priority(|line: &Line| if line.urgent { Priority::High } else { Priority::Normal })
         .retry(|retry| retry.backoff(backoff))

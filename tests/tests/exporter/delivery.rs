@@ -41,7 +41,7 @@ async fn q14_every_line_has_one_fate_whatever_the_far_side_does() {
 #[tokio::test]
 async fn flush_means_settled_for_all_that_came_before() {
     let receiver = Receiver::builder().faults("slow=30ms:100".parse().unwrap()).start().await.unwrap();
-    let exporter = to(&receiver, Protocol::HttpProtobuf).batching(Batching::new().max_age(Duration::from_secs(600)));
+    let exporter = to(&receiver, Protocol::HttpProtobuf).batching(Batching::new().max_delay(Duration::from_secs(600)));
     let exporter = exporter.build().unwrap();
     emit(&exporter, 0..10);
     soon(exporter.flush()).await;

@@ -75,7 +75,7 @@ fn x03_it_works_on_a_current_thread_runtime() {
 #[tokio::test]
 async fn t14_the_last_handle_flushes_when_it_is_dropped() {
     let receiver = Receiver::builder().start().await.unwrap();
-    let batching = forebay::batch::Batching::new().max_items(1_000).max_age(Duration::from_secs(3_600));
+    let batching = forebay::batch::Batching::new().max_items(1_000).max_delay(Duration::from_secs(3_600));
     let exporter = to(&receiver, Protocol::HttpProtobuf).batching(batching).build().unwrap();
     emit(&exporter, 0..10);
     let handle = exporter.handle();

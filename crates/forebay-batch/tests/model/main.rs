@@ -10,11 +10,11 @@
     reason = "test code"
 )]
 
-mod lots;
+mod batches;
 mod plain;
 
 use self::{
-    lots::Rules,
+    batches::Rules,
     plain::{At, Model, says_again},
 };
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Items, ResponseFuture};
@@ -38,7 +38,7 @@ pub(crate) struct Item {
     key: u8,
     /// Whose fair share it is.
     tenant: u8,
-    /// The far side does not take a request that it is in.
+    /// The server does not take a request that it is in.
     bad: bool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum How {
     SaysWhichAgain,
     IsAway,
     Panics,
-    /// The connection breaks, and the sender of the answer is gone.
+    /// The connection breaks, and there is no response.
     Breaks,
 }
 
@@ -78,17 +78,17 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 enum Step {
     Emit(Item),
-    /// As emit, by a caller that waits in line for room and goes away at once.
+    /// As emit, by a caller that waits in line for room and leaves at once.
     Waits(Item),
     Call(Item),
     CancelCall(usize),
     Work,
-    Answer {
+    Respond {
         which: usize,
         how: How,
     },
     /// The server takes requests of so many bytes.
-    FarSide(usize),
+    ServerTakes(usize),
     Advance(u64),
     Flush,
     CancelFlush,
@@ -104,10 +104,10 @@ enum Step {
     Close,
 }
 
-/// What the inner service does when it is called, and when it is answered.
+/// What the inner service got, and where its response is sent.
 type Call = (Vec<Item>, oneshot::Sender<How>);
 type Worker = Pin<Box<dyn Future<Output = ()>>>;
-type Answers = Vec<(u32, Spawn<ResponseFuture<Item, Fate>>)>;
+type Replies = Vec<(u32, Spawn<ResponseFuture<Item, Fate>>)>;
 
 struct Real {
     batch: Option<Batch<Item, Fate>>,
@@ -117,17 +117,17 @@ struct Real {
     calls: Rc<RefCell<Vec<Call>>>,
     in_flight: Vec<(usize, oneshot::Sender<How>)>,
     /// How large a request the server takes.
-    far_side: usize,
+    server_takes: usize,
     /// Milliseconds since the beginning.
     now: u64,
-    answers: Answers,
+    replies: Replies,
     flushes: Vec<(Spawn<Flush<Item>>, Vec<u32>)>,
 }
 
 // === impl Config ===
 
 impl Config {
-    /// Whether it can be told which batch is sent next: while one far side is away, batches of others are taken out.
+    /// Whether it is known which batch is sent next: while one server is away, batches of others are taken out.
     fn is_exact(&self) -> bool {
         self.park.is_none() || self.partitions.is_none()
     }
@@ -137,7 +137,7 @@ impl Config {
     }
 
     fn batching(&self, items: usize, bytes: usize, in_flight: usize) -> Batching {
-        let batching = Batching::new().max_items(items).max_bytes(bytes).max_age(SECOND);
+        let batching = Batching::new().max_items(items).max_bytes(bytes).max_delay(SECOND);
         batching.max_in_flight(in_flight).close_on_high(self.close_on_high)
     }
 }
@@ -172,15 +172,15 @@ fn real(config: Config, limits: Limits, batching: Batching) -> Real {
     let calls: Rc<RefCell<Vec<Call>>> = Rc::default();
     let noted = Rc::clone(&calls);
     let inner = service_fn(move |items: Items<Item>| {
-        let (answer, answered) = oneshot::channel();
-        noted.borrow_mut().push((items.to_vec(), answer));
+        let (response, responded) = oneshot::channel();
+        noted.borrow_mut().push((items.to_vec(), response));
         async move {
             // Held over the wait, as a request is.
             let _items = items;
-            match answered.await {
+            match responded.await {
                 Ok(How::Panics) => panic!("as a service may"),
                 Ok(how) => Ok(how),
-                Err(gone) => Err(BoxError::from(gone)),
+                Err(broken) => Err(BoxError::from(broken)),
             }
         }
     });
@@ -189,21 +189,23 @@ fn real(config: Config, limits: Limits, batching: Batching) -> Real {
         .overflow(if config.drops_oldest { Overflow::DropOldest } else { Overflow::Refuse })
         .batching(batching);
     if let Some(open) = config.partitions {
-        builder = builder.partition_by(open, |item: &Item| &item.key);
+        builder = builder.partition_by(|item: &Item| &item.key).max_open_partitions(open);
     }
     let builder = builder
         .weigh(|item: &Item| item.bytes)
         .priority(|item: &Item| item.priority)
-        .keep_items()
+        .retain_items()
         .split_budget(config.split_budget)
         // A call that is cancelled changes nothing for the list; `tests/cancelled.rs` has those that take their items along.
         .run_cancelled(true)
         .settle(|result: &Result<How, BoxError>, items: usize| {
             settlement(*result.as_ref().unwrap_or(&How::Breaks), items)
         })
-        .park(vec![SECOND; 2], config.park.unwrap_or_default())
-        .answer_fates();
-    let builder = if config.park.is_some() { builder } else { builder.without_parking() };
+        .respond_fates();
+    let builder = match config.park {
+        Some(bytes) => builder.park_backoff(vec![SECOND; 2]).park_bytes(bytes),
+        None => builder,
+    };
     let layer = match config.share {
         Some(_) => builder.fair_share_key(|item: &Item| &item.tenant).build(),
         None => builder.build(),
@@ -218,9 +220,9 @@ fn real(config: Config, limits: Limits, batching: Batching) -> Real {
         ended: false,
         calls,
         in_flight: Vec::new(),
-        far_side: usize::MAX,
+        server_takes: usize::MAX,
         now: 0,
-        answers: Vec::new(),
+        replies: Vec::new(),
         flushes: Vec::new(),
     }
 }
@@ -233,7 +235,7 @@ fn work(real: &mut Real, model: &mut Model) -> Result<(), TestCaseError> {
     let was_woken = real.worker.is_woken() || model.groups.is_empty();
     poll(real);
     let calls = !real.calls.borrow().is_empty();
-    prop_assert!(was_woken || !calls && !real.ended, "there was something to do, and nobody woke the worker");
+    prop_assert!(was_woken || !calls && !real.ended, "there was something to do, and nothing woke the worker");
     note(real, model)
 }
 
@@ -243,18 +245,18 @@ fn poll(real: &mut Real) {
 
 /// What the worker has sent, and dropped, in the poll that was.
 fn note(real: &mut Real, model: &mut Model) -> Result<(), TestCaseError> {
-    model.lots.look(real.now);
+    model.batches.look(real.now);
     let calls: Vec<_> = real.calls.borrow_mut().drain(..).collect();
-    for (items, answer) in calls {
+    for (items, response) in calls {
         let number = model.sent(&items)?;
-        real.in_flight.push((number, answer));
+        real.in_flight.push((number, response));
         prop_assert!(real.in_flight.len() <= model.in_flight, "no more in flight than asked for");
     }
     let lost = model.lost_parts();
     drops(real, model, &lost, &[]).map(drop)
 }
 
-/// Of these groups, which nobody can tell when they are dropped, those are over that the ledger has counted by now.
+/// It is not known when these groups are dropped: those are over that the ledger has counted by now.
 /// Returns those of `evicted` that are.
 fn drops(real: &Real, model: &mut Model, lost: &[usize], evicted: &[usize]) -> Result<Vec<usize>, TestCaseError> {
     let missing = |reason| {
@@ -284,7 +286,7 @@ fn drops(real: &Real, model: &mut Model, lost: &[usize], evicted: &[usize]) -> R
         }
     }
     let what = (lost_items, evicted_items, bytes);
-    let groups: Vec<_> = model.groups.iter().enumerate().filter(|(_, group)| group.at != At::Gone).collect();
+    let groups: Vec<_> = model.groups.iter().enumerate().filter(|(_, group)| group.at != At::Ended).collect();
     Err(TestCaseError::fail(format!("{what:?} are dropped, not of {lost:?} and {evicted:?} among {groups:?}")))
 }
 
@@ -298,27 +300,27 @@ fn sets(model: &Model, of: &[usize], items: u64) -> Vec<Vec<usize>> {
     sets.filter(|set| count(set) == items).collect()
 }
 
-/// The far side answers, and the worker hears of it.
-fn answer(real: &mut Real, model: &mut Model, which: usize, how: How) -> Result<(), TestCaseError> {
+/// The server responds, and the worker looks.
+fn respond(real: &mut Real, model: &mut Model, which: usize, how: How) -> Result<(), TestCaseError> {
     if real.in_flight.is_empty() || real.ended {
         return Ok(());
     }
-    let (number, answer) = real.in_flight.swap_remove(which % real.in_flight.len());
+    let (number, response) = real.in_flight.swap_remove(which % real.in_flight.len());
     let items = &model.groups[number].items;
     let how = match how {
-        How::Judges if items.iter().map(|item| item.bytes).sum::<usize>() > real.far_side => How::TooLarge,
+        How::Judges if items.iter().map(|item| item.bytes).sum::<usize>() > real.server_takes => How::TooLarge,
         How::Judges if items.iter().any(|item| item.bad) => How::BadItem,
         how => how,
     };
     let given_up = real.handle.totals().dropped.get(DropReason::RetriesExhausted);
     if matches!(how, How::Breaks) {
-        drop(answer);
+        drop(response);
     } else {
-        prop_assert!(answer.send(how).is_ok());
+        prop_assert!(response.send(how).is_ok());
     }
     prop_assert!(real.worker.is_woken());
     poll(real);
-    if model.landed(number, how) {
+    if model.returned(number, how) {
         // What the batcher alone knows: whether it has any patience left.
         let parks = real.handle.totals().dropped.get(DropReason::RetriesExhausted) == given_up;
         match model.config.park {
@@ -334,7 +336,7 @@ fn answer(real: &mut Real, model: &mut Model, which: usize, how: How) -> Result<
 
 /// No more bytes wait for another attempt than may, and no more were dropped for it than had to be.
 fn evicts(real: &Real, model: &mut Model, most: usize) -> Result<(), TestCaseError> {
-    // Parts of what was sent may wait for the same far side, or for their turn.
+    // Parts of what was sent may wait for the same server, or for their turn.
     let waiting = model.waiting();
     let before: Vec<_> = waiting.iter().map(|number| (*number, model.groups[*number].bytes)).collect();
     let lost = model.lost_parts();
@@ -345,14 +347,14 @@ fn evicts(real: &Real, model: &mut Model, most: usize) -> Result<(), TestCaseErr
         groups.map(|group| group.bytes).sum::<usize>()
     };
     prop_assert!(bytes(&[At::Parked]) <= most, "more than {most} bytes wait");
-    let gone = before.into_iter().filter(|(number, _)| evicted.contains(number)).map(|(_, bytes)| bytes);
+    let evicted_bytes = before.into_iter().filter(|(number, _)| evicted.contains(number)).map(|(_, bytes)| bytes);
     let wait = bytes(&[At::Parked, At::Part]);
-    prop_assert!(gone.max().is_none_or(|largest| wait + largest > most), "evicted for nothing");
+    prop_assert!(evicted_bytes.max().is_none_or(|largest| wait + largest > most), "evicted for nothing");
     Ok(())
 }
 
 async fn take(step: Step, id: u32, real: &mut Real, model: &mut Model) -> Result<(), TestCaseError> {
-    // No two weigh the same, so that it can be told from the bytes which one has left.
+    // No two weigh the same, so that the bytes say which one has left.
     let item = |item: Item, model: &Model| Item {
         id,
         bytes: item.bytes * KIB + id as usize,
@@ -380,18 +382,18 @@ async fn take(step: Step, id: u32, real: &mut Real, model: &mut Model) -> Result
         (Step::Call(new), Some(batch)) => {
             let item = item(new, model);
             let offered = model.offer(item);
-            let mut answer = task::spawn(batch.call(item));
+            let mut reply = task::spawn(batch.call(item));
             match offered {
-                Ok(()) => real.answers.push((id, answer)),
-                Err(_) => prop_assert!(matches!(answer.poll(), Poll::Ready(Err(_)))),
+                Ok(()) => real.replies.push((id, reply)),
+                Err(_) => prop_assert!(matches!(reply.poll(), Poll::Ready(Err(_)))),
             }
         }
-        (Step::CancelCall(which), _) if !real.answers.is_empty() => {
-            drop(real.answers.swap_remove(which % real.answers.len()));
+        (Step::CancelCall(which), _) if !real.replies.is_empty() => {
+            drop(real.replies.swap_remove(which % real.replies.len()));
         }
         (Step::Work, _) => work(real, model)?,
-        (Step::Answer { which, how }, _) => answer(real, model, which, how)?,
-        (Step::FarSide(bytes), _) => real.far_side = if model.config.is_exact() { bytes } else { usize::MAX },
+        (Step::Respond { which, how }, _) => respond(real, model, which, how)?,
+        (Step::ServerTakes(bytes), _) => real.server_takes = if model.config.is_exact() { bytes } else { usize::MAX },
         (Step::Advance(millis), _) => {
             tokio::time::advance(Duration::from_millis(millis)).await;
             real.now += millis;
@@ -399,8 +401,8 @@ async fn take(step: Step, id: u32, real: &mut Real, model: &mut Model) -> Result
         (Step::Flush, _) => {
             let held = model.held().map(|item| item.id).collect();
             real.flushes.push((task::spawn(real.handle.flush()), held));
-            model.lots.close_all();
-            model.lots.epoch += 1;
+            model.batches.close_all();
+            model.batches.epoch += 1;
         }
         (Step::CancelFlush, _) => drop(real.flushes.pop()),
         (Step::Limit { items, bytes }, _) => {
@@ -409,7 +411,7 @@ async fn take(step: Step, id: u32, real: &mut Real, model: &mut Model) -> Result
         }
         (Step::Rebatch { items, bytes, in_flight }, _) => {
             real.handle.set_batching(model.config.batching(items, bytes, in_flight)).unwrap();
-            (model.lots.rules.items, model.lots.rules.bytes) = (items, bytes);
+            (model.batches.rules.items, model.batches.rules.bytes) = (items, bytes);
             model.largest = (model.largest.0.max(items), model.largest.1.max(bytes));
             model.in_flight = model.in_flight.max(in_flight);
         }
@@ -435,16 +437,16 @@ fn check(real: &mut Real, model: &Model) -> Result<(), TestCaseError> {
     }
     prop_assert_eq!(real.handle.bytes(), model.bytes());
     let mut wrong = None;
-    real.answers.retain_mut(|(id, answer)| match (answer.poll(), model.fate(*id)) {
+    real.replies.retain_mut(|(id, reply)| match (reply.poll(), model.fate(*id)) {
         (Poll::Pending, None) => true,
-        (Poll::Ready(Ok(heard)), Some(fate)) if heard == fate => false,
-        // Of two halves that are lost one after the other nobody can tell which is the first.
+        (Poll::Ready(Ok(replied)), Some(fate)) if replied == fate => false,
+        // Of two halves that are lost one after the other it is not known which is the first.
         (Poll::Ready(Ok(Fate::Dropped(DropReason::Rejected))), None) if model.is_lost(*id) => false,
         (Poll::Pending, Some(Fate::Dropped(DropReason::Rejected))) => !model.lost_parts().is_empty(),
         // It was never in a batch of which there is a result.
         (Poll::Ready(Err(error)), Some(Fate::Dropped(DropReason::Evicted))) if error.is::<Evicted>() => false,
-        (heard, fate) => {
-            wrong = Some(format!("item {id} heard {heard:?}, and its fate is {fate:?}"));
+        (replied, fate) => {
+            wrong = Some(format!("the reply to item {id} is {replied:?}, and its fate is {fate:?}"));
             false
         }
     });
@@ -461,7 +463,7 @@ fn check(real: &mut Real, model: &Model) -> Result<(), TestCaseError> {
 
 fn close(model: &mut Model) {
     model.closed = true;
-    model.lots.close_all();
+    model.batches.close_all();
 }
 
 async fn run(first: (Step, Step), config: Config, steps: Vec<Step>) -> Result<(), TestCaseError> {
@@ -472,7 +474,7 @@ async fn run(first: (Step, Step), config: Config, steps: Vec<Step>) -> Result<()
     let mut real = real(config, limits, batching);
     let mut model = Model { config, limit: (most, most_bytes), largest: (items, bytes), in_flight, ..Model::default() };
     let open = config.partitions.unwrap_or(1);
-    model.lots.rules = Rules { items, bytes, close_on_high: config.close_on_high, open };
+    model.batches.rules = Rules { items, bytes, close_on_high: config.close_on_high, open };
     for (id, step) in (0..).zip(steps) {
         take(step, id, &mut real, &mut model).await?;
         check(&mut real, &model)?;
@@ -482,7 +484,7 @@ async fn run(first: (Step, Step), config: Config, steps: Vec<Step>) -> Result<()
     close(&mut model);
     for _ in 0..200 {
         work(&mut real, &mut model)?;
-        answer(&mut real, &mut model, 0, How::Takes)?;
+        respond(&mut real, &mut model, 0, How::Takes)?;
         check(&mut real, &model)?;
         tokio::time::advance(SECOND).await;
         real.now += 1000;
@@ -534,7 +536,7 @@ fn config() -> impl Strategy<Value = Config> {
             let mut config = Config { park, partitions, split_budget, share, drops_oldest, close_on_high };
             config.drops_oldest &= config.is_exact();
             if split_budget >= 2 {
-                // Two halves weigh the same, and nobody could tell which one was dropped.
+                // Two halves weigh the same, and it would not be known which one was dropped.
                 config.park = park.map(|_| 1 << 30);
             }
             config
@@ -549,9 +551,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => item().prop_map(Step::Call),
         2 => any::<usize>().prop_map(Step::CancelCall),
         8 => Just(Step::Work),
-        8 => (any::<usize>(), how()).prop_map(|(which, how)| Step::Answer { which, how }),
+        8 => (any::<usize>(), how()).prop_map(|(which, how)| Step::Respond { which, how }),
         4 => (1_u64..1500).prop_map(Step::Advance),
-        1 => (1_usize..80).prop_map(|bytes| Step::FarSide(bytes * KIB)),
+        1 => (1_usize..80).prop_map(|bytes| Step::ServerTakes(bytes * KIB)),
         2 => Just(Step::Flush),
         1 => Just(Step::CancelFlush),
         1 => limit(),

@@ -1,6 +1,6 @@
 //! The batcher as one would write it down first: a list of items with their fates.
 
-use super::{Config, How, Item, lots::Lots};
+use super::{Config, How, Item, batches::PlainBatches};
 use forebay_core::{DropReason, Fate, Priority};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -14,30 +14,30 @@ pub(crate) enum Place {
     Over(Fate),
 }
 
-/// Items that were taken out together, and stay together until they are cut.
+/// Items that were taken out together, and stay together until they are split.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) items: Vec<Item>,
     /// What they are charged for: a part of a batch is charged its share.
     pub(crate) bytes: usize,
     pub(crate) at: At,
-    cut: Option<Cut>,
+    split: Option<Split>,
     /// The other half was found good.
     suspect: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum At {
-    /// Was not sent yet, as it is a part of something that was cut.
+    /// Was not sent yet, as it is a part of something that was split.
     Part,
     InFlight,
     /// Came back, and waits for another attempt.
     Parked,
-    Gone,
+    Ended,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct Split {
     /// Which budget it is paid from.
     family: usize,
     number: usize,
@@ -55,14 +55,14 @@ pub(crate) struct Size {
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) config: Config,
-    /// All that were taken in, in the order they came.
+    /// All that were admitted, in the order in which they were handed over.
     pub(crate) items: Vec<(Item, Place)>,
-    pub(crate) lots: Lots,
+    pub(crate) batches: PlainBatches,
     pub(crate) groups: Vec<Group>,
     pub(crate) refused: Vec<DropReason>,
-    /// Requests that were spent on what was cut, by family.
+    /// Requests that were spent on what was split, by family.
     pub(crate) spent: Vec<u32>,
-    pub(crate) cuts: usize,
+    pub(crate) splits: usize,
     pub(crate) sizes: HashMap<u8, Size>,
     pub(crate) closed: bool,
     pub(crate) limit: (usize, usize),
@@ -81,7 +81,7 @@ impl Model {
     /// The bytes that are charged for.
     pub(crate) fn bytes(&self) -> usize {
         let waits = self.items.iter().filter(|(_, place)| *place == Place::Waits).map(|(item, _)| item.bytes);
-        let groups = self.groups.iter().filter(|group| group.at != At::Gone).map(|group| group.bytes);
+        let groups = self.groups.iter().filter(|group| group.at != At::Ended).map(|group| group.bytes);
         waits.chain(groups).sum()
     }
 
@@ -122,14 +122,14 @@ impl Model {
     pub(crate) fn offer(&mut self, item: Item) -> Result<(), DropReason> {
         let passes = [DropReason::SoftLimit, DropReason::Full, DropReason::Bytes];
         let mut refusal = self.refusal(&item);
-        let (items, bytes) = self.lots.evictable();
+        let (items, bytes) = self.batches.evictable();
         if self.config.drops_oldest
             && refusal.is_some_and(|reason| passes.contains(&reason))
             && self.refusal_without(&item, items, bytes).is_none()
         {
             // The oldest go, and no more than have to.
             while refusal.is_some() {
-                let evicted = self.lots.evict().unwrap();
+                let evicted = self.batches.evict().unwrap();
                 self.put(&[evicted], Place::Over(Fate::Dropped(DropReason::Evicted)));
                 refusal = self.refusal(&item);
             }
@@ -137,7 +137,7 @@ impl Model {
         match refusal {
             None => {
                 self.items.push((item, Place::Waits));
-                self.lots.enter(item);
+                self.batches.enter(item);
                 Ok(())
             }
             Some(reason) => {
@@ -180,74 +180,74 @@ impl Model {
     /// The group ends, and each of its items has this fate.
     pub(crate) fn conclude(&mut self, number: usize, fate: Fate) {
         let items = std::mem::take(&mut self.groups[number].items);
-        self.groups[number].at = At::Gone;
+        self.groups[number].at = At::Ended;
         self.put(&items, Place::Over(fate));
     }
 
     /// The group becomes two.
-    fn halve(&mut self, number: usize, at: usize, cut: Option<Cut>) -> usize {
+    fn halve(&mut self, number: usize, at: usize, split: Option<Split>) -> usize {
         let Group { mut items, bytes, .. } = self.groups[number].clone();
-        self.groups[number].at = At::Gone;
+        self.groups[number].at = At::Ended;
         let all = items.len();
         let rest = items.split_off(at);
         let left = bytes * at / all;
-        let part = |items, bytes| Group { items, bytes, at: At::Part, cut, suspect: false };
+        let part = |items, bytes| Group { items, bytes, at: At::Part, split, suspect: false };
         let first = self.group(part(items, left));
         self.group(part(rest, bytes - left));
         first
     }
 
-    fn next_cut(&mut self, family: usize, for_an_item: bool) -> Cut {
-        self.cuts += 1;
-        Cut { family, number: self.cuts, for_an_item }
+    fn next_split(&mut self, family: usize, for_an_item: bool) -> Split {
+        self.splits += 1;
+        Split { family, number: self.splits, for_an_item }
     }
 
-    /// A request must be a batch as it was closed, one that came back, or a part of one that may be cut.
+    /// A request must be a batch as it was closed, one that came back, or a part of one that may be split.
     pub(crate) fn sent(&mut self, request: &[Item]) -> Result<usize, TestCaseError> {
         let mut number = match self.place(request[0].id) {
             Place::In(number) => number,
             Place::Over(fate) => return Err(TestCaseError::fail(format!("{:?} has its fate: {fate:?}", request[0]))),
             Place::Waits => {
                 let items: Vec<_> = if self.config.is_exact() {
-                    let mut lot = self.lots.next(request[0]);
-                    if let Some(lot) = &mut lot
+                    let mut batch = self.batches.next(request[0]);
+                    if let Some(batch) = &mut batch
                         && self.config.park.is_some()
                     {
-                        self.lots.join(lot, request.len());
+                        self.batches.join(batch, request.len());
                     }
-                    lot.map(|lot| lot.items.into()).unwrap_or_default()
+                    batch.map(|batch| batch.items.into()).unwrap_or_default()
                 } else {
                     self.run(request)
                 };
                 let bytes = items.iter().map(|item| item.bytes).sum();
                 prop_assert_eq!(items.first(), request.first(), "which batch is next");
-                self.group(Group { items, bytes, at: At::Part, cut: None, suspect: false })
+                self.group(Group { items, bytes, at: At::Part, split: None, suspect: false })
             }
         };
         while self.groups[number].items != request {
-            let Group { bytes, cut, suspect, ref items, at } = self.groups[number];
+            let Group { bytes, split, suspect, ref items, at } = self.groups[number];
             let (all, key) = (items.len(), items[0].key);
             prop_assert!(at == At::Part || at == At::Parked, "sent twice: {request:?}");
-            number = match (cut, self.most(key)) {
-                (Some(cut), _) if suspect && all > 1 && self.can_pay(cut.family) => {
-                    let cut = self.next_cut(cut.family, true);
-                    self.halve(number, all / 2, Some(cut))
+            number = match (split, self.most(key)) {
+                (Some(split), _) if suspect && all > 1 && self.can_pay(split.family) => {
+                    let split = self.next_split(split.family, true);
+                    self.halve(number, all / 2, Some(split))
                 }
-                (cut, Some(most)) if bytes > most && all > 1 => {
+                (split, Some(most)) if bytes > most && all > 1 => {
                     // Of its parts none says anything about another.
-                    let cut = cut.map(|cut| self.next_cut(cut.family, false));
-                    self.halve(number, (all * most / bytes).clamp(1, all - 1), cut)
+                    let split = split.map(|split| self.next_split(split.family, false));
+                    self.halve(number, (all * most / bytes).clamp(1, all - 1), split)
                 }
                 _ => return Err(TestCaseError::fail(format!("{request:?} is not {:?}", self.groups[number]))),
             };
         }
-        let Group { bytes, cut, .. } = self.groups[number];
+        let Group { bytes, split, .. } = self.groups[number];
         let key = request[0].key;
         prop_assert!(self.most(key).is_none_or(|most| bytes <= most) || request.len() == 1, "known to be too large");
         prop_assert!(request.len() <= self.largest.0);
         let weight: usize = request.iter().map(|item| item.bytes).sum();
         prop_assert!(weight <= self.largest.1 || request.len() == 1);
-        if let Some(Cut { family, .. }) = cut {
+        if let Some(Split { family, .. }) = split {
             prop_assert!(self.can_pay(family), "more requests than may be spent");
             self.spent[family] += 1;
         }
@@ -255,7 +255,7 @@ impl Model {
         Ok(number)
     }
 
-    /// Those of `request` that wait and are of the same key, in the order in which they came: where the batches are not
+    /// Those of `request` that wait and are of the same key, in the order in which they were handed over: where the batches are not
     /// known. One of another lane may have been sent in between.
     fn run(&self, request: &[Item]) -> Vec<Item> {
         let key = request[0].key;
@@ -276,7 +276,7 @@ impl Model {
     }
 
     /// The request of this group comes back. Returns whether it may be sent again.
-    pub(crate) fn landed(&mut self, number: usize, how: How) -> bool {
+    pub(crate) fn returned(&mut self, number: usize, how: How) -> bool {
         let dropped = Fate::Dropped;
         let items = self.groups[number].items.clone();
         let all = items.len();
@@ -306,7 +306,7 @@ impl Model {
                 group.bytes = group.bytes * again.len() / all;
                 group.items = again.into_iter().map(|(_, item)| *item).collect();
                 if group.items.is_empty() {
-                    group.at = At::Gone;
+                    group.at = At::Ended;
                     return false;
                 }
                 return true;
@@ -327,26 +327,27 @@ impl Model {
     }
 
     fn delivered(&mut self, number: usize, whole: bool) {
-        let Group { bytes, cut, ref items, .. } = self.groups[number];
+        let Group { bytes, split, ref items, .. } = self.groups[number];
         if let Some(size) = self.sizes.get_mut(&items[0].key) {
             match size.too_large {
                 Some(limit) if bytes < limit => size.passed = size.passed.max(bytes),
                 _ => *size = Size::default(),
             }
         }
-        if let Some(cut) = cut
-            && cut.for_an_item
+        if let Some(split) = split
+            && split.for_an_item
             && whole
         {
-            let other =
-                |group: &&mut Group| group.at == At::Part && group.cut.is_some_and(|other| other.number == cut.number);
+            let other = |group: &&mut Group| {
+                group.at == At::Part && group.split.is_some_and(|other| other.number == split.number)
+            };
             self.groups.iter_mut().filter(other).for_each(|group| group.suspect = true);
         }
     }
 
     /// Refused for what is in it: as it is too large, or for one item.
     fn refused_for(&mut self, number: usize, for_an_item: bool) {
-        let Group { bytes, cut, ref items, .. } = self.groups[number];
+        let Group { bytes, split, ref items, .. } = self.groups[number];
         let (all, key) = (items.len(), items[0].key);
         let reason = if for_an_item { DropReason::Rejected } else { DropReason::TooLarge };
         if self.config.split_budget < 2 {
@@ -361,24 +362,24 @@ impl Model {
         if all == 1 {
             return self.conclude(number, Fate::Dropped(reason));
         }
-        let family = cut.map_or_else(
+        let family = split.map_or_else(
             || {
                 self.spent.push(1);
                 self.spent.len() - 1
             },
-            |cut| cut.family,
+            |split| split.family,
         );
         if !self.can_pay(family) {
             return self.conclude(number, Fate::Dropped(reason));
         }
-        let cut = self.next_cut(family, for_an_item);
-        self.halve(number, all / 2, Some(cut));
+        let split = self.next_split(family, for_an_item);
+        self.halve(number, all / 2, Some(split));
     }
 
     /// Parts that are dropped, unsent, when their turn comes: found at fault, or with nothing left to spend on them.
     pub(crate) fn lost_parts(&self) -> Vec<usize> {
         let is_lost = |group: &Group| {
-            let unpaid = group.cut.is_some_and(|cut| !self.can_pay(cut.family));
+            let unpaid = group.split.is_some_and(|split| !self.can_pay(split.family));
             let waits = group.at == At::Part || group.at == At::Parked;
             waits && (unpaid || group.at == At::Part && group.suspect && group.items.len() == 1)
         };
@@ -396,7 +397,7 @@ impl Model {
     }
 }
 
-/// Which items are to be sent again, where the far side says so.
+/// Which items are to be sent again, where the server says so.
 pub(crate) fn says_again(index: usize) -> bool {
     index % 3 == 1
 }

@@ -34,7 +34,7 @@ pub(crate) fn exporter<T>(receiver: &Receiver, path: &str) -> ExporterBuilder<T,
 }
 
 pub(crate) fn exporter_to<T>(url: &str) -> ExporterBuilder<T, (), Http> {
-    let batching = Batching::new().max_items(100).max_age(Duration::from_millis(20));
+    let batching = Batching::new().max_items(100).max_delay(Duration::from_millis(20));
     Exporter::builder().endpoint(url).client(Client::builder(TokioExecutor::new()).build_http()).batching(batching)
 }
 

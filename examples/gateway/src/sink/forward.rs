@@ -75,7 +75,7 @@ pub fn forward(to: Forward) -> Result<(Sink, Arc<AtomicU64>), BoxError> {
             .client(https_client(&trust))
             .weigh(Batch::weight)
             // The workers wait for the responses: no more batches than they hold can be in one request.
-            .batching(Batching::new().max_items(workers.get()).max_age(Duration::from_millis(20)).max_in_flight(4))
+            .batching(Batching::new().max_items(workers.get()).max_delay(Duration::from_millis(20)).max_in_flight(4))
             // What waits longer goes to the dead letters, and comes back from there.
             .max_age(patience)
             .build()

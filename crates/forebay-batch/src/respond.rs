@@ -2,66 +2,67 @@ use crate::{BatchFailed, Misaligned, lookup::Lookup};
 use forebay_core::{BoxError, Fate};
 use std::{error::Error, fmt};
 
-/// What a caller hears of the batch that its item was in.
+/// What the caller of an item gets from the batch that the item was in.
 ///
-/// One result of the inner service becomes one answer per item: the same for all ([`Shared`]), each its own
-/// ([`Scattered`]), or what became of the item ([`Fates`]).
-pub trait Answer<Res> {
-    /// The answer to one item.
-    type Answer;
+/// One result of the inner service becomes one reply per item: the same for all ([`SharedResponse`]), an element of the response
+/// for each ([`PerItem`], [`PerKey`]), or the fate of the item ([`ItemFates`]).
+pub trait Respond<Res> {
+    /// The reply to one item.
+    type Reply;
 
-    /// The result of the inner service, in a form from which answers are taken.
+    /// The result of the inner service, in a form from which replies are taken.
     type Prepared;
 
     /// Called once per result, with the number of the items that were in the call.
     fn prepare(&self, result: Result<Res, BatchFailed>, items: usize) -> Self::Prepared;
 
-    /// The answer to the item at `index` of those that were in the call, which has met `fate`. At most once per item.
+    /// The reply to the item at `index` of those that were in the call, which has met `fate`. Called at most once per item.
     ///
     /// # Errors
     ///
     /// What the caller gets instead.
-    fn take(&self, prepared: &mut Self::Prepared, index: usize, fate: Fate) -> Result<Self::Answer, BoxError>;
+    fn reply(&self, prepared: &mut Self::Prepared, index: usize, fate: Fate) -> Result<Self::Reply, BoxError>;
 }
 
 /// Every caller gets a clone of the response, or of the error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shared;
+pub struct SharedResponse;
 
 /// Every caller gets its own element of the response, which must have one per item, in the order of the items.
 ///
 /// A response with another number of elements fails every caller of the batch with [`Misaligned`], since nothing says which
 /// element belongs to which item. What the ledger counts is what [`Settle`](forebay_core::Settle) makes of the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scattered;
+pub struct PerItem;
 
 /// Every caller gets the element of the response that has the key of its item, or `None` if there is none.
 ///
-/// See [`BatchBuilder::scatter_by`](crate::BatchBuilder::scatter_by).
+/// See [`BatchBuilder::respond_per_key`](crate::BatchBuilder::respond_per_key).
 #[derive(Clone, Copy, Debug)]
-pub struct ScatteredBy<KI, KE> {
+pub struct PerKey<KI, KE> {
     item_key: KI,
     element_key: KE,
 }
 
-/// What an [`Answer`] puts between the batcher and its inner service.
+/// Every caller gets the fate of its item, and never an error of the inner service.
 ///
-/// An answer that needs nothing there returns the inner service itself.
-pub trait Around<S> {
+/// Where the server says how many items it refused and not which ([`Settlement::Partial`]), the callers of the last ones get
+/// that fate.
+///
+/// [`Settlement::Partial`]: forebay_core::Settlement::Partial
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ItemFates;
+
+/// What a [`Respond`] puts between the batcher and its inner service.
+///
+/// One that needs nothing there returns the inner service itself.
+pub trait WrapInner<S> {
     /// The service that gets the batches.
     type Service;
 
     /// Called once for each service that the layer makes.
-    fn around(&self, inner: S) -> Self::Service;
+    fn wrap_inner(&self, inner: S) -> Self::Service;
 }
-
-/// Every caller gets the fate of its item, and never an error of the inner service.
-///
-/// Where the far side says how many it refused and not which ([`Settlement::Partial`]), the last ones are told so.
-///
-/// [`Settlement::Partial`]: forebay_core::Settlement::Partial
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fates;
 
 /// The elements of one response, or that their number is not that of the items.
 #[derive(Debug)]
@@ -69,30 +70,30 @@ pub struct Elements<E> {
     elements: Result<Vec<Option<E>>, Misaligned>,
 }
 
-// === impl Answer ===
+// === impl Respond ===
 
-impl<Res: Clone> Answer<Res> for Shared {
-    type Answer = Res;
+impl<Res: Clone> Respond<Res> for SharedResponse {
+    type Reply = Res;
     type Prepared = Result<Res, BatchFailed>;
 
     fn prepare(&self, result: Result<Res, BatchFailed>, _: usize) -> Self::Prepared {
         result
     }
 
-    fn take(&self, prepared: &mut Self::Prepared, _: usize, _: Fate) -> Result<Res, BoxError> {
+    fn reply(&self, prepared: &mut Self::Prepared, _: usize, _: Fate) -> Result<Res, BoxError> {
         prepared.clone().map_err(Into::into)
     }
 }
 
-impl<Res: IntoIterator> Answer<Res> for Scattered {
-    type Answer = Res::Item;
+impl<Res: IntoIterator> Respond<Res> for PerItem {
+    type Reply = Res::Item;
     type Prepared = Result<Elements<Res::Item>, BatchFailed>;
 
     fn prepare(&self, result: Result<Res, BatchFailed>, items: usize) -> Self::Prepared {
         result.map(|response| Elements::of(response, items))
     }
 
-    fn take(&self, prepared: &mut Self::Prepared, index: usize, _: Fate) -> Result<Res::Item, BoxError> {
+    fn reply(&self, prepared: &mut Self::Prepared, index: usize, _: Fate) -> Result<Res::Item, BoxError> {
         match prepared {
             Ok(elements) => elements.take(index),
             Err(failed) => Err(failed.clone().into()),
@@ -100,68 +101,68 @@ impl<Res: IntoIterator> Answer<Res> for Scattered {
     }
 }
 
-/// The response is that of the [`Lookup`] in front of the inner service, which has put the elements in the order of the items.
-impl<E, KI, KE> Answer<Vec<Option<E>>> for ScatteredBy<KI, KE> {
-    type Answer = Option<E>;
+/// The response is that of the [`Lookup`] in front of the inner service, which puts the elements into the order of the items.
+impl<E, KI, KE> Respond<Vec<Option<E>>> for PerKey<KI, KE> {
+    type Reply = Option<E>;
     type Prepared = Result<Elements<Option<E>>, BatchFailed>;
 
     fn prepare(&self, result: Result<Vec<Option<E>>, BatchFailed>, items: usize) -> Self::Prepared {
-        Scattered.prepare(result, items)
+        PerItem.prepare(result, items)
     }
 
-    fn take(&self, prepared: &mut Self::Prepared, index: usize, fate: Fate) -> Result<Option<E>, BoxError> {
-        Answer::<Vec<Option<E>>>::take(&Scattered, prepared, index, fate)
+    fn reply(&self, prepared: &mut Self::Prepared, index: usize, fate: Fate) -> Result<Option<E>, BoxError> {
+        Respond::<Vec<Option<E>>>::reply(&PerItem, prepared, index, fate)
     }
 }
 
-impl<Res> Answer<Res> for Fates {
-    type Answer = Fate;
+impl<Res> Respond<Res> for ItemFates {
+    type Reply = Fate;
     type Prepared = ();
 
     fn prepare(&self, _: Result<Res, BatchFailed>, _: usize) {}
 
-    fn take(&self, (): &mut (), _: usize, fate: Fate) -> Result<Fate, BoxError> {
+    fn reply(&self, (): &mut (), _: usize, fate: Fate) -> Result<Fate, BoxError> {
         Ok(fate)
     }
 }
 
-// === impl Around ===
+// === impl WrapInner ===
 
-impl<S> Around<S> for Shared {
+impl<S> WrapInner<S> for SharedResponse {
     type Service = S;
 
-    fn around(&self, inner: S) -> S {
+    fn wrap_inner(&self, inner: S) -> S {
         inner
     }
 }
 
-impl<S> Around<S> for Scattered {
+impl<S> WrapInner<S> for PerItem {
     type Service = S;
 
-    fn around(&self, inner: S) -> S {
+    fn wrap_inner(&self, inner: S) -> S {
         inner
     }
 }
 
-impl<S> Around<S> for Fates {
+impl<S> WrapInner<S> for ItemFates {
     type Service = S;
 
-    fn around(&self, inner: S) -> S {
+    fn wrap_inner(&self, inner: S) -> S {
         inner
     }
 }
 
-impl<S, KI: Clone, KE: Clone> Around<S> for ScatteredBy<KI, KE> {
+impl<S, KI: Clone, KE: Clone> WrapInner<S> for PerKey<KI, KE> {
     type Service = Lookup<S, KI, KE>;
 
-    fn around(&self, inner: S) -> Self::Service {
+    fn wrap_inner(&self, inner: S) -> Self::Service {
         Lookup::new(inner, self.item_key.clone(), self.element_key.clone())
     }
 }
 
-// === impl ScatteredBy ===
+// === impl PerKey ===
 
-impl<KI, KE> ScatteredBy<KI, KE> {
+impl<KI, KE> PerKey<KI, KE> {
     pub(crate) const fn new(item_key: KI, element_key: KE) -> Self {
         Self { item_key, element_key }
     }
@@ -170,7 +171,7 @@ impl<KI, KE> ScatteredBy<KI, KE> {
 // === impl Elements ===
 
 impl<E> Elements<E> {
-    /// How far surplus elements are counted, so that a response without an end has one.
+    /// Up to where surplus elements are counted, so that a response without an end is read to an end.
     const MOST_SURPLUS: usize = 65_536;
 
     fn of(response: impl IntoIterator<Item = E>, items: usize) -> Self {
@@ -189,7 +190,7 @@ impl<E> Elements<E> {
     }
 }
 
-/// The batcher takes the element of each item once.
+/// An element was taken twice, which the batcher never does.
 #[derive(Debug)]
 struct AlreadyTaken;
 

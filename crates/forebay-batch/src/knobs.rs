@@ -1,0 +1,65 @@
+use crate::{Batching, parking::ParkRule};
+use forebay_core::ConfigError;
+use forebay_intake::{Limits, Overflow};
+use std::time::Duration;
+
+/// The settings of a batcher that are plain values. The table of [`BatchBuilder`](crate::BatchBuilder) says what is allowed.
+#[derive(Clone, Debug)]
+pub(crate) struct Knobs {
+    pub(crate) limits: Limits,
+    pub(crate) overflow: Overflow,
+    pub(crate) batching: Batching,
+    /// How many batches of different partitions may be open; of no effect without a key.
+    pub(crate) max_open_partitions: usize,
+    /// How old a batch may get before it is dropped.
+    pub(crate) max_age: Option<Duration>,
+    /// How long the inner service may keep one batch waiting for its readiness.
+    pub(crate) ready_timeout: Duration,
+    /// How many requests may be spent on a batch that is refused for what is in it; below 2 it is never split.
+    pub(crate) split_budget: u32,
+    pub(crate) park: ParkRule,
+    /// Whether an item is sent although its caller has dropped the future.
+    pub(crate) run_cancelled: bool,
+}
+
+// === impl Knobs ===
+
+impl Knobs {
+    pub(crate) const fn new() -> Self {
+        Self {
+            limits: Limits::new(),
+            overflow: Overflow::Refuse,
+            batching: Batching::new(),
+            max_open_partitions: 128,
+            max_age: None,
+            ready_timeout: Duration::from_secs(30),
+            split_budget: 0,
+            park: ParkRule { backoff: None, max_bytes: usize::MAX, max_hint: Duration::from_secs(60) },
+            run_cancelled: false,
+        }
+    }
+
+    /// Checks every knob; `retains` says whether the batch retains its items while they are sent.
+    pub(crate) fn validate(&self, retains: bool) -> Result<(), ConfigError> {
+        self.limits.validate()?;
+        self.batching.validate()?;
+        if self.max_open_partitions == 0 {
+            return Err(ConfigError::new("max_open_partitions", 0, "1 and more"));
+        }
+        if self.max_age.is_some_and(|age| age.is_zero()) {
+            return Err(ConfigError::new("max_age", "0s", "above zero"));
+        }
+        if self.ready_timeout.is_zero() {
+            return Err(ConfigError::new("ready_timeout", "0s", "above zero"));
+        }
+        if self.park.backoff.is_some() && !retains {
+            let allowed = "with `retain_items`: a batch that has no items any more cannot wait";
+            return Err(ConfigError::new("park_backoff", "on", allowed));
+        }
+        if self.split_budget > 0 && !retains {
+            let allowed = "0, or with `retain_items`: a batch that has no items any more cannot be split";
+            return Err(ConfigError::new("split_budget", self.split_budget, allowed));
+        }
+        Ok(())
+    }
+}
