@@ -1,5 +1,5 @@
 use crate::{
-    Limits,
+    Control, Limits,
     admission::Epoch,
     clock::{self, Timer},
     describe::ClosurePanics,
@@ -12,7 +12,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -38,46 +38,6 @@ pub struct Flush<T> {
     control: Arc<dyn Control<T>>,
     epoch: Epoch,
     ticket: Option<Ticket>,
-}
-
-/// What a [`IntakeHandle`] does with a queue or a batch, whatever stands under its lock.
-pub trait Control<T>: Send + Sync {
-    /// The ledger.
-    fn totals(&self) -> Totals;
-    /// Items that wait, without those in flight.
-    fn queued(&self) -> usize;
-    /// Bytes held, in flight included.
-    fn bytes(&self) -> usize;
-    /// The larger of the shares of items and of bytes.
-    fn fullness(&self) -> f64;
-    /// The most items that may be held, in flight included.
-    fn max_items(&self) -> u64;
-    /// The most bytes that may be held, in flight included.
-    fn max_bytes(&self) -> usize;
-    /// Changes the limits, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// When a knob is out of its range.
-    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError>;
-    /// Changes the age limit, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// When there is none to change.
-    fn set_max_age(&self, age: Duration) -> Result<(), ConfigError>;
-    /// From now on nothing enters.
-    fn close(&self);
-    /// From now on nothing is worked off: the items that were queued, whose callers have been told.
-    fn abandon(&self) -> Vec<T>;
-    /// Items that were let go after [`abandon`](Self::abandon), where they could be recovered.
-    fn recovered(&self) -> Vec<T>;
-    /// Ends the epoch, and with it sends what only waits for company.
-    fn flush(&self) -> Epoch;
-    /// Whether all up to `epoch` is settled; waits with `waker` if not.
-    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool;
-    /// A flush goes away.
-    fn stop_flushing(&self, ticket: Ticket);
 }
 
 /// How long a drain waits, after its deadline, for work in flight to be let go.

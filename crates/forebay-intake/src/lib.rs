@@ -6,6 +6,7 @@ mod admission;
 #[cfg(not(loom))]
 mod alarm;
 mod clock;
+mod control;
 mod describe;
 mod handle;
 mod intake;
@@ -29,8 +30,9 @@ pub use self::clock::within;
 pub use self::{
     admission::{Admission, Charge, Epoch},
     clock::{Timer, now},
+    control::{Control, IntakeOwner},
     describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
-    handle::{Control, DrainReport, Flush, IntakeHandle},
+    handle::{DrainReport, Flush, IntakeHandle},
     intake::{AdmitError, Held, Intake, Lifecycle, OfferMeta},
     lane_scheduler::LaneScheduler,
     limits::Limits,

@@ -1,4 +1,4 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! The events for `tracing`; without the feature there are none.
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) use self::off::*;
@@ -12,7 +12,7 @@ mod on {
 
     const TARGET: &str = "forebay_intake";
 
-    /// A drain has ended. Called without the lock: a subscriber may hand its events to this very intake.
+    /// A drain has ended. Called without the lock, since a subscriber may hand its events to this very intake.
     pub(crate) fn drained(totals: &Totals, unsent: usize) {
         let Totals { offered, delivered, spooled, pending, .. } = *totals;
         let dropped = totals.dropped.total();

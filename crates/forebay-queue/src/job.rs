@@ -6,6 +6,7 @@ use crate::{
 };
 use forebay_core::{BoxError, DropReason, Seen, panic};
 use forebay_intake::WakerSet;
+use std::task::Waker;
 
 /// A request in a [`Queue`](crate::Queue), and where its caller looks for the answer, if there is one.
 #[derive(Debug)]
@@ -20,12 +21,19 @@ pub(crate) type Calls<T, Res> = Shared<Job<T>, Answers<Res>>;
 // === impl Calls ===
 
 impl<T, Res> Calls<T, Res> {
-    /// The answer is here: its caller is woken, and an answer that nobody wants is dropped, both without the lock.
+    /// The answer is here: its caller is woken, and an answer that no caller wants is dropped, both without the lock.
     pub(crate) fn answer(&self, index: Option<Index>, answer: Answer<Res>) {
         let Some(index) = index else { return };
         let answered = self.lock().aside.answer(index, answer);
+        self.wake_or_discard(answered);
+    }
+
+    /// What is left to do of an answer, without the lock.
+    #[inline]
+    pub(crate) fn wake_or_discard(&self, answered: Result<Option<Waker>, Answer<Res>>) {
         match answered {
-            Ok(waker) => WakerSet::one(waker).wake(),
+            Ok(caller) => WakerSet::one(caller).wake(),
+            // No caller waits for it; the fate of the item is in the ledger all the same.
             Err(unwanted) => panic::discard(unwanted),
         }
     }
@@ -42,7 +50,9 @@ impl<T, Res> Calls<T, Res> {
     }
 }
 
-impl<T, Res: Send> Aside<Job<T>, T> for Answers<Res> {
+impl<T, Res: Send> Aside<Job<T>> for Answers<Res> {
+    type Item = T;
+
     fn discard(shared: &Calls<T, Res>, jobs: Vec<Job<T>>) -> Vec<T> {
         jobs.into_iter().map(|job| shared.discard(job, DropReason::Shutdown)).collect()
     }

@@ -6,18 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How a queue lets what came back retryable wait for another attempt.
+/// How items that came back retryable wait for another attempt.
 pub(crate) struct Parking<T> {
-    /// The inner service takes the request itself, so that one is kept.
+    /// Clones a request: the inner service consumes the one it gets.
     keep: fn(&T) -> T,
+    /// Starts the waits of an item that is parked for the first time.
     backoff: Arc<dyn Fn() -> Delays + Send + Sync>,
+    /// The most bytes of parked items; beyond it the oldest is evicted.
     pub(crate) max_bytes: usize,
-    /// The longest that a server's hint may let an item wait.
+    /// The longest wait that a server's hint may ask for.
     pub(crate) max_hint: Duration,
 }
-
-/// How long a server's hint is obeyed at most, if nothing else is asked for.
-pub(crate) const MAX_HINT: Duration = Duration::from_secs(60);
 
 /// How long to wait before each further attempt.
 pub(crate) type Delays = Box<dyn Iterator<Item = Duration> + Send>;
@@ -40,7 +39,6 @@ pub(crate) struct ParkingLot<T> {
 /// What became of the attempt of an item that was parked before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    UnderWay,
     Taken,
     Failed,
     /// It was not made.
@@ -57,17 +55,13 @@ pub(crate) struct Parked<T> {
 // === impl Parking ===
 
 impl<T> Parking<T> {
-    pub(crate) fn new<B>(backoff: B, max_bytes: usize) -> Self
+    pub(crate) fn new<B>(backoff: B) -> Self
     where
         T: Clone,
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
-        Self {
-            keep: T::clone,
-            backoff: Arc::new(move || Box::new(backoff.clone().into_iter())),
-            max_bytes,
-            max_hint: MAX_HINT,
-        }
+        let backoff = Arc::new(move || -> Delays { Box::new(backoff.clone().into_iter()) });
+        Self { keep: T::clone, backoff, max_bytes: usize::MAX, max_hint: Duration::from_secs(60) }
     }
 
     /// A request like this one. Runs code of the user; call it without a lock.
@@ -127,7 +121,7 @@ impl<T> ParkingLot<T> {
         self.out -= 1;
         self.allowed = match attempt {
             Attempt::Taken => self.allowed.saturating_mul(2),
-            Attempt::Failed | Attempt::UnderWay => 1,
+            Attempt::Failed => 1,
             Attempt::Withdrawn => self.allowed,
         };
     }

@@ -1,7 +1,7 @@
 use crate::{
     Limits, Offer, Overflow, Rejected,
     drained::Burst,
-    state::{Empty, Leftover, Refused, State},
+    state::{Leftover, Refused, State},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use forebay_intake::{
@@ -38,21 +38,14 @@ pub(crate) struct Setup {
     pub(crate) overflow: Overflow,
     pub(crate) max_age: Option<Duration>,
     pub(crate) fair_shares: bool,
-    /// The longest that a server's hint may let a parked item wait; `None` is the default.
-    pub(crate) max_hint: Option<Duration>,
-    /// Whether the inner service also gets items whose callers are gone.
-    pub(crate) run_cancelled: bool,
 }
-
-/// Items that left without being worked off: to be dropped, or answered, by whoever asked.
-pub(crate) type Discarded<T> = Vec<T>;
 
 // === impl Shared ===
 
 impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
     pub(crate) fn new(setup: Setup, aside: A) -> Result<Self, ConfigError> {
-        let Setup { limits, overflow, max_age, fair_shares, max_hint: _, run_cancelled: _ } = setup;
+        let Setup { limits, overflow, max_age, fair_shares } = setup;
         let state = State::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
         let locked = Locked { state, aside, senders: 1, receivers: 1 };
         Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
@@ -73,7 +66,7 @@ impl<T, A> Shared<T, A> {
     /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
     /// written in, and that stall takes longer than all that is done here.
     #[inline(always)]
-    pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Discarded<T>)) -> Result<(), Rejected<T>> {
+    pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
         // In parts, and put together again only where it is refused: an item that never had to have an address of its
         // own is made up in the very place where it waits.
         let (candidate, item) = (offer.meta(), offer.item);
@@ -91,11 +84,7 @@ impl<T, A> Shared<T, A> {
     }
 
     #[cold]
-    pub(crate) fn offer_at_limit(
-        &self,
-        offer: Offer<T>,
-        discard: impl FnOnce(Discarded<T>),
-    ) -> Result<(), Rejected<T>> {
+    pub(crate) fn offer_at_limit(&self, offer: Offer<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
         let now = self.now();
         let (mut evicted, mut wakes) = (Vec::new(), WakerSet::None);
         let offered = self.lock().state.offer(offer, now, &mut evicted, &mut wakes);
@@ -173,7 +162,7 @@ impl<T, A> Shared<T, A> {
         wakes.wake();
     }
 
-    pub(crate) fn try_next(&self, expired: &mut Discarded<T>) -> Option<(T, Held)> {
+    pub(crate) fn try_next(&self, expired: &mut Vec<T>) -> Option<(T, Held)> {
         let now = self.now();
         let mut wakes = WakerSet::default();
         let next = self.lock().state.next(now, expired, &mut wakes);
@@ -186,7 +175,7 @@ impl<T, A> Shared<T, A> {
         &self,
         waker: &Waker,
         ticket: &mut Option<Ticket>,
-        expired: &mut Discarded<T>,
+        expired: &mut Vec<T>,
     ) -> Poll<Option<(T, Held)>> {
         let now = self.now();
         let (mut wakes, mut registration) = (WakerSet::None, Registration::without_clone(waker));
@@ -194,7 +183,7 @@ impl<T, A> Shared<T, A> {
         let next = loop {
             break match locked.state.next(now, expired, &mut wakes) {
                 Some(next) => {
-                    locked.state.stop_waiting(ticket, &mut registration);
+                    locked.state.stop_waiting(ticket.take(), &mut registration);
                     Poll::Ready(Some(next))
                 }
                 None if !registration.is_prepared() => {
@@ -206,8 +195,8 @@ impl<T, A> Shared<T, A> {
                 }
                 None => {
                     // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
-                    let empty = locked.state.wait(ticket, &mut registration);
-                    if empty == Empty::ForNow { Poll::Pending } else { Poll::Ready(None) }
+                    *ticket = locked.state.wait(ticket.take(), &mut registration);
+                    if ticket.is_some() { Poll::Pending } else { Poll::Ready(None) }
                 }
             };
         };
@@ -217,7 +206,7 @@ impl<T, A> Shared<T, A> {
     }
 
     #[inline]
-    pub(crate) fn drain(&self, most: usize, burst: &mut Burst<T>) -> Discarded<T> {
+    pub(crate) fn drain(&self, most: usize, burst: &mut Burst<T>) -> Vec<T> {
         let now = self.now();
         let (mut expired, mut wakes) = (Vec::new(), WakerSet::default());
         self.lock().state.drain(most, now, burst, &mut expired, &mut wakes);
@@ -244,7 +233,7 @@ impl<T, A> Shared<T, A> {
         wakes.wake();
     }
 
-    pub(crate) fn abandon(&self) -> Discarded<T> {
+    pub(crate) fn abandon(&self) -> Vec<T> {
         let (mut left, wakes) = self.lock().state.abandon();
         wakes.wake();
         std::mem::take(&mut left.items)
@@ -262,15 +251,6 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn close(&self) {
         let wakes = self.lock().state.close();
         wakes.wake();
-    }
-
-    pub(crate) fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
-        let mut locked = self.lock();
-        locked.state.intake.admission.set_limits(limits)?;
-        let wakes = locked.state.intake.wake_senders();
-        drop(locked);
-        wakes.wake();
-        Ok(())
     }
 
     pub(crate) fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
@@ -306,27 +286,13 @@ impl<T, A> Shared<T, A> {
         wakes.wake();
         drop(left);
     }
-
-    /// As [`remove_receiver`](Self::remove_receiver), but a drain returns what was in the queue. Returns how many items that
-    /// are. `each` sees every item under the lock, and runs no code of a user.
-    pub(crate) fn remove_receiver_and_recover(&self, each: impl FnMut(&mut T)) -> usize {
-        let mut locked = self.lock();
-        let (mut left, wakes) = locked.remove_receiver();
-        let items = left.items.len();
-        left.items.iter_mut().for_each(each);
-        // CORRECTNESS: in one step with the fates. A drain that sees these items settled ends at once, and then returns them.
-        locked.state.recovered.append(&mut left.items);
-        drop(locked);
-        wakes.wake();
-        items
-    }
 }
 
 // === impl Locked ===
 
 impl<T, A> Locked<T, A> {
     /// What is left if it was the last one.
-    fn remove_receiver(&mut self) -> (Leftover<T>, WakerSet) {
+    pub(crate) fn remove_receiver(&mut self) -> (Leftover<T>, WakerSet) {
         self.receivers -= 1;
         if self.receivers == 0 { self.state.abandon() } else { (Leftover::default(), WakerSet::None) }
     }

@@ -45,15 +45,6 @@ struct Tracked {
     key: Option<u64>,
 }
 
-/// What it means that there is no item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Empty {
-    /// There may be one later.
-    ForNow,
-    /// The queue is closed.
-    ForGood,
-}
-
 /// Why an offer that may wait did not enter.
 pub(crate) enum Refused<T> {
     Wait(Offer<T>, Ticket),
@@ -230,31 +221,21 @@ impl<T> State<T> {
         (tracked.and_then(|tracked| tracked.key), is_expired)
     }
 
-    /// What it means that there is no next item now.
-    pub(crate) fn empty(&self) -> Empty {
-        // What waits for another attempt may yet be for whoever waits.
-        if self.intake.lifecycle() == Lifecycle::Open || !self.parked.is_empty() {
-            Empty::ForNow
-        } else {
-            Empty::ForGood
-        }
-    }
-
-    /// Waits for an item where there is [none](Self::next), in the line of the others.
+    /// Waits for an item where there is [none](Self::next), in the line of the others; `None` if there will be none.
     #[inline]
-    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) -> Empty {
-        let empty = self.empty();
-        match empty {
-            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), registration)),
-            Empty::ForGood => self.stop_waiting(ticket, registration),
+    pub(crate) fn wait(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) -> Option<Ticket> {
+        // What waits for another attempt may yet be for a receiver that waits.
+        if self.intake.lifecycle() == Lifecycle::Open || !self.parked.is_empty() {
+            return Some(self.receivers.wait(ticket, registration));
         }
-        empty
+        self.stop_waiting(ticket, registration);
+        None
     }
 
     /// Waits no longer: it was let go for the item it has, or found it by chance.
     #[inline]
-    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) {
-        if let Some(ticket) = ticket.take() {
+    pub(crate) fn stop_waiting(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) {
+        if let Some(ticket) = ticket {
             registration.retire(self.receivers.leave(ticket));
         }
     }
@@ -295,7 +276,7 @@ impl<T> State<T> {
     /// A receiver goes away: whatever it was woken for is for another.
     pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> WakerSet {
         if let Some(waker) = self.receivers.leave(ticket) {
-            return WakerSet::Gone(waker);
+            return WakerSet::Retired(waker);
         }
         let nothing = self.lanes.len() == 0 && self.parked.is_empty();
         if nothing { WakerSet::None } else { WakerSet::one(self.receivers.release()) }
@@ -394,7 +375,7 @@ impl<T> State<T> {
     }
 
     pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) -> WakerSet {
-        self.busy.leave(ticket).map_or(WakerSet::None, WakerSet::Gone)
+        self.busy.leave(ticket).map_or(WakerSet::None, WakerSet::Retired)
     }
 
     /// From now on nothing enters.

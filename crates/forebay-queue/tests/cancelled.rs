@@ -7,7 +7,6 @@ use forebay_queue::{Limits, Overflow, Queue, QueueHandle, QueueLayer, Worker};
 use proptest::prelude::*;
 use std::{
     future::{Future, Ready, ready},
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -96,7 +95,7 @@ async fn f15_a_server_runs_none_of_the_requests_of_clients_that_hung_up() {
                 Ok::<_, BoxError>(request)
             }
         });
-        let layer = QueueLayer::builder().workers(NonZeroUsize::MIN).run_cancelled(run_cancelled).build().unwrap();
+        let layer = QueueLayer::builder().workers(1).run_cancelled(run_cancelled).build().unwrap();
         let queue = layer.layer(inner);
         let served = tokio::spawn(queue.clone().oneshot(0));
         while begun.lock().unwrap().is_empty() {
@@ -178,9 +177,10 @@ async fn f15_an_item_that_waits_for_another_attempt_gets_none_when_its_caller_is
         noted.fails.store(true, SeqCst);
         let layer = QueueLayer::builder()
             .limits(limits(10))
-            .workers(NonZeroUsize::MIN)
+            .workers(1)
             .settle(settle)
-            .park([Duration::from_secs(1)], 1000)
+            .park_backoff([Duration::from_secs(1)])
+            .park_bytes(1000)
             .run_cancelled(run_cancelled)
             .build()
             .unwrap();

@@ -4,7 +4,6 @@ use forebay_core::{BoxError, DropReason, Settlement};
 use forebay_queue::{DrainReport, Limits, QueueLayer};
 use std::{
     future::{Pending, pending},
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -62,7 +61,7 @@ fn f20_a_drain_reports_every_item_that_a_worker_had_in_hand_whatever_thread_is_f
         let report = runtime.block_on(async {
             let layer = QueueLayer::builder()
                 .limits(Limits::new().soft_limit(1.0))
-                .workers(NonZeroUsize::new(usize::try_from(workers).unwrap()).unwrap())
+                .workers(usize::try_from(workers).unwrap())
                 .build()
                 .unwrap();
             let inner = Hanging::default();
@@ -89,8 +88,8 @@ fn f20_a_drain_reports_every_item_that_a_worker_had_in_hand_whatever_thread_is_f
 #[tokio::test(start_paused = true)]
 async fn f20_an_item_in_hand_is_in_the_report_at_the_deadline() {
     for (is_ready, parks) in [(false, false), (false, true), (true, true)] {
-        let layer = QueueLayer::builder().limits(Limits::new().soft_limit(1.0)).workers(NonZeroUsize::new(3).unwrap());
-        let layer = if parks { layer.park([Duration::ZERO], 1000) } else { layer };
+        let layer = QueueLayer::builder().limits(Limits::new().soft_limit(1.0)).workers(3);
+        let layer = if parks { layer.park_backoff([Duration::ZERO]).park_bytes(1000) } else { layer };
         let queue = layer.build().unwrap().layer(Hanging { is_ready, ..Hanging::default() });
         (0..10).for_each(|item| queue.offer(item).unwrap());
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -132,7 +131,8 @@ fn f20_an_item_that_fails_when_the_queue_is_abandoned_is_in_the_report() {
     });
     let layer = QueueLayer::builder()
         .settle(|_: &Result<(), BoxError>, _: usize| Settlement::Retry { after: None, otherwise: DropReason::Failed })
-        .park([Duration::from_secs(1)], 1000)
+        .park_backoff([Duration::from_secs(1)])
+        .park_bytes(1000)
         .build()
         .unwrap();
     let (queue, worker) = layer.pair(inner);

@@ -6,7 +6,6 @@ use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_queue::{Channel, Limits, QueueBuilder, QueueLayer};
 use std::{
     future::ready,
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -31,7 +30,7 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
         Ok(_) => Settlement::All(Fate::Delivered),
         Err(_) => Settlement::Retry { after: hint, otherwise: DropReason::Failed },
     };
-    let builder = builder.limits(Limits::new().items(10)).workers(NonZeroUsize::MIN).settle(settle);
+    let builder = builder.limits(Limits::new().items(10)).workers(1).settle(settle);
     let queue = match builder.build() {
         Ok(layer) => layer.layer(inner),
         Err(refused) => {
@@ -60,10 +59,12 @@ async fn f02_every_duration_knob_and_every_hint_is_refused_or_borne_at_the_ends_
     type Knob = (&'static str, fn(Builder, Duration) -> Builder);
     let second = Duration::from_secs(1);
     let knobs: [Knob; 4] = [
-        ("max_age", |builder, time| builder.max_age(time).park([Duration::from_secs(1); 3], 1000)),
-        ("max_hint", |builder, time| builder.max_hint(time).park([Duration::from_secs(1); 3], 1000)),
-        ("backoff", |builder, time| builder.park([time; 3], 1000)),
-        ("backoff with age", |builder, time| builder.park([time; 3], 1000).max_age(Duration::from_secs(5))),
+        ("max_age", |builder, time| builder.max_age(time).park_backoff([Duration::from_secs(1); 3]).park_bytes(1000)),
+        ("max_hint", |builder, time| builder.max_hint(time).park_backoff([Duration::from_secs(1); 3]).park_bytes(1000)),
+        ("backoff", |builder, time| builder.park_backoff([time; 3]).park_bytes(1000)),
+        ("backoff with age", |builder, time| {
+            builder.park_backoff([time; 3]).park_bytes(1000).max_age(Duration::from_secs(5))
+        }),
     ];
     for (name, knob) in knobs {
         for end in ENDS {

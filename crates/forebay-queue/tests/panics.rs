@@ -10,7 +10,6 @@ use std::{
     error::Error,
     fmt,
     future::Future,
-    num::NonZeroUsize,
     panic::panic_any,
     pin::Pin,
     sync::{
@@ -251,7 +250,7 @@ impl Drop for Bell {
 
 fn queue(trap: &Trap) -> Queue<Dropped, Dropped> {
     let layer = QueueLayer::builder()
-        .workers(NonZeroUsize::MIN)
+        .workers(1)
         .limits(Limits::new().items(100))
         .weigh(|item: &Dropped| {
             item.0.spring(Place::Weigh);
@@ -263,7 +262,8 @@ fn queue(trap: &Trap) -> Queue<Dropped, Dropped> {
         })
         .fair_share_key(key)
         .settle(Judge(trap.clone()))
-        .park(Backoff(trap.clone()), 1 << 20)
+        .park_backoff(Backoff(trap.clone()))
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     layer.layer(Inner(trap.clone()))

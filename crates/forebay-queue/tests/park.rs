@@ -5,7 +5,6 @@
 use forebay_core::{BoxError, DropReason, Settlement};
 use forebay_queue::{Abandoned, Evicted, Limits, Queue, QueueLayer};
 use std::{
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
@@ -56,10 +55,11 @@ fn rig(
     });
     let layer = QueueLayer::builder()
         .limits(Limits::new().items(64).soft_limit(1.0))
-        .workers(NonZeroUsize::new(workers).unwrap())
+        .workers(workers)
         .weigh(|_: &u32| 10)
         .settle(settle)
-        .park([SECOND, 2 * SECOND], max_bytes)
+        .park_backoff([SECOND, 2 * SECOND])
+        .park_bytes(max_bytes)
         .build()
         .unwrap();
     (layer.layer(inner), log)
@@ -164,7 +164,7 @@ async fn q09_a_drain_hands_back_what_waits_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn q11_what_waits_is_told_when_the_worker_is_gone() {
     let away = service_fn(|_: u32| std::future::ready(Err::<u32, _>(Away(None))));
-    let layer = QueueLayer::builder().settle(settle).park([SECOND], 1000).build().unwrap();
+    let layer = QueueLayer::builder().settle(settle).park_backoff([SECOND]).park_bytes(1000).build().unwrap();
     let (mut queue, worker) = layer.pair(away);
     let mut worker = task::spawn(worker);
     let mut call = task::spawn(queue.call(1));

@@ -7,15 +7,12 @@ use forebay_queue::{Expired, Limits, Overflow, Panicked, Queue, QueueHandle, Que
 use forebay_testkit::{Probe, Watch, laws};
 use std::{
     future::{pending, ready},
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
-
-const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// An item and its lane.
 type Item = (u32, Priority);
@@ -37,10 +34,10 @@ struct Rig {
 
 impl Rig {
     fn new(limits: Limits) -> Self {
-        Self::with(limits, Overflow::Refuse, ONE)
+        Self::with(limits, Overflow::Refuse, 1)
     }
 
-    fn with(limits: Limits, overflow: Overflow, workers: NonZeroUsize) -> Self {
+    fn with(limits: Limits, overflow: Overflow, workers: usize) -> Self {
         let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (inner_gate, inner_seen) = (Arc::clone(&gate), Arc::clone(&seen));
         let probe = Probe::new(move |(n, _): Item| {
@@ -130,7 +127,7 @@ async fn q07_slots_come_back_after_success_failure_panic_and_cancel() {
             _ => pending().await,
         }
     });
-    let layer = QueueLayer::builder().limits(Limits::new().items(4).soft_limit(1.0)).workers(ONE).build().unwrap();
+    let layer = QueueLayer::builder().limits(Limits::new().items(4).soft_limit(1.0)).workers(1).build().unwrap();
     let (queue, worker) = layer.pair(probe);
     let mut worker = task::spawn(worker);
     let mut calls: Vec<_> = (0..4).map(|n| task::spawn(queue.clone().oneshot(n))).collect();
@@ -157,7 +154,7 @@ async fn q08_q20_a_flood_of_one_key_leaves_the_others_their_share() {
     let layer = QueueLayer::builder()
         .limits(Limits::new().items(10).soft_limit(1.0).fair_share(0.3))
         .fair_share_key(|item: &(&'static str, u32)| item.0)
-        .workers(ONE)
+        .workers(1)
         .build()
         .unwrap();
     let gate = Arc::new(Semaphore::new(0));
@@ -241,7 +238,7 @@ async fn q11_a_panic_in_ready_call_or_future_costs_that_item_only() {
             })
         }
     }
-    let queue = QueueLayer::builder().workers(ONE).build().unwrap().layer(Panics);
+    let queue = QueueLayer::builder().workers(1).build().unwrap().layer(Panics);
     for n in 0..5 {
         let answer = queue.clone().oneshot(n).await;
         match n {
@@ -280,7 +277,7 @@ async fn q11_a_panic_in_readiness_or_in_settling_costs_that_item_only() {
         assert!(!matches!(result, Ok(2)), "in settling");
         Settlement::All(Fate::Delivered)
     };
-    let queue = QueueLayer::builder().workers(ONE).settle(settle).build().unwrap().layer(Unready(0));
+    let queue = QueueLayer::builder().workers(1).settle(settle).build().unwrap().layer(Unready(0));
     assert!(queue.clone().oneshot(1).await.unwrap_err().is::<Panicked>());
     assert!(queue.clone().oneshot(2).await.unwrap_err().is::<Panicked>());
     assert_eq!(queue.clone().oneshot(3).await.unwrap(), 3);
@@ -291,7 +288,7 @@ async fn q11_a_panic_in_readiness_or_in_settling_costs_that_item_only() {
 async fn an_inner_service_that_fails_to_get_ready_costs_that_item_only() {
     let probe = Probe::<u32>::echo();
     let watch = probe.watch();
-    let queue = QueueLayer::builder().workers(ONE).build().unwrap().layer(probe);
+    let queue = QueueLayer::builder().workers(1).build().unwrap().layer(probe);
     watch.fail("down");
     assert_eq!(queue.clone().oneshot(1).await.unwrap_err().to_string(), "down");
     watch.recover();
@@ -311,7 +308,7 @@ async fn q13_high_priority_overtakes_what_waits() {
 
 #[tokio::test]
 async fn q15_whoever_has_the_answer_finds_it_in_the_ledger() {
-    let rig = Rig::with(Limits::new(), Overflow::Refuse, NonZeroUsize::new(4).unwrap());
+    let rig = Rig::with(Limits::new(), Overflow::Refuse, 4);
     rig.gate.add_permits(100);
     for n in 1..=100 {
         rig.queue.clone().oneshot(normal(u32::try_from(n).unwrap())).await.unwrap();
@@ -321,7 +318,7 @@ async fn q15_whoever_has_the_answer_finds_it_in_the_ledger() {
 
 #[tokio::test]
 async fn q16_drop_oldest_keeps_high_priority_and_what_is_in_flight() {
-    let rig = Rig::with(Limits::new().items(4).soft_limit(1.0), Overflow::DropOldest, ONE);
+    let rig = Rig::with(Limits::new().items(4).soft_limit(1.0), Overflow::DropOldest, 1);
     rig.queue.offer(normal(0)).unwrap();
     settle_down().await;
     rig.queue.offer(high(1)).unwrap();
@@ -378,7 +375,7 @@ async fn drop_oldest_drops_nothing_where_there_would_be_too_many_items_all_the_s
 
 #[tokio::test]
 async fn q17_a_ready_service_stays_ready_when_others_fill_the_queue() {
-    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
+    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     let mut first = rig.queue.clone();
     assert!(laws::poll_once(&mut first).await.is_ready());
     rig.queue.offer(normal(1)).unwrap();
@@ -399,7 +396,7 @@ async fn q17_a_ready_service_stays_ready_when_others_fill_the_queue() {
 #[tokio::test]
 async fn q18_a_thousand_idle_clones_hold_no_slot() {
     for overflow in [Overflow::Refuse, Overflow::Wait] {
-        let rig = Rig::with(Limits::new().items(2), overflow, ONE);
+        let rig = Rig::with(Limits::new().items(2), overflow, 1);
         let mut clones = vec![rig.queue.clone(); 1000];
         for clone in &mut clones {
             assert!(laws::poll_once(clone).await.is_ready());
@@ -433,7 +430,7 @@ async fn q19_nothing_is_shed_because_the_coop_budget_is_used_up() {
 #[tokio::test(start_paused = true)]
 async fn an_item_that_waited_too_long_is_dropped_unseen() {
     let (probe, watch) = gated();
-    let layer = QueueLayer::builder().max_age(Duration::from_secs(5)).workers(ONE).build().unwrap();
+    let layer = QueueLayer::builder().max_age(Duration::from_secs(5)).workers(1).build().unwrap();
     let queue = layer.layer(probe.0);
     let mut answers: Vec<_> = (0..3).map(|n| task::spawn(queue.clone().oneshot(n))).collect();
     answers.iter_mut().for_each(|answer| assert_pending!(answer.poll()));
@@ -470,7 +467,7 @@ fn gated() -> ((Probe<u32>, Arc<Semaphore>), Watch) {
 
 #[tokio::test]
 async fn waiting_callers_enter_in_order_and_a_cancelled_one_passes_its_turn_on() {
-    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
+    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     rig.queue.offer(normal(0)).unwrap();
     let mut waiting: Vec<_> = (1..5)
         .map(|n| {
@@ -498,7 +495,7 @@ async fn waiting_callers_enter_in_order_and_a_cancelled_one_passes_its_turn_on()
 #[tokio::test]
 async fn dropping_every_handle_works_the_queue_off_and_ends_the_workers() {
     let (probe, watch) = gated();
-    let layer = QueueLayer::builder().workers(ONE).build().unwrap();
+    let layer = QueueLayer::builder().workers(1).build().unwrap();
     let (queue, worker) = layer.pair(probe.0);
     let handle = queue.handle();
     let worker = tokio::spawn(worker);
@@ -541,7 +538,7 @@ async fn flush_waits_for_what_came_before_it_and_for_no_more() {
 
 #[tokio::test]
 async fn raised_limits_let_those_in_who_wait() {
-    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
+    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     rig.queue.offer(normal(0)).unwrap();
     let mut queue = rig.queue.clone();
     let mut call = task::spawn(queue.call(normal(1)));

@@ -354,7 +354,8 @@ fn f22_items_that_wait_for_another_attempt_go_with_their_delays_without_the_lock
                     after: None,
                     otherwise: DropReason::Failed,
                 })
-                .park(Delays(Foreign(Arc::clone(&foreign.0))), max_bytes)
+                .park_backoff(Delays(Foreign(Arc::clone(&foreign.0))))
+                .park_bytes(max_bytes)
                 .build()
                 .unwrap();
             let (mut queue, worker) = layer.pair(service(&foreign));

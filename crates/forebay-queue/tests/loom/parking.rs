@@ -78,7 +78,13 @@ impl Rig {
             Err(_) => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
         };
         let far = Far::default();
-        let layer = QueueLayer::builder().limits(limits(4)).settle(settle).park([SECOND], 1 << 20).build().unwrap();
+        let layer = QueueLayer::builder()
+            .limits(limits(4))
+            .settle(settle)
+            .park_backoff([SECOND])
+            .park_bytes(1 << 20)
+            .build()
+            .unwrap();
         let (queue, worker) = layer.pair(far.clone());
         Self { handle: queue.handle(), queue, worker: Box::pin(worker), far }
     }
@@ -330,7 +336,8 @@ fn a_slot_that_waits_aside_lets_the_next_in_when_it_is_settled() {
             .limits(limits(1))
             .overflow(Overflow::Wait)
             .settle(settle)
-            .park([SECOND], 1 << 20)
+            .park_backoff([SECOND])
+            .park_bytes(1 << 20)
             .build()
             .unwrap();
         let (mut queue, worker) = layer.pair(Far::default());
