@@ -39,23 +39,20 @@ impl WakerSet {
     #[inline]
     pub fn add(&mut self, other: Self) {
         if !matches!(other, Self::None) {
-            self.add_them(other);
+            self.add_some(other);
         }
     }
 
     #[inline(never)]
-    fn add_them(&mut self, other: Self) {
-        match self {
-            Self::None => *self = other,
-            _ => self.add_many(other),
-        }
-    }
-
-    #[cold]
-    fn add_many(&mut self, other: Self) {
-        let mut all = std::mem::take(self).into_vec();
-        all.append(&mut other.into_vec());
-        *self = Self::Many(all);
+    fn add_some(&mut self, other: Self) {
+        *self = match std::mem::take(self) {
+            Self::None => other,
+            some => {
+                let mut all = some.into_vec();
+                all.append(&mut other.into_vec());
+                Self::Many(all)
+            }
+        };
     }
 
     fn into_vec(self) -> Vec<Waker> {
@@ -71,12 +68,12 @@ impl WakerSet {
     #[inline]
     pub fn wake(self) {
         if !matches!(self, Self::None) {
-            self.wake_them();
+            self.wake_all();
         }
     }
 
     #[inline(never)]
-    fn wake_them(self) {
+    fn wake_all(self) {
         match self {
             Self::None => {}
             Self::One(waker) => wake(waker),

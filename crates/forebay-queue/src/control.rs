@@ -3,7 +3,7 @@ use forebay_core::ConfigError;
 use forebay_intake::{Intake, IntakeOwner};
 use std::time::Duration;
 
-/// What stands beside a queue under its lock, and so decides how items leave that are not worked off.
+/// What stands beside a queue under its lock, and so decides how items leave that are not processed.
 pub(crate) trait Aside<Entry>: Send + Sized {
     /// What an entry carries.
     type Item;

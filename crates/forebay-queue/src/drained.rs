@@ -8,8 +8,12 @@ use std::{fmt, vec};
 
 /// Items that left a queue together and hold their slots together.
 ///
-/// Iterate it for the items, then [`settle`](Self::settle) it once, for all of them. Dropped without that, they count
-/// as [`DropReason::Panicked`] during a panic, else as [`DropReason::Failed`].
+/// It is an iterator over the items; [`settle`](Self::settle) gives one fate to all of them.
+///
+/// # Cancellation
+///
+/// Items of a `Drained` that is dropped without `settle` count as [`DropReason::Panicked`] during a panic, else as
+/// [`DropReason::Failed`].
 #[must_use = "items that are not settled count as failed"]
 pub struct Drained<'a, T> {
     high: Leaving<'a, T>,
@@ -28,13 +32,13 @@ struct Slots<'a, T> {
 /// The buffers of a [`Drained`], kept by its receiver.
 #[derive(Debug)]
 pub(crate) struct Burst<T> {
-    /// Lanes that were swapped out whole: their turns are taken on the way out.
+    /// Lanes that were swapped out whole: their items are interleaved as they leave.
     pub(crate) high: Swapped<T>,
     pub(crate) normal: Swapped<T>,
     pub(crate) turn: LaneScheduler,
     /// Items that were taken one by one.
     pub(crate) ordered: Vec<T>,
-    /// What all of them hold, by epoch.
+    /// What all of the items hold, by epoch.
     pub(crate) charges: Vec<Charge>,
     pub(crate) keys: Vec<u64>,
 }
@@ -42,7 +46,7 @@ pub(crate) struct Burst<T> {
 // === impl Burst ===
 
 impl<T> Burst<T> {
-    /// Drops what was left behind by a [`Drained`] that was forgotten.
+    /// Drops the items that a leaked [`Drained`] left behind.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.high.clear();
@@ -89,7 +93,7 @@ impl<'a, T> Drained<'a, T> {
         }
     }
 
-    /// The work is done: all slots are free, and all items have met `fate`, also those that were not iterated over.
+    /// The work is done: all slots are free, and all items have `fate`, also those that were not iterated over.
     #[inline]
     pub fn settle(mut self, fate: Fate) {
         self.slots.settle(fate);

@@ -60,36 +60,26 @@ impl<T, Res> CallReceiver<T, Res> {
     #[inline]
     pub(crate) fn next(
         &mut self,
-        waiter: Option<Ticket>,
-        done: Option<Done<T, Res>>,
-        cx: &mut Context<'_>,
-        registration: &mut Registration<'_>,
-    ) -> Next<T> {
-        match self.look(waiter, done, registration) {
-            Next::Wait(waiter) if self.orders.parking.is_some() => self.next_parked(waiter, cx, registration),
-            next => next,
-        }
-    }
-
-    /// Nothing can be taken now: waits also for what is parked.
-    #[cold]
-    fn next_parked(
-        &mut self,
-        mut waiter: Ticket,
+        mut waiter: Option<Ticket>,
+        mut done: Option<Done<T, Res>>,
         cx: &mut Context<'_>,
         registration: &mut Registration<'_>,
     ) -> Next<T> {
         loop {
-            // CORRECTNESS: the worker stands in line already, so an item that is parked after this look wakes it.
-            let due = self.shared.lock().state.next_due();
-            if self.timer.poll(due, cx).is_pending() {
-                return Next::Wait(waiter);
-            }
-            match self.look(Some(waiter), None, registration) {
-                Next::Wait(again) => waiter = again,
+            match self.look(waiter, done.take(), registration) {
+                Next::Wait(ticket) if self.orders.parking.is_some() && self.is_due(cx) => waiter = Some(ticket),
                 next => return next,
             }
         }
+    }
+
+    /// Whether the wait of a parked item is over; sets the timer if not.
+    ///
+    /// CORRECTNESS: the worker stands in line already, so an item that is parked after this look wakes it.
+    #[cold]
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.shared.lock().state.next_due();
+        self.timer.poll(due, cx).is_ready()
     }
 
     #[inline]
@@ -106,14 +96,15 @@ impl<T, Res> CallReceiver<T, Res> {
         let answered = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
         let skips = !self.orders.run_cancelled;
         let parked = if locked.state.has_parked() { locked.state.unpark(intake::now(), &mut wakes) } else { None };
-        let next = if let Some(Parked { item: Job { request, answer }, held, delays }) = parked {
+        let next = if let Some(Parked { item: job, held, delays }) = parked {
             locked.state.stop_waiting(waiter, registration);
-            if skips && answer.is_some_and(|index| locked.aside.reclaim(index)) {
+            if skips && job.answer.is_some_and(|index| locked.aside.reclaim(index)) {
                 locked.state.withdraw(held, &mut wakes);
-                withdrawn = Some((request, delays));
+                cancelled.push(job);
+                withdrawn = Some(delays);
                 Next::Skipped
             } else {
-                Next::Item(request, Item { held, answer, delays: Some(delays) })
+                Next::Item(job.request, Item { held, answer: job.answer, delays: Some(delays) })
             }
         } else {
             loop {
@@ -138,22 +129,14 @@ impl<T, Res> CallReceiver<T, Res> {
         drop(locked);
         wakes.wake();
         self.shared.wake_or_discard(answered);
-        if !expired.is_empty() || !cancelled.is_empty() {
-            self.discard_skipped(expired, cancelled);
-        }
-        if let Some((request, delays)) = withdrawn {
-            panic::discard(request);
-            panic::discard(delays);
-        }
-        next
-    }
-
-    #[cold]
-    fn discard_skipped(&self, expired: Vec<Job<T>>, cancelled: Vec<Job<T>>) {
         for job in expired {
             panic::discard(self.shared.discard(job, DropReason::Expired));
         }
         cancelled.into_iter().for_each(panic::discard);
+        if let Some(delays) = withdrawn {
+            panic::discard(delays);
+        }
+        next
     }
 
     /// Whether no caller waits any more for an item that the inner service has not got.
@@ -277,8 +260,7 @@ impl<T, Res> CallReceiver<T, Res> {
         if let Some(busy) = self.busy.take() {
             wakes.add(locked.state.stop_being_busy(busy));
         }
-        let (mut left, woken) = locked.remove_receiver();
-        wakes.add(woken);
+        let mut left = locked.state.remove_receiver(&mut wakes);
         lost += left.items.len();
         let callers: Vec<_> = left.items.iter_mut().filter_map(|job| job.answer.take()).collect();
         // CORRECTNESS: in one step with the fates. A drain that sees these items settled ends at once, and then returns them.

@@ -1,7 +1,7 @@
 use crate::{
     Limits, Offer, Overflow, Rejected,
     drained::Burst,
-    state::{Leftover, Refused, State},
+    state::{Refused, State},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use forebay_intake::{
@@ -12,13 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The state of a queue under its lock, and who holds an end of it.
+/// The state of a queue under its lock.
 ///
-/// Every method takes the lock once, for a few instructions, and wakes and drops after it is gone.
+/// Every method takes the lock once, for a few instructions. CORRECTNESS: user code runs and drops without it: a waker is cloned
+/// before the lock is taken, and wakers and items are woken and dropped after it is released.
 #[derive(Debug)]
 pub(crate) struct Shared<T, A = ()> {
     locked: Mutex<Locked<T, A>>,
-    /// Whether the queue was built with an age limit: without one no clock is ever read.
+    /// Whether the queue was built with an age limit; without one no clock is read.
     has_age_limit: bool,
 }
 
@@ -27,8 +28,6 @@ pub(crate) struct Locked<T, A> {
     pub(crate) state: State<T>,
     /// What else stands under the lock: the answers of a service, nothing for a channel.
     pub(crate) aside: A,
-    senders: usize,
-    receivers: usize,
 }
 
 /// How a queue is built.
@@ -47,7 +46,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn new(setup: Setup, aside: A) -> Result<Self, ConfigError> {
         let Setup { limits, overflow, max_age, fair_shares } = setup;
         let state = State::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
-        let locked = Locked { state, aside, senders: 1, receivers: 1 };
+        let locked = Locked { state, aside };
         Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
     }
 
@@ -56,19 +55,29 @@ impl<T, A> Shared<T, A> {
         lock(&self.locked)
     }
 
+    /// Runs `act` under the lock, and wakes what it adds to the wakers after it.
+    #[inline]
+    fn with<R>(&self, act: impl FnOnce(&mut State<T>, &mut WakerSet) -> R) -> R {
+        let mut wakers = WakerSet::None;
+        let result = act(&mut self.lock().state, &mut wakers);
+        wakers.wake();
+        result
+    }
+
+    /// The time, where the queue has an age limit.
     #[inline]
     pub(crate) fn now(&self) -> Option<Instant> {
         self.has_age_limit.then(intake::now)
     }
 
-    /// Takes the offer in, or hands it back; what it evicts is given to `discard`, without the lock.
+    /// Admits the offer, or hands it back. Evicted items are given to `discard`, without the lock.
     ///
     /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
     /// written in, and that stall takes longer than all that is done here.
     #[inline(always)]
     pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
-        // In parts, and put together again only where it is refused: an item that never had to have an address of its
-        // own is made up in the very place where it waits.
+        // Taken apart, and put together again only where the item is refused, so that an admitted item is written once, into
+        // its place.
         let (candidate, item) = (offer.meta(), offer.item);
         let mut locked = self.lock();
         let Some(epoch) = locked.state.admit_simply(candidate) else {
@@ -86,19 +95,16 @@ impl<T, A> Shared<T, A> {
     #[cold]
     pub(crate) fn offer_at_limit(&self, offer: Offer<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
         let now = self.now();
-        let (mut evicted, mut wakes) = (Vec::new(), WakerSet::None);
-        let offered = self.lock().state.offer(offer, now, &mut evicted, &mut wakes);
-        wakes.wake();
+        let mut evicted = Vec::new();
+        let offered = self.with(|state, wakers| state.offer(offer, now, &mut evicted, wakers));
         discard(evicted);
         offered
     }
 
-    /// Takes the offer in if it need not wait for room.
+    /// Admits the offer if it need not wait for room.
     pub(crate) fn offer_unless_wait(&self, offer: Offer<T>) -> Result<(), Offer<T>> {
         let now = self.now();
-        let wakes = self.lock().state.offer_unless_wait(offer, now)?;
-        wakes.wake();
-        Ok(())
+        self.with(|state, wakers| state.offer_unless_wait(offer, now, wakers))
     }
 
     /// `Pending` means that the offer is in `offer` again, and waits in line with `ticket`.
@@ -113,7 +119,7 @@ impl<T, A> Shared<T, A> {
             return Poll::Pending;
         };
         let taken = match ticket {
-            // Most need not wait, and no waker is cloned for those.
+            // Most senders need not wait, and no waker is cloned for those.
             None => match self.offer_unless_wait(taken) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(taken) => taken,
@@ -121,16 +127,10 @@ impl<T, A> Shared<T, A> {
             Some(_) => taken,
         };
         let (now, mut registration) = (self.now(), Registration::new(cx.waker()));
-        let offered = self.lock().state.offer_or_wait(taken, now, ticket.take(), &mut registration);
-        match offered {
-            Ok(wakes) => {
-                wakes.wake();
-                Poll::Ready(Ok(()))
-            }
-            Err(Refused::Rejected(rejected, wakes)) => {
-                wakes.wake();
-                Poll::Ready(Err(rejected))
-            }
+        let place = ticket.take();
+        match self.with(|state, wakers| state.offer_or_wait(taken, now, place, &mut registration, wakers)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Refused::Rejected(rejected)) => Poll::Ready(Err(rejected)),
             Err(Refused::Wait(again, place)) => {
                 *offer = Some(again);
                 *ticket = Some(place);
@@ -158,16 +158,12 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        let wakes = self.lock().state.intake.stop_waiting(ticket, priority);
-        wakes.wake();
+        self.with(|state, wakers| wakers.add(state.intake.stop_waiting(ticket, priority)));
     }
 
     pub(crate) fn try_next(&self, expired: &mut Vec<T>) -> Option<(T, Held)> {
         let now = self.now();
-        let mut wakes = WakerSet::default();
-        let next = self.lock().state.next(now, expired, &mut wakes);
-        wakes.wake();
-        next
+        self.with(|state, wakers| state.next(now, expired, wakers))
     }
 
     /// The next item; waits for one with `ticket` where there is none.
@@ -187,14 +183,14 @@ impl<T, A> Shared<T, A> {
                     Poll::Ready(Some(next))
                 }
                 None if !registration.is_prepared() => {
-                    // Only a receiver that has to wait clones its waker, and does so without the lock.
+                    // CORRECTNESS: only a receiver that has to wait clones its waker, and does so without the lock.
                     drop(locked);
                     registration.prepare();
                     locked = self.lock();
                     continue;
                 }
                 None => {
-                    // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
+                    // CORRECTNESS: the look and the wait are under one lock, so that no item is missed between the two.
                     *ticket = locked.state.wait(ticket.take(), &mut registration);
                     if ticket.is_some() { Poll::Pending } else { Poll::Ready(None) }
                 }
@@ -208,34 +204,27 @@ impl<T, A> Shared<T, A> {
     #[inline]
     pub(crate) fn drain(&self, most: usize, burst: &mut Burst<T>) -> Vec<T> {
         let now = self.now();
-        let (mut expired, mut wakes) = (Vec::new(), WakerSet::default());
-        self.lock().state.drain(most, now, burst, &mut expired, &mut wakes);
-        wakes.wake();
+        let mut expired = Vec::new();
+        self.with(|state, wakers| state.drain(most, now, burst, &mut expired, wakers));
         expired
     }
 
     #[inline]
     pub(crate) fn settle_all(&self, charges: &[Charge], keys: &[u64], fate: Fate) {
-        let mut wakes = WakerSet::None;
-        self.lock().state.settle_all(charges, keys, fate, &mut wakes);
-        wakes.wake();
+        self.with(|state, wakers| state.settle_all(charges, keys, fate, wakers));
     }
 
     pub(crate) fn stop_receiving(&self, ticket: Ticket) {
-        let wakes = self.lock().state.stop_receiving(ticket);
-        wakes.wake();
+        self.with(|state, wakers| wakers.add(state.stop_receiving(ticket)));
     }
 
     #[inline]
     pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        let mut wakes = WakerSet::None;
-        self.lock().state.settle(held, fate, &mut wakes);
-        wakes.wake();
+        self.with(|state, wakers| state.settle(held, fate, wakers));
     }
 
     pub(crate) fn abandon(&self) -> Vec<T> {
-        let (mut left, wakes) = self.lock().state.abandon();
-        wakes.wake();
+        let mut left = self.with(State::abandon);
         std::mem::take(&mut left.items)
     }
 
@@ -249,8 +238,7 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn close(&self) {
-        let wakes = self.lock().state.close();
-        wakes.wake();
+        self.with(State::close);
     }
 
     pub(crate) fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
@@ -262,38 +250,20 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn add_sender(&self) {
-        self.lock().senders += 1;
+        self.lock().state.senders += 1;
     }
 
-    /// The last sender closes the queue: what is in it is worked off.
+    /// The last sender closes the queue.
     pub(crate) fn remove_sender(&self) {
-        let mut locked = self.lock();
-        locked.senders -= 1;
-        let wakes = if locked.senders == 0 { locked.state.close() } else { WakerSet::default() };
-        drop(locked);
-        wakes.wake();
+        self.with(State::remove_sender);
     }
 
     pub(crate) fn add_receiver(&self) {
-        self.lock().receivers += 1;
+        self.lock().state.receivers += 1;
     }
 
-    /// The last receiver takes the queue with it: nobody would ever work off what is in it.
-    ///
-    /// The items are dropped here, each by itself.
+    /// The last receiver abandons the queue; the items in it are dropped here, each in a catch of its own.
     pub(crate) fn remove_receiver(&self) {
-        let (left, wakes) = self.lock().remove_receiver();
-        wakes.wake();
-        drop(left);
-    }
-}
-
-// === impl Locked ===
-
-impl<T, A> Locked<T, A> {
-    /// What is left if it was the last one.
-    pub(crate) fn remove_receiver(&mut self) -> (Leftover<T>, WakerSet) {
-        self.receivers -= 1;
-        if self.receivers == 0 { self.state.abandon() } else { (Leftover::default(), WakerSet::None) }
+        drop(self.with(State::remove_receiver));
     }
 }
