@@ -32,7 +32,7 @@ fn bursts(criterion: &mut Criterion) {
     let (sender, mut receiver) = channel::<Item>(limits(1024)).unwrap();
     group.bench_function("normal lane", |bencher| {
         bencher.iter(|| {
-            (0..BURST).for_each(|n| sender.try_send(item(n)).unwrap());
+            (0..BURST).for_each(|n| sender.emit(item(n)).unwrap());
             let mut burst = receiver.drain(BURST as usize);
             burst.by_ref().for_each(used);
             burst.settle(Fate::Delivered);
@@ -42,7 +42,7 @@ fn bursts(criterion: &mut Criterion) {
         bencher.iter(|| {
             for n in 0..BURST {
                 let lane = if n % 8 == 7 { Priority::High } else { Priority::Normal };
-                sender.try_send(Offer::new(item(n)).priority(black_box(lane))).unwrap();
+                sender.emit(Offer::new(item(n)).priority(black_box(lane))).unwrap();
             }
             let mut burst = receiver.drain(BURST as usize);
             burst.by_ref().for_each(used);
@@ -51,7 +51,7 @@ fn bursts(criterion: &mut Criterion) {
     });
     group.bench_function("one by one", |bencher| {
         bencher.iter(|| {
-            (0..BURST).for_each(|n| sender.try_send(item(n)).unwrap());
+            (0..BURST).for_each(|n| sender.emit(item(n)).unwrap());
             for _ in 0..BURST {
                 let received = receiver.try_recv().unwrap();
                 black_box(*received);
@@ -90,9 +90,9 @@ fn refused(criterion: &mut Criterion) {
         .build()
         .unwrap()
         .pair(service_fn(|item: Item| ready(Ok::<_, Infallible>(item))));
-    (0..64).for_each(|n| queue.offer(item(n)).unwrap());
+    (0..64).for_each(|n| queue.emit(item(n)).unwrap());
     criterion.bench_function("queue offer, refused", |bencher| {
-        bencher.iter_batched(|| item(0), |item| queue.offer(item).unwrap_err().reason, BatchSize::SmallInput);
+        bencher.iter_batched(|| item(0), |item| queue.emit(item).unwrap_err().reason, BatchSize::SmallInput);
     });
 }
 

@@ -38,7 +38,7 @@ async fn breaker_outside_retry_counts_one_export_with_all_its_retries_once() {
     let (probe, watch) = down();
     let breaker = breaker();
     let handle = breaker.handle();
-    let mut service = ServiceBuilder::new().breaking(breaker).retrying(retry()).service(probe);
+    let mut service = ServiceBuilder::new().with_breaker(breaker).with_retry(retry()).service(probe);
     for call in 1..=5 {
         assert_eq!(handle.state(&()), State::Closed);
         service.ready().await.unwrap().call(call).await.unwrap_err();
@@ -55,7 +55,7 @@ async fn retry_outside_breaker_counts_each_attempt_and_waits_the_open_circuit_ou
     let (probe, watch) = down();
     let breaker = breaker();
     let handle = breaker.handle();
-    let mut service = ServiceBuilder::new().retrying(retry()).breaking(breaker).service(probe);
+    let mut service = ServiceBuilder::new().with_retry(retry()).with_breaker(breaker).service(probe);
     service.ready().await.unwrap().call(1).await.unwrap_err();
     assert_eq!((watch.calls(), handle.state(&())), (4, State::Closed), "four attempts, four observations");
 

@@ -75,6 +75,24 @@ fn is_shown(word: &str, tests: &BTreeSet<String>) -> bool {
     }
 }
 
+/// The ids that the names of tests carry: `b07` of `b07_late_result_moves_nothing`.
+fn ids(tests: &BTreeSet<String>) -> BTreeSet<String> {
+    let is_id = |part: &&str| {
+        let (letter, digits) = part.split_at(1);
+        part.len() == 3 && "bcdefgkqrstx".contains(letter) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let parts = tests.iter().flat_map(|test| test.split('_').filter(|part| part.is_ascii() && !part.is_empty()));
+    parts.filter(is_id).map(str::to_uppercase).collect()
+}
+
+#[test]
+fn the_page_of_behaviours_lists_what_tests_carry() {
+    let page = fs::read_to_string(root().join("docs/behaviours.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+    let listed: BTreeSet<String> = rows.filter(|word| !["id", "---"].contains(word)).map(str::to_owned).collect();
+    assert_eq!(ids(&tests()), listed);
+}
+
 #[test]
 fn f26_every_test_that_security_names_exists() {
     let (tests, page) = (tests(), fs::read_to_string(root().join("SECURITY.md")).unwrap());

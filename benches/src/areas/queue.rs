@@ -81,7 +81,7 @@ fn bursts<'a>() -> Table<'a> {
             move |work| {
                 work.measure(|| {
                     for _ in 0..work.ops / BURST {
-                        (0..BURST).for_each(|n| sender.try_send(item(n)).unwrap());
+                        (0..BURST).for_each(|n| sender.emit(item(n)).unwrap());
                         let mut burst = receiver.drain(BURST as usize);
                         for item in burst.by_ref() {
                             used(item);
@@ -105,7 +105,7 @@ fn bursts<'a>() -> Table<'a> {
                         for _ in 0..work.ops / BURST {
                             for n in 0..BURST {
                                 let lane = if n % 8 == 7 { Priority::High } else { Priority::Normal };
-                                sender.try_send(Offer::new(item(n)).priority(black_box(lane))).unwrap();
+                                sender.emit(Offer::new(item(n)).priority(black_box(lane))).unwrap();
                             }
                             let mut burst = receiver.drain(BURST as usize);
                             for item in burst.by_ref() {
@@ -122,7 +122,7 @@ fn bursts<'a>() -> Table<'a> {
             move |work| {
                 work.measure(|| {
                     for _ in 0..work.ops / BURST {
-                        (0..BURST).for_each(|n| sender.try_send(item(n)).unwrap());
+                        (0..BURST).for_each(|n| sender.emit(item(n)).unwrap());
                         for _ in 0..BURST {
                             let received = receiver.try_recv().unwrap();
                             black_box(*received);
@@ -212,8 +212,8 @@ fn refused<'a>() -> Table<'a> {
     // Nobody takes anything off.
     let full = || {
         let (queue, worker) = QueueLayer::<Item>::builder().limits(limits).build().unwrap().pair(Echo);
-        (0..64).for_each(|n| queue.offer(item(n)).unwrap());
-        assert_eq!(queue.offer(item(64)).unwrap_err().reason, DropReason::Full);
+        (0..64).for_each(|n| queue.emit(item(n)).unwrap());
+        assert_eq!(queue.emit(item(64)).unwrap_err().reason, DropReason::Full);
         (queue, worker)
     };
     Table::new("queue", "an item refused by a full queue")
@@ -246,17 +246,17 @@ fn refused<'a>() -> Table<'a> {
         })
         .forebay("channel try_send", &[Bound::nanos(1000.0), Bound::allocations(0.0)], {
             let (sender, receiver) = channel::<Item>(limits).unwrap();
-            (0..64).for_each(|n| sender.try_send(item(n)).unwrap());
+            (0..64).for_each(|n| sender.emit(item(n)).unwrap());
             move |work| {
                 let _open = &receiver;
-                work.measure(|| (0..work.ops).for_each(|n| used(sender.try_send(item(n)))))
+                work.measure(|| (0..work.ops).for_each(|n| used(sender.emit(item(n)))))
             }
         })
         .forebay("Queue::offer", &[Bound::nanos(1000.0), Bound::allocations(0.0)], {
             let (queue, worker) = full();
             move |work| {
                 let _open = &worker;
-                work.measure(|| (0..work.ops).for_each(|n| used(queue.offer(item(n)))))
+                work.measure(|| (0..work.ops).for_each(|n| used(queue.emit(item(n)))))
             }
         })
         .forebay("Queue::call, error fetched", &[Bound::nanos(1000.0)], {

@@ -1,6 +1,6 @@
 use crate::lot::Partition;
-use forebay_core::{KeyOf, Priority};
-use forebay_intake::{ClosurePanics, Describe, OfferMeta};
+use forebay_core::KeyOf;
+use forebay_intake::{ClosurePanics, Describe, Offer, OfferMeta};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -39,16 +39,14 @@ impl<T> Sorting<T> {
         Self { describe, sort }
     }
 
-    /// Whether all items have the same [label](Label::plain), which is so where nobody has said otherwise.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.sort.is_none() && self.describe.is_plain()
-    }
-
-    /// Whether the label of an item tells no more than its weight.
-    #[inline]
-    pub(crate) fn is_by_weight(&self) -> bool {
-        self.sort.is_none() && self.describe.is_by_weight()
+    /// The label of an offer for which no function of the user has to run.
+    #[inline(always)]
+    pub(crate) fn known(&self, offer: &Offer<T>) -> Option<Label> {
+        if self.sort.is_some() {
+            return None;
+        }
+        let candidate = self.describe.known(offer)?;
+        Some(Label { candidate, partition: Partition::default(), flush: false })
     }
 
     /// How often the functions of the user have panicked.
@@ -58,12 +56,12 @@ impl<T> Sorting<T> {
 
     /// Runs functions of the user; call it without a lock.
     #[inline]
-    pub(crate) fn label(&self, item: &T) -> Label {
+    pub(crate) fn label(&self, offer: &Offer<T>) -> Label {
         let (partition, flush) = match &self.sort {
             None => (Partition::default(), false),
-            Some(sort) => sort(item, self.panics()),
+            Some(sort) => sort(&offer.item, self.panics()),
         };
-        Label { candidate: self.describe.candidate(item), partition, flush }
+        Label { candidate: self.describe.meta(offer), partition, flush }
     }
 }
 
@@ -90,33 +88,5 @@ impl<T> Clone for Sorting<T> {
 impl<T> fmt::Debug for Sorting<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sorting").field("describe", &self.describe).finish_non_exhaustive()
-    }
-}
-
-// === impl Label ===
-
-impl Label {
-    /// Normal priority, its own size, one batch for all.
-    #[inline]
-    pub(crate) fn plain<T>() -> Self {
-        Self::weighing(size_of::<T>())
-    }
-
-    /// Normal priority, so many bytes, one batch for all.
-    #[inline]
-    pub(crate) fn weighing(bytes: usize) -> Self {
-        Self { candidate: OfferMeta::weighing(bytes), partition: Partition::default(), flush: false }
-    }
-
-    /// Weighing `bytes`, whatever the item itself says.
-    pub(crate) const fn bytes(mut self, bytes: usize) -> Self {
-        self.candidate.bytes = bytes;
-        self
-    }
-
-    /// In the lane of `priority`, whatever the item itself says.
-    pub(crate) const fn priority(mut self, priority: Priority) -> Self {
-        self.candidate.priority = priority;
-        self
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     state::{Entry, Place},
 };
 use forebay_core::{BoxError, Priority, Seen};
-use forebay_intake::{Abandoned, Rejected, Ticket};
+use forebay_intake::{Abandoned, Offer, Rejected, Ticket};
 use std::{
     fmt,
     future::Future,
@@ -28,11 +28,11 @@ pub struct ResponseFuture<T, A> {
 
 /// The future of [`Batch::emit_or_wait`](crate::Batch::emit_or_wait).
 #[must_use = "futures do nothing unless polled"]
-pub struct Emit<'a, T, A> {
+pub struct EmitOrWait<'a, T, A> {
     shared: &'a Shared<T, A>,
     sorting: &'a Sorting<T>,
     /// Not offered yet. Until it has to wait it is alone here, so that it is moved once.
-    item: Option<T>,
+    offer: Option<Offer<T>>,
     line: Option<InLine<&'a Shared<T, A>, T, A>>,
 }
 
@@ -136,18 +136,18 @@ impl<A> Drop for Expected<A> {
     }
 }
 
-// === impl Emit ===
+// === impl EmitOrWait ===
 
-impl<'a, T, A> Emit<'a, T, A> {
+impl<'a, T, A> EmitOrWait<'a, T, A> {
     #[inline]
-    pub(crate) fn new(shared: &'a Shared<T, A>, sorting: &'a Sorting<T>, item: T) -> Self {
-        Self { shared, sorting, item: Some(item), line: None }
+    pub(crate) fn new(shared: &'a Shared<T, A>, sorting: &'a Sorting<T>, offer: Offer<T>) -> Self {
+        Self { shared, sorting, offer: Some(offer), line: None }
     }
 
     #[inline(never)]
     fn poll_in_line(&mut self, cx: &Context<'_>, label: Option<Label>) -> Poll<Result<(), Rejected<T>>> {
-        if let (Some(item), Some(label)) = (self.item.take(), label) {
-            self.line = Some(InLine::new(self.shared, Entry { item, label, asks: false }));
+        if let (Some(offer), Some(label)) = (self.offer.take(), label) {
+            self.line = Some(InLine::new(self.shared, Entry { item: offer.item, label, asks: false }));
         }
         let Some(line) = &mut self.line else {
             debug_assert!(false, "polled after it was ready");
@@ -157,15 +157,15 @@ impl<'a, T, A> Emit<'a, T, A> {
     }
 }
 
-impl<T, A> Future for Emit<'_, T, A> {
+impl<T, A> Future for EmitOrWait<'_, T, A> {
     type Output = Result<(), Rejected<T>>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let label = this.item.as_ref().map(|item| this.sorting.label(item));
+        let label = this.offer.as_ref().map(|offer| this.sorting.label(offer));
         if let Some(label) = label
-            && this.shared.offer_simply(&mut this.item, label)
+            && this.shared.offer_simply(&mut this.offer, label)
         {
             return Poll::Ready(Ok(()));
         }
@@ -174,12 +174,12 @@ impl<T, A> Future for Emit<'_, T, A> {
 }
 
 // Nothing in it is pinned: the item is only ever moved.
-impl<T, A> Unpin for Emit<'_, T, A> {}
+impl<T, A> Unpin for EmitOrWait<'_, T, A> {}
 
-impl<T, A> fmt::Debug for Emit<'_, T, A> {
+impl<T, A> fmt::Debug for EmitOrWait<'_, T, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waits = self.line.as_ref().is_some_and(|line| line.ticket.is_some());
-        f.debug_struct("Emit").field("waits", &waits).finish_non_exhaustive()
+        f.debug_struct("EmitOrWait").field("waits", &waits).finish_non_exhaustive()
     }
 }
 

@@ -32,8 +32,8 @@ mod worker;
 
 #[doc(inline)]
 pub use forebay_intake::{
-    Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Overflow, Panicked, PriorityOf,
-    Rejected,
+    Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Offer, Overflow, Panicked,
+    PriorityOf, Rejected,
 };
 
 pub use self::{
@@ -41,7 +41,7 @@ pub use self::{
     batching::Batching,
     builder::BatchBuilder,
     error::{BatchFailed, Discarded, Misaligned, NotReady, Unmatched},
-    future::{Emit, ResponseFuture},
+    future::{EmitOrWait, ResponseFuture},
     handle::BatchHandle,
     items::Items,
     layer::BatchLayer,

@@ -1,11 +1,6 @@
-use crate::{
-    BatchHandle, ResponseFuture,
-    describe::{Label, Sorting},
-    shared::Shared,
-    state::Entry,
-};
+use crate::{BatchHandle, EmitOrWait, ResponseFuture, describe::Sorting, shared::Shared, state::Entry};
 use forebay_core::{BoxError, Priority};
-use forebay_intake::{Overflow, Rejected, Ticket};
+use forebay_intake::{Offer, Overflow, Rejected, Ticket};
 use std::{
     fmt, mem,
     sync::Arc,
@@ -41,59 +36,28 @@ impl<T, A> Batch<T, A> {
         Self { shared, sorting, overflow, readiness: Readiness::Unknown }
     }
 
-    /// Hands an item over and takes no answer: no wait, no allocation of its own, no clock.
+    /// Hands an item over, and asks for no reply: no wait, no allocation of its own, no clock.
     ///
-    /// It never waits, whatever the overflow policy, and works on any thread, with or without a runtime.
-    ///
-    /// # Errors
-    ///
-    /// Hands the item back when there is no room for it, or the batcher is closed.
-    #[inline(always)]
-    pub fn emit(&self, item: T) -> Result<(), Rejected<T>> {
-        if self.sorting.is_plain() {
-            // Nobody looks at the item, so that it needs no address before it has its place; a call would give it one.
-            return self.shared.offer(item, Label::plain::<T>(), false).map(drop);
-        }
-        self.emit_sorted(item)
-    }
-
-    #[inline(never)]
-    fn emit_sorted(&self, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item);
-        self.shared.offer(item, label, false).map(drop)
-    }
-
-    /// As [`emit`](Self::emit), charging the item for `bytes` instead of weighing it: for whoever knows its weight already.
+    /// It never waits, whatever the overflow policy, and works on any thread, with or without a runtime. What the
+    /// [offer](Offer) says of its weight and its lane is not asked again.
     ///
     /// # Errors
     ///
     /// Hands the item back when there is no room for it, or the batcher is closed.
     #[inline(always)]
-    pub fn emit_weighing(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
-        let mut item = Some(item);
-        if self.sorting.is_by_weight() && self.shared.offer_simply(&mut item, Label::weighing(bytes)) {
-            return Ok(());
+    pub fn emit(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
+        let offer = offer.into();
+        match self.sorting.known(&offer) {
+            // No function looks at the item, so that it needs no address before it has its place; a call would give it one.
+            Some(label) => self.shared.offer(offer.item, label, false).map(drop),
+            None => self.emit_sorted(offer),
         }
-        // It was not taken.
-        item.map_or(Ok(()), |item| self.emit_slowly(bytes, item))
     }
 
-    #[cold]
     #[inline(never)]
-    fn emit_slowly(&self, bytes: usize, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item).bytes(bytes);
-        self.shared.offer(item, label, false).map(drop)
-    }
-
-    /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
-    ///
-    /// # Errors
-    ///
-    /// Hands the item back when there is no room for it, or the batcher is closed.
-    #[inline]
-    pub fn emit_with(&self, priority: Priority, item: T) -> Result<(), Rejected<T>> {
-        let label = self.sorting.label(&item).priority(priority);
-        self.shared.offer(item, label, false).map(drop)
+    fn emit_sorted(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
+        let label = self.sorting.label(&offer);
+        self.shared.offer(offer.item, label, false).map(drop)
     }
 
     /// As [`emit`](Self::emit), but waits in line while there is no room.
@@ -106,8 +70,8 @@ impl<T, A> Batch<T, A> {
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
     #[inline]
-    pub fn emit_or_wait(&self, item: T) -> crate::Emit<'_, T, A> {
-        crate::Emit::new(&self.shared, &self.sorting, item)
+    pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T, A> {
+        EmitOrWait::new(&self.shared, &self.sorting, offer.into())
     }
 
     /// A handle that reads and changes the batcher, and does not keep it open.
@@ -122,7 +86,9 @@ impl<T, A> Batch<T, A> {
 
     #[inline(never)]
     fn call_sorted(&self, item: T) -> ResponseFuture<T, A> {
-        let label = self.sorting.label(&item);
+        let offer = Offer::new(item);
+        let label = self.sorting.label(&offer);
+        let item = offer.item;
         if self.overflow == Overflow::Wait {
             return match self.shared.offer_unless_wait(Entry { item, label, asks: true }) {
                 Ok(place) => ResponseFuture::accepted(place),
@@ -172,13 +138,14 @@ impl<T: Send + 'static, A> Service<T> for Batch<T, A> {
     #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
-        if self.overflow != Overflow::Wait && self.sorting.is_plain() {
-            return match self.shared.offer(item, Label::plain::<T>(), true) {
+        let offer = Offer::new(item);
+        match self.sorting.known(&offer) {
+            Some(label) if self.overflow != Overflow::Wait => match self.shared.offer(offer.item, label, true) {
                 Ok(place) => ResponseFuture::accepted(place),
                 Err(rejected) => ResponseFuture::rejected(rejected),
-            };
+            },
+            _ => self.call_sorted(offer.item),
         }
-        self.call_sorted(item)
     }
 }
 /// A clone shares the batcher, never the readiness.

@@ -7,7 +7,8 @@ use crate::{
 };
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Priority, Seen, Totals, panic};
 use forebay_intake::{
-    Abandoned, Charge, Control, Epoch, Limits, Mutex, MutexGuard, Registration, Rejected, Ticket, WakerSet, lock, wake,
+    Abandoned, Charge, Control, Epoch, Limits, Mutex, MutexGuard, Offer, Registration, Rejected, Ticket, WakerSet,
+    lock, wake,
 };
 use std::{
     task::{Context, Poll, Waker},
@@ -86,14 +87,14 @@ impl<T, A> Shared<T, A> {
     ///
     /// Always inlined, as [`offer`](Self::offer) is.
     #[inline(always)]
-    pub(crate) fn offer_simply(&self, item: &mut Option<T>, label: Label) -> bool {
-        if item.is_none() {
+    pub(crate) fn offer_simply(&self, offer: &mut Option<Offer<T>>, label: Label) -> bool {
+        if offer.is_none() {
             return false;
         }
         let mut locked = self.lock();
         let Some(epoch) = locked.state.admit_simply(label.candidate) else { return false };
-        let Some(item) = item.take() else { return false };
-        let (_nobody_asks, waker) = locked.state.enter(item, label, epoch, false);
+        let Some(offer) = offer.take() else { return false };
+        let (_no_reply, waker) = locked.state.enter(offer.item, label, epoch, false);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);

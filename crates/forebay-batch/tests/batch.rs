@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_batch::{Batch, BatchFailed, BatchHandle, BatchLayer, Batching, Items, Misaligned, Unmatched};
+use forebay_batch::{Batch, BatchFailed, BatchHandle, BatchLayer, Batching, Items, Misaligned, Offer, Unmatched};
 use forebay_core::{
     Advice, BoxError, DropReason, Fate, Priority, Seen, Settlement, SplitCause, Totals, Verdict, is_caused_by,
 };
@@ -205,7 +205,7 @@ async fn t07_some_items_are_not_kept_waiting() {
     emit(&batch, [1, 7, 2, 100, 3]);
     settle_down().await;
     assert_eq!(log.batches(), [vec![2, 100], vec![1, 7]], "both at once, the more important first");
-    batch.emit_with(Priority::High, 4).unwrap();
+    batch.emit(Offer::new(4).priority(Priority::High)).unwrap();
     settle_down().await;
     assert_eq!(log.batches()[2], [3, 4]);
 }
@@ -731,10 +731,10 @@ fn works_by_hand_on_no_runtime_at_all() {
 #[test]
 fn an_item_weighs_what_its_caller_says() {
     let check = |batch: &Batch<u32, ()>| {
-        batch.emit_weighing(6, 1).unwrap();
-        let refused = batch.emit_weighing(6, 2).unwrap_err();
+        batch.emit(Offer::new(1).weight(6)).unwrap();
+        let refused = batch.emit(Offer::new(2).weight(6)).unwrap_err();
         assert_eq!((refused.reason, refused.into_item()), (DropReason::Bytes, 2));
-        batch.emit_weighing(3, 3).unwrap();
+        batch.emit(Offer::new(3).weight(3)).unwrap();
         assert_eq!((totals(&batch.handle()).pending, totals(&batch.handle()).dropped.total()), (2, 1));
     };
     let builder = || BatchLayer::builder().limits(Limits::new().bytes(10).soft_limit(1.0));

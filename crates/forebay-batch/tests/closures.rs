@@ -2,7 +2,7 @@
 
 #![expect(clippy::panic, reason = "what is tested")]
 
-use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching};
+use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Offer};
 use forebay_core::{BoxError, Priority};
 use forebay_intake::{Limits, Overflow};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ fn key_panics(_: &u32) -> &u32 {
 
 /// Hands items over in every way there is, and has them sent.
 macro_rules! check {
-    ($builder:expr, $with_weight:expr) => {{
+    ($builder:expr, $always:expr) => {{
         let seen = Seen::default();
         let noted = Arc::clone(&seen);
         let layer = $builder
@@ -42,13 +42,13 @@ macro_rules! check {
         for round in 1..=3 {
             let waits = batch.clone();
             batch.emit(0).unwrap();
-            batch.emit_with(Priority::Normal, 1).unwrap();
-            batch.emit_weighing(4, 2).unwrap();
+            batch.emit(Offer::new(1).priority(Priority::Normal)).unwrap();
+            batch.emit(Offer::new(2).weight(4)).unwrap();
             assert_ready!(task::spawn(waits.emit_or_wait(3)).poll()).unwrap();
             let mut call = task::spawn(batch.call(4));
             assert!(call.poll().is_pending());
             assert_eq!(handle.bytes(), 5 * size_of::<u32>(), "each weighs what its type does");
-            assert_eq!(handle.closure_panics(), round * if $with_weight { 5 } else { 4 });
+            assert_eq!(handle.closure_panics(), round * if $always { 5 } else { 4 });
             assert!(worker.poll().is_pending());
             assert_ready!(call.poll()).unwrap();
         }
@@ -67,14 +67,14 @@ fn builder() -> BatchBuilder<u32> {
 #[tokio::test(start_paused = true)]
 async fn f18_a_closure_that_panics_in_every_call_costs_the_host_nothing() {
     silent();
-    // A weight that the caller says is not asked for.
+    // What an offer says, a weight or a lane, is not asked for.
     check!(builder().weigh(panics::<usize>), false);
-    check!(builder().priority(panics::<Priority>), true);
+    check!(builder().priority(panics::<Priority>), false);
     check!(builder().fair_share_key(key_panics), true);
     check!(builder().flush_when(panics::<bool>), true);
     check!(builder().partition_by(3, key_panics), true);
     check!(builder().overflow(Overflow::Wait).weigh(panics::<usize>), false);
-    check!(builder().overflow(Overflow::DropOldest).priority(panics::<Priority>), true);
+    check!(builder().overflow(Overflow::DropOldest).priority(panics::<Priority>), false);
 }
 
 #[tokio::test(start_paused = true)]

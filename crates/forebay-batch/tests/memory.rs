@@ -131,7 +131,7 @@ async fn overload_a_channel(rounds: usize) {
             for _ in 0..OVERLOAD {
                 let item = item(n);
                 let bytes = weight(&item);
-                drop(sender.try_send(Offer::new(item).bytes(bytes)));
+                drop(sender.emit(Offer::new(item).weight(bytes)));
             }
             receiver.try_recv().unwrap().settle(Fate::Delivered);
         }

@@ -12,7 +12,7 @@ use forebay_batch::Batching;
 use forebay_breaker::{Mode, Trip};
 use forebay_collect::{Aggregator, Emission};
 use forebay_core::{BoxError, ConfigError, Priority, Totals, http::Classifier};
-use forebay_export::{Counters, Exporter};
+use forebay_export::{Counters, Exporter, Offer};
 use forebay_intake::{Limits, Overflow};
 use forebay_retry::{Backoff, Jitter};
 use http::{Request, Response, header};
@@ -132,7 +132,7 @@ impl Plan {
             .ttl(settings.statement_ttl)
             .build(move |emission: Emission<FrontendLog>| {
                 let lane = if emission.item.is_error() { Priority::High } else { emission.priority };
-                emit.emit_with(lane, emission.item);
+                emit.emit(Offer::new(emission.item).priority(lane));
             })?;
         // It ends with the last handle of the statements. Where there is no runtime, they expire when others come.
         if let Ok(runtime) = Handle::try_current() {

@@ -1,7 +1,7 @@
 use crate::{Counters, ExportError, ExporterBuilder, ExporterHandle, Report, control::Control};
-use forebay_batch::{Batch, Emit};
-use forebay_core::{BoxError, DropReason, Fate, Priority, Totals, Verdict, panic};
-use forebay_intake::Rejected;
+use forebay_batch::Batch;
+use forebay_core::{BoxError, DropReason, Fate, Totals, Verdict, panic};
+use forebay_intake::{Offer, Rejected};
 use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,
@@ -45,7 +45,7 @@ pub struct EmitOrWait<'a, T> {
 }
 
 enum Waiting<'a, T> {
-    InLine(Emit<'a, T, Fate>),
+    InLine(forebay_batch::EmitOrWait<'a, T, Fate>),
     /// The exporter is switched off; `None` once the item was handed back.
     Off(Option<T>),
 }
@@ -65,36 +65,23 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     }
 
     /// Hands an item over. It never waits; an item for which there is no room is dropped, and counted.
-    #[inline]
-    pub fn emit(&self, item: T) {
-        if !self.control.is_on() {
-            return;
-        }
-        if let Err(refused) = self.batch.emit(item) {
-            self.refused(refused);
-        }
-    }
-
-    /// As [`emit`](Self::emit), charging the item for `bytes`, whatever the item itself says.
     ///
-    /// For whoever knows its weight: where lanes and partitions are not asked for, nobody looks at the item then.
+    /// An item goes as it is, or as an [`Offer`] that says its weight or its lane: what an offer says is not asked again.
+    ///
+    /// ```
+    /// # use forebay_core::Priority;
+    /// # use forebay_export::{Exporter, Offer};
+    /// # fn hand_over(exporter: &Exporter<String>, line: String, alert: String) {
+    /// exporter.emit(line);
+    /// exporter.emit(Offer::new(alert).priority(Priority::High));
+    /// # }
+    /// ```
     #[inline]
-    pub fn emit_weighing(&self, bytes: usize, item: T) {
+    pub fn emit(&self, offer: impl Into<Offer<T>>) {
         if !self.control.is_on() {
             return;
         }
-        if let Err(refused) = self.batch.emit_weighing(bytes, item) {
-            self.refused(refused);
-        }
-    }
-
-    /// As [`emit`](Self::emit), in the lane of `priority`, whatever the item itself says.
-    #[inline]
-    pub fn emit_with(&self, priority: Priority, item: T) {
-        if !self.control.is_on() {
-            return;
-        }
-        if let Err(refused) = self.batch.emit_with(priority, item) {
+        if let Err(refused) = self.batch.emit(offer) {
             self.refused(refused);
         }
     }
@@ -120,10 +107,10 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     ///
     /// Dropped while it waits, the item goes with it, and nothing was offered.
     #[inline]
-    pub fn emit_or_wait(&self, item: T) -> EmitOrWait<'_, T> {
+    pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T> {
         let waiting = match self.control.is_on() {
-            true => Waiting::InLine(self.batch.emit_or_wait(item)),
-            false => Waiting::Off(Some(item)),
+            true => Waiting::InLine(self.batch.emit_or_wait(offer)),
+            false => Waiting::Off(Some(offer.into().item)),
         };
         EmitOrWait { waiting }
     }

@@ -33,7 +33,7 @@ mod transport;
 mod watched;
 
 #[doc(inline)]
-pub use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf, Rejected};
+pub use forebay_intake::{AllNormal, Limits, Offer, Overflow, PriorityOf, Rejected};
 
 pub use self::{
     builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, Fate, Priority};
-use forebay_export::{Encode, Exporter, ExporterBuilder, Skipped};
+use forebay_export::{Encode, Exporter, ExporterBuilder, Offer, Skipped};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use metrics::{
@@ -209,7 +209,7 @@ async fn f18_closures_that_panic_are_counted_and_cost_no_item() {
 async fn f15_a_dropped_future_does_not_take_its_item_back() {
     let mut exporter = exporter(|builder| builder);
     (0..4).for_each(|item| drop(exporter.call(item)));
-    exporter.emit_with(Priority::Normal, 4);
+    exporter.emit(Offer::new(4).priority(Priority::Normal));
     let report = exporter.shutdown(Duration::from_secs(5)).await;
     assert_eq!((report.totals.delivered, report.totals.dropped.total(), report.totals.pending), (3, 2, 0));
     assert_eq!(report.totals.dropped.get(forebay_core::DropReason::Cancelled), 0);

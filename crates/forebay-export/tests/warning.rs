@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, DropReason, Priority};
-use forebay_export::{Encode, Exporter, ExporterBuilder, Skipped};
+use forebay_export::{Encode, Exporter, ExporterBuilder, Offer, Skipped};
 use forebay_intake::{Limits, Overflow};
 use forebay_testkit::events::{Heard, HeardEvent};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -106,8 +106,10 @@ async fn an_item_that_is_refused_at_the_door_of_an_idle_exporter_is_said() {
     assert_eq!(said(&heard)[1], ("1000".to_owned(), "1000 too_large".to_owned()));
 
     // However it was handed over.
-    let ways: [fn(&Exporter<u32>); 2] =
-        [|exporter| exporter.emit_with(Priority::High, 1), |exporter| exporter.emit_weighing(3, 1)];
+    let ways: [fn(&Exporter<u32>); 2] = [
+        |exporter| exporter.emit(Offer::new(1).priority(Priority::High)),
+        |exporter| exporter.emit(Offer::new(1).weight(3)),
+    ];
     for (way, number) in ways.into_iter().zip(2..) {
         advance(Duration::from_secs(60)).await;
         settle().await;

@@ -25,11 +25,12 @@ pub struct ClosurePanics(Arc<AtomicU64>);
 
 /// What an item is looked at for.
 enum Look<T> {
-    /// Nothing: every item is a [plain candidate](OfferMeta::plain).
+    /// Nothing: every item weighs its `size_of`, is of normal priority, and has no key.
     None,
     /// Its weight alone.
     Weight(Arc<dyn Fn(&T) -> usize + Send + Sync>),
-    All(Arc<dyn Fn(&T) -> OfferMeta + Send + Sync>),
+    /// Its weight, its lane and its key, as far as the offer does not say them.
+    All(Arc<dyn Fn(&Offer<T>) -> OfferMeta + Send + Sync>),
 }
 
 /// Builds a [`Describe`].
@@ -40,7 +41,18 @@ pub struct Description<W = ByFootprint, P = AllNormal, K = Unkeyed> {
     key: K,
     /// Random keys: who chooses the keys cannot make them collide.
     hasher: RandomState,
-    keyed: bool,
+    shares: Shares,
+}
+
+/// Which fair shares are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shares {
+    /// None.
+    Off,
+    /// Those of the keys that offers name.
+    ByOffer,
+    /// Those as well, and for any other offer that of the item's own key.
+    ByKey,
 }
 
 /// Gives every item normal priority.
@@ -56,28 +68,27 @@ pub trait PriorityOf<T> {
 // === impl Describe ===
 
 impl<T> Describe<T> {
-    /// Whether every item is a [plain candidate](OfferMeta::plain).
-    #[inline]
+    /// What admission needs to know of `offer` where no function of the user has to run for it.
+    #[inline(always)]
     #[must_use]
-    pub const fn is_plain(&self) -> bool {
-        matches!(self.look, Look::None)
-    }
-
-    /// Whether items differ in their weight at most: every one is of normal priority, and has no key.
-    #[inline]
-    #[must_use]
-    pub const fn is_by_weight(&self) -> bool {
-        matches!(self.look, Look::None | Look::Weight(_))
-    }
-
-    /// What an intake sees of `item`. Runs functions of the user; call it without a lock.
-    #[inline]
-    #[must_use]
-    pub fn candidate(&self, item: &T) -> OfferMeta {
+    pub fn known(&self, offer: &Offer<T>) -> Option<OfferMeta> {
         match &self.look {
-            Look::None => OfferMeta::plain::<T>(),
-            Look::Weight(weigh) => OfferMeta::weighing(weigh(item)),
-            Look::All(look) => look(item),
+            Look::None => Some(offer.meta_or(|_| size_of::<T>())),
+            Look::Weight(_) if offer.bytes.is_some() => Some(offer.meta_or(|_| size_of::<T>())),
+            Look::Weight(_) | Look::All(_) => None,
+        }
+    }
+
+    /// What admission needs to know of `offer`: what it says itself, and what the functions of the user say of the rest.
+    ///
+    /// Call it without a lock: it runs the functions that the offer leaves a question for, and no other.
+    #[inline]
+    #[must_use]
+    pub fn meta(&self, offer: &Offer<T>) -> OfferMeta {
+        match &self.look {
+            Look::None => offer.meta_or(|_| size_of::<T>()),
+            Look::Weight(weigh) => offer.meta_or(|item| weigh(item)),
+            Look::All(look) => look(offer),
         }
     }
 
@@ -85,13 +96,6 @@ impl<T> Describe<T> {
     #[must_use]
     pub const fn panics(&self) -> &ClosurePanics {
         &self.panics
-    }
-
-    /// The offer of `item`. Runs functions of the user; call it without a lock.
-    #[inline]
-    pub fn offer(&self, item: T) -> Offer<T> {
-        let candidate = self.candidate(&item);
-        Offer::from_parts(item, candidate)
     }
 }
 
@@ -144,7 +148,7 @@ impl Description {
     /// Normal priority, its own footprint, no key.
     #[must_use]
     pub fn new() -> Self {
-        Self { weigh: ByFootprint, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), keyed: false }
+        Self { weigh: ByFootprint, priority: AllNormal, key: Unkeyed, hasher: RandomState::new(), shares: Shares::Off }
     }
 }
 
@@ -158,28 +162,35 @@ impl<W, P, K> Description<W, P, K> {
     /// How many bytes an item is charged for.
     #[must_use]
     pub fn weigh<W2>(self, weigh: W2) -> Description<W2, P, K> {
-        let Self { priority, key, hasher, keyed, .. } = self;
-        Description { weigh, priority, key, hasher, keyed }
+        let Self { priority, key, hasher, shares, .. } = self;
+        Description { weigh, priority, key, hasher, shares }
     }
 
     /// Which lane an item takes.
     #[must_use]
     pub fn priority<P2>(self, priority: P2) -> Description<W, P2, K> {
-        let Self { weigh, key, hasher, keyed, .. } = self;
-        Description { weigh, priority, key, hasher, keyed }
+        let Self { weigh, key, hasher, shares, .. } = self;
+        Description { weigh, priority, key, hasher, shares }
     }
 
     /// Whose fair share an item is.
     #[must_use]
     pub fn key<K2>(self, key: K2) -> Description<W, P, K2> {
         let Self { weigh, priority, hasher, .. } = self;
-        Description { weigh, priority, key, hasher, keyed: true }
+        Description { weigh, priority, key, hasher, shares: Shares::ByKey }
+    }
+
+    /// Keeps the fair shares of the keys that offers name; an offer without a key counts against none.
+    #[must_use]
+    pub fn keyed_by_offers(mut self) -> Self {
+        self.shares = Shares::ByOffer;
+        self
     }
 
     /// Whether fair shares are to be kept.
     #[must_use]
     pub const fn is_keyed(&self) -> bool {
-        self.keyed
+        !matches!(self.shares, Shares::Off)
     }
 
     /// Puts the functions behind one call.
@@ -190,20 +201,29 @@ impl<W, P, K> Description<W, P, K> {
         P: PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
-        let Self { weigh, priority, key, hasher, keyed } = self;
+        let Self { weigh, priority, key, hasher, shares } = self;
         let (panics, plain) = (ClosurePanics::default(), weigh.is_size_of());
         let counted = panics.clone();
         let weight = move |item: &T| counted.catch(|| weigh.weigh(item), size_of::<T>());
         // An item that has nothing to say for itself is not looked at.
-        if !keyed && is::<P, AllNormal>() {
+        if shares == Shares::Off && is::<P, AllNormal>() {
             let look = if plain { Look::None } else { Look::Weight(Arc::new(weight)) };
             return Describe { look, panics };
         }
         let counted = panics.clone();
-        let look = Look::All(Arc::new(move |item| {
-            let lane = counted.catch(|| priority.priority_of(item), Priority::Normal);
-            let key = if keyed { counted.catch(|| Some(hasher.hash_one(key.key_of(item))), None) } else { None };
-            OfferMeta { bytes: weight(item), priority: lane, key }
+        let look = Look::All(Arc::new(move |offer: &Offer<T>| {
+            let item = &offer.item;
+            let lane = || counted.catch(|| priority.priority_of(item), Priority::Normal);
+            let hash = || counted.catch(|| Some(hasher.hash_one(key.key_of(item))), None);
+            OfferMeta {
+                bytes: offer.bytes.unwrap_or_else(|| weight(item)),
+                priority: offer.priority.unwrap_or_else(lane),
+                key: match shares {
+                    Shares::Off => None,
+                    Shares::ByOffer => offer.key,
+                    Shares::ByKey => offer.key.or_else(hash),
+                },
+            }
         }));
         Describe { look, panics }
     }
@@ -240,8 +260,9 @@ mod tests {
     #[test]
     fn an_item_is_looked_at_for_what_was_asked_for_and_nothing_else() {
         let of = |describe: &Describe<u32>| {
-            let OfferMeta { bytes, priority, key } = describe.candidate(&7);
-            (describe.is_plain(), describe.is_by_weight(), bytes, priority, key.is_some())
+            let (item, weighed) = (Offer::new(7), Offer::new(7).weight(1));
+            let OfferMeta { bytes, priority, key } = describe.meta(&item);
+            (describe.known(&item).is_some(), describe.known(&weighed).is_some(), bytes, priority, key.is_some())
         };
         let (new, heavy) = (Description::new, |number: &u32| *number as usize * 10);
         let lanes = |_: &u32| Priority::High;
@@ -252,6 +273,22 @@ mod tests {
         assert_eq!(of(&new().weigh(heavy).priority(lanes).describe()), (false, false, 70, Priority::High, false));
         assert_eq!(of(&new().key(itself).describe()), (false, false, 4, Priority::Normal, true));
         assert_eq!(of(&new().key(Unkeyed).describe()), (false, false, 4, Priority::Normal, true));
+    }
+
+    #[test]
+    fn what_an_offer_says_is_not_asked_again() {
+        let describe = Description::new()
+            .weigh(|_: &u32| -> usize { panic!("weight") })
+            .priority(|_: &u32| -> Priority { panic!("lane") })
+            .key(itself)
+            .describe();
+        let said = Offer::new(7).weight(30).priority(Priority::High).fair_share_key(9);
+        let OfferMeta { bytes, priority, key } = describe.meta(&said);
+        assert_eq!((bytes, priority, key, describe.panics().get()), (30, Priority::High, Some(9), 0));
+
+        // Where no shares are kept, a key of an offer has nothing to count against.
+        let OfferMeta { bytes, priority, key } = Description::new().describe().meta(&said);
+        assert_eq!((bytes, priority, key), (30, Priority::High, None));
     }
 
     fn key(item: &u32) -> &u32 {
@@ -267,7 +304,7 @@ mod tests {
             .key(key)
             .describe();
         let of = |item: u32| {
-            let OfferMeta { bytes, priority, key } = describe.candidate(&item);
+            let OfferMeta { bytes, priority, key } = describe.meta(&Offer::new(item));
             (bytes, priority, key.is_some())
         };
         assert_eq!(of(0), (7, Priority::High, true));
@@ -277,13 +314,15 @@ mod tests {
         assert_eq!(describe.clone().panics().get(), 3);
 
         let describe = Description::new().weigh(|_: &u32| -> usize { panic!("weight") }).describe();
-        assert_eq!((describe.candidate(&1).bytes, describe.panics().get()), (4, 1));
+        assert_eq!((describe.meta(&Offer::new(1)).bytes, describe.panics().get()), (4, 1));
     }
 
     #[test]
     fn f17_an_item_with_heap_memory_is_weighed_with_it() {
         let describe = Description::new().describe::<Vec<u8>>();
-        assert!(!describe.is_plain() && describe.is_by_weight());
-        assert!(describe.candidate(&vec![0; 20_000]).bytes > 20_000);
+        assert!(
+            describe.known(&Offer::new(vec![])).is_none() && describe.known(&Offer::new(vec![]).weight(1)).is_some()
+        );
+        assert!(describe.meta(&Offer::new(vec![0; 20_000])).bytes > 20_000);
     }
 }

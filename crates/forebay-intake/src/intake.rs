@@ -317,24 +317,6 @@ impl Intake {
     }
 }
 
-// === impl OfferMeta ===
-
-impl OfferMeta {
-    /// Normal priority, a weight of `size_of::<T>()` bytes, no key.
-    #[inline]
-    #[must_use]
-    pub const fn plain<T>() -> Self {
-        Self::weighing(size_of::<T>())
-    }
-
-    /// Normal priority, a weight of `bytes`, no key.
-    #[inline]
-    #[must_use]
-    pub const fn weighing(bytes: usize) -> Self {
-        Self { bytes, priority: Priority::Normal, key: None }
-    }
-}
-
 // === impl Held ===
 
 impl Held {

@@ -1,110 +1,82 @@
 use crate::intake::OfferMeta;
-use forebay_core::{Footprint, Priority};
+use forebay_core::Priority;
 
-/// An item with what the queue must know of it.
+/// An item with what its caller says of it: its weight, its lane, the key of its fair share.
 ///
-/// Any `T` that knows its [`Footprint`] is an offer of normal priority that weighs that; any other `T` is
-/// [weighed](Offer::weighing) by its user.
+/// What an offer does not say, the layer's own settings say (`weigh`, `priority`, `fair_share_key`). So every item is an
+/// offer as it is, and a caller that knows more says more:
 ///
 /// ```
 /// use forebay_core::Priority;
 /// use forebay_intake::Offer;
 ///
-/// let first: Offer<String> = "first".to_owned().into();
-/// let urgent = Offer::weighing("urgent".to_owned(), 30).priority(Priority::High);
-/// assert!(first.bytes > "first".len());
-/// assert_eq!((urgent.bytes, urgent.priority), (30, Priority::High));
+/// let first: Offer<&str> = "first".into();
+/// assert_eq!((first.bytes, first.priority), (None, None));
+///
+/// let urgent = Offer::new("urgent").weight(30).priority(Priority::High);
+/// assert_eq!((urgent.bytes, urgent.priority), (Some(30), Some(Priority::High)));
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Offer<T> {
     /// The item itself.
     pub item: T,
-    /// What it is charged for, in bytes, heap included.
-    pub bytes: usize,
-    /// Its lane.
-    pub priority: Priority,
-    /// Whose fair share it counts against.
+    /// What the item is charged for, in bytes, heap included. `None`: what the layer weighs it at.
+    pub bytes: Option<usize>,
+    /// The lane of the item. `None`: what the layer gives it.
+    pub priority: Option<Priority>,
+    /// The hash of the key whose fair share the item counts against. `None`: the layer's key, if it has one.
     pub key: Option<u64>,
 }
 
 // === impl Offer ===
 
 impl<T> Offer<T> {
-    /// `item`, of normal priority, weighing its [`Footprint`], without a fair-share key.
+    /// `item`, of which everything else is left to the layer.
     #[must_use]
-    #[inline]
-    pub fn new(item: T) -> Self
-    where
-        T: Footprint,
-    {
-        let bytes = item.footprint();
-        Self::weighing(item, bytes)
+    #[inline(always)]
+    pub const fn new(item: T) -> Self {
+        Self { item, bytes: None, priority: None, key: None }
     }
 
-    /// `item`, of normal priority, weighing `bytes` (heap included), without a fair-share key.
+    /// Charges the item for `bytes`, heap included, whatever the layer would weigh it at.
     #[must_use]
-    #[inline]
-    pub const fn weighing(item: T, bytes: usize) -> Self {
-        Self { item, bytes, priority: Priority::Normal, key: None }
-    }
-
-    /// The item's weight in bytes, heap included.
-    #[must_use]
-    #[inline]
-    pub const fn bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
+    #[inline(always)]
+    pub const fn weight(mut self, bytes: usize) -> Self {
+        self.bytes = Some(bytes);
         self
     }
 
-    /// The item's lane.
+    /// Puts the item into the lane of `priority`, whatever the layer would give it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.priority = Some(priority);
         self
     }
 
-    /// Whose fair share the item counts against: a hash of the key, from a hasher with random keys.
+    /// Counts the item against the fair share of a key, where the layer keeps fair shares.
+    ///
+    /// `hash` is a hash of the key from a hasher with random keys, so that a peer that chooses keys cannot make them collide.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn fair_share_key(mut self, hash: u64) -> Self {
         self.key = Some(hash);
         self
     }
 
-    /// The offer without its item, as an intake sees it.
+    /// What admission needs to know, as far as the offer says it; the rest is the default: normal priority, and no key.
     #[must_use]
-    #[inline]
-    pub const fn meta(&self) -> OfferMeta {
-        OfferMeta { bytes: self.bytes, priority: self.priority, key: self.key }
-    }
-
-    /// The item.
-    #[must_use]
-    #[inline]
-    pub fn into_item(self) -> T {
-        self.item
-    }
-
-    /// The offer of `item`, as an intake sees it.
-    #[must_use]
-    #[inline]
-    pub fn from_parts(item: T, candidate: OfferMeta) -> Self {
-        let OfferMeta { bytes, priority, key } = candidate;
-        Self { item, bytes, priority, key }
-    }
-
-    /// The offer of what `with` makes of the item.
-    #[must_use]
-    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Offer<U> {
-        let Self { item, bytes, priority, key } = self;
-        Offer { item: with(item), bytes, priority, key }
+    #[inline(always)]
+    pub(crate) fn meta_or(&self, bytes: impl FnOnce(&T) -> usize) -> OfferMeta {
+        let Self { item, bytes: said, priority, .. } = self;
+        let bytes = said.unwrap_or_else(|| bytes(item));
+        OfferMeta { bytes, priority: priority.unwrap_or_default(), key: None }
     }
 }
 
-impl<T: Footprint> From<T> for Offer<T> {
-    #[inline]
+impl<T> From<T> for Offer<T> {
+    #[inline(always)]
     fn from(item: T) -> Self {
         Self::new(item)
     }

@@ -1,15 +1,14 @@
 use crate::{
-    Drained, Limits, Offer, Overflow, QueueHandle, Rejected,
+    Drained, EmitOrWait, Limits, Offer, Overflow, QueueHandle, Rejected,
     drained::Burst,
     shared::{Setup, Shared},
 };
-use forebay_core::{ConfigError, DropReason, Fate, Priority, panic};
-use forebay_intake::{Held, Ticket};
+use forebay_core::{ByFootprint, ConfigError, DropReason, Fate, Footprint, Weigh, panic};
+use forebay_intake::{Describe, Description, Held, Ticket};
 use std::{
     fmt,
-    future::{Future, poll_fn},
+    future::poll_fn,
     ops::{Deref, DerefMut},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -18,13 +17,14 @@ use std::{
 /// A queue as a plain channel, with refusing as its overflow policy and without age limit.
 ///
 /// Any number of [`Sender`]s and [`Receiver`]s; each item goes to one receiver. Its slot is taken until what was
-/// received is [settled](Received::settle).
+/// received is [settled](Received::settle). An item weighs its [`Footprint`]; for items of another kind see
+/// [`ChannelBuilder::weigh`].
 ///
 /// # Errors
 ///
 /// When a knob of `limits` is out of its range.
-pub fn channel<T>(limits: Limits) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
-    Channel::new().limits(limits).build()
+pub fn channel<T: Footprint>(limits: Limits) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
+    ChannelBuilder::new().limits(limits).build()
 }
 
 /// Builds a queue as a plain channel.
@@ -33,11 +33,13 @@ pub fn channel<T>(limits: Limits) -> Result<(Sender<T>, Receiver<T>), ConfigErro
 /// | --- | --- |
 /// | [`limits`](Self::limits) | see [`Limits`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] |
+/// | [`weigh`](Self::weigh) | [`ByFootprint`] |
 /// | [`max_age`](Self::max_age) | none |
 /// | [`fair_shares`](Self::fair_shares) | off |
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Channel {
+#[derive(Clone, Debug)]
+pub struct ChannelBuilder<W = ByFootprint> {
     setup: Setup,
+    description: Description<W>,
 }
 
 /// The end of a queue where items enter.
@@ -45,6 +47,7 @@ pub struct Channel {
 /// The queue closes when the last sender is dropped; what is in it is worked off.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
+    describe: Describe<T>,
 }
 
 /// The end of a queue where items leave.
@@ -74,54 +77,61 @@ pub struct Slot<T> {
     held: Option<Held>,
 }
 
-/// The future of [`Sender::send`]. Dropped while it waits, it takes the item with it, and nothing was offered.
-#[must_use = "futures do nothing unless polled"]
-pub struct Sending<'a, T> {
-    shared: &'a Shared<T>,
-    offer: Option<Offer<T>>,
-    ticket: Option<Ticket>,
-    priority: Priority,
-}
-
 /// A receiver while it waits in [`Receiver::recv`].
 struct Receiving<'a, T>(&'a mut Receiver<T>);
 
-// === impl Channel ===
+// === impl ChannelBuilder ===
 
-impl Channel {
+impl ChannelBuilder {
     /// The defaults of the table above.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { setup: Setup::default(), description: Description::new() }
     }
+}
 
+impl Default for ChannelBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W> ChannelBuilder<W> {
     /// How much the queue may hold.
     #[must_use]
-    pub const fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: Limits) -> Self {
         self.setup.limits = limits;
         self
     }
 
     /// What happens to an item for which there is no room.
     ///
-    /// [`Sender::try_send`] never waits: for it, [`Overflow::Wait`] is the same as [`Overflow::Refuse`].
+    /// [`Sender::emit`] never waits: for it, [`Overflow::Wait`] is the same as [`Overflow::Refuse`].
     #[must_use]
-    pub const fn overflow(mut self, overflow: Overflow) -> Self {
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.setup.overflow = overflow;
         self
     }
 
+    /// How many bytes an item is charged for, where its [offer](Offer::weight) does not say it.
+    #[must_use]
+    pub fn weigh<W2>(self, weigh: W2) -> ChannelBuilder<W2> {
+        let Self { setup, description } = self;
+        ChannelBuilder { setup, description: description.weigh(weigh) }
+    }
+
     /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
     #[must_use]
-    pub const fn max_age(mut self, age: Duration) -> Self {
+    pub fn max_age(mut self, age: Duration) -> Self {
         self.setup.max_age = Some(age);
         self
     }
 
     /// Keeps [`Limits::fair_share`] by the [key](Offer::fair_share_key) of each offer.
     #[must_use]
-    pub const fn fair_shares(mut self) -> Self {
+    pub fn fair_shares(mut self) -> Self {
         self.setup.fair_shares = true;
+        self.description = self.description.keyed_by_offers();
         self
     }
 
@@ -130,35 +140,58 @@ impl Channel {
     /// # Errors
     ///
     /// When a knob of the limits is out of its range.
-    pub fn build<T>(self) -> Result<(Sender<T>, Receiver<T>), ConfigError> {
-        let shared = Arc::new(Shared::new(self.setup, ())?);
-        Ok((Sender { shared: Arc::clone(&shared) }, Receiver::new(shared)))
+    pub fn build<T>(self) -> Result<(Sender<T>, Receiver<T>), ConfigError>
+    where
+        W: Weigh<T> + Send + Sync + 'static,
+    {
+        let Self { setup, description } = self;
+        let shared = Arc::new(Shared::new(setup, ())?);
+        Ok((Sender { shared: Arc::clone(&shared), describe: description.describe() }, Receiver::new(shared)))
     }
 }
 
 // === impl Sender ===
 
 impl<T> Sender<T> {
-    /// Offers an item, without waiting and without allocating.
+    /// Hands an item over, without waiting and without allocating.
     ///
     /// Under [`Overflow::DropOldest`] the items it takes the place of are dropped here.
     ///
     /// # Errors
     ///
     /// Hands the item back when there is no room for it, or the queue is closed.
-    #[inline]
-    pub fn try_send(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
-        self.shared.offer(offer.into(), |evicted| evicted.into_iter().for_each(panic::discard))
+    #[inline(always)]
+    pub fn emit(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
+        let offer = offer.into();
+        match self.describe.known(&offer) {
+            // No function looks at the item, so that it needs no address before it has its place.
+            Some(meta) => self.shared.offer(offer.item, meta, |evicted| evicted.into_iter().for_each(panic::discard)),
+            None => self.emit_described(offer),
+        }
     }
 
-    /// Offers an item, and waits in line while there is no room.
+    #[inline(never)]
+    fn emit_described(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
+        let meta = self.describe.meta(&offer);
+        self.shared.offer(offer.item, meta, |evicted| evicted.into_iter().for_each(panic::discard))
+    }
+
+    /// As [`emit`](Self::emit), but waits in line while there is no room.
     ///
     /// # Errors
     ///
     /// Hands the item back when it is too large or above its fair share, or when the queue is closed.
-    pub fn send(&self, offer: impl Into<Offer<T>>) -> Sending<'_, T> {
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T>
+    where
+        T: Send,
+    {
         let offer = offer.into();
-        Sending { shared: &self.shared, priority: offer.priority, offer: Some(offer), ticket: None }
+        let meta = self.describe.meta(&offer);
+        EmitOrWait::new(&*self.shared, offer.item, meta)
     }
 
     /// A handle that reads and changes the queue, and does not keep it open.
@@ -167,42 +200,20 @@ impl<T> Sender<T> {
     where
         T: Send + 'static,
     {
-        QueueHandle::new(Arc::clone(&self.shared) as _)
+        QueueHandle::new(Arc::clone(&self.shared) as _).with_panics(self.describe.panics())
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.add_sender();
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), describe: self.describe.clone() }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.shared.remove_sender();
-    }
-}
-
-// === impl Sending ===
-
-impl<T> Future for Sending<'_, T> {
-    type Output = Result<(), Rejected<T>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        this.shared.poll_offer(cx, &mut this.offer, &mut this.ticket)
-    }
-}
-
-// Nothing in it is pinned: the item is only ever moved.
-impl<T> Unpin for Sending<'_, T> {}
-
-impl<T> Drop for Sending<'_, T> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.shared.stop_waiting(ticket, self.priority);
-        }
     }
 }
 
@@ -364,11 +375,5 @@ impl<T: fmt::Debug> fmt::Debug for Received<T> {
 impl<T> fmt::Debug for Slot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").field("held", &self.held).finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Sending<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").field("waiting", &self.ticket.is_some()).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,10 @@
 //! The future of a [`Queue`](crate::Queue).
 
 use crate::{
-    Abandoned, Offer, Rejected,
+    Abandoned, Rejected,
     answers::Index,
     job::{Calls, Job},
+    state::Entry,
 };
 use forebay_core::{BoxError, Priority, Seen};
 use forebay_intake::{Registration, Ticket};
@@ -60,7 +61,7 @@ enum Place {
 /// An item that waits for room. It keeps the queue open.
 pub(crate) struct InLine<T, Res> {
     expected: Expected<T, Res>,
-    offer: Option<Offer<Job<T>>>,
+    entry: Option<Entry<Job<T>>>,
     ticket: Option<Ticket>,
     priority: Priority,
 }
@@ -117,10 +118,11 @@ impl<T: Send + 'static, Res> Late<T, Res> {
     }
 
     /// Waits in line with an item that was not offered yet.
-    pub(crate) fn waits(shared: &Arc<Calls<T, Res>>, offer: Offer<Job<T>>, index: Index) -> Self {
+    pub(crate) fn waits(shared: &Arc<Calls<T, Res>>, entry: Entry<Job<T>>, index: Index) -> Self {
         shared.add_sender();
-        let (expected, priority) = (Expected { shared: Arc::clone(shared), place: Place::New(index) }, offer.priority);
-        Self::Waits(Box::new(InLine { expected, offer: Some(offer), ticket: None, priority }))
+        let priority = entry.meta.priority;
+        let expected = Expected { shared: Arc::clone(shared), place: Place::New(index) };
+        Self::Waits(Box::new(InLine { expected, entry: Some(entry), ticket: None, priority }))
     }
 
     #[cold]
@@ -184,7 +186,7 @@ impl<T, Res> Drop for Expected<T, Res> {
 impl<T, Res> InLine<T, Res> {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, Rejected<T>>> {
         let shared = &self.expected.shared;
-        let entered = ready!(shared.poll_offer(cx, &mut self.offer, &mut self.ticket));
+        let entered = ready!(shared.poll_offer(cx, &mut self.entry, &mut self.ticket));
         Poll::Ready(match entered {
             Ok(()) => {
                 let place = std::mem::replace(&mut self.expected.place, Place::Over);

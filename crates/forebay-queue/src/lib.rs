@@ -7,6 +7,7 @@ mod channel;
 mod charges;
 mod control;
 mod drained;
+mod emit;
 mod fifo;
 pub mod future;
 mod in_hand;
@@ -29,8 +30,9 @@ pub use forebay_intake::{
 };
 
 pub use self::{
-    channel::{Channel, Received, Receiver, Sender, Sending, Slot, channel},
+    channel::{ChannelBuilder, Received, Receiver, Sender, Slot, channel},
     drained::Drained,
+    emit::EmitOrWait,
     future::ResponseFuture,
     layer::{QueueBuilder, QueueLayer},
     service::Queue,

@@ -1,11 +1,12 @@
 use crate::{
-    Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
+    EmitOrWait, Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
     answers::Index,
     future::Late,
     job::{Calls, Job},
+    state::Entry,
 };
 use forebay_core::{BoxError, DropReason, Priority, panic};
-use forebay_intake::{Describe, Ticket, wake};
+use forebay_intake::{Describe, OfferMeta, Ticket, wake};
 use std::{
     fmt, mem,
     sync::Arc,
@@ -41,23 +42,36 @@ impl<T, Res> Queue<T, Res> {
         Self { shared, describe, overflow, readiness: Readiness::Unknown }
     }
 
-    /// Offers an item and takes no answer. Never waits, whatever the overflow policy.
+    /// Hands an item over, and asks for no reply. Never waits, whatever the overflow policy.
     ///
     /// # Errors
     ///
     /// Hands the item back when there is no room for it, or the queue is closed.
-    pub fn offer(&self, item: T) -> Result<(), Rejected<T>> {
-        self.offer_as(self.describe.offer(item))
+    #[inline]
+    pub fn emit(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
+        let offer = offer.into();
+        let meta = self.describe.meta(&offer);
+        let job = Job { request: offer.item, answer: None };
+        self.shared.offer(job, meta, |jobs| self.evict(jobs)).map_err(|rejected| rejected.map(|job| job.request))
     }
 
-    /// As [`offer`](Self::offer), for an item whose weight, lane and key the caller says itself.
+    /// As [`emit`](Self::emit), but waits in line while there is no room.
     ///
     /// # Errors
     ///
-    /// Hands the item back when there is no room for it, or the queue is closed.
-    pub fn offer_as(&self, offer: Offer<T>) -> Result<(), Rejected<T>> {
-        let offered = self.shared.offer(offer.map(|request| Job { request, answer: None }), |jobs| self.evict(jobs));
-        offered.map_err(|rejected| rejected.map(|job| job.request))
+    /// Hands the item back when it is too large or above its fair share, or when the queue is closed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T>
+    where
+        T: Send + 'static,
+        Res: Send,
+    {
+        let offer = offer.into();
+        let meta = self.describe.meta(&offer);
+        EmitOrWait::new(&*self.shared, offer.item, meta)
     }
 
     /// A handle that reads and changes the queue, and does not keep it open.
@@ -74,21 +88,20 @@ impl<T, Res> Queue<T, Res> {
         jobs.into_iter().for_each(|job| panic::discard(self.shared.discard(job, DropReason::Evicted)));
     }
 
-    /// Offers an item, and opens a place for the answer, in one step.
+    /// Offers an item, and opens a place for the reply, in one step.
     #[inline]
-    fn offer_call(&self, offer: Offer<T>) -> Result<Index, Late<T, Res>>
+    fn offer_call(&self, request: T, meta: OfferMeta) -> Result<Index, Late<T, Res>>
     where
         T: Send + 'static,
     {
-        let (candidate, request) = (offer.meta(), offer.item);
         let mut locked = self.shared.lock();
-        let places = locked.aside.expect().map(|index| (index, locked.state.admit_simply(candidate)));
+        let places = locked.aside.expect().map(|index| (index, locked.state.admit_simply(meta)));
         let Some((index, Some(epoch))) = places else {
             let _unused = places.map(|(unused, _)| locked.aside.cancel(unused));
             drop(locked);
-            return self.offer_call_at_limit(Offer::from_parts(request, candidate));
+            return self.offer_call_at_limit(request, meta);
         };
-        let waker = locked.state.push(Job { request, answer: Some(index) }, candidate, epoch);
+        let waker = locked.state.push(Job { request, answer: Some(index) }, meta, epoch);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -98,22 +111,22 @@ impl<T, Res> Queue<T, Res> {
 
     /// The same where there may be no room.
     #[cold]
-    fn offer_call_at_limit(&self, offer: Offer<T>) -> Result<Index, Late<T, Res>>
+    fn offer_call_at_limit(&self, request: T, meta: OfferMeta) -> Result<Index, Late<T, Res>>
     where
         T: Send + 'static,
     {
         let Some(index) = self.shared.lock().aside.expect() else {
             self.shared.lock().state.intake.admission.refuse(DropReason::Full, 1);
-            return Err(Late::rejected(Rejected::new(offer.into_item(), DropReason::Full)));
+            return Err(Late::rejected(Rejected::new(request, DropReason::Full)));
         };
-        let offer = offer.map(|request| Job { request, answer: Some(index) });
+        let entry = Entry { item: Job { request, answer: Some(index) }, meta };
         if self.overflow == Overflow::Wait {
-            return match self.shared.offer_unless_wait(offer) {
+            return match self.shared.offer_unless_wait(entry) {
                 Ok(()) => Ok(index),
-                Err(offer) => Err(Late::waits(&self.shared, offer, index)),
+                Err(entry) => Err(Late::waits(&self.shared, entry, index)),
             };
         }
-        match self.shared.offer_at_limit(offer, |jobs| self.evict(jobs)) {
+        match self.shared.offer_at_limit(entry, |jobs| self.evict(jobs)) {
             Ok(()) => Ok(index),
             Err(rejected) => {
                 let _unused = self.shared.lock().aside.cancel(index);
@@ -159,7 +172,9 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
     #[inline]
     fn call(&mut self, item: T) -> Self::Future {
         self.leave_line();
-        match self.offer_call(self.describe.offer(item)) {
+        let offer = Offer::new(item);
+        let meta = self.describe.meta(&offer);
+        match self.offer_call(offer.item, meta) {
             Ok(index) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
             Err(late) => ResponseFuture::late(late),
         }

@@ -1,11 +1,12 @@
 use crate::{
-    Limits, Offer, Overflow, Rejected,
+    Limits, Overflow, Rejected,
     drained::Burst,
-    state::{Refused, State},
+    state::{Entry, Refused, State},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use forebay_intake::{
-    self as intake, Admission, Charge, Held, Intake, Mutex, MutexGuard, Registration, Ticket, WakerSet, lock, wake,
+    self as intake, Admission, Charge, Held, Intake, Mutex, MutexGuard, OfferMeta, Registration, Ticket, WakerSet,
+    lock, wake,
 };
 use std::{
     task::{Context, Poll, Waker},
@@ -70,21 +71,20 @@ impl<T, A> Shared<T, A> {
         self.has_age_limit.then(intake::now)
     }
 
-    /// Admits the offer, or hands it back. Evicted items are given to `discard`, without the lock.
+    /// Admits the item, or hands it back. Evicted items are given to `discard`, without the lock.
     ///
     /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
     /// written in, and that stall takes longer than all that is done here.
     #[inline(always)]
-    pub(crate) fn offer(&self, offer: Offer<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
-        // Taken apart, and put together again only where the item is refused, so that an admitted item is written once, into
-        // its place.
-        let (candidate, item) = (offer.meta(), offer.item);
+    pub(crate) fn offer(&self, item: T, meta: OfferMeta, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
+        // The item and its meta are put together only where it is refused, so that an admitted item is written once, into its
+        // place.
         let mut locked = self.lock();
-        let Some(epoch) = locked.state.admit_simply(candidate) else {
+        let Some(epoch) = locked.state.admit_simply(meta) else {
             drop(locked);
-            return self.offer_at_limit(Offer::from_parts(item, candidate), discard);
+            return self.offer_at_limit(Entry { item, meta }, discard);
         };
-        let waker = locked.state.push(item, candidate, epoch);
+        let waker = locked.state.push(item, meta, epoch);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -93,28 +93,28 @@ impl<T, A> Shared<T, A> {
     }
 
     #[cold]
-    pub(crate) fn offer_at_limit(&self, offer: Offer<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
+    pub(crate) fn offer_at_limit(&self, entry: Entry<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
         let now = self.now();
         let mut evicted = Vec::new();
-        let offered = self.with(|state, wakers| state.offer(offer, now, &mut evicted, wakers));
+        let offered = self.with(|state, wakers| state.offer(entry, now, &mut evicted, wakers));
         discard(evicted);
         offered
     }
 
-    /// Admits the offer if it need not wait for room.
-    pub(crate) fn offer_unless_wait(&self, offer: Offer<T>) -> Result<(), Offer<T>> {
+    /// Admits the entry if it need not wait for room.
+    pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<(), Entry<T>> {
         let now = self.now();
-        self.with(|state, wakers| state.offer_unless_wait(offer, now, wakers))
+        self.with(|state, wakers| state.offer_unless_wait(entry, now, wakers))
     }
 
-    /// `Pending` means that the offer is in `offer` again, and waits in line with `ticket`.
+    /// `Pending` means that the entry is in `entry` again, and waits in line with `ticket`.
     pub(crate) fn poll_offer(
         &self,
         cx: &Context<'_>,
-        offer: &mut Option<Offer<T>>,
+        entry: &mut Option<Entry<T>>,
         ticket: &mut Option<Ticket>,
     ) -> Poll<Result<(), Rejected<T>>> {
-        let Some(taken) = offer.take() else {
+        let Some(taken) = entry.take() else {
             debug_assert!(false, "polled after it was ready");
             return Poll::Pending;
         };
@@ -132,7 +132,7 @@ impl<T, A> Shared<T, A> {
             Ok(()) => Poll::Ready(Ok(())),
             Err(Refused::Rejected(rejected)) => Poll::Ready(Err(rejected)),
             Err(Refused::Wait(again, place)) => {
-                *offer = Some(again);
+                *entry = Some(again);
                 *ticket = Some(place);
                 Poll::Pending
             }

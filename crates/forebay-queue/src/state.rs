@@ -1,5 +1,5 @@
 use crate::{
-    Offer, Rejected,
+    Rejected,
     charges::Charges,
     drained::Burst,
     lanes::Lanes,
@@ -55,10 +55,17 @@ struct Tracked {
     key: Option<u64>,
 }
 
-/// Why an offer that may wait was not admitted.
+/// An item at the point of admission, with all that admission needs to know of it.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) item: T,
+    pub(crate) meta: OfferMeta,
+}
+
+/// Why an entry that may wait was not admitted.
 pub(crate) enum Refused<T> {
     /// The sender waits in line.
-    Wait(Offer<T>, Ticket),
+    Wait(Entry<T>, Ticket),
     /// The item is refused for good.
     Rejected(Rejected<T>),
 }
@@ -104,15 +111,15 @@ impl<T> State<T> {
         self.intake.admit(OfferMeta { key: None, ..meta }).ok()
     }
 
-    /// Admits `offer`, or hands it back and counts the refusal. Evicted items are put into `evicted`.
+    /// Admits `entry`, or hands it back and counts the refusal. Evicted items are put into `evicted`.
     pub(crate) fn offer(
         &mut self,
-        offer: Offer<T>,
+        entry: Entry<T>,
         now: Option<Instant>,
         evicted: &mut Vec<T>,
         wakers: &mut WakerSet,
     ) -> Result<(), Rejected<T>> {
-        let meta = self.meta(&offer);
+        let meta = self.seen_by_intake(entry.meta);
         let evictable = Charge {
             items: self.lanes.normal.len() as u64,
             bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
@@ -128,60 +135,60 @@ impl<T> State<T> {
         };
         match intake.admit_or_evict(meta, evictable, evict, wakers) {
             Ok(epoch) => {
-                self.enter(offer, epoch, now, wakers);
+                self.enter(entry, epoch, now, wakers);
                 Ok(())
             }
-            Err(reason) => Err(Rejected::new(offer.item, reason)),
+            Err(reason) => Err(Rejected::new(entry.item, reason)),
         }
     }
 
-    /// Admits `offer` if there is room for it and no sender waits in line before it.
+    /// Admits `entry` if there is room for it and no sender waits in line before it.
     pub(crate) fn offer_unless_wait(
         &mut self,
-        offer: Offer<T>,
+        entry: Entry<T>,
         now: Option<Instant>,
         wakers: &mut WakerSet,
-    ) -> Result<(), Offer<T>> {
-        let Some(epoch) = self.intake.admit_unless_wait(self.meta(&offer)) else { return Err(offer) };
-        self.enter(offer, epoch, now, wakers);
+    ) -> Result<(), Entry<T>> {
+        let Some(epoch) = self.intake.admit_unless_wait(self.seen_by_intake(entry.meta)) else { return Err(entry) };
+        self.enter(entry, epoch, now, wakers);
         Ok(())
     }
 
     /// As [`offer`](Self::offer), but the sender waits in line where there is no room.
     pub(crate) fn offer_or_wait(
         &mut self,
-        offer: Offer<T>,
+        entry: Entry<T>,
         now: Option<Instant>,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
         wakers: &mut WakerSet,
     ) -> Result<(), Refused<T>> {
-        match self.intake.admit_or_wait(self.meta(&offer), ticket, registration) {
+        match self.intake.admit_or_wait(self.seen_by_intake(entry.meta), ticket, registration) {
             Ok((epoch, woken)) => {
                 wakers.add(woken);
-                self.enter(offer, epoch, now, wakers);
+                self.enter(entry, epoch, now, wakers);
                 Ok(())
             }
-            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(offer, ticket)),
+            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
             Err(AdmitError::Refused(reason, woken)) => {
                 wakers.add(woken);
-                Err(Refused::Rejected(Rejected::new(offer.item, reason)))
+                Err(Refused::Rejected(Rejected::new(entry.item, reason)))
             }
         }
     }
 
-    /// What the intake sees of `offer`: its key only where the queue keeps shares.
-    fn meta(&self, offer: &Offer<T>) -> OfferMeta {
-        OfferMeta { key: if self.tracked.is_some() { offer.key } else { None }, ..offer.meta() }
+    /// What the intake sees of an entry: its key only where the queue keeps shares.
+    fn seen_by_intake(&self, meta: OfferMeta) -> OfferMeta {
+        OfferMeta { key: if self.tracked.is_some() { meta.key } else { None }, ..meta }
     }
 
-    fn enter(&mut self, offer: Offer<T>, epoch: Epoch, now: Option<Instant>, wakers: &mut WakerSet) {
+    fn enter(&mut self, entry: Entry<T>, epoch: Epoch, now: Option<Instant>, wakers: &mut WakerSet) {
+        let Entry { item, meta } = entry;
         if let Some(tracked) = &mut self.tracked {
-            let key = if offer.priority == Priority::Normal { offer.key } else { None };
-            tracked.push(Tracked { admitted: now, key }, offer.priority);
+            let key = if meta.priority == Priority::Normal { meta.key } else { None };
+            tracked.push(Tracked { admitted: now, key }, meta.priority);
         }
-        let meta = offer.meta();
-        wakers.add(WakerSet::one(self.push(offer.item, meta, epoch)));
+        wakers.add(WakerSet::one(self.push(item, meta, epoch)));
     }
 
     /// Puts an item that was admitted into its lane, and returns the receiver to wake.

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_core::{BoxError, DropReason, Fate, Totals};
-use forebay_queue::{Channel, Limits, Overflow, Queue, QueueHandle, QueueLayer, Receiver, Sender, Worker};
+use forebay_queue::{ChannelBuilder, Limits, Overflow, Queue, QueueHandle, QueueLayer, Receiver, Sender, Worker};
 use std::{
     future::Future,
     sync::{
@@ -25,7 +25,7 @@ fn limits(items: usize) -> Limits {
 }
 
 fn one_place() -> (Sender<u32>, Receiver<u32>, QueueHandle<u32>) {
-    let (sender, receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+    let (sender, receiver) = ChannelBuilder::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
     let handle = sender.handle();
     (sender, receiver, handle)
 }
@@ -65,11 +65,11 @@ fn nothing_left(handle: &QueueHandle<u32>) -> Totals {
 fn q07_a_cancelled_send_leaves_nothing_and_passes_its_turn_on() {
     for polls in 0..POLLS {
         let (sender, mut receiver, handle) = one_place();
-        sender.try_send(0).unwrap();
+        sender.emit(0).unwrap();
         let mut behind = None;
-        let entered = poll_and_drop(sender.send(1), polls, |poll| match poll {
+        let entered = poll_and_drop(sender.emit_or_wait(1), polls, |poll| match poll {
             0 => {
-                let mut next = task::spawn(sender.send(2));
+                let mut next = task::spawn(sender.emit_or_wait(2));
                 assert_pending!(next.poll());
                 behind = Some(next);
             }
@@ -99,7 +99,7 @@ fn q07_a_cancelled_receive_takes_nothing_and_passes_its_turn_on() {
         let mut waits = None;
         let send = |poll| {
             if poll == 1 {
-                sender.try_send(7).unwrap();
+                sender.emit(7).unwrap();
             }
         };
         if polls > 0 {
@@ -237,12 +237,12 @@ async fn q09_a_cancelled_flush_or_drain_leaves_the_queue_working() {
     for polls in 0..4 {
         let (queue, worker, answers, _) = rig(Overflow::Refuse, 4);
         let handle = queue.handle();
-        queue.offer(1).unwrap();
+        queue.emit(1).unwrap();
         poll_and_drop(handle.flush(), polls, |_| {});
-        queue.offer(2).unwrap();
+        queue.emit(2).unwrap();
         let drained = poll_and_drop(handle.drain(Duration::from_secs(1)), polls, |_| {});
         assert!(!drained);
-        assert_eq!(queue.offer(3).is_err(), polls > 0, "a drain that was begun has closed the queue");
+        assert_eq!(queue.emit(3).is_err(), polls > 0, "a drain that was begun has closed the queue");
         answer_all(answers.into_iter());
         drop(queue);
         worker.await;
@@ -259,7 +259,7 @@ fn a_worker_leaves_the_thread_to_others_after_a_while() {
         .build()
         .unwrap()
         .pair(tower::service_fn(|n: u32| std::future::ready(Ok::<_, BoxError>(n))));
-    (0..10_000).for_each(|n| queue.offer(n).unwrap());
+    (0..10_000).for_each(|n| queue.emit(n).unwrap());
     let mut worker = task::spawn(worker);
     assert_pending!(worker.poll());
     assert!(worker.is_woken());

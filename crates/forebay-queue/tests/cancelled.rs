@@ -103,7 +103,7 @@ async fn f15_a_server_runs_none_of_the_requests_of_clients_that_hung_up() {
         }
         let mut clients: Vec<_> = (1..=20).map(|n| task::spawn(queue.clone().oneshot(n))).collect();
         clients.iter_mut().for_each(|client| assert_pending!(client.poll()));
-        queue.offer(100).unwrap();
+        queue.emit(100).unwrap();
         drop(clients);
         gate.add_permits(100);
         assert_eq!(served.await.unwrap().unwrap(), 0);
@@ -221,7 +221,7 @@ proptest! {
                     next += 1;
                 }
                 1 => {
-                    queue.offer(next).unwrap();
+                    queue.emit(next).unwrap();
                     waiting.push((next, true));
                     next += 1;
                 }

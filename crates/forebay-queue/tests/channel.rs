@@ -1,7 +1,7 @@
 //! The queue as a plain channel.
 
 use forebay_core::{DropReason, Fate, Priority};
-use forebay_queue::{Channel, Limits, Offer, Overflow, channel};
+use forebay_queue::{ChannelBuilder, Limits, Offer, Overflow, channel};
 use std::time::Duration;
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -12,12 +12,12 @@ fn high<T: forebay_core::Footprint>(item: T) -> Offer<T> {
 #[test]
 fn a_slot_is_taken_until_what_was_received_is_settled() {
     let (sender, mut receiver) = channel::<u32>(Limits::new().items(1).soft_limit(1.0)).unwrap();
-    sender.try_send(1).unwrap();
+    sender.emit(1).unwrap();
     let received = receiver.try_recv().unwrap();
     assert_eq!(*received, 1);
-    assert_eq!(sender.try_send(2).unwrap_err().into_item(), 2);
+    assert_eq!(sender.emit(2).unwrap_err().into_item(), 2);
     received.settle(Fate::Delivered);
-    sender.try_send(3).unwrap();
+    sender.emit(3).unwrap();
 
     let (item, slot) = receiver.try_recv().unwrap().into_parts();
     assert_eq!(item, 3);
@@ -30,8 +30,8 @@ fn a_slot_is_taken_until_what_was_received_is_settled() {
 fn what_is_lost_in_a_panic_is_counted_as_that() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
     let handle = sender.handle();
-    sender.try_send(1).unwrap();
-    sender.try_send(2).unwrap();
+    sender.emit(1).unwrap();
+    sender.emit(2).unwrap();
     let lost = std::thread::spawn(move || {
         let _one = receiver.try_recv().unwrap();
         let _rest = receiver.drain(10);
@@ -44,8 +44,8 @@ fn what_is_lost_in_a_panic_is_counted_as_that() {
 #[test]
 fn a_burst_leaves_in_order_and_settles_at_once() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
-    (0..3).for_each(|n| sender.try_send(n).unwrap());
-    sender.try_send(high(100)).unwrap();
+    (0..3).for_each(|n| sender.emit(n).unwrap());
+    sender.emit(high(100)).unwrap();
     let mut burst = receiver.drain(usize::MAX);
     assert_eq!((burst.len(), sender.handle().queued()), (4, 0));
     assert_eq!(burst.by_ref().collect::<Vec<_>>(), [100, 0, 1, 2]);
@@ -53,9 +53,9 @@ fn a_burst_leaves_in_order_and_settles_at_once() {
     burst.settle(Fate::Delivered);
     assert_eq!((sender.handle().totals().delivered, sender.handle().bytes()), (4, 0));
 
-    (0..5).for_each(|n| sender.try_send(n).unwrap());
+    (0..5).for_each(|n| sender.emit(n).unwrap());
     let flush = sender.handle().flush();
-    (5..9).for_each(|n| sender.try_send(n).unwrap());
+    (5..9).for_each(|n| sender.emit(n).unwrap());
     assert_eq!(receiver.drain(2).collect::<Vec<_>>(), [0, 1]);
     let mut rest = receiver.drain(usize::MAX);
     assert_eq!(rest.next(), Some(2), "a burst may hold items of two epochs");
@@ -74,7 +74,7 @@ async fn receivers_wait_in_turn_and_pass_on_what_they_do_not_take() {
     let mut waits_too = task::spawn(async move { second.recv().await.map(|item| item.into_parts().0) });
     assert_pending!(waits.poll());
     assert_pending!(waits_too.poll());
-    sender.try_send(1).unwrap();
+    sender.emit(1).unwrap();
     assert!(waits.is_woken() && !waits_too.is_woken());
     drop(waits);
     assert!(waits_too.is_woken(), "the item is not forgotten with the receiver it woke");
@@ -85,9 +85,9 @@ async fn receivers_wait_in_turn_and_pass_on_what_they_do_not_take() {
 async fn recv_ends_when_the_last_sender_is_gone_and_all_is_taken() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
     let other = sender.clone();
-    sender.try_send(1).unwrap();
+    sender.emit(1).unwrap();
     drop(sender);
-    other.try_send(2).unwrap();
+    other.emit(2).unwrap();
     drop(other);
     receiver.recv().await.unwrap().settle(Fate::Delivered);
     receiver.recv().await.unwrap().settle(Fate::Delivered);
@@ -97,10 +97,10 @@ async fn recv_ends_when_the_last_sender_is_gone_and_all_is_taken() {
 #[tokio::test]
 async fn send_waits_in_line_and_the_large_one_is_not_overtaken() {
     let (sender, mut receiver) = channel::<u32>(Limits::new().bytes(10).soft_limit(1.0)).unwrap();
-    sender.try_send(Offer::new(0).bytes(4)).unwrap();
-    sender.try_send(Offer::new(1).bytes(4)).unwrap();
-    let mut large = task::spawn(sender.send(Offer::new(2).bytes(8)));
-    let mut small = task::spawn(sender.send(Offer::new(3).bytes(2)));
+    sender.emit(Offer::new(0).weight(4)).unwrap();
+    sender.emit(Offer::new(1).weight(4)).unwrap();
+    let mut large = task::spawn(sender.emit_or_wait(Offer::new(2).weight(8)));
+    let mut small = task::spawn(sender.emit_or_wait(Offer::new(3).weight(2)));
     assert_pending!(large.poll());
     assert_pending!(small.poll());
     receiver.try_recv().unwrap().settle(Fate::Delivered);
@@ -112,16 +112,16 @@ async fn send_waits_in_line_and_the_large_one_is_not_overtaken() {
     assert!(small.is_woken(), "who enters lets the next try");
     assert_ready!(small.poll()).unwrap();
 
-    let mut hopeless = task::spawn(sender.send(Offer::new(4).bytes(11)));
+    let mut hopeless = task::spawn(sender.emit_or_wait(Offer::new(4).weight(11)));
     assert_eq!(assert_ready!(hopeless.poll()).unwrap_err().reason, DropReason::TooLarge);
 }
 
 #[tokio::test]
 async fn a_sender_that_leaves_the_line_lets_the_next_go() {
     let (sender, mut receiver) = channel::<u32>(Limits::new().items(1).soft_limit(1.0)).unwrap();
-    sender.try_send(0).unwrap();
-    let mut first = task::spawn(sender.send(1));
-    let mut second = task::spawn(sender.send(2));
+    sender.emit(0).unwrap();
+    let mut first = task::spawn(sender.emit_or_wait(1));
+    let mut second = task::spawn(sender.emit_or_wait(2));
     assert_pending!(first.poll());
     assert_pending!(second.poll());
     receiver.try_recv().unwrap().settle(Fate::Delivered);
@@ -135,8 +135,8 @@ async fn a_sender_that_leaves_the_line_lets_the_next_go() {
 #[tokio::test]
 async fn close_hands_every_waiting_item_back() {
     let (sender, _receiver) = channel::<u32>(Limits::new().items(1).soft_limit(1.0)).unwrap();
-    sender.try_send(0).unwrap();
-    let mut waiting: Vec<_> = (1..4).map(|n| task::spawn(sender.send(n))).collect();
+    sender.emit(0).unwrap();
+    let mut waiting: Vec<_> = (1..4).map(|n| task::spawn(sender.emit_or_wait(n))).collect();
     waiting.iter_mut().for_each(|send| assert_pending!(send.poll()));
     sender.handle().close();
     for (send, item) in waiting.iter_mut().zip(1..) {
@@ -150,11 +150,11 @@ async fn close_hands_every_waiting_item_back() {
 fn the_last_receiver_takes_the_queue_with_it() {
     let (sender, receiver) = channel::<u32>(Limits::new()).unwrap();
     let held = receiver.clone();
-    sender.try_send(1).unwrap();
+    sender.emit(1).unwrap();
     drop(receiver);
-    sender.try_send(2).unwrap();
+    sender.emit(2).unwrap();
     drop(held);
-    assert_eq!(sender.try_send(3).unwrap_err().reason, DropReason::Shutdown);
+    assert_eq!(sender.emit(3).unwrap_err().reason, DropReason::Shutdown);
     assert_eq!(sender.handle().totals().dropped.get(DropReason::Shutdown), 3);
     assert_eq!(sender.handle().totals().pending, 0);
 }
@@ -163,15 +163,15 @@ fn the_last_receiver_takes_the_queue_with_it() {
 async fn age_and_shares_hold_for_bursts_too() {
     let limits = Limits::new().items(10).fair_share(0.2).soft_limit(1.0);
     let (sender, mut receiver) =
-        Channel::new().limits(limits).max_age(Duration::from_secs(1)).fair_shares().build::<u32>().unwrap();
-    sender.try_send(Offer::new(0).fair_share_key(7)).unwrap();
+        ChannelBuilder::new().limits(limits).max_age(Duration::from_secs(1)).fair_shares().build::<u32>().unwrap();
+    sender.emit(Offer::new(0).fair_share_key(7)).unwrap();
     tokio::time::advance(Duration::from_millis(1500)).await;
-    sender.try_send(Offer::new(1).fair_share_key(7)).unwrap();
-    assert_eq!(sender.try_send(Offer::new(2).fair_share_key(7)).unwrap_err().reason, DropReason::FairShare);
+    sender.emit(Offer::new(1).fair_share_key(7)).unwrap();
+    assert_eq!(sender.emit(Offer::new(2).fair_share_key(7)).unwrap_err().reason, DropReason::FairShare);
     let mut burst = receiver.drain(10);
     assert_eq!(burst.by_ref().collect::<Vec<_>>(), [1]);
     burst.settle(Fate::Delivered);
-    (0..2).for_each(|n| sender.try_send(Offer::new(n).fair_share_key(7)).unwrap());
+    (0..2).for_each(|n| sender.emit(Offer::new(n).fair_share_key(7)).unwrap());
     assert_eq!(sender.handle().totals().dropped.get(DropReason::Expired), 1);
 }
 
@@ -184,8 +184,9 @@ fn an_age_limit_cannot_be_set_where_no_times_are_kept() {
 #[test]
 fn the_channel_drops_the_oldest_where_asked_to() {
     let limits = Limits::new().items(3).soft_limit(1.0);
-    let (sender, mut receiver) = Channel::new().limits(limits).overflow(Overflow::DropOldest).build::<u32>().unwrap();
-    (0..5).for_each(|n| sender.try_send(n).unwrap());
+    let (sender, mut receiver) =
+        ChannelBuilder::new().limits(limits).overflow(Overflow::DropOldest).build::<u32>().unwrap();
+    (0..5).for_each(|n| sender.emit(n).unwrap());
     assert_eq!(receiver.drain(9).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(sender.handle().totals().dropped.get(DropReason::Evicted), 2);
 }

@@ -72,7 +72,7 @@ fn f20_a_drain_reports_every_item_that_a_worker_had_in_hand_whatever_thread_is_f
             } else {
                 (layer.layer(inner), None)
             };
-            (0..items).for_each(|item| queue.offer(item).unwrap());
+            (0..items).for_each(|item| queue.emit(item).unwrap());
             while asked.load(SeqCst) == 0 {
                 tokio::task::yield_now().await;
             }
@@ -91,7 +91,7 @@ async fn f20_an_item_in_hand_is_in_the_report_at_the_deadline() {
         let layer = QueueLayer::builder().limits(Limits::new().soft_limit(1.0)).workers(3);
         let layer = if parks { layer.park_backoff([Duration::ZERO]).park_bytes(1000) } else { layer };
         let queue = layer.build().unwrap().layer(Hanging { is_ready, ..Hanging::default() });
-        (0..10).for_each(|item| queue.offer(item).unwrap());
+        (0..10).for_each(|item| queue.emit(item).unwrap());
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(queue.handle().queued(), 7);
         let report = queue.handle().drain(Duration::from_secs(1)).await;
@@ -104,7 +104,7 @@ async fn f20_an_item_in_hand_is_in_the_report_at_the_deadline() {
 fn f20_what_the_last_worker_had_is_in_the_report_of_a_later_drain() {
     let (mut queue, worker) = QueueLayer::builder().build().unwrap().pair(Hanging::default());
     let mut worker = task::spawn(worker);
-    (0..5).for_each(|item| queue.offer(item).unwrap());
+    (0..5).for_each(|item| queue.emit(item).unwrap());
     let mut call = task::spawn(queue.call(5));
     assert_pending!(worker.poll());
     assert_pending!(call.poll());
@@ -137,7 +137,7 @@ fn f20_an_item_that_fails_when_the_queue_is_abandoned_is_in_the_report() {
         .unwrap();
     let (queue, worker) = layer.pair(inner);
     let (mut worker, handle) = (task::spawn(worker), queue.handle());
-    queue.offer(0).unwrap();
+    queue.emit(0).unwrap();
     assert_pending!(worker.poll());
     let mut drain = task::spawn(handle.drain(Duration::ZERO));
     assert_pending!(drain.poll());

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
-use forebay_queue::{Channel, Limits, QueueBuilder, QueueLayer};
+use forebay_queue::{ChannelBuilder, Limits, QueueBuilder, QueueLayer};
 use std::{
     future::ready,
     sync::{
@@ -39,7 +39,7 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
         }
     };
     for number in 0..4 {
-        queue.offer(number).unwrap();
+        queue.emit(number).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
     // The worker lives: what is offered without any failure is taken as long as it may wait at all.
@@ -79,11 +79,11 @@ async fn f02_every_duration_knob_and_every_hint_is_refused_or_borne_at_the_ends_
 #[tokio::test(start_paused = true)]
 async fn f02_a_channel_and_a_drain_bear_every_duration() {
     for end in ENDS {
-        let (sender, mut receiver) = Channel::new().max_age(end).build::<u32>().unwrap();
-        sender.try_send(1).unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().max_age(end).build::<u32>().unwrap();
+        sender.emit(1).unwrap();
         drop(receiver.try_recv());
         sender.handle().set_max_age(end).unwrap();
-        sender.try_send(2).unwrap();
+        sender.emit(2).unwrap();
         let received = receiver.try_recv();
         let drain = tokio::spawn({
             let handle = sender.handle();

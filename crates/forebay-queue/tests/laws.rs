@@ -46,7 +46,7 @@ async fn everybody_wakes_on_close() {
     let limits = Limits::new().items(1).soft_limit(1.0);
     let layer = QueueLayer::builder().limits(limits).overflow(Overflow::Wait).build().unwrap();
     let queue = layer.layer(Probe::<u32>::hanging());
-    queue.offer(1).unwrap();
+    queue.emit(1).unwrap();
     let handle = queue.handle();
     laws::everybody_wakes_on_close(vec![queue.clone(), queue.clone(), queue.clone()], move || handle.close()).await;
 
@@ -76,7 +76,7 @@ fn f22_no_waker_of_a_flush_a_sender_or_a_worker_runs_under_a_lock() {
         for _ in 0..3 {
             assert!(wakers.poll(&mut worker).is_pending());
         }
-        queue.offer(1).unwrap();
+        queue.emit(1).unwrap();
         let mut ready = queue.clone();
         let (mut flush, mut call) = (handle.flush(), queue.call(2));
         for _ in 0..3 {

@@ -70,7 +70,7 @@ fn fill_a_channel<T: Footprint + Send + 'static>(name: &str, make: impl Fn(usize
             let mut offered = 0;
             while sender.handle().totals().dropped.total() < 100 * (round + 1) {
                 let priority = if offered % 1000 < 300 { Priority::High } else { Priority::Normal };
-                drop(sender.try_send(Offer::new(make(offered)).priority(priority)));
+                drop(sender.emit(Offer::new(make(offered)).priority(priority)));
                 offered += 1;
             }
             if round < 2 {
@@ -105,7 +105,7 @@ fn f17_small_items_hold_no_more_than_the_limit_before_a_service() {
     let most = most_held(|| {
         let layer = QueueLayer::<u64>::builder().limits(limits()).build().unwrap();
         let (queue, worker) = layer.pair(service_fn(|_: u64| std::future::ready(Ok::<_, std::io::Error>(()))));
-        while queue.offer(offered).is_ok() {
+        while queue.emit(offered).is_ok() {
             offered += 1;
         }
         // What goes when they are dropped is not counted: it is put into one list first.

@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test code")]
 
 use forebay_core::{DropReason, Fate, Priority};
-use forebay_queue::{Channel, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, Slot};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use tokio_test::task;
@@ -151,7 +151,7 @@ fn limits(caps: Caps) -> Limits {
 }
 
 fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let mut channel = Channel::new().limits(limits(caps)).overflow(overflow);
+    let mut channel = ChannelBuilder::new().limits(limits(caps)).overflow(overflow).weigh(|_: &Item| 1);
     if keyed {
         channel = channel.fair_shares();
     }
@@ -166,7 +166,7 @@ fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Res
                 let priority = if high { Priority::High } else { Priority::Normal };
                 // Without shares every item has a key of its own.
                 let item = Item { id, bytes, priority, key: if keyed { key } else { u64::from(id) + 10 } };
-                let offered = sender.try_send(Offer::weighing(item, bytes).priority(priority).fair_share_key(key));
+                let offered = sender.emit(Offer::new(item).weight(bytes).priority(priority).fair_share_key(key));
                 prop_assert_eq!(offered.map_err(|refused| refused.reason), model.offer(item, caps, overflow));
             }
             Step::Take => {

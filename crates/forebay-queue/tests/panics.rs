@@ -283,7 +283,7 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_item_at_most() {
         let mut queue = queue(&trap);
         trap.0.2.store(true, SeqCst);
         let handle = queue.handle();
-        queue.offer(item()).unwrap();
+        queue.emit(item()).unwrap();
         let mut belled = Some(queue.call(item()));
         let bell = Waker::from(Arc::new(Bell(trap.clone())));
         assert!(Pin::new(belled.as_mut().unwrap()).poll(&mut Context::from_waker(&bell)).is_pending(), "{what}");

@@ -106,7 +106,7 @@ async fn a_hint_of_the_far_side_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
     let (queue, log) = rig(8, 1000, |now, n| if now < 500 { Err(Away(None)) } else { Ok(n) });
-    (0..8).for_each(|n| queue.offer(n).unwrap());
+    (0..8).for_each(|n| queue.emit(n).unwrap());
     queue.handle().flush().await;
     let again: Vec<_> = log.lock().unwrap()[8..].iter().map(|(at, _)| *at).collect();
     // Each takes 10 ms: one, and what its success allows.
@@ -135,7 +135,7 @@ async fn what_waits_is_bounded_by_bytes_and_the_oldest_goes() {
 async fn q09_what_waits_is_worked_off_after_the_last_handle_is_gone() {
     let (queue, log) = rig(4, 1000, |now, n| if now < 500 { Err(Away(None)) } else { Ok(n) });
     let handle = queue.handle();
-    (0..6).for_each(|n| queue.offer(n).unwrap());
+    (0..6).for_each(|n| queue.emit(n).unwrap());
     drop(queue);
     handle.flush().await;
     assert_eq!(handle.totals().delivered, 6);
@@ -150,7 +150,7 @@ async fn q09_a_drain_hands_back_what_waits_at_its_deadline() {
     let (queue, _) = rig(2, 1000, |_, _| Err(Away(Some(3600 * SECOND))));
     let handle = queue.handle();
     let caller = tokio::spawn(queue.clone().oneshot(1));
-    queue.offer(2).unwrap();
+    queue.emit(2).unwrap();
     sleep(SECOND).await;
     assert_eq!(handle.queued(), 2);
     let report = handle.drain(SECOND).await;

@@ -83,18 +83,18 @@ async fn settle_down() {
 async fn q01_q02_q03_q04_soft_and_hard_limits_hold_with_work_in_flight() {
     let rig = Rig::new(Limits::new().items(10));
     for n in 0..9 {
-        rig.queue.offer(normal(n)).unwrap();
+        rig.queue.emit(normal(n)).unwrap();
     }
     settle_down().await;
     assert_eq!(rig.seen(), [0], "one is in flight and still holds its slot");
-    let refused = rig.queue.offer(normal(9)).unwrap_err();
+    let refused = rig.queue.emit(normal(9)).unwrap_err();
     assert_eq!((refused.reason, refused.into_item()), (DropReason::SoftLimit, normal(9)));
-    rig.queue.offer(high(10)).unwrap();
-    assert_eq!(rig.queue.offer(high(11)).unwrap_err().reason, DropReason::Full);
+    rig.queue.emit(high(10)).unwrap();
+    assert_eq!(rig.queue.emit(high(11)).unwrap_err().reason, DropReason::Full);
 
     rig.gate.add_permits(1);
     settle_down().await;
-    rig.queue.offer(high(12)).unwrap();
+    rig.queue.emit(high(12)).unwrap();
     let totals = rig.totals();
     assert_eq!((totals.offered, totals.delivered, totals.pending), (13, 1, 10));
     assert_eq!(totals.dropped.get(DropReason::SoftLimit), 1);
@@ -110,10 +110,10 @@ async fn q05_q06_bytes_refuse_every_lane_and_one_item_may_be_too_large() {
         .build()
         .unwrap();
     let queue = layer.layer(Probe::<_, ()>::hanging());
-    queue.offer(("x".repeat(60), Priority::Normal)).unwrap();
-    assert_eq!(queue.offer(("x".repeat(41), Priority::High)).unwrap_err().reason, DropReason::Bytes);
-    assert_eq!(queue.offer(("x".repeat(61), Priority::High)).unwrap_err().reason, DropReason::TooLarge);
-    queue.offer(("x".repeat(40), Priority::High)).unwrap();
+    queue.emit(("x".repeat(60), Priority::Normal)).unwrap();
+    assert_eq!(queue.emit(("x".repeat(41), Priority::High)).unwrap_err().reason, DropReason::Bytes);
+    assert_eq!(queue.emit(("x".repeat(61), Priority::High)).unwrap_err().reason, DropReason::TooLarge);
+    queue.emit(("x".repeat(40), Priority::High)).unwrap();
     assert_eq!(queue.handle().bytes(), 100);
 }
 
@@ -166,19 +166,19 @@ async fn q08_q20_a_flood_of_one_key_leaves_the_others_their_share() {
             Ok(())
         }
     }));
-    let flooded = (0..100).filter(|n| queue.offer(("flood", *n)).is_ok()).count();
+    let flooded = (0..100).filter(|n| queue.emit(("flood", *n)).is_ok()).count();
     assert_eq!(flooded, 3);
-    assert_eq!(queue.offer(("flood", 0)).unwrap_err().reason, DropReason::FairShare);
-    (0..3).for_each(|n| queue.offer(("quiet", n)).unwrap());
+    assert_eq!(queue.emit(("flood", 0)).unwrap_err().reason, DropReason::FairShare);
+    (0..3).for_each(|n| queue.emit(("quiet", n)).unwrap());
     gate.add_permits(1);
     settle_down().await;
-    queue.offer(("flood", 7)).unwrap();
+    queue.emit(("flood", 7)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn q09_drain_works_everything_off() {
     let rig = Rig::new(Limits::new());
-    (0..5).for_each(|n| rig.queue.offer(normal(n)).unwrap());
+    (0..5).for_each(|n| rig.queue.emit(normal(n)).unwrap());
     rig.gate.add_permits(5);
     let report = rig.handle().drain(Duration::from_secs(1)).await;
     assert_eq!((report.totals.delivered, report.totals.pending, report.unsent.len()), (5, 0, 0));
@@ -190,7 +190,7 @@ async fn drain_ends_at_its_deadline_and_says_what_is_left() {
     let rig = Rig::new(Limits::new());
     let mut answer = task::spawn(rig.queue.clone().oneshot(normal(0)));
     assert_pending!(answer.poll());
-    (1..4).for_each(|n| rig.queue.offer(normal(n)).unwrap());
+    (1..4).for_each(|n| rig.queue.emit(normal(n)).unwrap());
     let start = tokio::time::Instant::now();
     let report = rig.handle().drain(Duration::from_secs(5)).await;
     assert!(start.elapsed() <= Duration::from_millis(5020), "{:?}", start.elapsed());
@@ -206,9 +206,9 @@ async fn drain_ends_at_its_deadline_and_says_what_is_left() {
 #[tokio::test]
 async fn q10_after_close_an_offer_is_refused_and_handed_back() {
     let rig = Rig::new(Limits::new());
-    rig.queue.offer(normal(1)).unwrap();
+    rig.queue.emit(normal(1)).unwrap();
     rig.handle().close();
-    assert_eq!(rig.queue.offer(normal(2)).unwrap_err().reason, DropReason::Shutdown);
+    assert_eq!(rig.queue.emit(normal(2)).unwrap_err().reason, DropReason::Shutdown);
     let error = rig.queue.clone().oneshot(normal(3)).await.unwrap_err();
     assert_eq!(error.downcast::<Rejected<Item>>().unwrap().into_item(), normal(3));
     rig.gate.add_permits(1);
@@ -298,9 +298,9 @@ async fn an_inner_service_that_fails_to_get_ready_costs_that_item_only() {
 #[tokio::test]
 async fn q13_high_priority_overtakes_what_waits() {
     let rig = Rig::new(Limits::new());
-    (0..4).for_each(|n| rig.queue.offer(normal(n)).unwrap());
+    (0..4).for_each(|n| rig.queue.emit(normal(n)).unwrap());
     settle_down().await;
-    rig.queue.offer(high(100)).unwrap();
+    rig.queue.emit(high(100)).unwrap();
     rig.gate.add_permits(5);
     settle_down().await;
     assert_eq!(rig.seen(), [0, 100, 1, 2, 3]);
@@ -319,18 +319,18 @@ async fn q15_whoever_has_the_answer_finds_it_in_the_ledger() {
 #[tokio::test]
 async fn q16_drop_oldest_keeps_high_priority_and_what_is_in_flight() {
     let rig = Rig::with(Limits::new().items(4).soft_limit(1.0), Overflow::DropOldest, 1);
-    rig.queue.offer(normal(0)).unwrap();
+    rig.queue.emit(normal(0)).unwrap();
     settle_down().await;
-    rig.queue.offer(high(1)).unwrap();
+    rig.queue.emit(high(1)).unwrap();
     let mut oldest = task::spawn(rig.queue.clone().oneshot(normal(2)));
     assert_pending!(oldest.poll());
-    rig.queue.offer(normal(3)).unwrap();
-    rig.queue.offer(normal(4)).unwrap();
+    rig.queue.emit(normal(3)).unwrap();
+    rig.queue.emit(normal(4)).unwrap();
     let evicted = assert_ready!(oldest.poll()).unwrap_err();
     assert_eq!(Verdict::of(&*evicted).unwrap().reason(), DropReason::Evicted);
-    rig.queue.offer(high(5)).unwrap();
-    rig.queue.offer(high(6)).unwrap();
-    assert_eq!(rig.queue.offer(high(7)).unwrap_err().reason, DropReason::Full, "nothing is left to evict");
+    rig.queue.emit(high(5)).unwrap();
+    rig.queue.emit(high(6)).unwrap();
+    assert_eq!(rig.queue.emit(high(7)).unwrap_err().reason, DropReason::Full, "nothing is left to evict");
     rig.gate.add_permits(10);
     settle_down().await;
     assert_eq!(rig.seen(), [0, 1, 5, 6]);
@@ -347,11 +347,11 @@ async fn drop_oldest_drops_nothing_for_an_item_that_would_not_fit_anyway() {
         .build()
         .unwrap();
     let (queue, _idle) = layer.pair(Probe::<_, ()>::hanging());
-    queue.offer((6, Priority::High)).unwrap();
-    queue.offer((4, Priority::Normal)).unwrap();
-    assert_eq!(queue.offer((5, Priority::High)).unwrap_err().reason, DropReason::Bytes);
+    queue.emit((6, Priority::High)).unwrap();
+    queue.emit((4, Priority::Normal)).unwrap();
+    assert_eq!(queue.emit((5, Priority::High)).unwrap_err().reason, DropReason::Bytes);
     assert_eq!(queue.handle().totals().dropped.get(DropReason::Evicted), 0);
-    queue.offer((4, Priority::High)).unwrap();
+    queue.emit((4, Priority::High)).unwrap();
     assert_eq!(queue.handle().totals().dropped.get(DropReason::Evicted), 1);
 }
 
@@ -364,12 +364,12 @@ async fn drop_oldest_drops_nothing_where_there_would_be_too_many_items_all_the_s
         .build()
         .unwrap();
     let (queue, _idle) = layer.pair(Probe::<_, ()>::hanging());
-    queue.offer(Priority::Normal).unwrap();
-    (0..9).for_each(|_| queue.offer(Priority::High).unwrap());
+    queue.emit(Priority::Normal).unwrap();
+    (0..9).for_each(|_| queue.emit(Priority::High).unwrap());
     // Without the one of normal priority it would still be above the soft limit.
-    assert_eq!(queue.offer(Priority::Normal).unwrap_err().reason, DropReason::Full);
+    assert_eq!(queue.emit(Priority::Normal).unwrap_err().reason, DropReason::Full);
     assert_eq!(queue.handle().totals().dropped.get(DropReason::Evicted), 0);
-    queue.offer(Priority::High).unwrap();
+    queue.emit(Priority::High).unwrap();
     assert_eq!(queue.handle().totals().dropped.get(DropReason::Evicted), 1);
 }
 
@@ -378,7 +378,7 @@ async fn q17_a_ready_service_stays_ready_when_others_fill_the_queue() {
     let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     let mut first = rig.queue.clone();
     assert!(laws::poll_once(&mut first).await.is_ready());
-    rig.queue.offer(normal(1)).unwrap();
+    rig.queue.emit(normal(1)).unwrap();
     assert!(laws::poll_once(&mut rig.queue.clone()).await.is_pending());
     assert!(laws::poll_once(&mut first).await.is_ready());
     // The room is gone: the call waits for the next, and is not refused.
@@ -468,7 +468,7 @@ fn gated() -> ((Probe<u32>, Arc<Semaphore>), Watch) {
 #[tokio::test]
 async fn waiting_callers_enter_in_order_and_a_cancelled_one_passes_its_turn_on() {
     let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
-    rig.queue.offer(normal(0)).unwrap();
+    rig.queue.emit(normal(0)).unwrap();
     let mut waiting: Vec<_> = (1..5)
         .map(|n| {
             let mut queue = rig.queue.clone();
@@ -499,7 +499,7 @@ async fn dropping_every_handle_works_the_queue_off_and_ends_the_workers() {
     let (queue, worker) = layer.pair(probe.0);
     let handle = queue.handle();
     let worker = tokio::spawn(worker);
-    (0..3).for_each(|n| queue.offer(n).unwrap());
+    (0..3).for_each(|n| queue.emit(n).unwrap());
     drop(queue);
     probe.1.add_permits(3);
     worker.await.unwrap();
@@ -512,10 +512,10 @@ async fn the_last_worker_that_goes_takes_nothing_along_unseen() {
     let (queue, worker) = QueueLayer::builder().build().unwrap().pair(probe.0);
     let mut answer = task::spawn(queue.clone().oneshot(1));
     assert_pending!(answer.poll());
-    queue.offer(2).unwrap();
+    queue.emit(2).unwrap();
     drop(worker);
     assert_eq!(Verdict::of(&*assert_ready!(answer.poll()).unwrap_err()).unwrap().seen(), Seen::No);
-    assert_eq!(queue.offer(3).unwrap_err().reason, DropReason::Shutdown);
+    assert_eq!(queue.emit(3).unwrap_err().reason, DropReason::Shutdown);
     let totals = queue.handle().totals();
     assert_eq!((totals.dropped.get(DropReason::Shutdown), totals.pending), (3, 0));
 }
@@ -523,10 +523,10 @@ async fn the_last_worker_that_goes_takes_nothing_along_unseen() {
 #[tokio::test]
 async fn flush_waits_for_what_came_before_it_and_for_no_more() {
     let rig = Rig::new(Limits::new());
-    rig.queue.offer(normal(0)).unwrap();
+    rig.queue.emit(normal(0)).unwrap();
     let handle = rig.handle();
     let mut flush = task::spawn(handle.flush());
-    rig.queue.offer(normal(1)).unwrap();
+    rig.queue.emit(normal(1)).unwrap();
     assert_pending!(flush.poll());
     rig.gate.add_permits(1);
     settle_down().await;
@@ -539,7 +539,7 @@ async fn flush_waits_for_what_came_before_it_and_for_no_more() {
 #[tokio::test]
 async fn raised_limits_let_those_in_who_wait() {
     let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
-    rig.queue.offer(normal(0)).unwrap();
+    rig.queue.emit(normal(0)).unwrap();
     let mut queue = rig.queue.clone();
     let mut call = task::spawn(queue.call(normal(1)));
     assert_pending!(call.poll());
@@ -554,7 +554,7 @@ async fn raised_limits_let_those_in_who_wait() {
 fn outside_of_a_runtime_a_pair_can_be_driven_by_hand() {
     let (queue, worker) = QueueLayer::builder().build().unwrap().pair(Probe::<u32>::echo());
     std::thread::scope(|threads| {
-        threads.spawn(|| queue.offer(1).unwrap());
+        threads.spawn(|| queue.emit(1).unwrap());
     });
     let mut answer = task::spawn(queue.clone().oneshot(2));
     assert_pending!(answer.poll());

@@ -5,7 +5,7 @@
 
 use cooked_waker::{IntoWaker, Wake, WakeRef};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
-use forebay_queue::{Channel, Limits, Offer, Overflow, Queue, QueueHandle, QueueLayer, Receiver, Sender};
+use forebay_queue::{ChannelBuilder, Limits, Offer, Overflow, Queue, QueueHandle, QueueLayer, Receiver, Sender};
 use std::{
     cell::Cell,
     future::Future,
@@ -120,20 +120,21 @@ fn limits(items: usize) -> Limits {
 struct Item(#[expect(dead_code, reason = "it acts when it is dropped")] Foreign);
 
 fn item(foreign: &Foreign) -> Offer<Item> {
-    Offer::weighing(Item(Foreign(Arc::clone(&foreign.0))), 1)
+    Offer::new(Item(Foreign(Arc::clone(&foreign.0)))).weight(1)
 }
 
 type Ends = (Sender<Item>, Receiver<Item>, QueueHandle<Item>);
 
 fn channel(foreign: &Foreign, overflow: Overflow) -> Ends {
-    let (sender, receiver) = Channel::new().limits(limits(1)).overflow(overflow).build().unwrap();
+    let (sender, receiver) =
+        ChannelBuilder::new().limits(limits(1)).overflow(overflow).weigh(|_: &Item| 1).build().unwrap();
     let handle: QueueHandle<Item> = sender.handle();
     let (offers, kin) = (Mutex::new(Some(sender.clone())), Foreign(Arc::clone(&foreign.0)));
     foreign.arm(handle.clone(), move || {
         // Never enters, so that it does not change what the scenario is about.
         let sender = offers.lock().unwrap().clone();
         if let Some(sender) = sender {
-            let refused = sender.try_send(item(&kin).bytes(2000)).unwrap_err();
+            let refused = sender.emit(item(&kin).weight(2000)).unwrap_err();
             assert!(matches!(refused.reason, DropReason::TooLarge | DropReason::Shutdown));
         }
     });
@@ -146,9 +147,9 @@ fn f22_a_sender_that_waits_and_goes_or_enters() {
         for goes in [false, true] {
             ends(&format!("send, polled {polls} times, cancelled: {goes}"), move |foreign| {
                 let (sender, mut receiver, _) = channel(&foreign, Overflow::Wait);
-                sender.try_send(item(&foreign)).unwrap();
-                let mut send = sender.send(item(&foreign));
-                let mut behind = sender.send(item(&foreign));
+                sender.emit(item(&foreign)).unwrap();
+                let mut send = sender.emit_or_wait(item(&foreign));
+                let mut behind = sender.emit_or_wait(item(&foreign));
                 for _ in 0..polls {
                     assert!(poll(&foreign, &mut send).is_pending());
                     assert!(poll(&foreign, &mut behind).is_pending());
@@ -180,12 +181,12 @@ fn f22_a_receiver_that_waits_and_goes_or_receives() {
                     assert!(poll(&foreign, &mut waits).is_pending());
                 }
                 if !goes {
-                    sender.try_send(item(&foreign)).unwrap();
+                    sender.emit(item(&foreign)).unwrap();
                     let Poll::Ready(Some(received)) = poll(&foreign, &mut recv) else { panic!("it is there") };
                     received.settle(Fate::Delivered);
                 }
             }
-            sender.try_send(item(&foreign)).unwrap();
+            sender.emit(item(&foreign)).unwrap();
             assert!(poll(&foreign, &mut waits).is_ready());
             drop(waits);
             drop(receiver.drain(8));
@@ -198,7 +199,7 @@ fn f22_a_flush_or_a_drain_that_waits_and_goes_or_ends() {
     for goes in [false, true] {
         ends(&format!("flush and drain, cancelled: {goes}"), move |foreign| {
             let (sender, mut receiver, handle) = channel(&foreign, Overflow::Refuse);
-            sender.try_send(item(&foreign)).unwrap();
+            sender.emit(item(&foreign)).unwrap();
             let received = receiver.try_recv().unwrap();
             let (mut flush, mut drain) = (handle.flush(), Box::pin(handle.drain(Duration::MAX)));
             for _ in 0..2 {
@@ -229,8 +230,8 @@ fn f22_the_end_and_other_limits_wake_all_who_wait() {
     for (name, way) in ways {
         ends(name, move |foreign| {
             let (sender, receiver, handle) = channel(&foreign, Overflow::Wait);
-            sender.try_send(item(&foreign)).unwrap();
-            let (mut send, mut flush) = (sender.send(item(&foreign)), handle.flush());
+            sender.emit(item(&foreign)).unwrap();
+            let (mut send, mut flush) = (sender.emit_or_wait(item(&foreign)), handle.flush());
             assert!(poll(&foreign, &mut send).is_pending());
             assert!(poll(&foreign, &mut flush).is_pending());
             way(&sender, receiver, &handle);
@@ -244,18 +245,19 @@ fn f22_items_that_make_room_or_outlive_their_time_are_dropped_without_the_lock()
     ends("evicted", |foreign| {
         let (sender, _receiver, _) = channel(&foreign, Overflow::DropOldest);
         for _ in 0..3 {
-            sender.try_send(item(&foreign)).unwrap();
+            sender.emit(item(&foreign)).unwrap();
         }
     });
     ends("expired", |foreign| {
-        let channel = Channel::new().limits(limits(4)).max_age(Duration::ZERO).build().unwrap();
+        let channel =
+            ChannelBuilder::new().limits(limits(4)).max_age(Duration::ZERO).weigh(|_: &Item| 1).build().unwrap();
         let (sender, mut receiver): (Sender<Item>, Receiver<Item>) = channel;
         foreign.arm(sender.handle(), || {});
         for _ in 0..2 {
-            sender.try_send(item(&foreign)).unwrap();
+            sender.emit(item(&foreign)).unwrap();
         }
         assert!(receiver.try_recv().is_none());
-        sender.try_send(item(&foreign)).unwrap();
+        sender.emit(item(&foreign)).unwrap();
         assert_eq!(receiver.drain(8).len(), 0);
     });
 }
@@ -280,7 +282,7 @@ fn arm(foreign: &Foreign, queue: &Calls) {
     let offers = Mutex::new(queue.clone());
     foreign.arm(queue.handle(), move || {
         let queue = offers.lock().unwrap().clone();
-        assert!(queue.offer_as(Offer::weighing(2, 2000)).is_err());
+        assert!(queue.emit(Offer::new(2).weight(2000)).is_err());
     });
 }
 
@@ -303,7 +305,7 @@ fn f22_calls_and_workers_that_wait_go_or_end() {
                 assert!(poll(&foreign, &mut unwanted).is_pending());
             }
             drop(gone);
-            queue.offer(8).unwrap();
+            queue.emit(8).unwrap();
             assert!(poll(&foreign, &mut worker).is_pending());
             drop(unwanted);
             assert!(poll(&foreign, &mut fetched).is_ready());

@@ -42,7 +42,7 @@ pub(super) struct Ids {
 }
 
 /// What the sender is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Answer {
     /// Taken.
     Accepted,
@@ -90,13 +90,13 @@ impl Intake {
             return match self.queue.clone().oneshot(job).await {
                 Ok(Stored::InSink | Stored::PutAside) => Answer::Accepted,
                 Ok(Stored::Lost { error, .. }) => Answer::NotStored(error.to_string()),
-                Err(error) => match Rejected::<Job>::downcast(error) {
-                    Ok(rejected) => self.refused(rejected),
+                Err(error) => match error.downcast::<Rejected<Job>>() {
+                    Ok(rejected) => self.refused(*rejected),
                     Err(error) => Answer::NotStored(error.to_string()),
                 },
             };
         }
-        match self.queue.offer(job) {
+        match self.queue.emit(job) {
             Ok(()) => Answer::Accepted,
             Err(rejected) => self.refused(rejected),
         }

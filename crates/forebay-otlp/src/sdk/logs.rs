@@ -9,7 +9,7 @@ use super::{
 use crate::{Severity, logs::LogRecordMessage, settle::Notice, wire::Message};
 use bytes::{Bytes, BytesMut};
 use forebay_core::{BoxError, ByFootprint, ConfigError, Footprint, Observe, Totals, heap_block};
-use forebay_export::{Exporter, ExporterBuilder};
+use forebay_export::{Exporter, ExporterBuilder, Offer};
 use forebay_intake::PriorityOf;
 use http::{Request, Response};
 use http_body::Body;
@@ -133,7 +133,8 @@ impl LogItem for TakenSdkLog {
         static EMPTY: LazyLock<SdkLogger> = LazyLock::new(|| SdkLoggerProvider::builder().build().logger(""));
         let scope = Pen::scope_of(scopes, record, scope);
         let item = Self { scope, record: mem::replace(record, EMPTY.create_log_record()) };
-        exporter.emit_weighing(item.bytes(), item);
+        let bytes = item.bytes();
+        exporter.emit(Offer::new(item).weight(bytes));
     }
 
     fn scope(&self) -> &ScopeId {
@@ -159,7 +160,10 @@ impl LogItem for TakenSdkLog {
 impl LogItem for SdkLog {
     #[inline(always)]
     fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        Pen::write(scopes, record, scope, |item| exporter.emit_weighing(item.bytes(), item));
+        Pen::write(scopes, record, scope, |item| {
+            let bytes = item.bytes();
+            exporter.emit(Offer::new(item).weight(bytes));
+        });
     }
 
     fn scope(&self) -> &ScopeId {

@@ -2,7 +2,7 @@
 
 use super::{checked, limits, model, poll_once};
 use forebay_core::{DropReason, Fate};
-use forebay_queue::{Channel, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Receiver, Sender, Slot};
 use loom::{future::block_on, thread};
 use std::sync::Arc;
 
@@ -29,11 +29,11 @@ fn beside(act: impl Fn(Other) + Send + Sync + Copy + 'static) {
 fn with_receivers(run: impl Fn(Receiver<Item>, Other) + Send + Sync + 'static) {
     model(move || {
         let item = Item::default();
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).overflow(Overflow::Wait).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).overflow(Overflow::Wait).build().unwrap();
         let handle = sender.handle();
-        sender.try_send(Arc::clone(&item)).unwrap();
+        sender.emit(Arc::clone(&item)).unwrap();
         let slot = receiver.try_recv().unwrap().into_parts().1;
-        sender.try_send(Arc::clone(&item)).unwrap();
+        sender.emit(Arc::clone(&item)).unwrap();
         run(receiver, Other { sender, handle: handle.clone(), slot, item: Arc::clone(&item) });
         let totals = checked(&handle, 0);
         assert_eq!(totals.delivered + totals.dropped.total(), totals.offered, "{totals}");
@@ -47,7 +47,7 @@ fn with_receivers(run: impl Fn(Receiver<Item>, Other) + Send + Sync + 'static) {
 fn an_offer_is_dropped_with_the_rest_or_refused() {
     beside(|other| {
         other.slot.settle(Fate::Delivered);
-        if let Err(refused) = other.sender.try_send(other.item) {
+        if let Err(refused) = other.sender.emit(other.item) {
             // Before the receiver went there was room.
             assert_eq!(refused.reason, DropReason::Shutdown);
         }
@@ -57,10 +57,10 @@ fn an_offer_is_dropped_with_the_rest_or_refused() {
 #[test]
 fn whoever_waits_for_room_is_sent_away() {
     beside(|other| {
-        let sent = block_on(other.sender.send(other.item));
+        let sent = block_on(other.sender.emit_or_wait(other.item));
         assert_eq!(sent.unwrap_err().reason, DropReason::Shutdown);
     });
-    beside(|other| drop(poll_once(other.sender.send(other.item))));
+    beside(|other| drop(poll_once(other.sender.emit_or_wait(other.item))));
 }
 
 #[test]

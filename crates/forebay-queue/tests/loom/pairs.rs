@@ -3,7 +3,7 @@
 use super::{bounded, checked, limits, model, poll_once};
 use forebay_core::Fate;
 use forebay_intake::advance;
-use forebay_queue::{Channel, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Receiver, Sender, Slot};
 use loom::thread;
 use std::{
     pin::pin,
@@ -75,9 +75,9 @@ struct Hands {
 impl Hands {
     fn act(&mut self, op: Op, id: u32) {
         match op {
-            Offer => self.entered.extend(self.sender.try_send(id).is_ok().then_some(id)),
+            Offer => self.entered.extend(self.sender.emit(id).is_ok().then_some(id)),
             CancelledSend => {
-                let sent = poll_once(self.sender.send(id));
+                let sent = poll_once(self.sender.emit_or_wait(id));
                 self.entered.extend(matches!(sent, Poll::Ready(Ok(()))).then_some(id));
             }
             Take => {
@@ -127,15 +127,15 @@ impl Hands {
 
 /// Two items in hand, one in the queue, room for one more; then `ops`, each on a thread of its own.
 fn pair(ops: [Op; 2]) {
-    let (sender, mut receiver) = Channel::new().limits(limits(4)).overflow(Overflow::Wait).build().unwrap();
+    let (sender, mut receiver) = ChannelBuilder::new().limits(limits(4)).overflow(Overflow::Wait).build().unwrap();
     let handle = sender.handle();
     let slots: Vec<_> = (0..2)
         .map(|id| {
-            sender.try_send(id).unwrap();
+            sender.emit(id).unwrap();
             receiver.try_recv().unwrap().into_parts().1
         })
         .collect();
-    sender.try_send(2).unwrap();
+    sender.emit(2).unwrap();
     let threads: Vec<_> = (10..)
         .zip(ops)
         .zip(slots)

@@ -141,7 +141,7 @@ struct Hands {
 impl Hands {
     fn act(&mut self, op: Op, id: u32) {
         match op {
-            Offer => drop(self.queue.offer(id)),
+            Offer => drop(self.queue.emit(id)),
             Call => {
                 let mut call = self.queue.call(id);
                 if poll_once(&mut call).is_pending() {

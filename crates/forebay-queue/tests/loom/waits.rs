@@ -3,7 +3,7 @@
 use super::{Heard, SECOND, limits, model, poll_once};
 use forebay_core::{DropReason, Fate};
 use forebay_intake::advance;
-use forebay_queue::{Channel, Overflow, QueueHandle, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Sender, Slot};
 use loom::{future::block_on, thread};
 use std::{
     sync::Arc,
@@ -16,7 +16,7 @@ use std::{
 /// The verdict is spoken when all ends are gone: they take locks, which a thread that panics under the model cannot.
 fn hears(meanwhile: impl Fn(Sender<u32>) -> Option<Sender<u32>> + Send + Sync + Copy + 'static) {
     model(move || {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let heard = Arc::new(Heard::default());
         let waker = Arc::clone(&heard);
         let looks = thread::spawn(move || {
@@ -34,7 +34,7 @@ fn hears(meanwhile: impl Fn(Sender<u32>) -> Option<Sender<u32>> + Send + Sync + 
 #[test]
 fn whoever_found_nothing_is_woken_for_an_item() {
     hears(|sender| {
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         Some(sender)
     });
 }
@@ -50,12 +50,12 @@ fn whoever_found_nothing_is_woken_for_the_end() {
 #[test]
 fn whoever_waits_for_an_item_hears_of_it() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let receives = thread::spawn(move || {
             let received = block_on(receiver.recv()).unwrap();
             assert_eq!(*received, 1);
         });
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         receives.join().unwrap();
         drop(sender);
     });
@@ -64,7 +64,7 @@ fn whoever_waits_for_an_item_hears_of_it() {
 #[test]
 fn whoever_waits_for_an_item_hears_of_the_end() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build::<u32>().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build::<u32>().unwrap();
         let receives = thread::spawn(move || assert!(block_on(receiver.recv()).is_none()));
         drop(sender);
         receives.join().unwrap();
@@ -75,7 +75,7 @@ fn whoever_waits_for_an_item_hears_of_the_end() {
 #[test]
 fn a_receive_that_is_cancelled_passes_its_turn_on() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let mut fickle = receiver.clone();
         let goes = thread::spawn(move || {
             // Registers, and is dropped, whether or not it was woken meanwhile.
@@ -83,7 +83,7 @@ fn a_receive_that_is_cancelled_passes_its_turn_on() {
             (taken, fickle)
         });
         let stays = thread::spawn(move || block_on(receiver.recv()).is_some());
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         let (taken, fickle) = goes.join().unwrap();
         if taken {
             drop(sender);
@@ -96,12 +96,12 @@ fn a_receive_that_is_cancelled_passes_its_turn_on() {
 /// A full queue, and one who waits for room, beside each thing that makes room or ends the wait.
 fn waits_for_room(meanwhile: impl Fn(&QueueHandle<u32>, Slot<u32>) + Send + Sync + Copy + 'static, enters: bool) {
     model(move || {
-        let (sender, mut receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
         let handle = sender.handle();
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         let (_, slot) = receiver.try_recv().unwrap().into_parts();
         let waits = thread::spawn(move || {
-            let sent = block_on(sender.send(2));
+            let sent = block_on(sender.emit_or_wait(2));
             assert_eq!(sent.map_err(|refused| refused.reason), if enters { Ok(()) } else { Err(DropReason::Shutdown) });
         });
         meanwhile(&handle, slot);
@@ -142,12 +142,12 @@ fn close_sends_whoever_waits_away() {
 #[test]
 fn a_flush_ends_with_the_last_item_before_it() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let handle = sender.handle();
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         let flush = handle.flush();
         let settles = thread::spawn(move || receiver.try_recv().unwrap().settle(Fate::Delivered));
-        sender.try_send(2).ok();
+        sender.emit(2).ok();
         block_on(flush);
         assert_eq!(handle.totals().delivered, 1);
         settles.join().unwrap();
@@ -158,9 +158,9 @@ fn a_flush_ends_with_the_last_item_before_it() {
 #[test]
 fn a_drain_ends_with_the_last_item() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let handle = sender.handle();
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         let settles = thread::spawn(move || receiver.try_recv().unwrap().settle(Fate::Delivered));
         let report = block_on(handle.drain(SECOND));
         assert_eq!((report.totals.delivered, report.unsent.len()), (1, 0));
@@ -172,9 +172,9 @@ fn a_drain_ends_with_the_last_item() {
 #[test]
 fn a_drain_whose_deadline_comes_hands_back_what_nobody_took() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(2)).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let handle = sender.handle();
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         let settles = thread::spawn(move || {
             let received = receiver.try_recv();
             let taken = received.is_some();
@@ -205,20 +205,20 @@ fn a_drain_whose_deadline_comes_hands_back_what_nobody_took() {
 #[test]
 fn whoever_waits_hears_of_a_drain() {
     model(|| {
-        let (sender, mut receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+        let (sender, mut receiver) = ChannelBuilder::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
         let handle = sender.handle();
         let receives = thread::spawn(move || block_on(receiver.recv()).map(|received| *received));
         let report = block_on(handle.drain(Duration::ZERO));
         assert_eq!(receives.join().unwrap(), None);
-        assert_eq!(sender.try_send(1).unwrap_err().reason, DropReason::Shutdown);
+        assert_eq!(sender.emit(1).unwrap_err().reason, DropReason::Shutdown);
         assert!(report.unsent.is_empty());
     });
     model(|| {
-        let (sender, receiver) = Channel::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
+        let (sender, receiver) = ChannelBuilder::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
         let handle = sender.handle();
-        sender.try_send(1).unwrap();
+        sender.emit(1).unwrap();
         let flush = handle.flush();
-        let sends = thread::spawn(move || block_on(sender.send(2)).unwrap_err());
+        let sends = thread::spawn(move || block_on(sender.emit_or_wait(2)).unwrap_err());
         let report = block_on(handle.drain(Duration::ZERO));
         assert_eq!(report.unsent, [1]);
         block_on(flush);
