@@ -15,13 +15,13 @@ pub(crate) struct Alarm(Option<Arc<Sleeper>>);
 
 #[derive(Debug, Default)]
 struct Sleeper {
-    state: Mutex<State>,
+    state: Mutex<AlarmState>,
     /// Notified after each change of the state.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AlarmState {
     /// When to wake, and which task; `None` after that.
     next: Option<(Instant, Waker)>,
     /// Whether the alarm was dropped, so that the thread ends.
@@ -44,7 +44,7 @@ impl Alarm {
             sleeper.changed.notify_one();
             return Ok(());
         }
-        let state = Mutex::new(State { next: Some(next), over: false });
+        let state = Mutex::new(AlarmState { next: Some(next), over: false });
         let sleeper = Arc::new(Sleeper { state, changed: Condvar::new() });
         let thread = Arc::clone(&sleeper);
         thread::Builder::new().name("forebay-timer".to_owned()).spawn(move || thread.run())?;
@@ -69,7 +69,7 @@ impl Drop for Alarm {
 // === impl Sleeper ===
 
 impl Sleeper {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AlarmState> {
         // No user code runs under the lock, so what it guards is whole after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

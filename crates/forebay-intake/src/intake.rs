@@ -51,7 +51,7 @@ pub struct OfferMeta {
 
 /// The slot of an item that was admitted, with its part of the fair share of its key; it is held until the item has its fate.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
+pub struct Slot {
     /// The weight of the item. It fits, since limits keep one item below 4 GiB.
     bytes: u32,
     /// The epoch that the item was admitted in.
@@ -117,7 +117,7 @@ impl Intake {
         &mut self,
         meta: OfferMeta,
         evictable: Charge,
-        mut evict: impl FnMut() -> Option<Held>,
+        mut evict: impl FnMut() -> Option<Slot>,
         wakers: &mut WakerSet,
     ) -> Result<Epoch, DropReason> {
         let reason = match self.admit(meta) {
@@ -129,8 +129,8 @@ impl Intake {
         // Items are evicted only if that makes enough room.
         if self.overflow == Overflow::DropOldest && passes && self.admission.would_have_room(bytes, priority, evictable)
         {
-            while let Some(held) = evict() {
-                self.settle(held, Fate::Dropped(DropReason::Evicted), wakers);
+            while let Some(slot) = evict() {
+                self.settle(slot, Fate::Dropped(DropReason::Evicted), wakers);
                 if let Ok(epoch) = self.admit(meta) {
                     return Ok(epoch);
                 }
@@ -264,11 +264,11 @@ impl Intake {
 
     /// Counts the fate of an item that left, and frees its slot. The tasks that can go on because of it are added to `wakers`.
     #[inline]
-    pub fn settle(&mut self, held: Held, fate: Fate, wakers: &mut WakerSet) {
-        if let Some(key) = held.key {
+    pub fn settle(&mut self, slot: Slot, fate: Fate, wakers: &mut WakerSet) {
+        if let Some(key) = slot.key {
             self.admission.free_share(key);
         }
-        self.settle_charge(held.charge(), fate, wakers);
+        self.settle_charge(slot.charge(), fate, wakers);
     }
 
     /// As [`settle`](Self::settle), for items that left together. Their fair shares are freed apart.
@@ -317,9 +317,9 @@ impl Intake {
     }
 }
 
-// === impl Held ===
+// === impl Slot ===
 
-impl Held {
+impl Slot {
     /// The slot of one item of `bytes` that was admitted in `epoch`, in the fair share of `key`.
     #[inline]
     #[must_use]

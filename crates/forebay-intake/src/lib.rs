@@ -27,13 +27,15 @@ mod wakers;
 pub use self::clock::advance;
 #[cfg(not(loom))]
 pub use self::clock::within;
+#[doc(hidden)]
+pub use self::intake::Slot as Held;
 pub use self::{
     admission::{Admission, Charge, Epoch},
     clock::{Timer, now},
     control::{Control, IntakeOwner},
     describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
     handle::{DrainReport, Flush, IntakeHandle},
-    intake::{AdmitError, Held, Intake, Lifecycle, OfferMeta},
+    intake::{AdmitError, Intake, Lifecycle, OfferMeta, Slot},
     lane_scheduler::LaneScheduler,
     limits::Limits,
     offer::Offer,

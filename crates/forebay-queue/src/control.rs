@@ -1,29 +1,46 @@
-use crate::shared::Shared;
-use forebay_core::ConfigError;
-use forebay_intake::{Intake, IntakeOwner};
-use std::time::Duration;
+use crate::{emit::Line, shared::Shared, state::Entry};
+use forebay_core::{ConfigError, DropReason, Priority};
+use forebay_intake::{Intake, IntakeOwner, OfferMeta, Rejected, Ticket};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
-/// What stands beside a queue under its lock, and so decides how items leave that are not processed.
-pub(crate) trait Aside<Entry>: Send + Sized {
-    /// What an entry carries.
+/// What a queue stores as `E`, and what it owes to the callers: a channel stores plain items and has no callers, a service stores
+/// calls and has a table of replies.
+///
+/// It is implemented by what stands beside the queue under its lock.
+pub(crate) trait Replies<E>: Send + Sized {
+    /// What a host hands over.
     type Item;
-
-    /// The items of entries that left the queue. Called without the lock.
-    fn discard(shared: &Shared<Entry, Self>, entries: Vec<Entry>) -> Vec<Self::Item>;
+    /// An item as it is stored, without a caller.
+    fn stored(item: Self::Item) -> E;
+    /// The item of what was stored.
+    fn item(stored: E) -> Self::Item;
+    /// The item of what left the queue without being processed; its caller gets an error. Called without the lock.
+    fn dismiss(shared: &Shared<E, Self>, stored: E, reason: DropReason) -> Self::Item;
 }
 
-impl<T> Aside<T> for () {
+impl<T> Replies<T> for () {
     type Item = T;
 
-    fn discard(_: &Shared<T>, entries: Vec<T>) -> Vec<T> {
-        entries
+    fn stored(item: T) -> T {
+        item
+    }
+
+    fn item(stored: T) -> T {
+        stored
+    }
+
+    fn dismiss(_: &Shared<T>, stored: T, _: DropReason) -> T {
+        stored
     }
 }
 
-impl<Entry: Send, A: Aside<Entry>> IntakeOwner for Shared<Entry, A> {
-    type Item = A::Item;
+impl<E: Send, R: Replies<E>> IntakeOwner for Shared<E, R> {
+    type Item = R::Item;
 
-    fn with_intake<R>(&self, act: impl FnOnce(&mut Intake) -> R) -> R {
+    fn with_intake<Out>(&self, act: impl FnOnce(&mut Intake) -> Out) -> Out {
         act(&mut self.lock().state.intake)
     }
 
@@ -39,12 +56,32 @@ impl<Entry: Send, A: Aside<Entry>> IntakeOwner for Shared<Entry, A> {
         self.close();
     }
 
-    fn abandon(&self) -> Vec<A::Item> {
-        A::discard(self, self.abandon())
+    fn abandon(&self) -> Vec<R::Item> {
+        let stored = self.abandon();
+        stored.into_iter().map(|stored| R::dismiss(self, stored, DropReason::Shutdown)).collect()
     }
 
-    fn recovered(&self) -> Vec<A::Item> {
-        let entries = std::mem::take(&mut self.lock().state.recovered);
-        A::discard(self, entries)
+    fn recovered(&self) -> Vec<R::Item> {
+        let stored = std::mem::take(&mut self.lock().state.recovered);
+        // Their callers have the error already.
+        stored.into_iter().map(R::item).collect()
+    }
+}
+
+impl<E: Send, R: Replies<E>> Line<R::Item> for Shared<E, R> {
+    fn poll_emit(
+        &self,
+        cx: &Context<'_>,
+        entry: &mut Option<(R::Item, OfferMeta)>,
+        ticket: &mut Option<Ticket>,
+    ) -> Poll<Result<(), Rejected<R::Item>>> {
+        let mut waiting = entry.take().map(|(item, meta)| Entry { item: R::stored(item), meta });
+        let polled = self.poll_offer(cx, &mut waiting, ticket);
+        *entry = waiting.map(|Entry { item, meta }| (R::item(item), meta));
+        polled.map_err(|rejected| rejected.map(R::item))
+    }
+
+    fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
+        self.stop_waiting(ticket, priority);
     }
 }

@@ -1,13 +1,13 @@
 use crate::{
     Abandoned, Panicked,
-    answers::{Answer, Answers, Index},
-    job::Job,
+    call::Call,
     parked::{Attempt, Delays},
+    replies::{Reply, ReplyId, ReplyTable},
     shared::Locked,
     trace,
 };
 use forebay_core::{BoxError, DropReason, Fate, Seen, panic};
-use forebay_intake::{Held, WakerSet};
+use forebay_intake::{Slot, WakerSet};
 use std::task::Waker;
 
 /// The request of an item that a worker has taken off the queue.
@@ -20,10 +20,10 @@ pub(crate) enum InHand<T> {
 
 /// What a worker knows of the item in hand, beside its request.
 pub(crate) struct Item {
-    /// Held until the item has its fate, or is parked with it.
-    pub(crate) held: Held,
+    /// Slot until the item has its fate, or is parked with it.
+    pub(crate) slot: Slot,
     /// Where the caller waits; `None` if the item was offered without a call.
-    pub(crate) answer: Option<Index>,
+    pub(crate) reply: Option<ReplyId>,
     /// The waits that are left to an item that was parked before; `None` on a first attempt.
     pub(crate) delays: Option<Delays>,
 }
@@ -32,10 +32,12 @@ pub(crate) struct Item {
 ///
 /// One lock serves its end and the start of the next item, so a worker carries it there.
 pub(crate) struct Done<T, Res> {
-    held: Held,
+    slot: Slot,
     fate: Fate,
-    answer: Option<Index>,
-    result: Answer<Res>,
+    /// Where the caller waits.
+    reply: Option<ReplyId>,
+    /// What the caller gets.
+    result: Reply<Res>,
     /// A request that was let go, for a drain to return.
     unsent: Option<T>,
     /// How an attempt after the first has ended; `None` if there was none.
@@ -66,7 +68,7 @@ impl<T> InHand<T> {
 // === impl Item ===
 
 impl Item {
-    /// Leaves an item that must not be used any more.
+    /// Takes the item out of a state that is about to be replaced.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self { delays: self.delays.take(), ..*self }
@@ -81,7 +83,7 @@ impl<T, Res> Done<T, Res> {
     pub(crate) fn with_result(
         fate: Fate,
         attempt: Attempt,
-        result: Answer<Res>,
+        result: Reply<Res>,
         request: Option<T>,
         item: Item,
     ) -> Self {
@@ -91,7 +93,7 @@ impl<T, Res> Done<T, Res> {
         Self::new(fate, result, item, attempt)
     }
 
-    /// There is no result: the inner service has panicked, was let go, or was not asked.
+    /// There is no result: the inner service has panicked, was let go, or was not called.
     #[cold]
     pub(crate) fn without_result(reason: DropReason, request: InHand<T>, item: Item) -> Self {
         let error: BoxError = match reason {
@@ -113,41 +115,41 @@ impl<T, Res> Done<T, Res> {
     }
 
     /// Another attempt was due, but the queue was abandoned.
-    pub(crate) fn let_go(job: Job<T>, held: Held, result: Answer<Res>) -> Self {
-        let Job { request, answer } = job;
-        Self { held, fate: Fate::Dropped(DropReason::Shutdown), answer, result, unsent: Some(request), attempt: None }
+    pub(crate) fn let_go(call: Call<T>, slot: Slot, result: Reply<Res>) -> Self {
+        let Call { request, reply } = call;
+        Self { slot, fate: Fate::Dropped(DropReason::Shutdown), reply, result, unsent: Some(request), attempt: None }
     }
 
     #[inline]
-    fn new(fate: Fate, result: Answer<Res>, item: Item, attempt: Attempt) -> Self {
-        let Item { held, answer, delays } = item;
+    fn new(fate: Fate, result: Reply<Res>, item: Item, attempt: Attempt) -> Self {
+        let Item { slot, reply, delays } = item;
         let attempt = delays.is_some().then_some(attempt);
         if let Some(delays) = delays {
             panic::discard(delays);
         }
-        Self { held, fate, answer, result, unsent: None, attempt }
+        Self { slot, fate, reply, result, unsent: None, attempt }
     }
 }
 
 // === impl Locked ===
 
-impl<T, Res> Locked<Job<T>, Answers<Res>> {
-    /// Counts the fate of an item and answers its caller: who is to be woken for it, or the answer that no caller wants, both
+impl<T, Res> Locked<Call<T>, ReplyTable<Res>> {
+    /// Counts the fate of an item and replies its caller: who is to be woken for it, or the reply that no caller wants, both
     /// for the time after the lock.
     #[inline]
-    pub(crate) fn finish(&mut self, done: Done<T, Res>, wakes: &mut WakerSet) -> Result<Option<Waker>, Answer<Res>> {
-        let Done { held, fate, answer, result, unsent, attempt } = done;
-        self.state.settle(held, fate, wakes);
+    pub(crate) fn finish(&mut self, done: Done<T, Res>, wakes: &mut WakerSet) -> Result<Option<Waker>, Reply<Res>> {
+        let Done { slot, fate, reply, result, unsent, attempt } = done;
+        self.state.settle(slot, fate, wakes);
         if let Some(request) = unsent {
-            // CORRECTNESS: in one step with its fate. A drain that sees the item settled ends at once, and then returns what
-            // is recovered.
-            self.state.recovered.push(Job { request, answer: None });
+            // CORRECTNESS: in one step with its fate. A drain that sees the item settled ends at once, and then returns the
+            // recovered items.
+            self.state.recovered.push(Call { request, reply: None });
         }
         if let Some(attempt) = attempt {
             self.state.unparked(attempt, wakes);
         }
-        match answer {
-            Some(index) => self.aside.answer(index, result),
+        match reply {
+            Some(id) => self.replies.put(id, result),
             None => Err(result),
         }
     }

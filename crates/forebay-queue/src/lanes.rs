@@ -35,7 +35,12 @@ impl<E> Lanes<E> {
     /// Swaps both lanes out at once, with the scheduler of their order; `false`, and nothing is moved, where entries that were
     /// set apart for single takes have to leave first.
     #[inline]
-    pub(crate) fn swap(&mut self, high: &mut Swapped<E>, normal: &mut Swapped<E>, scheduler: &mut LaneScheduler) -> bool {
+    pub(crate) fn swap(
+        &mut self,
+        high: &mut Swapped<E>,
+        normal: &mut Swapped<E>,
+        scheduler: &mut LaneScheduler,
+    ) -> bool {
         let whole = self.high.is_whole() && self.normal.is_whole();
         if whole {
             self.high.swap(high);

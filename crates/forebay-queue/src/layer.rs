@@ -1,8 +1,8 @@
 use crate::{
     Limits, Overflow, Queue, Worker,
-    answers::Answers,
     parked::Parking,
     receive::Orders,
+    replies::ReplyTable,
     shared::{Setup, Shared},
 };
 use forebay_core::{BoxError, ByFootprint, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh};
@@ -90,7 +90,7 @@ impl<T, Se> QueueLayer<T, Se> {
         let Knobs { setup, parking, run_cancelled, .. } = &self.knobs;
         // The limits were checked when the layer was built.
         #[expect(clippy::expect_used, reason = "checked by `build`")]
-        let shared = Arc::new(Shared::new(*setup, Answers::new()).expect("limits that were checked"));
+        let shared = Arc::new(Shared::new(*setup, ReplyTable::new()).expect("limits that were checked"));
         let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled };
         let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
         (Queue::new(shared, self.describe.clone(), setup.overflow), worker)
@@ -246,7 +246,7 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     ///
     /// Default: `false`. When the turn of such an item comes, it is dropped as [cancelled](forebay_core::DropReason::Cancelled)
     /// and its slot is free, and so is one that is [parked](Self::park_backoff). An item that the inner service has already
-    /// begun runs to its end either way, and so does every item of [`Queue::offer`], which has no caller.
+    /// begun runs to its end either way, and so does every item of [`Queue::emit`], which has no caller.
     ///
     /// Set it where handing an item over is a promise to process it, whatever becomes of the caller.
     pub fn run_cancelled(mut self, run: bool) -> Self {

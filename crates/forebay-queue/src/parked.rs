@@ -1,4 +1,4 @@
-use forebay_intake::Held;
+use forebay_intake::Slot;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -52,7 +52,7 @@ pub(crate) enum Attempt {
 /// An item that waits for another attempt, with its slot.
 pub(crate) struct Parked<T> {
     pub(crate) item: T,
-    pub(crate) held: Held,
+    pub(crate) slot: Slot,
     /// The waits that are left after this one.
     pub(crate) delays: Delays,
 }
@@ -102,7 +102,7 @@ impl<T> ParkingLot<T> {
 
     pub(crate) fn park(&mut self, parked: Parked<T>, due: Instant) {
         self.last += 1;
-        self.bytes += parked.held.charge().bytes;
+        self.bytes += parked.slot.charge().bytes;
         self.waits.insert((due, self.last), parked);
     }
 
@@ -138,14 +138,14 @@ impl<T> ParkingLot<T> {
         }
         let oldest = self.waits.keys().min_by_key(|(_, number)| *number).copied()?;
         let parked = self.waits.remove(&oldest)?;
-        self.bytes -= parked.held.charge().bytes;
+        self.bytes -= parked.slot.charge().bytes;
         Some(parked)
     }
 
     /// The next item, whether or not it is due.
     pub(crate) fn pop(&mut self) -> Option<Parked<T>> {
         let (_, parked) = self.waits.pop_first()?;
-        self.bytes -= parked.held.charge().bytes;
+        self.bytes -= parked.slot.charge().bytes;
         Some(parked)
     }
 
@@ -163,6 +163,6 @@ impl<T> ParkingLot<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Parked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parked").field("item", &self.item).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Parked").field("item", &self.item).field("held", &self.slot).finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
 use crate::{
     Abandoned,
-    answers::Answer,
+    call::{Call, CallQueue},
     in_hand::{Done, InHand, Item},
-    job::{Calls, Job},
     parked::{Attempt, Parked, Parking},
+    replies::Reply,
     trace,
 };
 use forebay_core::{DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
@@ -18,7 +18,7 @@ use std::{
 ///
 /// A shell: each method takes the lock for a few instructions, and user code runs and drops without it.
 pub(crate) struct CallReceiver<T, Res> {
-    pub(crate) shared: Arc<Calls<T, Res>>,
+    pub(crate) shared: Arc<CallQueue<T, Res>>,
     pub(crate) orders: Orders<T>,
     /// The place among the workers that are woken when the queue is abandoned. It is kept from item to item, so that a worker
     /// registers once.
@@ -27,10 +27,11 @@ pub(crate) struct CallReceiver<T, Res> {
     timer: Timer,
 }
 
-/// What a worker does with items that are not simply worked off once.
+/// What a worker does with items that are not simply processed once.
 pub(crate) struct Orders<T> {
+    /// How retryable items are parked; `None` where they are not.
     pub(crate) parking: Option<Parking<T>>,
-    /// Items whose callers are gone are worked off as well.
+    /// Items whose callers do not wait any more are processed as well.
     pub(crate) run_cancelled: bool,
 }
 
@@ -45,18 +46,18 @@ pub(crate) enum Next<T> {
     End,
 }
 
-/// How many items whose callers are gone are taken off under one lock.
+/// How many items without a waiting caller are taken off under one lock.
 const CANCELLED_AT_ONCE: usize = 64;
 
 // === impl CallReceiver ===
 
 impl<T, Res> CallReceiver<T, Res> {
     /// Is one receiver of the queue; its maker has counted it.
-    pub(crate) fn new(shared: Arc<Calls<T, Res>>, orders: Orders<T>) -> Self {
+    pub(crate) fn new(shared: Arc<CallQueue<T, Res>>, orders: Orders<T>) -> Self {
         Self { shared, orders, busy: None, timer: Timer::default() }
     }
 
-    /// Counts and answers what is `done`, and takes the next item, in one step.
+    /// Counts and replies what is `done`, and takes the next item, in one step.
     #[inline]
     pub(crate) fn next(
         &mut self,
@@ -93,44 +94,44 @@ impl<T, Res> CallReceiver<T, Res> {
         let now = self.shared.now();
         let (mut wakes, mut expired, mut cancelled, mut withdrawn) = (WakerSet::None, Vec::new(), Vec::new(), None);
         let mut locked = self.shared.lock();
-        let answered = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
+        let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
         let skips = !self.orders.run_cancelled;
         let parked = if locked.state.has_parked() { locked.state.unpark(intake::now(), &mut wakes) } else { None };
-        let next = if let Some(Parked { item: job, held, delays }) = parked {
+        let next = if let Some(Parked { item: call, slot, delays }) = parked {
             locked.state.stop_waiting(waiter, registration);
-            if skips && job.answer.is_some_and(|index| locked.aside.reclaim(index)) {
-                locked.state.withdraw(held, &mut wakes);
-                cancelled.push(job);
+            if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) {
+                locked.state.withdraw(slot, &mut wakes);
+                cancelled.push(call);
                 withdrawn = Some(delays);
                 Next::Skipped
             } else {
-                Next::Item(job.request, Item { held, answer: job.answer, delays: Some(delays) })
+                Next::Item(call.request, Item { slot, reply: call.reply, delays: Some(delays) })
             }
         } else {
             loop {
                 match locked.state.next(now, &mut expired, &mut wakes) {
-                    Some((job, held)) if skips && job.answer.is_some_and(|index| locked.aside.reclaim(index)) => {
-                        locked.state.settle(held, Fate::Dropped(DropReason::Cancelled), &mut wakes);
-                        cancelled.push(job);
+                    Some((call, slot)) if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) => {
+                        locked.state.settle(slot, Fate::Dropped(DropReason::Cancelled), &mut wakes);
+                        cancelled.push(call);
                         if cancelled.len() == CANCELLED_AT_ONCE {
                             locked.state.stop_waiting(waiter, registration);
                             break Next::Skipped;
                         }
                     }
-                    Some((Job { request, answer }, held)) => {
+                    Some((Call { request, reply }, slot)) => {
                         locked.state.stop_waiting(waiter, registration);
-                        break Next::Item(request, Item { held, answer, delays: None });
+                        break Next::Item(request, Item { slot, reply, delays: None });
                     }
-                    // CORRECTNESS: the look and the wait are under one lock, so that no item can come unseen in between.
+                    // CORRECTNESS: the look and the wait are under one lock, so that no item is missed between the two.
                     None => break locked.state.wait(waiter, registration).map_or(Next::End, Next::Wait),
                 }
             }
         };
         drop(locked);
         wakes.wake();
-        self.shared.wake_or_discard(answered);
-        for job in expired {
-            panic::discard(self.shared.discard(job, DropReason::Expired));
+        self.shared.wake_or_discard(put);
+        for call in expired {
+            panic::discard(self.shared.dismiss(call, DropReason::Expired));
         }
         cancelled.into_iter().for_each(panic::discard);
         if let Some(delays) = withdrawn {
@@ -142,10 +143,10 @@ impl<T, Res> CallReceiver<T, Res> {
     /// Whether no caller waits any more for an item that the inner service has not got.
     pub(crate) fn is_cancelled(&self, item: &Item) -> bool {
         let skips = !self.orders.run_cancelled;
-        skips && item.answer.is_some_and(|index| self.shared.lock().aside.is_unwanted(index))
+        skips && item.reply.is_some_and(|id| self.shared.lock().replies.is_abandoned(id))
     }
 
-    /// What the inner service has returned; or, while it is pending, the end of an abandoned queue.
+    /// The result of the inner service, or, while it is pending, the end of an abandoned queue.
     #[inline]
     pub(crate) fn unless_abandoned<R>(
         &mut self,
@@ -164,13 +165,13 @@ impl<T, Res> CallReceiver<T, Res> {
         }
     }
 
-    /// What the result of the inner service, or the want of one, means for the item and its caller; `None` if the item is
-    /// parked for another attempt.
+    /// What the result of the inner service, or its absence, means for the item and its caller; `None` if the item is parked for
+    /// another attempt.
     #[inline]
     pub(crate) fn conclude(
         &self,
         settle: &impl Settle<Res>,
-        result: Result<Answer<Res>, DropReason>,
+        result: Result<Reply<Res>, DropReason>,
         request: InHand<T>,
         item: Item,
     ) -> Option<Done<T, Res>> {
@@ -201,7 +202,7 @@ impl<T, Res> CallReceiver<T, Res> {
         parking: &Parking<T>,
         hint: Duration,
         fate: Fate,
-        result: Answer<Res>,
+        result: Reply<Res>,
         request: T,
         mut item: Item,
     ) -> Option<Done<T, Res>> {
@@ -218,8 +219,8 @@ impl<T, Res> CallReceiver<T, Res> {
             }
             return Some(Done::with_result(fate, Attempt::Failed, result, Some(request), item));
         };
-        let Item { held, answer, .. } = item;
-        let parked = Parked { item: Job { request, answer }, held, delays };
+        let Item { slot, reply, .. } = item;
+        let parked = Parked { item: Call { request, reply }, slot, delays };
         let (now, mut evicted, mut wakes) = (intake::now(), Vec::new(), WakerSet::None);
         let mut locked = self.shared.lock();
         let hint = hint.min(parking.max_hint).min(locked.state.max_age.unwrap_or(Duration::MAX));
@@ -231,7 +232,7 @@ impl<T, Res> CallReceiver<T, Res> {
         drop(locked);
         wakes.wake();
         for Parked { item, delays, .. } in evicted {
-            panic::discard(self.shared.discard(item, DropReason::Evicted));
+            panic::discard(self.shared.dismiss(item, DropReason::Evicted));
             panic::discard(delays);
         }
         match refused {
@@ -239,21 +240,21 @@ impl<T, Res> CallReceiver<T, Res> {
                 panic::discard(result);
                 None
             }
-            Err(Parked { item, held, delays }) => {
+            Err(Parked { item, slot, delays }) => {
                 panic::discard(delays);
-                Some(Done::let_go(item, held, result))
+                Some(Done::let_go(item, slot, result))
             }
         }
     }
 
     /// The worker leaves the queue: what it has in hand is `done`, and the last worker takes with it what is queued.
     ///
-    /// CORRECTNESS: every item that is left behind has its fate, its caller is answered, and a drain returns it; user code that
+    /// CORRECTNESS: every item that is left behind has its fate, its caller has a reply, and a drain returns it; user code that
     /// panics when it is dropped here does not end that half-way.
     pub(crate) fn leave(&mut self, waiter: Option<Ticket>, done: Option<Done<T, Res>>) {
         let (mut lost, mut wakes) = (usize::from(done.is_some()), WakerSet::None);
         let mut locked = self.shared.lock();
-        let answered = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
+        let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
         if let Some(waiter) = waiter {
             wakes.add(locked.state.stop_receiving(waiter));
         }
@@ -262,14 +263,14 @@ impl<T, Res> CallReceiver<T, Res> {
         }
         let mut left = locked.state.remove_receiver(&mut wakes);
         lost += left.items.len();
-        let callers: Vec<_> = left.items.iter_mut().filter_map(|job| job.answer.take()).collect();
+        let callers: Vec<_> = left.items.iter_mut().filter_map(|call| call.reply.take()).collect();
         // CORRECTNESS: in one step with the fates. A drain that sees these items settled ends at once, and then returns them.
         locked.state.recovered.append(&mut left.items);
         drop(locked);
         wakes.wake();
-        self.shared.wake_or_discard(answered);
+        self.shared.wake_or_discard(put);
         for caller in callers {
-            self.shared.answer(Some(caller), Err(Abandoned::new(Seen::No).into()));
+            self.shared.reply(Some(caller), Err(Abandoned::new(Seen::No).into()));
         }
         if lost > 0 {
             trace::closed(lost);

@@ -1,11 +1,11 @@
 use crate::{
     Limits, Overflow, Rejected,
-    drained::Burst,
-    state::{Entry, Refused, State},
+    drained::DrainBuf,
+    state::{Entry, QueueState, Refused},
 };
 use forebay_core::{ConfigError, Fate, Priority, Totals};
 use forebay_intake::{
-    self as intake, Admission, Charge, Held, Intake, Mutex, MutexGuard, OfferMeta, Registration, Ticket, WakerSet,
+    self as intake, Admission, Charge, Intake, Mutex, MutexGuard, OfferMeta, Registration, Slot, Ticket, WakerSet,
     lock, wake,
 };
 use std::{
@@ -26,9 +26,9 @@ pub(crate) struct Shared<T, A = ()> {
 
 #[derive(Debug)]
 pub(crate) struct Locked<T, A> {
-    pub(crate) state: State<T>,
-    /// What else stands under the lock: the answers of a service, nothing for a channel.
-    pub(crate) aside: A,
+    pub(crate) state: QueueState<T>,
+    /// What else stands under the lock: the replies of a service, nothing for a channel.
+    pub(crate) replies: A,
 }
 
 /// How a queue is built.
@@ -44,10 +44,10 @@ pub(crate) struct Setup {
 
 impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
-    pub(crate) fn new(setup: Setup, aside: A) -> Result<Self, ConfigError> {
+    pub(crate) fn new(setup: Setup, replies: A) -> Result<Self, ConfigError> {
         let Setup { limits, overflow, max_age, fair_shares } = setup;
-        let state = State::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
-        let locked = Locked { state, aside };
+        let state = QueueState::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
+        let locked = Locked { state, replies };
         Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
     }
 
@@ -58,7 +58,7 @@ impl<T, A> Shared<T, A> {
 
     /// Runs `act` under the lock, and wakes what it adds to the wakers after it.
     #[inline]
-    fn with<R>(&self, act: impl FnOnce(&mut State<T>, &mut WakerSet) -> R) -> R {
+    fn with<R>(&self, act: impl FnOnce(&mut QueueState<T>, &mut WakerSet) -> R) -> R {
         let mut wakers = WakerSet::None;
         let result = act(&mut self.lock().state, &mut wakers);
         wakers.wake();
@@ -161,7 +161,7 @@ impl<T, A> Shared<T, A> {
         self.with(|state, wakers| wakers.add(state.intake.stop_waiting(ticket, priority)));
     }
 
-    pub(crate) fn try_next(&self, expired: &mut Vec<T>) -> Option<(T, Held)> {
+    pub(crate) fn try_next(&self, expired: &mut Vec<T>) -> Option<(T, Slot)> {
         let now = self.now();
         self.with(|state, wakers| state.next(now, expired, wakers))
     }
@@ -172,7 +172,7 @@ impl<T, A> Shared<T, A> {
         waker: &Waker,
         ticket: &mut Option<Ticket>,
         expired: &mut Vec<T>,
-    ) -> Poll<Option<(T, Held)>> {
+    ) -> Poll<Option<(T, Slot)>> {
         let now = self.now();
         let (mut wakes, mut registration) = (WakerSet::None, Registration::without_clone(waker));
         let mut locked = self.lock();
@@ -202,10 +202,10 @@ impl<T, A> Shared<T, A> {
     }
 
     #[inline]
-    pub(crate) fn drain(&self, most: usize, burst: &mut Burst<T>) -> Vec<T> {
+    pub(crate) fn drain(&self, most: usize, buf: &mut DrainBuf<T>) -> Vec<T> {
         let now = self.now();
         let mut expired = Vec::new();
-        self.with(|state, wakers| state.drain(most, now, burst, &mut expired, wakers));
+        self.with(|state, wakers| state.drain(most, now, buf, &mut expired, wakers));
         expired
     }
 
@@ -219,12 +219,12 @@ impl<T, A> Shared<T, A> {
     }
 
     #[inline]
-    pub(crate) fn settle(&self, held: Held, fate: Fate) {
-        self.with(|state, wakers| state.settle(held, fate, wakers));
+    pub(crate) fn settle(&self, slot: Slot, fate: Fate) {
+        self.with(|state, wakers| state.settle(slot, fate, wakers));
     }
 
     pub(crate) fn abandon(&self) -> Vec<T> {
-        let mut left = self.with(State::abandon);
+        let mut left = self.with(QueueState::abandon);
         std::mem::take(&mut left.items)
     }
 
@@ -238,7 +238,7 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn close(&self) {
-        self.with(State::close);
+        self.with(QueueState::close);
     }
 
     pub(crate) fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
@@ -255,7 +255,7 @@ impl<T, A> Shared<T, A> {
 
     /// The last sender closes the queue.
     pub(crate) fn remove_sender(&self) {
-        self.with(State::remove_sender);
+        self.with(QueueState::remove_sender);
     }
 
     pub(crate) fn add_receiver(&self) {
@@ -264,6 +264,6 @@ impl<T, A> Shared<T, A> {
 
     /// The last receiver abandons the queue; the items in it are dropped here, each in a catch of its own.
     pub(crate) fn remove_receiver(&self) {
-        drop(self.with(State::remove_receiver));
+        drop(self.with(QueueState::remove_receiver));
     }
 }

@@ -1,13 +1,13 @@
 use crate::{
     Rejected,
-    charges::Charges,
-    drained::Burst,
+    drained::DrainBuf,
     lanes::Lanes,
     parked::{Attempt, Delays, Parked, ParkingLot},
+    slots::SlotRuns,
 };
 use forebay_core::{DropReason, Fate, Priority, panic};
 use forebay_intake::{
-    AdmitError, Charge, Epoch, Held, Intake, Lifecycle, OfferMeta, Registration, Ticket, WaitLine, WakerSet,
+    AdmitError, Charge, Epoch, Intake, Lifecycle, OfferMeta, Registration, Slot, Ticket, WaitLine, WakerSet,
 };
 use std::{
     task::Waker,
@@ -16,15 +16,15 @@ use std::{
 
 /// A queue without its lock: the items in it, the order in which they leave, and the tasks that wait for them. Pure state.
 #[derive(Debug)]
-pub(crate) struct State<T> {
+pub(crate) struct QueueState<T> {
     /// Admission, lifecycle and ledger.
     pub(crate) intake: Intake,
     /// The items that wait.
     lanes: Lanes<T>,
     /// What each entry of the high lane holds, in step with it.
-    high: Charges,
+    high: SlotRuns,
     /// What each entry of the normal lane holds, in step with it.
-    normal: Charges,
+    normal: SlotRuns,
     /// The age and key of each entry, in step with `lanes`; `None` in queues without age limit and fair shares.
     tracked: Option<Lanes<Tracked>>,
     /// Items that wait for another attempt; empty unless the queue parks.
@@ -77,16 +77,16 @@ pub(crate) struct Leftover<T> {
     delays: Vec<Delays>,
 }
 
-// === impl State ===
+// === impl QueueState ===
 
-impl<T> State<T> {
+impl<T> QueueState<T> {
     /// An empty queue, with one sender and one receiver.
     pub(crate) const fn new(intake: Intake, max_age: Option<Duration>, fair_shares: bool) -> Self {
         Self {
             intake,
             lanes: Lanes::new(),
-            high: Charges::new(),
-            normal: Charges::new(),
+            high: SlotRuns::new(),
+            normal: SlotRuns::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
             parked: ParkingLot::new(),
             high_bytes: 0,
@@ -131,7 +131,7 @@ impl<T> State<T> {
             let (bytes, epoch) = normal.pop();
             let tracked = tracked.as_mut().and_then(|tracked| tracked.normal.pop());
             evicted.push(item);
-            Some(Held::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
+            Some(Slot::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
         };
         match intake.admit_or_evict(meta, evictable, evict, wakers) {
             Ok(epoch) => {
@@ -213,7 +213,7 @@ impl<T> State<T> {
         now: Option<Instant>,
         expired: &mut Vec<T>,
         wakers: &mut WakerSet,
-    ) -> Option<(T, Held)> {
+    ) -> Option<(T, Slot)> {
         loop {
             let (item, priority) = self.lanes.pop()?;
             let (bytes, epoch) = match priority {
@@ -225,14 +225,14 @@ impl<T> State<T> {
                 }
             };
             let (key, is_expired) = if self.tracked.is_some() { self.pop_tracked(now) } else { (None, false) };
-            let held = Held::new(bytes, epoch, key);
+            let slot = Slot::new(bytes, epoch, key);
             if is_expired {
-                self.intake.settle(held, Fate::Dropped(DropReason::Expired), wakers);
+                self.intake.settle(slot, Fate::Dropped(DropReason::Expired), wakers);
                 expired.push(item);
                 continue;
             }
             self.in_hand += bytes;
-            return Some((item, held));
+            return Some((item, slot));
         }
     }
 
@@ -267,13 +267,13 @@ impl<T> State<T> {
         }
     }
 
-    /// Takes up to `most` items into `burst`, by two swaps where all items may leave and nothing is tracked of them.
+    /// Takes up to `most` items into `buf`, by two swaps where all items may leave and nothing is tracked of them.
     #[inline]
     pub(crate) fn drain(
         &mut self,
         most: usize,
         now: Option<Instant>,
-        burst: &mut Burst<T>,
+        buf: &mut DrainBuf<T>,
         expired: &mut Vec<T>,
         wakers: &mut WakerSet,
     ) {
@@ -281,7 +281,7 @@ impl<T> State<T> {
         if let Some(epoch) = self.intake.admission.only_epoch()
             && waiting <= most
             && self.tracked.is_none()
-            && self.lanes.swap(&mut burst.high, &mut burst.normal, &mut burst.turn)
+            && self.lanes.swap(&mut buf.high, &mut buf.normal, &mut buf.scheduler)
         {
             // All that is held and has not left the lanes before.
             let bytes = self.intake.admission.bytes() - self.in_hand;
@@ -289,14 +289,14 @@ impl<T> State<T> {
             self.high_bytes = 0;
             self.high.clear();
             self.normal.clear();
-            burst.charges.push(Charge { items: waiting as u64, bytes, epoch });
+            buf.charges.push(Charge { items: waiting as u64, bytes, epoch });
             return;
         }
         for _ in 0..most {
-            let Some((item, held)) = self.next(now, expired, wakers) else { break };
-            burst.keys.extend(held.key());
-            burst.add(held.charge());
-            burst.ordered.push(item);
+            let Some((item, slot)) = self.next(now, expired, wakers) else { break };
+            buf.keys.extend(slot.key());
+            buf.add(slot.charge());
+            buf.ordered.push(item);
         }
     }
 
@@ -325,7 +325,7 @@ impl<T> State<T> {
         }
         self.parked.park(parked, due);
         while let Some(oldest) = self.parked.evict(max_bytes) {
-            self.settle(oldest.held, Fate::Dropped(DropReason::Evicted), wakers);
+            self.settle(oldest.slot, Fate::Dropped(DropReason::Evicted), wakers);
             evicted.push(oldest);
         }
         // CORRECTNESS: the worker that parks the item may be busy when it is due, so an idle one is woken to set its timer.
@@ -362,9 +362,9 @@ impl<T> State<T> {
     }
 
     /// An item that was parked gets no other attempt, since no caller waits for it.
-    pub(crate) fn withdraw(&mut self, held: Held, wakers: &mut WakerSet) {
+    pub(crate) fn withdraw(&mut self, slot: Slot, wakers: &mut WakerSet) {
         self.unparked(Attempt::Withdrawn, wakers);
-        self.settle(held, Fate::Dropped(DropReason::Cancelled), wakers);
+        self.settle(slot, Fate::Dropped(DropReason::Cancelled), wakers);
     }
 
     /// When the next attempt of a parked item may be made.
@@ -374,9 +374,9 @@ impl<T> State<T> {
 
     /// Counts the fate of an item that was taken off, and frees its slot.
     #[inline]
-    pub(crate) fn settle(&mut self, held: Held, fate: Fate, wakers: &mut WakerSet) {
-        self.in_hand -= held.charge().bytes;
-        self.intake.settle(held, fate, wakers);
+    pub(crate) fn settle(&mut self, slot: Slot, fate: Fate, wakers: &mut WakerSet) {
+        self.in_hand -= slot.charge().bytes;
+        self.intake.settle(slot, fate, wakers);
     }
 
     /// As [`settle`](Self::settle), for items that left together.
@@ -416,12 +416,12 @@ impl<T> State<T> {
     pub(crate) fn abandon(&mut self, wakers: &mut WakerSet) -> Leftover<T> {
         wakers.add(self.intake.abandon());
         let mut left = Leftover { items: Vec::with_capacity(self.queued()), delays: Vec::new() };
-        while let Some((item, held)) = self.next(None, &mut Vec::new(), wakers) {
-            self.settle(held, Fate::Dropped(DropReason::Shutdown), wakers);
+        while let Some((item, slot)) = self.next(None, &mut Vec::new(), wakers) {
+            self.settle(slot, Fate::Dropped(DropReason::Shutdown), wakers);
             left.items.push(item);
         }
         while let Some(parked) = self.parked.pop() {
-            self.settle(parked.held, Fate::Dropped(DropReason::Shutdown), wakers);
+            self.settle(parked.slot, Fate::Dropped(DropReason::Shutdown), wakers);
             left.items.push(parked.item);
             left.delays.push(parked.delays);
         }

@@ -1,6 +1,6 @@
 use crate::{
+    call::CallQueue,
     in_hand::{Done, InHand, Item},
-    job::Calls,
     parked::Parking,
     receive::{CallReceiver, Next, Orders},
 };
@@ -36,7 +36,7 @@ pin_project! {
         settle: Se,
         receiver: CallReceiver<T, S::Response>,
         #[pin]
-        state: State<T, S::Future>,
+        state: WorkerState<T, S::Future>,
     }
 
     impl<T, S, Se> PinnedDrop for Worker<T, S, Se>
@@ -55,7 +55,7 @@ pin_project! {
 pin_project! {
     /// What a worker does.
     #[project = StateProj]
-    enum State<T, F> {
+    enum WorkerState<T, F> {
         /// The inner service works on an item.
         Running { #[pin] future: F, copy: Option<T>, item: Item },
         /// No call is under way.
@@ -78,8 +78,8 @@ where
     S: Service<T>,
 {
     /// Is one receiver of the queue; its maker has counted it.
-    pub(crate) fn new(inner: S, shared: Arc<Calls<T, S::Response>>, settle: Se, orders: Orders<T>) -> Self {
-        Self { inner, settle, receiver: CallReceiver::new(shared, orders), state: State::IDLE }
+    pub(crate) fn new(inner: S, shared: Arc<CallQueue<T, S::Response>>, settle: Se, orders: Orders<T>) -> Self {
+        Self { inner, settle, receiver: CallReceiver::new(shared, orders), state: WorkerState::IDLE }
     }
 }
 
@@ -145,7 +145,7 @@ where
                             // the two.
                             Poll::Ready(Ok(Ok(()))) => match call(inner, receiver.orders.parking.as_ref(), request) {
                                 Ok((future, copy)) => {
-                                    this.state.set(State::Running { future, copy, item });
+                                    this.state.set(WorkerState::Running { future, copy, item });
                                     continue;
                                 }
                                 Err(in_hand) => (None, Some(Done::without_result(DropReason::Panicked, in_hand, item))),
@@ -164,12 +164,12 @@ where
                 Next::Item(request, item) => Waits::Ready { request, item },
                 Next::Skipped => Waits::Idle { waiter: None },
                 Next::Wait(waiter) => {
-                    this.state.set(State::Between { waits: Waits::Idle { waiter: Some(waiter) } });
+                    this.state.set(WorkerState::Between { waits: Waits::Idle { waiter: Some(waiter) } });
                     return Poll::Pending;
                 }
                 Next::End => return Poll::Ready(()),
             };
-            this.state.set(State::Between { waits });
+            this.state.set(WorkerState::Between { waits });
             just_taken = true;
         }
         cx.waker().wake_by_ref();
@@ -177,7 +177,7 @@ where
     }
 }
 
-/// Calls the inner service, which is ready, and keeps a copy of the request where the queue parks.
+/// CallQueue the inner service, which is ready, and keeps a copy of the request where the queue parks.
 ///
 /// # Errors
 ///
@@ -205,9 +205,9 @@ where
     }
 }
 
-// === impl State ===
+// === impl WorkerState ===
 
-impl<T, F> State<T, F> {
+impl<T, F> WorkerState<T, F> {
     const IDLE: Self = Self::Between { waits: Waits::Idle { waiter: None } };
 
     /// Leaves an idle worker, and returns its place in line and the item in hand.
@@ -228,7 +228,7 @@ impl<T, F> State<T, F> {
     }
 }
 
-impl<T, F> fmt::Debug for State<T, F> {
+impl<T, F> fmt::Debug for WorkerState<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Running { .. } => "Running",

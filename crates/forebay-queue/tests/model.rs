@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test code")]
 
 use forebay_core::{DropReason, Fate, Priority};
-use forebay_queue::{ChannelBuilder, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, SlotGuard};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use tokio_test::task;
@@ -119,7 +119,7 @@ struct Real {
     sender: Option<Sender<Item>>,
     receiver: Receiver<Item>,
     handle: QueueHandle<Item>,
-    slots: Vec<(Item, Slot<Item>)>,
+    slots: Vec<(Item, SlotGuard<Item>)>,
     /// Each flush, and the items that were held when it began.
     flushes: Vec<(task::Spawn<Flush<Item>>, Vec<u32>)>,
 }

@@ -32,7 +32,8 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// See [`QueueLayer::builder`](forebay_queue::QueueLayer::builder).
     #[cfg(feature = "queue")]
     #[cfg_attr(docsrs, doc(cfg(feature = "queue")))]
-    fn with_queue<T, Se>(self, layer: forebay_queue::QueueLayer<T, Se>) -> Stacked<forebay_queue::QueueLayer<T, Se>, L>;
+    fn with_queue<T, Se>(self, layer: forebay_queue::QueueLayer<T, Se>)
+    -> Stacked<forebay_queue::QueueLayer<T, Se>, L>;
 
     /// Gathers items into batches for what follows.
     ///
@@ -81,7 +82,10 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
 
 impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     #[cfg(feature = "queue")]
-    fn with_queue<T, Se>(self, layer: forebay_queue::QueueLayer<T, Se>) -> Stacked<forebay_queue::QueueLayer<T, Se>, L> {
+    fn with_queue<T, Se>(
+        self,
+        layer: forebay_queue::QueueLayer<T, Se>,
+    ) -> Stacked<forebay_queue::QueueLayer<T, Se>, L> {
         self.layer(layer)
     }
 
