@@ -20,7 +20,7 @@ pub(crate) enum InHand<T> {
 
 /// What a worker knows of the item in hand, beside its request.
 pub(crate) struct Item {
-    /// Slot until the item has its fate, or is parked with it.
+    /// The slot of the item. It is held until the item has its fate, or is parked with it.
     pub(crate) slot: Slot,
     /// Where the caller waits; `None` if the item was offered without a call.
     pub(crate) reply: Option<ReplyId>,
@@ -134,8 +134,8 @@ impl<T, Res> Done<T, Res> {
 // === impl Locked ===
 
 impl<T, Res> Locked<Call<T>, ReplyTable<Res>> {
-    /// Counts the fate of an item and replies its caller: who is to be woken for it, or the reply that no caller wants, both
-    /// for the time after the lock.
+    /// Counts the fate of an item and puts the reply to its caller. Returns the caller to wake, or the reply that no caller waits
+    /// for; both are for the time after the lock.
     #[inline]
     pub(crate) fn finish(&mut self, done: Done<T, Res>, wakes: &mut WakerSet) -> Result<Option<Waker>, Reply<Res>> {
         let Done { slot, fate, reply, result, unsent, attempt } = done;

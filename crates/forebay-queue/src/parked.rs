@@ -25,7 +25,7 @@ pub(crate) type Delays = Box<dyn Iterator<Item = Duration> + Send>;
 ///
 /// After a failure one attempt is made at a time; each success allows twice as many.
 #[derive(Debug)]
-pub(crate) struct ParkingLot<T> {
+pub(crate) struct ParkedItems<T> {
     /// The items by the instant at which they are due, then by the order in which they were parked.
     waits: BTreeMap<(Instant, u64), Parked<T>>,
     /// How many items were parked so far; the number of the last one.
@@ -93,9 +93,9 @@ impl<T> fmt::Debug for Parking<T> {
     }
 }
 
-// === impl ParkingLot ===
+// === impl ParkedItems ===
 
-impl<T> ParkingLot<T> {
+impl<T> ParkedItems<T> {
     pub(crate) const fn new() -> Self {
         Self { waits: BTreeMap::new(), last: 0, bytes: 0, out: 0, allowed: 1 }
     }

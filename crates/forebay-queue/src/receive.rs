@@ -19,6 +19,7 @@ use std::{
 /// A shell: each method takes the lock for a few instructions, and user code runs and drops without it.
 pub(crate) struct CallReceiver<T, Res> {
     pub(crate) shared: Arc<CallQueue<T, Res>>,
+    /// What the builder asked for.
     pub(crate) orders: Orders<T>,
     /// The place among the workers that are woken when the queue is abandoned. It is kept from item to item, so that a worker
     /// registers once.
@@ -37,6 +38,7 @@ pub(crate) struct Orders<T> {
 
 /// What a worker finds in the queue.
 pub(crate) enum Next<T> {
+    /// The next item: its request, and the rest.
     Item(T, Item),
     /// Items were skipped, since their callers do not wait any more, and there may be others.
     Skipped,
@@ -57,7 +59,7 @@ impl<T, Res> CallReceiver<T, Res> {
         Self { shared, orders, busy: None, timer: Timer::default() }
     }
 
-    /// Counts and replies what is `done`, and takes the next item, in one step.
+    /// Finishes what is `done`, and takes the next item, in one step.
     #[inline]
     pub(crate) fn next(
         &mut self,
@@ -83,6 +85,7 @@ impl<T, Res> CallReceiver<T, Res> {
         self.timer.poll(due, cx).is_ready()
     }
 
+    /// Takes the next item, or waits in line, in one step with the end of what is `done`.
     #[inline]
     fn look(
         &mut self,
@@ -90,6 +93,8 @@ impl<T, Res> CallReceiver<T, Res> {
         done: Option<Done<T, Res>>,
         registration: &mut Registration<'_>,
     ) -> Next<T> {
+        // CORRECTNESS: wakers, results and items are user values: they are cloned before the lock is taken, and woken and dropped
+        // after it is released.
         registration.prepare();
         let now = self.shared.now();
         let (mut wakes, mut expired, mut cancelled, mut withdrawn) = (WakerSet::None, Vec::new(), Vec::new(), None);
@@ -133,6 +138,7 @@ impl<T, Res> CallReceiver<T, Res> {
         for call in expired {
             panic::discard(self.shared.dismiss(call, DropReason::Expired));
         }
+        // CANCEL: their callers have dropped the futures of their calls, and their fates are in the ledger.
         cancelled.into_iter().for_each(panic::discard);
         if let Some(delays) = withdrawn {
             panic::discard(delays);
@@ -222,6 +228,7 @@ impl<T, Res> CallReceiver<T, Res> {
         let Item { slot, reply, .. } = item;
         let parked = Parked { item: Call { request, reply }, slot, delays };
         let (now, mut evicted, mut wakes) = (intake::now(), Vec::new(), WakerSet::None);
+        // CORRECTNESS: the earlier attempt ends and the item is parked under one lock, so that no other attempt is made between.
         let mut locked = self.shared.lock();
         let hint = hint.min(parking.max_hint).min(locked.state.max_age.unwrap_or(Duration::MAX));
         let due = saturating_add(now, wait.max(hint));

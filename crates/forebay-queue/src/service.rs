@@ -17,7 +17,7 @@ use tower_service::Service;
 /// A bounded queue with a priority lane in front of a service that replies with `Res`.
 ///
 /// See the [crate documentation](crate) for when slots are taken and given back. The queue closes when the last clone
-/// is dropped; what is in it is worked off.
+/// is dropped; the items in it are still processed.
 pub struct Queue<T, Res> {
     shared: Arc<CallQueue<T, Res>>,
     describe: Describe<T>,

@@ -73,8 +73,8 @@ impl<T, A> Shared<T, A> {
 
     /// Admits the item, or hands it back. Evicted items are given to `discard`, without the lock.
     ///
-    /// Always inlined: a call would lay the item into memory first, only to read it again in other pieces than it was
-    /// written in, and that stall takes longer than all that is done here.
+    /// Inlined on purpose: an out-of-line call spills the item to the stack and reloads it with wider loads, which defeats store
+    /// forwarding (`rivals --area queue`, bursts of 512).
     #[inline(always)]
     pub(crate) fn offer(&self, item: T, meta: OfferMeta, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
         // The item and its meta are put together only where it is refused, so that an admitted item is written once, into its

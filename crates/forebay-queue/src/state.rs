@@ -2,7 +2,7 @@ use crate::{
     Rejected,
     drained::DrainBuf,
     lanes::Lanes,
-    parked::{Attempt, Delays, Parked, ParkingLot},
+    parked::{Attempt, Delays, Parked, ParkedItems},
     slots::SlotRuns,
 };
 use forebay_core::{DropReason, Fate, Priority, panic};
@@ -28,7 +28,7 @@ pub(crate) struct QueueState<T> {
     /// The age and key of each entry, in step with `lanes`; `None` in queues without age limit and fair shares.
     tracked: Option<Lanes<Tracked>>,
     /// Items that wait for another attempt; empty unless the queue parks.
-    parked: ParkingLot<T>,
+    parked: ParkedItems<T>,
     /// Bytes that wait in the high lane.
     high_bytes: usize,
     /// Bytes that have left the lanes and are not settled.
@@ -88,7 +88,7 @@ impl<T> QueueState<T> {
             high: SlotRuns::new(),
             normal: SlotRuns::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
-            parked: ParkingLot::new(),
+            parked: ParkedItems::new(),
             high_bytes: 0,
             in_hand: 0,
             max_age,

@@ -27,7 +27,7 @@ fn a_slot_is_taken_until_what_was_received_is_settled() {
 }
 
 #[test]
-fn what_is_lost_in_a_panic_is_counted_as_that() {
+fn an_item_that_is_dropped_in_a_panic_counts_as_panicked() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
     let handle = sender.handle();
     sender.emit(1).unwrap();
@@ -67,7 +67,7 @@ fn a_burst_leaves_in_order_and_settles_at_once() {
 }
 
 #[tokio::test]
-async fn receivers_wait_in_turn_and_pass_on_what_they_do_not_take() {
+async fn receivers_wait_in_turn_and_pass_on_items_that_they_do_not_take() {
     let (sender, mut first) = channel::<u32>(Limits::new()).unwrap();
     let mut second = first.clone();
     let mut waits = task::spawn(async move { first.recv().await.map(|item| item.into_parts().0) });
@@ -82,7 +82,7 @@ async fn receivers_wait_in_turn_and_pass_on_what_they_do_not_take() {
 }
 
 #[tokio::test]
-async fn recv_ends_when_the_last_sender_is_gone_and_all_is_taken() {
+async fn recv_ends_when_the_last_sender_is_dropped_and_all_items_are_taken() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
     let other = sender.clone();
     sender.emit(1).unwrap();

@@ -1,4 +1,4 @@
-//! Every duration that a user or a server can say, at the ends of its range: refused by name, or borne.
+//! Every duration that a user or a server can set, at the ends of its range: refused by name, or accepted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -42,7 +42,7 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
         queue.emit(number).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    // The worker lives: what is offered without any failure is taken as long as it may wait at all.
+    // The worker lives: an item that does not fail is processed, if it may wait at all.
     let handle = queue.handle();
     let ended = tokio::time::timeout(Duration::from_secs(700), handle.drain(Duration::from_secs(600))).await;
     let report = ended.unwrap_or_else(|_| panic!("{what}: it did not end"));
@@ -51,11 +51,11 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
     assert_eq!(totals.dropped.get(DropReason::Panicked), 0, "{what}");
     assert_eq!(totals.dropped.get(DropReason::Shutdown), report.unsent.len() as u64, "{what}");
     let worked = asked.load(SeqCst) > 0 || totals.dropped.get(DropReason::Expired) == 4;
-    assert!(worked, "{what}: no item was worked off: {totals}");
+    assert!(worked, "{what}: no item was processed: {totals}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn f02_every_duration_knob_and_every_hint_is_refused_or_borne_at_the_ends_of_its_range() {
+async fn f02_every_duration_knob_and_every_hint_is_refused_or_accepted_at_the_ends_of_its_range() {
     type Knob = (&'static str, fn(Builder, Duration) -> Builder);
     let second = Duration::from_secs(1);
     let knobs: [Knob; 4] = [
@@ -77,7 +77,7 @@ async fn f02_every_duration_knob_and_every_hint_is_refused_or_borne_at_the_ends_
 }
 
 #[tokio::test(start_paused = true)]
-async fn f02_a_channel_and_a_drain_bear_every_duration() {
+async fn f02_a_channel_and_a_drain_accept_every_duration() {
     for end in ENDS {
         let (sender, mut receiver) = ChannelBuilder::new().max_age(end).build::<u32>().unwrap();
         sender.emit(1).unwrap();

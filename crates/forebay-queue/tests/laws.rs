@@ -42,7 +42,7 @@ async fn dropping_a_ready_service_gives_back() {
 }
 
 #[tokio::test]
-async fn everybody_wakes_on_close() {
+async fn every_waiter_wakes_on_close() {
     let limits = Limits::new().items(1).soft_limit(1.0);
     let layer = QueueLayer::builder().limits(limits).overflow(Overflow::Wait).build().unwrap();
     let queue = layer.layer(Probe::<u32>::hanging());
