@@ -1,6 +1,9 @@
 use crate::{Intake, Limits, Registration, admission::Epoch, wait::Ticket};
-use forebay_core::{ConfigError, Totals};
-use std::{task::Waker, time::Duration};
+use forebay_core::{ConfigError, Priority, Totals};
+use std::{
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 /// What an [`IntakeHandle`](crate::IntakeHandle) does with a container of items, whatever stands under its lock.
 ///
@@ -47,7 +50,7 @@ pub trait Control<T>: Send + Sync {
 /// The owner of an [`Intake`], which it keeps under a lock beside the items.
 ///
 /// Only what the owner stores and how its items leave is its own; everything that the intake knows is read from there.
-pub trait IntakeOwner: Send + Sync {
+pub trait IntakeOwner {
     /// What the owner keeps.
     type Item;
     /// Runs `act` on the intake, under the lock of the owner. It runs no user code.
@@ -70,11 +73,42 @@ pub trait IntakeOwner: Send + Sync {
     fn flush(&self) -> Epoch {
         self.with_intake(|intake| intake.admission.end_epoch())
     }
-}
 
-impl<O: IntakeOwner> Control<O::Item> for O {
+    /// As [`Control::totals`].
     fn totals(&self) -> Totals {
         self.with_intake(|intake| intake.admission.totals())
+    }
+
+    /// Ready when no sender has to wait for room; waits in line with `ticket` if not. A `Service` whose `call` takes the room is
+    /// ready then.
+    fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
+        if ticket.is_none() && self.with_intake(|intake| intake.has_room_or_ended()) {
+            return Poll::Ready(());
+        }
+        // CORRECTNESS: the waker is cloned before the lock is taken, and others are woken after it is released.
+        let mut registration = Registration::new(cx.waker());
+        match self.with_intake(|intake| intake.wait_for_room(ticket.take(), &mut registration)) {
+            Ok(wakers) => {
+                wakers.wake();
+                Poll::Ready(())
+            }
+            Err(place) => {
+                *ticket = Some(place);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A sender that waits in the line of `priority` is dropped, and passes its turn on.
+    fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
+        let wakers = self.with_intake(|intake| intake.stop_waiting(ticket, priority));
+        wakers.wake();
+    }
+}
+
+impl<O: IntakeOwner + Send + Sync> Control<O::Item> for O {
+    fn totals(&self) -> Totals {
+        IntakeOwner::totals(self)
     }
 
     fn queued(&self) -> usize {

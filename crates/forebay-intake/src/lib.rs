@@ -27,6 +27,9 @@ mod wakers;
 pub use self::clock::advance;
 #[cfg(not(loom))]
 pub use self::clock::within;
+#[doc(no_inline)]
+pub use forebay_core::{ConfigError, DropReason, Fate, Priority, Totals};
+
 #[doc(hidden)]
 pub use self::intake::Slot as Held;
 pub use self::{

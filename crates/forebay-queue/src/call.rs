@@ -52,7 +52,7 @@ impl<T, Res> CallQueue<T, Res> {
     }
 }
 
-impl<T, Res: Send> Replies<Call<T>> for ReplyTable<Res> {
+impl<T, Res> Replies<Call<T>> for ReplyTable<Res> {
     type Item = T;
 
     fn stored(request: T) -> Call<T> {

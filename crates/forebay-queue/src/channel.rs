@@ -4,7 +4,7 @@ use crate::{
     shared::{Setup, Shared},
 };
 use forebay_core::{ByFootprint, ConfigError, Fate, Footprint, Weigh, panic};
-use forebay_intake::{Describe, Description, Slot, Ticket};
+use forebay_intake::{Describe, Description, IntakeOwner, Slot, Ticket};
 use std::{
     fmt,
     future::poll_fn,

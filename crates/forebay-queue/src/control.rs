@@ -10,7 +10,7 @@ use std::{
 /// calls and has a table of replies.
 ///
 /// It is implemented by what stands beside the queue under its lock.
-pub(crate) trait Replies<E>: Send + Sized {
+pub(crate) trait Replies<E>: Sized {
     /// What a host hands over.
     type Item;
     /// An item as it is stored, without a caller.
@@ -37,7 +37,7 @@ impl<T> Replies<T> for () {
     }
 }
 
-impl<E: Send, R: Replies<E>> IntakeOwner for Shared<E, R> {
+impl<E, R: Replies<E>> IntakeOwner for Shared<E, R> {
     type Item = R::Item;
 
     fn with_intake<Out>(&self, act: impl FnOnce(&mut Intake) -> Out) -> Out {
@@ -68,7 +68,7 @@ impl<E: Send, R: Replies<E>> IntakeOwner for Shared<E, R> {
     }
 }
 
-impl<E: Send, R: Replies<E>> Line<R::Item> for Shared<E, R> {
+impl<E, R: Replies<E>> Line<R::Item> for Shared<E, R> {
     fn poll_emit(
         &self,
         cx: &Context<'_>,
@@ -82,6 +82,6 @@ impl<E: Send, R: Replies<E>> Line<R::Item> for Shared<E, R> {
     }
 
     fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        self.stop_waiting(ticket, priority);
+        IntakeOwner::stop_waiting(self, ticket, priority);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     state::Entry,
 };
 use forebay_core::{BoxError, Priority, Seen};
-use forebay_intake::{Registration, Ticket};
+use forebay_intake::{IntakeOwner, Registration, Ticket};
 use std::{
     fmt,
     future::Future,

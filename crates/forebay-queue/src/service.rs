@@ -6,7 +6,7 @@ use crate::{
     state::Entry,
 };
 use forebay_core::{BoxError, DropReason, Priority, panic};
-use forebay_intake::{Describe, OfferMeta, Ticket, wake};
+use forebay_intake::{Describe, IntakeOwner, OfferMeta, Ticket, wake};
 use std::{
     fmt, mem,
     sync::Arc,

@@ -3,7 +3,7 @@ use crate::{
     drained::DrainBuf,
     state::{Entry, QueueState, Refused},
 };
-use forebay_core::{ConfigError, Fate, Priority, Totals};
+use forebay_core::{ConfigError, Fate};
 use forebay_intake::{
     self as intake, Admission, Charge, Intake, Mutex, MutexGuard, OfferMeta, Registration, Slot, Ticket, WakerSet,
     lock, wake,
@@ -139,28 +139,6 @@ impl<T, A> Shared<T, A> {
         }
     }
 
-    pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        if ticket.is_none() && self.lock().state.intake.has_room_or_ended() {
-            return Poll::Ready(());
-        }
-        let mut registration = Registration::new(cx.waker());
-        let waited = self.lock().state.intake.wait_for_room(ticket.take(), &mut registration);
-        match waited {
-            Ok(wakes) => {
-                wakes.wake();
-                Poll::Ready(())
-            }
-            Err(place) => {
-                *ticket = Some(place);
-                Poll::Pending
-            }
-        }
-    }
-
-    pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        self.with(|state, wakers| wakers.add(state.intake.stop_waiting(ticket, priority)));
-    }
-
     pub(crate) fn try_next(&self, expired: &mut Vec<T>) -> Option<(T, Slot)> {
         let now = self.now();
         self.with(|state, wakers| state.next(now, expired, wakers))
@@ -231,10 +209,6 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn poll_abandoned(&self, registration: &mut Registration<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
         registration.prepare();
         if self.lock().state.abandoned_or_wait(ticket, registration) { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    pub(crate) fn totals(&self) -> Totals {
-        self.lock().state.intake.admission.totals()
     }
 
     pub(crate) fn close(&self) {

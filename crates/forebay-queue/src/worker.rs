@@ -125,7 +125,7 @@ where
                         in_hand.and_then(|(request, item)| receiver.conclude(this.settle, result, request, item));
                     (waiter, done)
                 }
-                StateProj::Between { waits } => match mem::take(waits) {
+                StateProj::Between { waits } => match mem::replace(waits, Waits::Idle { waiter: None }) {
                     // ## Idle => (Idle | Ready | ended)
                     Waits::Idle { waiter } => (waiter, None),
                     // ## Ready => Idle: its caller has left while the item waited for the inner service to be ready.
@@ -220,7 +220,7 @@ impl<T, F> WorkerState<T, F> {
                 let _reported = panic::catch(|| self.set(Self::IDLE));
                 (None, Some(in_hand))
             }
-            StateProj::Between { waits } => match mem::take(waits) {
+            StateProj::Between { waits } => match mem::replace(waits, Waits::Idle { waiter: None }) {
                 Waits::Idle { waiter } => (waiter, None),
                 Waits::Ready { request, item } => (None, Some((InHand::Unsent(request), item))),
             },
@@ -235,13 +235,5 @@ impl<T, F> fmt::Debug for WorkerState<T, F> {
             Self::Between { waits: Waits::Ready { .. } } => "Ready",
             Self::Between { waits: Waits::Idle { .. } } => "Idle",
         })
-    }
-}
-
-// === impl Waits ===
-
-impl<T> Default for Waits<T> {
-    fn default() -> Self {
-        Self::Idle { waiter: None }
     }
 }
