@@ -52,8 +52,8 @@ pub struct Sender<T> {
 
 /// The end of a queue where items leave.
 ///
-/// When the last receiver is dropped, the items in the queue are dropped too, counted as [`DropReason::Shutdown`](crate::DropReason::Shutdown), and no item is
-/// admitted any more.
+/// When the last receiver is dropped, the items in the queue are dropped too, counted as
+/// [`DropReason::Shutdown`](crate::DropReason::Shutdown), and no item is admitted any more.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The place in the line of receivers, while this one waits.
@@ -66,8 +66,8 @@ pub struct Receiver<T> {
 ///
 /// # Cancellation
 ///
-/// An item that is dropped without [`settle`](Self::settle) counts as [`DropReason::Panicked`](crate::DropReason::Panicked) during a panic, else as
-/// [`DropReason::Failed`](crate::DropReason::Failed).
+/// An item that is dropped without [`settle`](Self::settle) counts as [`DropReason::Panicked`](crate::DropReason::Panicked)
+/// during a panic, else as [`DropReason::Failed`](crate::DropReason::Failed).
 #[must_use = "an item that is not settled counts as failed"]
 pub struct Received<T> {
     item: T,
@@ -197,7 +197,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// A future that is dropped while it waits drops its item, and the ledger counts no offer.
     pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T>
     where
         T: Send,
@@ -249,16 +249,14 @@ impl<T> Receiver<T> {
 
     /// As [`recv`](Self::recv), for a hand-written future.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
-        // Items beyond the age limit are counted, and dropped here, after the lock is released.
-        let mut expired = Vec::new();
-        let next = self.shared.poll_next(cx.waker(), &mut self.ticket, &mut expired);
-        next.map(|next| next.map(|(item, slot)| self.received(item, slot)))
+        self.shared
+            .poll_next(cx.waker(), &mut self.ticket)
+            .map(|next| next.map(|(item, slot)| self.received(item, slot)))
     }
 
     /// The next item, if there is one now.
     pub fn try_recv(&mut self) -> Option<Received<T>> {
-        let mut expired = Vec::new();
-        self.shared.try_next(&mut expired).map(|(item, slot)| self.received(item, slot))
+        self.shared.try_next().map(|(item, slot)| self.received(item, slot))
     }
 
     /// Up to `most` of the items that are there now, taken at once; empty if there are none.
@@ -267,8 +265,7 @@ impl<T> Receiver<T> {
     #[inline]
     pub fn drain(&mut self, most: usize) -> Drained<'_, T> {
         self.buf.clear();
-        // Items beyond the age limit are counted, and dropped here, after the lock is released.
-        drop(self.shared.drain(most, &mut self.buf));
+        self.shared.drain(most, &mut self.buf);
         Drained::new(&self.shared, &mut self.buf)
     }
 

@@ -30,7 +30,9 @@ pub struct ResponseFuture<T, Res> {
 }
 
 enum CallState<T, Res> {
+    /// The item was admitted, and the caller waits for the reply.
     Accepted(PendingReply<T, Res>),
+    /// The item was refused, or waits for room.
     NotAdmitted(NotAdmitted<T, Res>),
 }
 
@@ -40,6 +42,7 @@ enum CallState<T, Res> {
 pub(crate) enum NotAdmitted<T, Res> {
     /// `None` once the error was returned.
     Rejected(Option<BoxError>),
+    /// The item waits in line.
     Waits(Box<WaitingForRoom<T, Res>>),
 }
 
@@ -62,7 +65,7 @@ enum Place {
 
 /// An item that waits for room. It keeps the queue open.
 pub(crate) struct WaitingForRoom<T, Res> {
-    expected: PendingReply<T, Res>,
+    reply: PendingReply<T, Res>,
     /// `None` once the item was admitted or handed back.
     entry: Option<Entry<Call<T>>>,
     /// The place in line, while there is one.
@@ -80,8 +83,8 @@ impl<T, Res> ResponseFuture<T, Res> {
     }
 
     #[inline]
-    pub(crate) fn late(late: NotAdmitted<T, Res>) -> Self {
-        Self { state: CallState::NotAdmitted(late) }
+    pub(crate) fn not_admitted(not_admitted: NotAdmitted<T, Res>) -> Self {
+        Self { state: CallState::NotAdmitted(not_admitted) }
     }
 }
 
@@ -91,12 +94,12 @@ impl<T: Send + 'static, Res> Future for ResponseFuture<T, Res> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let CallState::NotAdmitted(late) = &mut this.state {
-            this.state = CallState::Accepted(ready!(late.poll(cx))?);
-        }
-        match &mut this.state {
-            CallState::Accepted(expected) => expected.poll(cx),
-            CallState::NotAdmitted(_) => Poll::Pending,
+        loop {
+            match &mut this.state {
+                CallState::Accepted(reply) => return reply.poll(cx),
+                // ## NotAdmitted => (NotAdmitted | Accepted | ended)
+                CallState::NotAdmitted(waiting) => this.state = CallState::Accepted(ready!(waiting.poll(cx))?),
+            }
         }
     }
 }
@@ -126,8 +129,8 @@ impl<T: Send + 'static, Res> NotAdmitted<T, Res> {
     pub(crate) fn waits(shared: &Arc<CallQueue<T, Res>>, entry: Entry<Call<T>>, id: ReplyId) -> Self {
         shared.add_sender();
         let priority = entry.meta.priority;
-        let expected = PendingReply { shared: Arc::clone(shared), place: Place::New(id) };
-        Self::Waits(Box::new(WaitingForRoom { expected, entry: Some(entry), ticket: None, priority }))
+        let reply = PendingReply { shared: Arc::clone(shared), place: Place::New(id) };
+        Self::Waits(Box::new(WaitingForRoom { reply, entry: Some(entry), ticket: None, priority }))
     }
 
     #[cold]
@@ -160,10 +163,8 @@ impl<T, Res> PendingReply<T, Res> {
         let (id, mut registration) = match self.place {
             Place::New(id) => (id, Registration::new(cx.waker())),
             Place::Registered(id) => (id, Registration::without_clone(cx.waker())),
-            Place::Over => {
-                debug_assert!(false, "polled after it was ready");
-                return Poll::Pending;
-            }
+            // Polled after it was ready: no reply is left.
+            Place::Over => return Poll::Ready(Err(Abandoned::new(Seen::Maybe).into())),
         };
         loop {
             // CORRECTNESS: the worker replies under the same lock, so it either sees this waker or the reply is here.
@@ -192,15 +193,14 @@ impl<T, Res> Drop for PendingReply<T, Res> {
 
 impl<T, Res> WaitingForRoom<T, Res> {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<PendingReply<T, Res>, Rejected<T>>> {
-        let shared = &self.expected.shared;
-        let entered = ready!(shared.poll_offer(cx, &mut self.entry, &mut self.ticket));
-        Poll::Ready(match entered {
+        let shared = &self.reply.shared;
+        Poll::Ready(match ready!(shared.poll_offer(cx, &mut self.entry, &mut self.ticket)) {
             Ok(()) => {
-                let place = std::mem::replace(&mut self.expected.place, Place::Over);
+                let place = std::mem::replace(&mut self.reply.place, Place::Over);
                 Ok(PendingReply { shared: Arc::clone(shared), place })
             }
             Err(rejected) => {
-                if let Some(id) = self.expected.place.take() {
+                if let Some(id) = self.reply.place.take() {
                     let _vacated = shared.lock().replies.cancel(id);
                 }
                 Err(rejected.map(|call| call.request))
@@ -211,11 +211,11 @@ impl<T, Res> WaitingForRoom<T, Res> {
 
 impl<T, Res> Drop for WaitingForRoom<T, Res> {
     fn drop(&mut self) {
-        let shared = &self.expected.shared;
+        let shared = &self.reply.shared;
         if let Some(ticket) = self.ticket {
             shared.stop_waiting(ticket, self.priority);
         }
-        if let Some(id) = self.expected.place.take() {
+        if let Some(id) = self.reply.place.take() {
             // CANCEL: the item was never offered, so no worker replies.
             let _vacated = shared.lock().replies.cancel(id);
         }

@@ -14,7 +14,7 @@ use std::{
 };
 use tower_service::Service;
 
-/// A bounded queue with a priority lane in front of a service that replies with `Res`.
+/// A bounded queue with a priority lane, in front of a service whose response is `Res`.
 ///
 /// See the [crate documentation](crate) for when slots are taken and given back. The queue closes when the last clone
 /// is dropped; the items in it are still processed.
@@ -28,6 +28,7 @@ pub struct Queue<T, Res> {
 /// What the last `poll_ready` means for the next `call`.
 #[derive(Debug)]
 enum Readiness {
+    /// It was not polled since the last call, or needs no readiness.
     Unknown,
     /// The service waits in line for room.
     Waits(Ticket),
@@ -63,7 +64,7 @@ impl<T, Res> Queue<T, Res> {
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// A future that is dropped while it waits drops its item, and the ledger counts no offer.
     pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T>
     where
         T: Send + 'static,
@@ -94,6 +95,7 @@ impl<T, Res> Queue<T, Res> {
     where
         T: Send + 'static,
     {
+        // CORRECTNESS: the cell of the reply is open before a worker can take the item.
         let mut locked = self.shared.lock();
         let places = locked.replies.open().map(|id| (id, locked.state.admit_simply(meta)));
         let Some((id, Some(epoch))) = places else {
@@ -177,7 +179,7 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
         let meta = self.describe.meta(&offer);
         match self.offer_call(offer.item, meta) {
             Ok(id) => ResponseFuture::accepted(Arc::clone(&self.shared), id),
-            Err(late) => ResponseFuture::late(late),
+            Err(not_admitted) => ResponseFuture::not_admitted(not_admitted),
         }
     }
 }

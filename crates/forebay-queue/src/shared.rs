@@ -3,7 +3,7 @@ use crate::{
     drained::DrainBuf,
     state::{Entry, QueueState, Refused},
 };
-use forebay_core::{ConfigError, Fate};
+use forebay_core::{ConfigError, Fate, panic};
 use forebay_intake::{
     self as intake, Admission, Charge, Intake, Mutex, MutexGuard, OfferMeta, Registration, Slot, Ticket, WakerSet,
     lock, wake,
@@ -139,23 +139,22 @@ impl<T, A> Shared<T, A> {
         }
     }
 
-    pub(crate) fn try_next(&self, expired: &mut Vec<T>) -> Option<(T, Slot)> {
-        let now = self.now();
-        self.with(|state, wakers| state.next(now, expired, wakers))
+    /// The next item, if there is one now. Items beyond the age limit are dropped without the lock, here and below; a panic of
+    /// theirs does not cost the slot of the next one.
+    pub(crate) fn try_next(&self) -> Option<(T, Slot)> {
+        let (now, mut expired) = (self.now(), Vec::new());
+        let next = self.with(|state, wakers| state.next(now, &mut expired, wakers));
+        expired.into_iter().for_each(panic::discard);
+        next
     }
 
     /// The next item; waits for one with `ticket` where there is none.
-    pub(crate) fn poll_next(
-        &self,
-        waker: &Waker,
-        ticket: &mut Option<Ticket>,
-        expired: &mut Vec<T>,
-    ) -> Poll<Option<(T, Slot)>> {
-        let now = self.now();
+    pub(crate) fn poll_next(&self, waker: &Waker, ticket: &mut Option<Ticket>) -> Poll<Option<(T, Slot)>> {
+        let (now, mut expired) = (self.now(), Vec::new());
         let (mut wakes, mut registration) = (WakerSet::None, Registration::without_clone(waker));
         let mut locked = self.lock();
         let next = loop {
-            break match locked.state.next(now, expired, &mut wakes) {
+            break match locked.state.next(now, &mut expired, &mut wakes) {
                 Some(next) => {
                     locked.state.stop_waiting(ticket.take(), &mut registration);
                     Poll::Ready(Some(next))
@@ -176,15 +175,15 @@ impl<T, A> Shared<T, A> {
         };
         drop(locked);
         wakes.wake();
+        expired.into_iter().for_each(panic::discard);
         next
     }
 
     #[inline]
-    pub(crate) fn drain(&self, most: usize, buf: &mut DrainBuf<T>) -> Vec<T> {
-        let now = self.now();
-        let mut expired = Vec::new();
+    pub(crate) fn drain(&self, most: usize, buf: &mut DrainBuf<T>) {
+        let (now, mut expired) = (self.now(), Vec::new());
         self.with(|state, wakers| state.drain(most, now, buf, &mut expired, wakers));
-        expired
+        expired.into_iter().for_each(panic::discard);
     }
 
     #[inline]

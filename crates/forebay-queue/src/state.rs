@@ -108,6 +108,7 @@ impl<T> QueueState<T> {
         if self.tracked.is_some() || self.intake.has_senders() {
             return None;
         }
+        // No shares are kept here, so there is no key.
         self.intake.admit(OfferMeta { key: None, ..meta }).ok()
     }
 
@@ -119,7 +120,6 @@ impl<T> QueueState<T> {
         evicted: &mut Vec<T>,
         wakers: &mut WakerSet,
     ) -> Result<(), Rejected<T>> {
-        let meta = self.seen_by_intake(entry.meta);
         let evictable = Charge {
             items: self.lanes.normal.len() as u64,
             bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
@@ -133,7 +133,7 @@ impl<T> QueueState<T> {
             evicted.push(item);
             Some(Slot::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
         };
-        match intake.admit_or_evict(meta, evictable, evict, wakers) {
+        match intake.admit_or_evict(entry.meta, evictable, evict, wakers) {
             Ok(epoch) => {
                 self.enter(entry, epoch, now, wakers);
                 Ok(())
@@ -149,7 +149,7 @@ impl<T> QueueState<T> {
         now: Option<Instant>,
         wakers: &mut WakerSet,
     ) -> Result<(), Entry<T>> {
-        let Some(epoch) = self.intake.admit_unless_wait(self.seen_by_intake(entry.meta)) else { return Err(entry) };
+        let Some(epoch) = self.intake.admit_unless_wait(entry.meta) else { return Err(entry) };
         self.enter(entry, epoch, now, wakers);
         Ok(())
     }
@@ -163,7 +163,7 @@ impl<T> QueueState<T> {
         registration: &mut Registration<'_>,
         wakers: &mut WakerSet,
     ) -> Result<(), Refused<T>> {
-        match self.intake.admit_or_wait(self.seen_by_intake(entry.meta), ticket, registration) {
+        match self.intake.admit_or_wait(entry.meta, ticket, registration) {
             Ok((epoch, woken)) => {
                 wakers.add(woken);
                 self.enter(entry, epoch, now, wakers);
@@ -177,11 +177,7 @@ impl<T> QueueState<T> {
         }
     }
 
-    /// What the intake sees of an entry: its key only where the queue keeps shares.
-    fn seen_by_intake(&self, meta: OfferMeta) -> OfferMeta {
-        OfferMeta { key: if self.tracked.is_some() { meta.key } else { None }, ..meta }
-    }
-
+    /// Stores an entry that was admitted.
     fn enter(&mut self, entry: Entry<T>, epoch: Epoch, now: Option<Instant>, wakers: &mut WakerSet) {
         let Entry { item, meta } = entry;
         if let Some(tracked) = &mut self.tracked {

@@ -177,7 +177,7 @@ where
     }
 }
 
-/// CallQueue the inner service, which is ready, and keeps a copy of the request where the queue parks.
+/// Calls the inner service, which is ready, and keeps a copy of the request where the queue parks.
 ///
 /// # Errors
 ///

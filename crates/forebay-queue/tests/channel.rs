@@ -190,3 +190,32 @@ fn the_channel_drops_the_oldest_where_asked_to() {
     assert_eq!(receiver.drain(9).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(sender.handle().totals().dropped.get(DropReason::Evicted), 2);
 }
+
+/// Panics when it is dropped, if it says so.
+struct Fragile(bool);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(!self.0 || std::thread::panicking(), "the item");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f18_an_expired_item_that_panics_when_it_is_dropped_does_not_cost_the_next_one() {
+    let limit = Duration::from_secs(1);
+    let (sender, mut receiver) = ChannelBuilder::new().weigh(|_: &Fragile| 1).max_age(limit).build().unwrap();
+    for (n, take) in [1, 2].into_iter().zip([false, true]) {
+        sender.emit(Fragile(true)).unwrap();
+        tokio::time::advance(2 * limit).await;
+        sender.emit(Fragile(false)).unwrap();
+        if take {
+            let drained = receiver.drain(8);
+            assert_eq!(drained.len(), 1);
+            drained.settle(Fate::Delivered);
+        } else {
+            receiver.try_recv().unwrap().settle(Fate::Delivered);
+        }
+        let totals = sender.handle().totals();
+        assert_eq!((totals.delivered, totals.dropped.get(DropReason::Expired), totals.pending), (n, n, 0));
+    }
+}
