@@ -62,15 +62,15 @@ fn call(criterion: &mut Criterion) {
     let echo = service_fn(|items: Vec<Item>| ready(Ok::<_, Infallible>(items)));
     let layer = BatchLayer::builder().batching(batching()).scatter().build().unwrap();
     let mut batch: Batch<Item, Item> = layer.layer(echo);
-    let mut answers = Vec::with_capacity(BATCH);
+    let mut replies = Vec::with_capacity(BATCH);
     let mut group = criterion.benchmark_group("batch");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("call 512, await all", |bencher| {
         bencher.iter(|| {
-            answers.extend((0..BATCH as u64).map(|n| batch.call(item(n))));
+            replies.extend((0..BATCH as u64).map(|n| batch.call(item(n))));
             runtime.block_on(async {
-                for answer in answers.drain(..) {
-                    black_box(answer.await.unwrap());
+                for response in replies.drain(..) {
+                    black_box(response.await.unwrap());
                 }
             });
         });

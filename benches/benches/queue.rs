@@ -62,7 +62,7 @@ fn bursts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One call through the layer, answered at once.
+/// One call through the layer to a service that responds at once.
 fn call(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();

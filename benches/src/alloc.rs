@@ -30,7 +30,7 @@ struct Counter;
 /// When another tracker than ours is installed.
 pub fn count<R>(work: impl FnOnce() -> R) -> (R, Allocated) {
     if !INSTALLED.swap(true, Relaxed) {
-        AllocationRegistry::set_global_tracker(Counter).expect("nobody else tracks allocations");
+        AllocationRegistry::set_global_tracker(Counter).expect("nothing else tracks allocations");
     }
     let before = (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed));
     AllocationRegistry::enable_tracking();

@@ -36,7 +36,7 @@ pub enum Clock {
     Processor,
     /// That of the wall, for work of several threads. Rows that kept fewer cores busy are marked.
     Wall {
-        /// How many cores are busy at least when nobody disturbs the work.
+        /// How many cores are busy at least when nothing disturbs the work.
         cores: f64,
     },
 }
@@ -66,7 +66,7 @@ struct Contender<'a> {
 // === impl Clock ===
 
 impl Clock {
-    /// Whether a sample that kept so many `busy` tells what it should.
+    /// Whether a sample that kept so many `busy` measures what it should.
     fn is_proper(self, busy: f64) -> bool {
         match self {
             Self::Processor => true,

@@ -93,7 +93,7 @@ impl Row {
             Quantity::Nanos => Some(self.median_ns),
             Quantity::Allocations => Some(self.allocations),
             Quantity::Bytes => Some(self.bytes),
-            // Known to whoever has the floor's row.
+            // Known where the floor's row is measured.
             Quantity::Added => None,
             // Its table compares by ratios.
             Quantity::OverFloor => None,

@@ -1,4 +1,4 @@
-//! `forebay-batch`: items handed over, items answered, and what is refused or idle.
+//! `forebay-batch`: items handed over, items with a reply, and what is refused or idle.
 
 use super::inner::{Echo, Item, item, two_workers, used};
 use crate::{
@@ -43,7 +43,7 @@ pub(super) fn tables(session: &mut Session<'_>) {
         session.run(emit(&runtime, producers));
     }
     session.run(scaling(&runtime));
-    session.run(answered(&runtime));
+    session.run(succeeded(&runtime));
     session.run(refused());
     session.run(idle());
 }
@@ -222,7 +222,7 @@ fn ours(runtime: &Runtime, producers: u64) -> impl FnMut(Work) -> Sample {
                 let batch = batch.clone();
                 async move {
                     for n in 0..share {
-                        // Made anew, as every contender does: one kept over the wait would lie in memory each time.
+                        // Built for each attempt, as every contender does: one kept over the wait would lie in memory each time.
                         while batch.emit(item(n)).is_err() {
                             yield_now().await;
                         }
@@ -266,13 +266,13 @@ fn on<P: Future<Output = ()> + Send + 'static>(
     })
 }
 
-fn answered(runtime: &Runtime) -> Table<'_> {
+fn succeeded(runtime: &Runtime) -> Table<'_> {
     let entered = runtime.enter();
     let table = Table::new("batch", "call, 512 in flight, all awaited, batches of 512, 1 task on 2 workers")
         .unit(BATCH as u64)
         .quote(Quote::Min)
         .cores(0.95)
-        .floor("tokio mpsc, recv_many, no answers", received_many(runtime, 1))
+        .floor("tokio mpsc, recv_many, no replies", received_many(runtime, 1))
         .rival("tower-batch-control 1.1", {
             let batch = tower_batch_control::Batch::new(Sink::default(), BATCH, 8, Duration::from_secs(3600));
             calls(runtime, move || batch.clone(), |n| Weighed(item(n)))
@@ -281,7 +281,7 @@ fn answered(runtime: &Runtime) -> Table<'_> {
             let batch = tower_batch::Batch::new(Sink::default(), BATCH, Duration::from_secs(3600));
             calls(runtime, move || batch.clone(), item)
         })
-        .forebay("Batch::call, one answer for all", &[Bound::of_best_rival(0.5), Bound::allocations(0.1)], {
+        .forebay("Batch::call, one response for all", &[Bound::of_best_rival(0.5), Bound::allocations(0.1)], {
             let batch: Batch<Item, ()> =
                 BatchLayer::builder().batching(batching()).build().unwrap().layer(service_fn(take));
             calls(runtime, move || batch.clone(), item)
@@ -295,7 +295,7 @@ fn answered(runtime: &Runtime) -> Table<'_> {
     table
 }
 
-/// Hands 512 items over, then awaits all their answers, and so on.
+/// Hands 512 items over, then awaits all their replies, and so on.
 fn calls<S, T>(runtime: &Runtime, service: impl Fn() -> S, request: fn(u64) -> T) -> impl FnMut(Work) -> Sample
 where
     S: Service<T, Error: std::fmt::Debug, Response: Send, Future: Send> + Send + 'static,
@@ -304,13 +304,13 @@ where
     move |work| {
         let mut service = service();
         let task = async move {
-            let mut answers = Vec::with_capacity(BATCH);
+            let mut replies = Vec::with_capacity(BATCH);
             for _ in 0..work.ops / BATCH as u64 {
                 for n in 0..BATCH as u64 {
-                    answers.push(service.ready().await.unwrap().call(request(n)));
+                    replies.push(service.ready().await.unwrap().call(request(n)));
                 }
-                for answer in answers.drain(..) {
-                    used(answer.await.unwrap());
+                for response in replies.drain(..) {
+                    used(response.await.unwrap());
                 }
             }
         };

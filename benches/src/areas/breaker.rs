@@ -1,7 +1,7 @@
 //! `forebay-breaker` without keys: closed, shared, with a window over a time, and open.
 
 use super::{
-    calls::{Bare, Laborious, TURNS, answered, many, one, refused, rejected},
+    calls::{Bare, Laborious, TURNS, many, one, refused, rejected, succeeded},
     inner::{current_thread, two_workers},
     rivals::{
         ByHand, Counts, OwnArc, Reads, ReadsClock, Resilient, Wrapped, failsafe_consecutive, failsafe_default,
@@ -89,7 +89,7 @@ fn closed(runtime: &Runtime) -> Table<'_> {
 /// What the ratios of the other tables would be with an inner service that does something.
 fn closed_before_work(runtime: &Runtime) -> Table<'_> {
     let bounds = [Bound::of_floor(1.35), Bound::added(3.6), Bound::of(RECLOSER, 0.75)];
-    // What is added tells nothing here: a processor reads its clock when all that it had begun is done, and so waits for
+    // What is added says nothing here: a processor reads its clock when all that it had begun is done, and so waits for
     // work that it would have done later.
     let timed = [Bound::of_floor(3.6), Bound::of(FAILSAFE, 0.45)];
     Table::new("breaker", "closed, success, one task, an inner service that costs 10 ns")
@@ -110,17 +110,17 @@ fn shared(runtime: &Runtime) -> Table<'_> {
     Table::new("breaker", "one breaker shared by 8 tasks on 2 workers, closed, success")
         .cores(1.6)
         .unit(TURNS)
-        .floor("inner service by itself", many(runtime, Bare, identity, answered))
-        .reference("two loads, one reference count for all", many(runtime, ByHand::<Reads>::new(), identity, answered))
-        .reference("two loads, one `Arc` per clone", many(runtime, OwnArc::<Reads>::new(), identity, answered))
-        .reference("one shared fetch_add", many(runtime, OwnArc::<Counts>::new(), identity, answered))
-        .rival(RECLOSER, many(runtime, Wrapped(recloser()), identity, answered))
-        .rival("failsafe 1.3, 5 in a row", many(runtime, Wrapped(failsafe_consecutive()), identity, answered))
-        .rival("failsafe 1.3, default", many(runtime, Wrapped(failsafe_default()), identity, answered))
-        .rival("tower-resilience 0.14, 100 calls", many(runtime, resilience(identity), identity, answered))
-        .forebay("BreakerLayer, 5 in a row", &bounds, many(runtime, ours!(consecutive()), identity, answered))
-        .forebay("BreakerLayer, ratio of 100 calls", &bounds, many(runtime, ours!(of_100_calls()), identity, answered))
-        .forebay("BreakerLayer, ratio over 30 s", &[], many(runtime, ours!(of_30_seconds()), identity, answered))
+        .floor("inner service by itself", many(runtime, Bare, identity, succeeded))
+        .reference("two loads, one reference count for all", many(runtime, ByHand::<Reads>::new(), identity, succeeded))
+        .reference("two loads, one `Arc` per clone", many(runtime, OwnArc::<Reads>::new(), identity, succeeded))
+        .reference("one shared fetch_add", many(runtime, OwnArc::<Counts>::new(), identity, succeeded))
+        .rival(RECLOSER, many(runtime, Wrapped(recloser()), identity, succeeded))
+        .rival("failsafe 1.3, 5 in a row", many(runtime, Wrapped(failsafe_consecutive()), identity, succeeded))
+        .rival("failsafe 1.3, default", many(runtime, Wrapped(failsafe_default()), identity, succeeded))
+        .rival("tower-resilience 0.14, 100 calls", many(runtime, resilience(identity), identity, succeeded))
+        .forebay("BreakerLayer, 5 in a row", &bounds, many(runtime, ours!(consecutive()), identity, succeeded))
+        .forebay("BreakerLayer, ratio of 100 calls", &bounds, many(runtime, ours!(of_100_calls()), identity, succeeded))
+        .forebay("BreakerLayer, ratio over 30 s", &[], many(runtime, ours!(of_30_seconds()), identity, succeeded))
 }
 
 fn timed(runtime: &Runtime) -> Table<'_> {

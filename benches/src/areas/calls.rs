@@ -25,7 +25,7 @@ const TURN: u64 = 128;
 /// What a table of several tasks asks for multiples of.
 pub(super) const TURNS: u64 = TASKS * TURN;
 
-/// The service at the bottom: always ready, answers at once.
+/// The service at the bottom: always ready, responds at once.
 ///
 /// Its functions are called, as those of a service that does something would be; otherwise the whole loop could become
 /// one block, and a layer would be measured by what it keeps the compiler from.
@@ -34,9 +34,9 @@ pub(super) struct Bare;
 
 /// The future of [`Bare`].
 #[derive(Debug)]
-pub(super) struct Answer<R>(R);
+pub(super) struct BareFuture<R>(R);
 
-/// A request whose answer is a number.
+/// A request whose response is a number.
 pub(super) trait Number: Unpin {
     fn number(&self) -> u64;
 }
@@ -48,13 +48,13 @@ pub(super) struct Keyed {
     pub(super) number: u64,
 }
 
-/// A request that [`Bare`] computes an answer to: so many multiplications, each of which waits for the one before.
+/// A request that [`Bare`] computes a response to: so many multiplications, each of which waits for the one before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Laborious(pub(super) u64);
 
 /// Makes of [`Bare`]'s 3 ns the 10 ns of an inner service that does something. A step takes six cycles of a processor,
 /// which works on as many requests at a time as it can look ahead: some three of them. So what a layer adds takes room from
-/// the work, and does not hide behind it, as it would if each request waited for the answer to the one before.
+/// the work, and does not hide behind it, as it would if each request waited for the response to the one before.
 const STEPS: u32 = 13;
 
 /// Calls by one task on the thread that asks.
@@ -138,12 +138,12 @@ where
     }
 }
 
-/// Every answer is a number.
-pub(super) fn answered<E: Debug>(result: Result<u64, E>) -> u64 {
+/// Every response is a number.
+pub(super) fn succeeded<E: Debug>(result: Result<u64, E>) -> u64 {
     result.unwrap()
 }
 
-/// No answer is a number.
+/// No response is a number.
 pub(super) fn rejected<E>(result: Result<u64, E>) -> bool {
     match result {
         Err(error) => drop(black_box(error)),
@@ -157,7 +157,7 @@ pub(super) fn rejected<E>(result: Result<u64, E>) -> bool {
 impl<R: Number> Service<R> for Bare {
     type Response = u64;
     type Error = io::Error;
-    type Future = Answer<R>;
+    type Future = BareFuture<R>;
 
     #[inline(never)]
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -165,12 +165,12 @@ impl<R: Number> Service<R> for Bare {
     }
 
     #[inline(never)]
-    fn call(&mut self, request: R) -> Answer<R> {
-        Answer(request)
+    fn call(&mut self, request: R) -> BareFuture<R> {
+        BareFuture(request)
     }
 }
 
-impl<R: Number> Future for Answer<R> {
+impl<R: Number> Future for BareFuture<R> {
     type Output = io::Result<u64>;
 
     #[inline(never)]

@@ -13,7 +13,7 @@ use tower::Service;
 /// An item of 32 bytes.
 pub(crate) type Item = [u64; 4];
 
-/// Its parts are made up anew each time, in registers: an item that `black_box` lays into memory is read back in other
+/// Its parts are built again each time, in registers: an item that `black_box` lays into memory is read back in other
 /// pieces than it was written in, and that stall would hide what is measured.
 #[inline]
 pub(crate) fn item(n: u64) -> Item {
@@ -27,7 +27,7 @@ pub(crate) fn used<T>(value: T) {
     drop(black_box(value));
 }
 
-/// Always ready; answers at once with what it got.
+/// Always ready; responds at once with what it got.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Echo;
 

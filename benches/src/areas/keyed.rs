@@ -1,7 +1,7 @@
 //! `forebay-breaker` with a state per key.
 
 use super::{
-    calls::{Answer, Bare, Keyed, TURNS, answered, many, one},
+    calls::{Bare, BareFuture, Keyed, TURNS, many, one, succeeded},
     inner::{current_thread, two_workers},
     rivals::{Resilient, Wrap, WrappedPerKey, failsafe_consecutive, failsafe_default, recloser, resilience},
 };
@@ -35,7 +35,7 @@ const KEYS: usize = 100;
 pub(super) fn tables(session: &mut Session<'_>) {
     let (alone, workers) = (current_thread(), two_workers());
     session.run(one_task(&alone));
-    // 29 ns and 25 ns where a look-up in a map that nobody changes costs 16.
+    // 29 ns and 25 ns where a look-up in a map that is never changed costs 16.
     let bounds = [Bound::of_floor(1.8), Bound::of_best_rival(0.7), Bound::nanos(29.0)];
     session.run(shared(&workers, "100 random keys, 8 tasks on 2 workers, closed, success", random, &bounds));
     let bounds = [Bound::of_floor(1.5), Bound::of_best_rival(0.25), Bound::nanos(25.0)];
@@ -72,7 +72,7 @@ struct LookedUp<L>(L);
 #[derive(Clone)]
 struct ServicePerKey<L>(L);
 
-/// A state as it would be in a map that nobody changes.
+/// A state as it would be in a map that is never changed.
 fn state(key: &str) -> (String, AtomicU64) {
     (key.to_owned(), AtomicU64::new(0))
 }
@@ -148,19 +148,19 @@ fn shared<'a>(runtime: &'a Runtime, title: &str, request: fn(u64) -> Keyed, boun
     Table::new("keyed", title)
         .cores(1.6)
         .unit(TURNS)
-        .floor(FROZEN, many(runtime, frozen(), request, answered))
-        .reference("inner service by itself, no look-up", many(runtime, Bare, request, answered))
-        .reference(PAPAYA, many(runtime, papaya(), request, answered))
-        .rival("Mutex<HashMap<_, failsafe>>", many(runtime, in_mutex(failsafe_consecutive), request, answered))
-        .rival("RwLock<HashMap<_, failsafe>>", many(runtime, in_rwlock(failsafe_consecutive), request, answered))
-        .rival("DashMap<_, failsafe>", many(runtime, in_dashmap(failsafe_consecutive), request, answered))
-        .rival("DashMap<_, recloser>", many(runtime, in_dashmap(recloser), request, answered))
-        .rival("DashMap<_, tower-resilience>", many(runtime, resilient(), request, answered))
-        .forebay("BreakerLayer, 5 in a row", bounds, many(runtime, ours!(Trip::consecutive(5)), request, answered))
+        .floor(FROZEN, many(runtime, frozen(), request, succeeded))
+        .reference("inner service by itself, no look-up", many(runtime, Bare, request, succeeded))
+        .reference(PAPAYA, many(runtime, papaya(), request, succeeded))
+        .rival("Mutex<HashMap<_, failsafe>>", many(runtime, in_mutex(failsafe_consecutive), request, succeeded))
+        .rival("RwLock<HashMap<_, failsafe>>", many(runtime, in_rwlock(failsafe_consecutive), request, succeeded))
+        .rival("DashMap<_, failsafe>", many(runtime, in_dashmap(failsafe_consecutive), request, succeeded))
+        .rival("DashMap<_, recloser>", many(runtime, in_dashmap(recloser), request, succeeded))
+        .rival("DashMap<_, tower-resilience>", many(runtime, resilient(), request, succeeded))
+        .forebay("BreakerLayer, 5 in a row", bounds, many(runtime, ours!(Trip::consecutive(5)), request, succeeded))
         .forebay(
             "BreakerLayer, ratio over 30 s",
             &[],
-            many(runtime, ours!(Trip::ratio(0.5).over(Duration::from_secs(30)).min_calls(100)), request, answered),
+            many(runtime, ours!(Trip::ratio(0.5).over(Duration::from_secs(30)).min_calls(100)), request, succeeded),
         )
 }
 
@@ -303,7 +303,7 @@ fn report(title: &str, weights: Vec<Weight>) -> Report {
 impl<L: Fn(&str) -> u64> Service<Keyed> for LookedUp<L> {
     type Response = u64;
     type Error = io::Error;
-    type Future = Answer<Keyed>;
+    type Future = BareFuture<Keyed>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -311,7 +311,7 @@ impl<L: Fn(&str) -> u64> Service<Keyed> for LookedUp<L> {
     }
 
     #[inline]
-    fn call(&mut self, request: Keyed) -> Answer<Keyed> {
+    fn call(&mut self, request: Keyed) -> BareFuture<Keyed> {
         assert_eq!((self.0)(request.key), 0, "it is closed");
         Bare.call(request)
     }

@@ -146,19 +146,19 @@ fn call_through(runtime: &Runtime, title: String) -> Table<'_> {
             let (sender, mut receiver) = mpsc::channel::<(u64, oneshot::Sender<u64>)>(1024);
             runtime.spawn(async move {
                 let mut inner = Echo;
-                while let Some((request, answer)) = receiver.recv().await {
+                while let Some((request, reply)) = receiver.recv().await {
                     let Ok(inner) = ServiceExt::<u64>::ready(&mut inner).await;
                     let Ok(response) = inner.call(request).await;
-                    answer.send(response).ok();
+                    reply.send(response).ok();
                 }
             });
             move |work| {
                 let sender = sender.clone();
                 on(runtime, work, async move {
                     for n in 0..work.ops {
-                        let (answer, answered) = oneshot::channel();
-                        sender.send((black_box(n), answer)).await.unwrap();
-                        black_box(answered.await.unwrap());
+                        let (reply, replied) = oneshot::channel();
+                        sender.send((black_box(n), reply)).await.unwrap();
+                        black_box(replied.await.unwrap());
                     }
                 })
             }
@@ -209,7 +209,7 @@ fn on(runtime: &Runtime, work: Work, task: impl Future<Output = ()> + Send + 'st
 
 fn refused<'a>() -> Table<'a> {
     let limits = Limits::new().items(64).soft_limit(1.0);
-    // Nobody takes anything off.
+    // No receiver takes anything off.
     let full = || {
         let (queue, worker) = QueueLayer::<Item>::builder().limits(limits).build().unwrap().pair(Echo);
         (0..64).for_each(|n| queue.emit(item(n)).unwrap());

@@ -146,7 +146,7 @@ fn acquire<'a>(runtime: &'a Runtime, count: u64, title: &str) -> Table<'a> {
             }
         })
         .forebay(
-            "Registry::acquire, nobody does, lingering",
+            "Registry::acquire, no lease held, lingering",
             &[Bound::allocations(0.01)],
             tasks(runtime, count, &keys, ByRegistry(lingering)),
         )

@@ -1,7 +1,7 @@
 //! `forebay-retry` where the first attempt succeeds.
 
 use super::{
-    calls::{Answer, Bare, Laborious, Number, one},
+    calls::{Bare, BareFuture, Laborious, Number, one},
     inner::current_thread,
 };
 use crate::{
@@ -133,14 +133,14 @@ where
     }
 }
 
-/// What no retry can do without: a copy of the request until the answer is there.
+/// What no retry can do without: a copy of the request until the response is there.
 #[derive(Clone)]
 struct KeepsCopy<S>(S);
 
 pin_project_lite::pin_project! {
     struct KeepsCopyFuture<R> {
         #[pin]
-        inner: Answer<R>,
+        inner: BareFuture<R>,
         copy: Option<R>,
     }
 }
@@ -177,11 +177,11 @@ impl<R: Number> Future for KeepsCopyFuture<R> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx));
-        if answer.is_err() {
+        let response = ready!(this.inner.poll(cx));
+        if response.is_err() {
             drop(black_box(this.copy.take()));
         }
-        Poll::Ready(answer)
+        Poll::Ready(response)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Circuit breakers of others as Tower services, in the way that costs them least, and lower bounds written by hand.
 
-use super::calls::{Answer, Bare, Number};
+use super::calls::{Bare, BareFuture, Number};
 use failsafe::{FailurePolicy, StateMachine, futures::CircuitBreaker as _};
 use pin_project_lite::pin_project;
 use recloser::{AnyError, AsyncRecloser, RecloserFuture};
@@ -26,7 +26,7 @@ pub(super) trait Wrap: Clone + 'static {
     type Error: Debug + Send;
     type Wrapped<R: Number + Send + 'static>: Future<Output = Result<u64, Self::Error>> + Send;
 
-    fn wrap<R: Number + Send + 'static>(&self, answer: Answer<R>) -> Self::Wrapped<R>;
+    fn wrap<R: Number + Send + 'static>(&self, response: BareFuture<R>) -> Self::Wrapped<R>;
 }
 
 /// [`Bare`] behind a breaker that wraps futures.
@@ -106,21 +106,21 @@ pub(super) fn resilience(
 
 impl Wrap for AsyncRecloser {
     type Error = recloser::Error<io::Error>;
-    type Wrapped<R: Number + Send + 'static> = RecloserFuture<Answer<R>, AnyError>;
+    type Wrapped<R: Number + Send + 'static> = RecloserFuture<BareFuture<R>, AnyError>;
 
     #[inline]
-    fn wrap<R: Number + Send + 'static>(&self, answer: Answer<R>) -> Self::Wrapped<R> {
-        self.call(answer)
+    fn wrap<R: Number + Send + 'static>(&self, response: BareFuture<R>) -> Self::Wrapped<R> {
+        self.call(response)
     }
 }
 
 impl<P: FailurePolicy + Send + Sync + 'static> Wrap for StateMachine<P, ()> {
     type Error = failsafe::Error<io::Error>;
-    type Wrapped<R: Number + Send + 'static> = failsafe::futures::ResponseFuture<Answer<R>, P, (), failsafe::Any>;
+    type Wrapped<R: Number + Send + 'static> = failsafe::futures::ResponseFuture<BareFuture<R>, P, (), failsafe::Any>;
 
     #[inline]
-    fn wrap<R: Number + Send + 'static>(&self, answer: Answer<R>) -> Self::Wrapped<R> {
-        self.call(answer)
+    fn wrap<R: Number + Send + 'static>(&self, response: BareFuture<R>) -> Self::Wrapped<R> {
+        self.call(response)
     }
 }
 
@@ -174,7 +174,7 @@ impl<B> ByHand<B> {
 impl<B: Bottom, R: Number> Service<R> for ByHand<B> {
     type Response = u64;
     type Error = io::Error;
-    type Future = ByHandFuture<Answer<R>, B>;
+    type Future = ByHandFuture<BareFuture<R>, B>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -194,9 +194,9 @@ impl<F: Future<Output = io::Result<u64>>, B: Bottom> Future for ByHandFuture<F, 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
         let this = self.project();
-        let answer = std::task::ready!(this.inner.poll(cx));
-        B::after(&this.word.0, answer.is_err());
-        Poll::Ready(answer)
+        let response = std::task::ready!(this.inner.poll(cx));
+        B::after(&this.word.0, response.is_err());
+        Poll::Ready(response)
     }
 }
 
@@ -241,7 +241,7 @@ impl<B> Clone for OwnArc<B> {
 impl<B: Bottom, R: Number> Service<R> for OwnArc<B> {
     type Response = u64;
     type Error = io::Error;
-    type Future = ByHandFuture<Answer<R>, B>;
+    type Future = ByHandFuture<BareFuture<R>, B>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

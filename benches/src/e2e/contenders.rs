@@ -96,14 +96,14 @@ enum Packing {
 struct Connection {
     stream: TcpStream,
     head: Vec<u8>,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Connection {
     fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server lives");
         stream.set_nodelay(true).expect("a TCP connection");
-        Self { stream, head: Vec::new(), answer: vec![0; 4096] }
+        Self { stream, head: Vec::new(), response: vec![0; 4096] }
     }
 
     fn post(&mut self, body: &[u8], packing: Packing) {
@@ -120,8 +120,8 @@ impl Connection {
         if written < self.head.len() + body.len() {
             self.stream.write_all(&body[written - self.head.len()..]).expect("the server lives");
         }
-        let read = self.stream.read(&mut self.answer).expect("an answer");
-        assert!(self.answer[..read].starts_with(b"HTTP/1.1 200"));
+        let read = self.stream.read(&mut self.response).expect("a response");
+        assert!(self.response[..read].starts_with(b"HTTP/1.1 200"));
     }
 }
 
@@ -193,15 +193,15 @@ fn raw_hyper(address: SocketAddr) -> Box<dyn FnOnce()> {
                     .header("content-type", "application/x-protobuf")
                     .body(Full::new(body.clone()))
                     .expect("a request");
-                let answer = client.request(request).await.expect("the server lives");
-                drop(answer.into_body().collect().await.expect("an answer"));
+                let response = client.request(request).await.expect("the server lives");
+                drop(response.into_body().collect().await.expect("a response"));
             }
         };
         runtime.block_on(async { tokio::spawn(work).await.expect("no panic") });
     })
 }
 
-/// Room for what is emitted faster than it is sent; whoever emits waits when it is used up.
+/// Room for what is emitted faster than it is sent; the producer waits when it is used up.
 fn exporter<T>(
     address: SocketAddr,
     compression: Compression,

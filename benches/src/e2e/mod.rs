@@ -39,7 +39,7 @@ struct Run {
     bytes: f64,
 }
 
-/// A server that answers every request, and counts.
+/// A server that responds to every request, and counts.
 struct Server {
     process: Child,
     address: SocketAddr,

@@ -10,7 +10,7 @@ use std::{
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves until it is killed.
 pub(super) fn run() {
@@ -26,7 +26,7 @@ pub(super) fn seen(address: SocketAddr) -> [u64; 2] {
     let mut connection = TcpStream::connect(address).expect("a connection");
     connection.write_all(b"?").expect("the server lives");
     let mut counts = [0; 16];
-    connection.read_exact(&mut counts).expect("the server answers");
+    connection.read_exact(&mut counts).expect("the server responds");
     let number = |at: usize| u64::from_le_bytes(counts[at..at + 8].try_into().expect("eight bytes"));
     [number(0), number(8)]
 }
@@ -51,7 +51,7 @@ fn serve(mut connection: TcpStream) {
                 if body > 0 {
                     break;
                 }
-                if connection.write_all(ANSWER).is_err() {
+                if connection.write_all(RESPONSE).is_err() {
                     return;
                 }
             }

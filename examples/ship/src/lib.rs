@@ -1,10 +1,10 @@
 //! A log shipper: every line of a file becomes one OTLP log record, and none is lost unseen.
 
-mod far_side;
 mod input;
 mod line;
 mod options;
 mod progress;
+mod receiver;
 mod report;
 mod run;
 mod source;

@@ -70,7 +70,7 @@ fn report(summary: &Summary, format: Format) -> i32 {
     }
 }
 
-/// Prints `text`; the status is `code`, or tells that nothing could be printed.
+/// Prints `text`; the status is `code`, or that of output that cannot be written.
 fn print(text: &str, code: i32) -> i32 {
     match stop::print(text) {
         Ok(()) => code,

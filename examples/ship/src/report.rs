@@ -63,7 +63,7 @@ impl Summary {
                 "; {ambiguous} were in requests whose outcome was ambiguous, {repeated} of these arrived again"
             );
         }
-        for (count, what) in [(duplicated, "twice without need"), (foreign, "that nobody sent")] {
+        for (count, what) in [(duplicated, "twice without need"), (foreign, "that were never sent")] {
             if count > 0 {
                 text += &format!("; {count} {what}");
             }

@@ -1,5 +1,5 @@
 use super::{
-    Line, Lines, MAX_LINE, Options, Summary, far_side::FarSide, input::Source, options::Input, progress::Progress,
+    Line, Lines, MAX_LINE, Options, Summary, input::Source, options::Input, progress::Progress, receiver::LocalReceiver,
 };
 use forebay::{
     batch::Batching,
@@ -43,7 +43,7 @@ pub enum Ended {
     Receiver(io::Error),
 }
 
-/// How long one attempt may take, if nobody says otherwise: the OpenTelemetry specification's default.
+/// How long one attempt may take where no option says otherwise: the OpenTelemetry specification's default.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// What the thread that reads and the rest of the run share.
@@ -73,14 +73,14 @@ pub async fn run(options: Options, interrupts: &Interrupts) -> Result<Summary, E
     let read = inputs.iter().map(|_| AtomicU64::new(0)).collect();
     let shared = Arc::new(Shared { inputs, read, stop: AtomicBool::new(false) });
     let may_block = shared.inputs.iter().any(Source::may_block);
-    let far_side = match options.endpoint {
+    let receiver = match options.endpoint {
         Some(_) => None,
-        None => Some(FarSide::start(options.faults.clone(), options.seed).await.map_err(Ended::Receiver)?),
+        None => Some(LocalReceiver::start(options.faults.clone(), options.seed).await.map_err(Ended::Receiver)?),
     };
     let endpoint = options
         .endpoint
         .clone()
-        .or_else(|| far_side.as_ref().map(|far_side| far_side.endpoint(options.protocol)))
+        .or_else(|| receiver.as_ref().map(|receiver| receiver.endpoint(options.protocol)))
         .unwrap_or_default();
     let exporter = exporter(&options, &endpoint).map_err(Ended::Config)?;
 
@@ -116,8 +116,8 @@ pub async fn run(options: Options, interrupts: &Interrupts) -> Result<Summary, E
     }
     progress.end();
     let elapsed = start.elapsed();
-    let audit = match far_side {
-        Some(far_side) => far_side.audit(&shared.inputs, &shared.read).await,
+    let audit = match receiver {
+        Some(receiver) => receiver.audit(&shared.inputs, &shared.read).await,
         None => None,
     };
     let summary = Summary { totals: exporter.totals(), counters: closed.counters, elapsed, audit };
@@ -181,7 +181,7 @@ fn read_all(exporter: &Exporter<Line>, shared: &Shared, runtime: &Handle) -> Res
 
 /// Ends when something has been under way for half as long again as `patience` without a single delivery.
 ///
-/// By then every line that was there at the beginning of that time is too old; those that came later have nobody to go to.
+/// By then every line that was there at the beginning of that time is too old; those that were read later have no server to go to.
 async fn hopeless(exporter: &Exporter<Line>, shared: &Shared, progress: &Progress, patience: Duration) {
     let (mut delivered, mut since) = (0, Instant::now());
     let mut ticks = tokio::time::interval(patience.clamp(Duration::from_millis(1), Duration::from_millis(100)));

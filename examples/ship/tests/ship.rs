@@ -86,7 +86,7 @@ fn the_json_report_is_the_last_line_and_balances() {
         ];
         assert_eq!(keys, expected);
         assert!(stderr.contains("24000 of 24000 lines arrived"), "{stderr}");
-        assert!(!stderr.contains("without need") && !stderr.contains("nobody sent"), "{stderr}");
+        assert!(!stderr.contains("without need") && !stderr.contains("never sent"), "{stderr}");
     }
 }
 
@@ -343,8 +343,10 @@ fn f24_the_audit_is_of_what_was_read() {
 
 #[test]
 fn every_protocol_and_compression_arrives() {
+    // zstd is a feature: this test was built with the same ones as the program that it runs.
+    let built_in = |compression: &&str| compression.parse::<forebay::export::Compression>().is_ok();
     for protocol in ["http/protobuf", "http/json", "grpc"] {
-        for compression in ["none", "gzip", "zstd"] {
+        for compression in ["none", "gzip", "zstd"].into_iter().filter(built_in) {
             let arguments = ["--protocol", protocol, "--compression", compression, "--faults", "503:5,429=1:1,reset:1"];
             let (code, report, stderr) = run(&arguments);
             assert_eq!(

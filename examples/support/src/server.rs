@@ -27,7 +27,7 @@ pub struct Seen(Arc<AtomicU32>);
 // === impl Seen ===
 
 impl Seen {
-    /// So many, all answered.
+    /// So many requests, each of which got a response.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.0.load(Relaxed)
@@ -39,24 +39,24 @@ impl Seen {
     }
 }
 
-/// Answers the `n`-th request over HTTP/1.1 with `answer(n)`: a status, and header lines if it has any.
+/// Responds to the `n`-th request over HTTP/1.1 with `respond(n)`: a status, and header lines if it has any.
 ///
 /// # Errors
 ///
 /// When there is no port to listen on.
-pub async fn http1(answer: impl Fn(u32) -> &'static str + Clone + Send + 'static) -> io::Result<(SocketAddr, Seen)> {
+pub async fn http1(respond: impl Fn(u32) -> &'static str + Clone + Send + 'static) -> io::Result<(SocketAddr, Seen)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (address, seen) = (listener.local_addr()?, Seen::default());
     let all = seen.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let (answer, seen) = (answer.clone(), all.clone());
+            let (respond, seen) = (respond.clone(), all.clone());
             tokio::spawn(async move {
                 // The requests of the examples fit into one read.
                 let mut request = [0; 4096];
                 while stream.read(&mut request).await? > 0 {
-                    let answer = format!("HTTP/1.1 {}\r\ncontent-length: 0\r\n\r\n", answer(seen.next()));
-                    stream.write_all(answer.as_bytes()).await?;
+                    let response = format!("HTTP/1.1 {}\r\ncontent-length: 0\r\n\r\n", respond(seen.next()));
+                    stream.write_all(response.as_bytes()).await?;
                 }
                 io::Result::Ok(())
             });
@@ -65,21 +65,21 @@ pub async fn http1(answer: impl Fn(u32) -> &'static str + Clone + Send + 'static
     Ok((address, seen))
 }
 
-/// Answers the `n`-th call over gRPC with the status `answer(n)`, and, if that is 0, with an empty message.
+/// Responds to the `n`-th call over gRPC with the status `respond(n)`, and, if that is 0, with an empty message.
 ///
 /// # Errors
 ///
 /// When there is no port to listen on.
-pub async fn grpc(answer: impl Fn(u32) -> u16 + Clone + Send + 'static) -> io::Result<(SocketAddr, Seen)> {
+pub async fn grpc(respond: impl Fn(u32) -> u16 + Clone + Send + 'static) -> io::Result<(SocketAddr, Seen)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (address, seen) = (listener.local_addr()?, Seen::default());
     let all = seen.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (answer, seen) = (answer.clone(), all.clone());
+            let (respond, seen) = (respond.clone(), all.clone());
             let service = hyper::service::service_fn(move |_: Request<Incoming>| {
-                let status = answer(seen.next());
-                async move { Ok::<_, Infallible>(grpc_answer(status)) }
+                let status = respond(seen.next());
+                async move { Ok::<_, Infallible>(grpc_response(status)) }
             });
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
@@ -90,12 +90,13 @@ pub async fn grpc(answer: impl Fn(u32) -> u16 + Clone + Send + 'static) -> io::R
 
 type Frames = StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
 
-/// A failure is told in the headers, as gRPC's servers do where there is no message; success after the message.
-fn grpc_answer(status: u16) -> Response<Frames> {
+/// The status of a failure stands in the headers, as gRPC's servers write it where there is no message; that of a success
+/// follows the message.
+fn grpc_response(status: u16) -> Response<Frames> {
     let (mut head, mut trailers) = (HeaderMap::new(), HeaderMap::new());
     head.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let told = if status == 0 { &mut trailers } else { &mut head };
-    told.insert("grpc-status", status.into());
+    let status_of = if status == 0 { &mut trailers } else { &mut head };
+    status_of.insert("grpc-status", status.into());
     let frames = if status == 0 {
         // Not compressed, and 0 bytes long.
         vec![Ok(Frame::data(Bytes::from_static(&[0; 5]))), Ok(Frame::trailers(trailers))]
@@ -107,11 +108,11 @@ fn grpc_answer(status: u16) -> Response<Frames> {
     response
 }
 
-/// One line to whoever reads along.
+/// Prints one line on standard output.
 ///
 /// # Errors
 ///
-/// When nobody can.
+/// When standard output cannot be written to.
 pub fn say(line: impl std::fmt::Display) -> Result<(), BoxError> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }

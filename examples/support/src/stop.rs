@@ -94,7 +94,7 @@ pub fn print(text: &str) -> io::Result<()> {
 
 /// Writes a line to standard error, with the name of the program before it.
 pub fn complain(program: &str, text: &str) {
-    // Where standard error is gone there is no other place to say it; the exit status still tells.
+    // Where standard error is gone there is no other place to say it; the exit status still says it.
     drop(writeln!(io::stderr(), "{program}: {text}"));
 }
 

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 /// Where an example sends to: the URL that it was started with, or a receiver of its own.
 #[derive(Debug)]
-pub struct FarSide {
+pub struct Destination {
     /// The base URL.
     pub url: String,
     receiver: Option<Receiver>,
 }
 
-// === impl FarSide ===
+// === impl Destination ===
 
-impl FarSide {
+impl Destination {
     /// Takes the first argument of the program, or starts a receiver on this machine.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl FarSide {
     /// # Errors
     ///
     /// When not all of them arrived.
-    pub async fn tell(self, exporter: Exporter<LogRecord>) -> Result<String, BoxError> {
+    pub async fn export_ten(self, exporter: Exporter<LogRecord>) -> Result<String, BoxError> {
         for number in 1..=10 {
             let record = LogRecord::new(format!("record {number} of 10")).severity(Severity::Info);
             exporter.emit(record);
@@ -76,8 +76,8 @@ mod tests {
             ("http://h:4318/", "http://h:4318/v1/logs"),
             ("http://h:4318/otlp?token=abc", "http://h:4318/otlp/v1/logs?token=abc"),
         ] {
-            assert_eq!(FarSide { url: base.to_owned(), receiver: None }.logs().unwrap(), logs);
+            assert_eq!(Destination { url: base.to_owned(), receiver: None }.logs().unwrap(), logs);
         }
-        assert!(FarSide { url: "h:4318".to_owned(), receiver: None }.logs().is_err());
+        assert!(Destination { url: "h:4318".to_owned(), receiver: None }.logs().is_err());
     }
 }

@@ -7,24 +7,24 @@ use forebay::{
     export::{Compression, Exporter},
     otlp::{LogsEncoder, Resource},
 };
-use forebay_example_support::story::FarSide;
+use forebay_example_support::story::Destination;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a program that prints its result")]
 async fn main() -> Result<(), BoxError> {
-    let far_side = FarSide::from_arguments().await?;
+    let destination = Destination::from_arguments().await?;
     let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
     let client = Client::builder(TokioExecutor::new()).build(connector);
 
     let exporter = Exporter::builder()
-        .endpoint(&far_side.logs()?)
+        .endpoint(&destination.logs()?)
         .encoder(LogsEncoder::builder().resource(Resource::new().attribute("service.name", "shop")).build()?)
         .client(client)
         .compression(Compression::gzip())
         .build()?;
 
-    println!("{}", far_side.tell(exporter).await?);
+    println!("{}", destination.export_ten(exporter).await?);
     Ok(())
 }

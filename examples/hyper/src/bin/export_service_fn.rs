@@ -21,7 +21,7 @@ use std::{
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "a program that prints its result")]
 async fn main() -> Result<(), BoxError> {
-    // A far side that is overloaded for two requests, and prints the third.
+    // A server that is overloaded for two requests, and prints the third.
     let calls = Arc::new(AtomicU32::new(0));
     let client = tower::service_fn(move |request: Request<Full<Bytes>>| {
         let call = calls.fetch_add(1, Relaxed) + 1;

@@ -45,7 +45,7 @@ async fn main() -> Result<(), BoxError> {
     let why = response.extensions().get::<GaveUp>().ok_or("a response that was given up on says so")?;
     say(format_args!("{} after {} requests: {why}", response.status(), seen.count()))?;
     if seen.count() != 1 + 3 {
-        return Err("three retries, and then its own answer".into());
+        return Err("three retries, and then the response of the server itself".into());
     }
     Ok(())
 }

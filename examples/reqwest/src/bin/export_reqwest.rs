@@ -9,16 +9,16 @@ use forebay::{
     export::Exporter,
     otlp::{LogsEncoder, Protocol, Resource},
 };
-use forebay_example_support::story::FarSide;
+use forebay_example_support::story::Destination;
 use http_body_util::Full;
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a program that prints its result")]
 async fn main() -> Result<(), BoxError> {
-    let far_side = FarSide::from_arguments().await?;
+    let destination = Destination::from_arguments().await?;
     // By itself reqwest would follow a redirect, to wherever it points.
     let reqwest = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    // Its requests and answers are types of its own, and the conversions are there.
+    // Its requests and responses are types of its own, and the conversions are there.
     let client = tower::service_fn(move |request: http::Request<Full<Bytes>>| {
         let reqwest = reqwest.clone();
         async move {
@@ -28,7 +28,7 @@ async fn main() -> Result<(), BoxError> {
     });
 
     let exporter = Exporter::builder()
-        .endpoint(&far_side.logs()?)
+        .endpoint(&destination.logs()?)
         .encoder(
             LogsEncoder::builder()
                 .protocol(Protocol::HttpJson)
@@ -38,6 +38,6 @@ async fn main() -> Result<(), BoxError> {
         .client(client)
         .build()?;
 
-    println!("{}", far_side.tell(exporter).await?);
+    println!("{}", destination.export_ten(exporter).await?);
     Ok(())
 }

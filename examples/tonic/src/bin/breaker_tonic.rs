@@ -29,12 +29,12 @@ async fn main() -> Result<(), BoxError> {
         .name("the collector")
         .open_for(OpenFor::new(Duration::from_millis(300)))
         .close_after(1)
-        // To HTTP every answer of gRPC is a 200; what it means stands in `grpc-status`.
+        // To HTTP every response of gRPC is a 200; what it means stands in `grpc-status`.
         .classify(|result: &Result<Response<tonic::body::Body>, tonic::transport::Error>| match result {
             Ok(response) => match Status::from_header_map(response.headers()).map(|status| status.code()) {
                 None | Some(Code::Ok) => Outcome::Success,
                 Some(Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded) => Outcome::RETRYABLE,
-                // The far side has answered, and is well.
+                // The server has responded, and is healthy.
                 Some(_) => Outcome::Ignored,
             },
             Err(_) => Outcome::RETRYABLE,

@@ -9,7 +9,7 @@ use forebay::{
     export::Exporter,
     otlp::{LogsEncoder, Protocol, Resource},
 };
-use forebay_example_support::story::FarSide;
+use forebay_example_support::story::Destination;
 use http_body_util::Full;
 use tonic::{body::Body, transport::Endpoint};
 use tower::ServiceBuilder;
@@ -17,15 +17,15 @@ use tower::ServiceBuilder;
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a program that prints its result")]
 async fn main() -> Result<(), BoxError> {
-    let far_side = FarSide::from_arguments().await?;
+    let destination = Destination::from_arguments().await?;
     // It connects when the first request comes, and again after each failure.
-    let channel = Endpoint::from_shared(far_side.url.clone())?.connect_lazy();
+    let channel = Endpoint::from_shared(destination.url.clone())?.connect_lazy();
     let client = ServiceBuilder::new()
         .map_request(|request: http::Request<Full<Bytes>>| request.map(Body::new))
         .service(channel);
 
     let exporter = Exporter::builder()
-        .endpoint(&far_side.url)
+        .endpoint(&destination.url)
         .encoder(
             LogsEncoder::builder()
                 .protocol(Protocol::Grpc)
@@ -35,6 +35,6 @@ async fn main() -> Result<(), BoxError> {
         .client(client)
         .build()?;
 
-    println!("{}", far_side.tell(exporter).await?);
+    println!("{}", destination.export_ten(exporter).await?);
     Ok(())
 }

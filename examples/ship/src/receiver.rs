@@ -10,13 +10,13 @@ use std::{
 
 /// The receiver that is started where no endpoint is given.
 #[derive(Debug)]
-pub(super) struct FarSide {
+pub(super) struct LocalReceiver {
     receiver: Receiver,
 }
 
-// === impl FarSide ===
+// === impl LocalReceiver ===
 
-impl FarSide {
+impl LocalReceiver {
     /// Starts it on a free port of this machine.
     pub(super) async fn start(faults: Faults, seed: u64) -> io::Result<Self> {
         // Of each line only a hash and two counts are kept, so that its books stay small.

@@ -1,0 +1,71 @@
+//! The guide's code blocks as doc tests, and its pages held to what they say: `mdbook build docs/guide` makes the book.
+
+macro_rules! pages {
+    ($($name:ident: $path:literal),* $(,)?) => {
+        /// Where each page is, below `docs/guide`.
+        pub const PAGES: &[&str] = &[$($path),*];
+
+        $(
+            #[cfg(doctest)]
+            #[doc = include_str!($path)]
+            pub mod $name {}
+        )*
+    };
+}
+
+pages! {
+    introduction: "pages/introduction.md",
+    first_layer: "pages/first-layer.md",
+    clients: "pages/clients.md",
+    servers: "pages/servers.md",
+    batching: "pages/batching.md",
+    telemetry: "pages/telemetry.md",
+    operating: "pages/operating.md",
+    order: "pages/order.md",
+    testing: "pages/testing.md",
+    tower_retry: "pages/coming-from/tower-retry.md",
+    tower_buffer: "pages/coming-from/tower-buffer.md",
+    backon: "pages/coming-from/backon.md",
+    failsafe: "pages/coming-from/failsafe.md",
+    tower_resilience: "pages/coming-from/tower-resilience.md",
+    tower_batch: "pages/coming-from/tower-batch.md",
+    opentelemetry_sdk: "pages/coming-from/opentelemetry-sdk.md",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PAGES;
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    fn page(path: &str) -> String {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    }
+
+    #[test]
+    fn every_page_is_listed_and_compiled() {
+        let summary = page("pages/SUMMARY.md");
+        let listed = summary.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let listed: BTreeSet<String> = listed.map(|link| format!("pages/{link}")).collect();
+        assert_eq!(listed, PAGES.iter().map(|path| (*path).to_owned()).collect());
+    }
+
+    /// The Rust blocks of a page, as lines without their indentation.
+    fn blocks(page: &str) -> Vec<Vec<String>> {
+        let mut blocks = Vec::new();
+        for block in page.split("```rust").skip(1) {
+            let code = block.split("```").next().unwrap_or_default();
+            let lines = code.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && *line != "}");
+            blocks.push(lines.map(str::to_owned).collect());
+        }
+        blocks
+    }
+
+    #[test]
+    fn who_comes_from_another_library_writes_at_most_ten_lines() {
+        for path in PAGES.iter().filter(|path| path.contains("coming-from")) {
+            let [before, after] = &blocks(&page(path))[..] else { continue };
+            let written: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+            assert!(written.len() <= 10, "{path}: {written:#?}");
+        }
+    }
+}
