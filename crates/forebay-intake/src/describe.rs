@@ -30,8 +30,11 @@ enum Look<T> {
     /// The one for its weight.
     Weight(Arc<dyn Fn(&T) -> usize + Send + Sync>),
     /// Those for its weight, its lane and its key, as far as the offer does not state them.
-    All(Arc<dyn Fn(&Offer<T>) -> OfferMeta + Send + Sync>),
+    All(Arc<DescribeOffer<T>>),
 }
+
+/// The user's functions behind one call.
+type DescribeOffer<T> = dyn Fn(&Offer<T>) -> OfferMeta + Send + Sync;
 
 /// Builds a [`Describe`].
 #[derive(Clone, Debug)]
