@@ -13,9 +13,9 @@ use crate::{
 };
 use bytes::Bytes;
 use forebay_batch::{BatchLayer, Batching};
-use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, Chosen, Excluding, State};
+use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
 use forebay_cached::Cached;
-use forebay_core::{BoxError, Boxed, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier};
+use forebay_core::{BoxError, ByError, ByFootprint, ConfigError, Priority, Unkeyed, Weigh, http::Classifier};
 use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf};
 use forebay_retry::{
     Backoff, Jitter, RetryBuilder, grpc,
@@ -45,7 +45,7 @@ pub type ExportRetry = RetryBuilder<ByError, HttpPolicy, Keyed<Authority>>;
 
 /// The builder of the breaker of the default stack; [`ExporterBuilder::breaker`] changes it.
 #[doc(hidden)]
-pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, NoNews>>>;
+pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Excluding<ByDefault, NoNews>>;
 
 /// The greatest body that an OTLP client should send, in bytes.
 const MAX_BODY: usize = 64 << 20;
@@ -171,7 +171,7 @@ impl<T> ExporterBuilder<T> {
                 .methods([Method::POST])
                 .max_elapsed(Duration::from_secs(60))
                 .observe(RetryCount(Arc::clone(&counting))),
-            breaker: BreakerLayer::driver().excluding::<Boxed, _, _, _>(no_news as NoNews).observe(observer),
+            breaker: BreakerLayer::driver().excluding(no_news as NoNews).observe(observer),
             counting,
             give_up_after: Duration::from_secs(300),
             patience: Backoff::exponential(Duration::from_secs(1)).cap(Duration::from_secs(30)).jitter(Jitter::Equal),

@@ -48,7 +48,7 @@ async fn every_waiter_wakes_on_close() {
     let queue = layer.layer(Probe::<u32>::hanging());
     queue.emit(1).unwrap();
     let handle = queue.handle();
-    laws::everybody_wakes_on_close(vec![queue.clone(), queue.clone(), queue.clone()], move || handle.close()).await;
+    laws::every_waiter_wakes_on_close(vec![queue.clone(), queue.clone(), queue.clone()], move || handle.close()).await;
 
     // Awake, each learns that the queue is closed, and has its item back.
     let refused = queue.clone().oneshot(7).await.unwrap_err();
