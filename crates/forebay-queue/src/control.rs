@@ -1,4 +1,4 @@
-use crate::{emit::Line, shared::Shared, state::Entry};
+use crate::{emit::Line, entry::Entry, shared::Shared};
 use forebay_core::{ConfigError, DropReason, Priority};
 use forebay_intake::{Intake, IntakeOwner, OfferMeta, Rejected, Ticket};
 use std::{

@@ -3,8 +3,8 @@
 use crate::{
     Abandoned, Rejected,
     call::{Call, CallQueue},
+    entry::Entry,
     replies::ReplyId,
-    state::Entry,
 };
 use forebay_core::{BoxError, Priority, Seen};
 use forebay_intake::{IntakeOwner, Registration, Ticket};

@@ -7,6 +7,7 @@ mod channel;
 mod control;
 mod drained;
 mod emit;
+mod entry;
 mod fifo;
 pub mod future;
 mod in_hand;

@@ -1,9 +1,9 @@
 use crate::{
     EmitOrWait, Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
     call::{Call, CallQueue},
+    entry::Entry,
     future::NotAdmitted,
     replies::ReplyId,
-    state::Entry,
 };
 use forebay_core::{BoxError, DropReason, Priority, panic};
 use forebay_intake::{Describe, IntakeOwner, OfferMeta, Ticket, wake};

@@ -1,7 +1,8 @@
 use crate::{
     Limits, Overflow, Rejected,
     drained::DrainBuf,
-    state::{Entry, QueueState, Refused},
+    entry::{Entry, Refused},
+    state::QueueState,
 };
 use forebay_core::{ConfigError, Fate, panic};
 use forebay_intake::{

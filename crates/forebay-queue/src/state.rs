@@ -1,6 +1,7 @@
 use crate::{
     Rejected,
     drained::DrainBuf,
+    entry::{Entry, Refused},
     lanes::Lanes,
     parked::{Attempt, Delays, Parked, ParkedItems},
     slots::SlotRuns,
@@ -53,21 +54,6 @@ struct Tracked {
     admitted: Option<Instant>,
     /// The key whose fair share the item takes.
     key: Option<u64>,
-}
-
-/// An item at the point of admission, with all that admission needs to know of it.
-#[derive(Debug)]
-pub(crate) struct Entry<T> {
-    pub(crate) item: T,
-    pub(crate) meta: OfferMeta,
-}
-
-/// Why an entry that may wait was not admitted.
-pub(crate) enum Refused<T> {
-    /// The sender waits in line.
-    Wait(Entry<T>, Ticket),
-    /// The item is refused for good.
-    Rejected(Rejected<T>),
 }
 
 /// What was in a queue when it was abandoned.
