@@ -10,7 +10,7 @@ use forebay::{
     batch::Batching,
     core::Footprint,
     export::{Compression, Encode, Exporter},
-    otlp::{Encoder, Kind, Protocol, Signal},
+    otlp::{Encoder, Protocol, Signal, SignalKind},
 };
 use opentelemetry_proto::tonic::collector::{
     logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
@@ -42,7 +42,7 @@ fn items<T: Debug>(strategy: impl Strategy<Value = T>) -> Vec<T> {
 
 async fn check<S, T, M, P>(signal: Signal, items: impl Fn(Doubles) -> Vec<T>, views: Views<T, M, P>)
 where
-    S: Kind,
+    S: SignalKind,
     Encoder<S>: Encode<T>,
     T: Clone + Footprint + Send + Sync + 'static,
     M: Message + Default + DeserializeOwned,
@@ -60,7 +60,7 @@ where
                 .encoder(Encoder::<S>::builder().protocol(protocol).build().unwrap())
                 .client(client.clone())
                 .compression(compression)
-                .batch(Batching::new().max_items(64))
+                .batching(Batching::new().max_items(64))
                 .build()
                 .unwrap();
             items.iter().cloned().for_each(|item| exporter.emit(item));

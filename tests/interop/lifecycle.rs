@@ -32,9 +32,9 @@ impl Source {
             .endpoint(&collector.url(Signal::Logs.path()))
             .encoder(LogsEncoder::builder().build().unwrap())
             .client(Client::builder(TokioExecutor::new()).build_http())
-            .batch(Batching::new().max_items(50).max_age(Duration::from_millis(20)))
+            .batching(Batching::new().max_items(50).max_age(Duration::from_millis(20)))
             .breaker(|breaker| breaker.open_for(Duration::from_millis(200)))
-            .patience(Backoff::constant(Duration::from_millis(100)))
+            .park_backoff(Backoff::constant(Duration::from_millis(100)))
             .build()
             .unwrap();
         Self { exporter, emitted: Arc::default() }

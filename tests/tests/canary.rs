@@ -6,7 +6,7 @@ use bytes::Bytes;
 use forebay::{
     batch::Batching,
     core::BoxError,
-    export::{Compression, Credential, Endpoint, EndpointGuard, Exporter, GrpcError},
+    export::{Compression, Credential, Endpoint, EndpointGuard, ExportError, Exporter, GrpcError},
     otlp::{Environment, LogRecord, LogsEncoder, Protocol, Signal},
     retry::Backoff,
 };
@@ -104,10 +104,10 @@ async fn x04_no_secret_is_in_any_log_error_debug_or_panic_message() {
                 *asked += 1;
                 std::future::ready(Credential::bearer(&format!("{CANARY}-{asked}")))
             })
-            .batch(Batching::new().max_age(Duration::from_millis(10)))
+            .batching(Batching::new().max_age(Duration::from_millis(10)))
             .retry(|retry| retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))))
-            .patience(Backoff::constant(Duration::from_millis(10)))
-            .on_failure(move |error| {
+            .park_backoff(Backoff::constant(Duration::from_millis(10)))
+            .observe(move |error: &ExportError| {
                 said_too.both(error);
                 said_too.chain(error);
                 write!(said_too.0.lock().unwrap(), "{}", error.report()).unwrap();

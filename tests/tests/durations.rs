@@ -66,7 +66,7 @@ fn exporter() -> Builder {
     Exporter::builder()
         .endpoint("http://far.example/")
         .encoder(LogsEncoder::builder().build().unwrap())
-        .batch(Batching::new().max_items(1))
+        .batching(Batching::new().max_items(1))
 }
 
 /// Drives failures through an exporter: it ends in time, without a panic, and its ledger balances.
@@ -96,17 +96,19 @@ async fn drive(what: &str, builder: Builder, hint: Option<&'static str>) {
 async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() {
     type Knob = (&'static str, fn(Builder, Duration) -> Builder);
     let knobs: [Knob; 21] = [
-        ("give_up_after", |builder, time| builder.give_up_after(time)),
+        ("max_age", |builder, time| builder.max_age(time)),
         ("max_hint", |builder, time| builder.max_hint(time)),
         ("attempt_timeout", |builder, time| builder.attempt_timeout(time)),
-        ("batch max_age", |builder, time| builder.batch(Batching::new().max_age(time))),
-        ("patience constant", |builder, time| builder.patience(Backoff::constant(time))),
-        ("patience exponential", |builder, time| builder.patience(Backoff::exponential(time))),
-        ("patience cap", |builder, time| builder.patience(Backoff::exponential(Duration::from_secs(1)).cap(time))),
-        ("patience fibonacci", |builder, time| builder.patience(Backoff::fibonacci(time))),
-        ("patience decorrelated", |builder, time| builder.patience(Backoff::decorrelated(time))),
-        ("patience additive", |builder, time| {
-            builder.patience(Backoff::constant(Duration::from_secs(1)).jitter(Jitter::Additive(time)))
+        ("batch max_age", |builder, time| builder.batching(Batching::new().max_age(time))),
+        ("park_backoff constant", |builder, time| builder.park_backoff(Backoff::constant(time))),
+        ("park_backoff exponential", |builder, time| builder.park_backoff(Backoff::exponential(time))),
+        ("park_backoff cap", |builder, time| {
+            builder.park_backoff(Backoff::exponential(Duration::from_secs(1)).cap(time))
+        }),
+        ("park_backoff fibonacci", |builder, time| builder.park_backoff(Backoff::fibonacci(time))),
+        ("park_backoff decorrelated", |builder, time| builder.park_backoff(Backoff::decorrelated(time))),
+        ("park_backoff additive", |builder, time| {
+            builder.park_backoff(Backoff::constant(Duration::from_secs(1)).jitter(Jitter::Additive(time)))
         }),
         ("retry constant", |builder, time| builder.retry(|retry| retry.backoff(Backoff::constant(time)))),
         ("retry exponential", |builder, time| builder.retry(|retry| retry.backoff(Backoff::exponential(time)))),
@@ -132,7 +134,7 @@ async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() 
         }),
         ("idle keys", |builder, time| builder.breaker(|breaker| breaker.idle(time))),
         ("all of them", |builder, time| {
-            builder.give_up_after(time).max_hint(time).attempt_timeout(time).patience(Backoff::constant(time))
+            builder.max_age(time).max_hint(time).attempt_timeout(time).park_backoff(Backoff::constant(time))
         }),
     ];
     for (name, set) in knobs {
@@ -157,6 +159,6 @@ async fn f02_every_duration_of_a_server_is_borne_at_the_ends_of_its_range() {
     ] {
         drive(hint, exporter(), Some(hint)).await;
         drive(hint, exporter().max_hint(Duration::MAX), Some(hint)).await;
-        drive(hint, exporter().max_hint(Duration::MAX).give_up_after(Duration::MAX), Some(hint)).await;
+        drive(hint, exporter().max_hint(Duration::MAX).max_age(Duration::MAX), Some(hint)).await;
     }
 }

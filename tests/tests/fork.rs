@@ -49,7 +49,7 @@ fn after_fork_the_child_harms_nobody_and_the_parent_goes_on() {
         .endpoint(&(receiver.endpoint() + "/v1/logs"))
         .encoder(LogsEncoder::builder().build().unwrap())
         .client(Client::builder(TokioExecutor::new()).build_http())
-        .queue(Limits::new().items(100).soft_limit(1.0))
+        .limits(Limits::new().items(100).soft_limit(1.0))
         .build()
         .unwrap();
     exporter.emit(LogRecord::new("before"));

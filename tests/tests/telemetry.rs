@@ -77,9 +77,9 @@ fn exporter(
         .name(name)
         .endpoint("https://far.example/")
         .encoder(LogsEncoder::builder().protocol(protocol).build().unwrap())
-        .batch(Batching::new().max_items(4).max_age(Duration::from_millis(10)))
+        .batching(Batching::new().max_items(4).max_age(Duration::from_millis(10)))
         .retry(|retry| retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))).without_budget())
-        .patience(Backoff::constant(Duration::from_millis(10)));
+        .park_backoff(Backoff::constant(Duration::from_millis(10)));
     build(builder).client(client).build().unwrap()
 }
 
@@ -275,7 +275,7 @@ async fn a_scrape_between_two_exports_sees_what_is_there_now() {
         all.into_iter().find_map(|(key, _, _, value)| (key.key().name() == metric).then_some(value)).unwrap()
     };
     let logs = exporter("logs", Protocol::HttpProtobuf, vec![], |builder| {
-        builder.queue(Limits::new().items(50)).batch(Batching::new().max_age(Duration::from_secs(10)))
+        builder.limits(Limits::new().items(50)).batching(Batching::new().max_age(Duration::from_secs(10)))
     });
     (0..3).for_each(|_| logs.emit(LogRecord::new("one")));
     let handle = logs.handle();

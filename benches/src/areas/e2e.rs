@@ -76,8 +76,8 @@ fn stack() -> Table<'static> {
                 .endpoint("http://127.0.0.1/v1/logs")
                 .encoder(Plain)
                 .client(client())
-                .batch(Batching::new().max_items(1))
-                .queue(Limits::new().items(1 << 20))
+                .batching(Batching::new().max_items(1))
+                .limits(Limits::new().items(1 << 20))
                 .runtime(runtime.handle().clone())
                 .build();
             let exporter = exporter.expect("an exporter");

@@ -109,9 +109,9 @@ fn exporter<T>(
     Exporter::builder()
         .endpoint("http://127.0.0.1/v1/logs")
         .client(client)
-        .queue(Limits::new().items(ROOM).bytes(1 << 30).soft_limit(1.0))
+        .limits(Limits::new().items(ROOM).bytes(1 << 30).soft_limit(1.0))
         .attempt_timeout(Duration::from_secs(3600))
-        .batch(Batching::new().max_age(Duration::from_secs(3600)))
+        .batching(Batching::new().max_age(Duration::from_secs(3600)))
 }
 
 fn ours(processor: impl LogProcessor + 'static, gate: &'static Semaphore) -> impl FnMut(Work) -> Sample {

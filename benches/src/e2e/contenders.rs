@@ -210,8 +210,8 @@ fn exporter<T>(
         .endpoint(&url(address))
         .client(http_client())
         .compression(compression)
-        .batch(Batching::new().max_items(BATCH))
-        .queue(Limits::new().items(16 * BATCH).soft_limit(1.0))
+        .batching(Batching::new().max_items(BATCH))
+        .limits(Limits::new().items(16 * BATCH).soft_limit(1.0))
 }
 
 fn own_type(address: SocketAddr, compression: Compression) -> Box<dyn FnOnce()> {
@@ -241,7 +241,7 @@ fn resource() -> opentelemetry_sdk::Resource {
 
 /// The SDK cannot wait for room, so there is enough.
 fn sdk(address: SocketAddr, compression: Compression) -> Box<dyn FnOnce()> {
-    let builder = exporter(address, compression).queue(Limits::new().items(2 * RECORDS));
+    let builder = exporter(address, compression).limits(Limits::new().items(2 * RECORDS));
     let processor = ForebayLogProcessor::builder(builder).build().expect("a processor");
     let provider = SdkLoggerProvider::builder().with_resource(resource()).with_log_processor(processor).build();
     Box::new(move || {

@@ -1,4 +1,4 @@
-//! How many series a metric may have. Pure: no clock, no lock.
+//! Bounds the number of series of each metric. Pure: no clock, no lock.
 
 use crate::series::{Labels, Series};
 use std::{
@@ -7,14 +7,14 @@ use std::{
     num::NonZeroUsize,
 };
 
-/// Bounds how many series there are of each metric: what is too many goes into one overflow series.
+/// Bounds the number of series of each metric: all series beyond it are added to one overflow series.
 ///
-/// A label whose values have no end (a user's name, a request's id) makes series without end, each of which costs
-/// memory here and money there. Of each name the first `per_metric - 1` sets of labels are kept; all others are added up
-/// in one series whose only label is `otel.metric.overflow = true`, as OpenTelemetry's SDKs do.
+/// A label with unbounded values (a user's name, a request's id) makes an unbounded number of series, each of which costs memory
+/// in the program and in the server. Of each name the first `per_metric - 1` sets of labels are kept; all others are added to
+/// one series whose only label is `otel.metric.overflow = true`, as in OpenTelemetry's SDKs.
 ///
-/// A set of labels that is gathered no more gives its place back. A place that became free is taken only when nothing
-/// overflows, so that the overflow series never loses a part of its sum.
+/// A set of labels that is no longer gathered frees its place. A free place is used only when nothing overflows, so that the
+/// overflow series never loses a part of its sum.
 #[derive(Clone, Debug)]
 pub struct CardinalityCap {
     per_metric: NonZeroUsize,
@@ -22,14 +22,14 @@ pub struct CardinalityCap {
     kept: HashMap<Cow<'static, str>, Kept>,
 }
 
-/// What a cap did to one report.
+/// The effect of a cap on one report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capped {
-    /// Series that were added up in an overflow series.
+    /// Series that were added to an overflow series.
     pub overflowed: u64,
-    /// Series that could not be added up, being of another kind than the overflow series of their name, or of a name
-    /// beyond the number of metrics; they are gone.
+    /// Series that were dropped: they are of another kind than the overflow series of their name, or of a name beyond the
+    /// number of metrics.
     pub lost: u64,
 }
 
@@ -45,19 +45,19 @@ impl CardinalityCap {
     /// The label of an overflow series, with the value `true`.
     pub const OVERFLOW: &'static str = "otel.metric.overflow";
 
-    /// How many series a metric may have if nobody says otherwise: 2,000, as in OpenTelemetry's SDKs.
+    /// The default number of series of a metric: 2,000, as in OpenTelemetry's SDKs.
     pub const PER_METRIC: NonZeroUsize = NonZeroUsize::new(2_000).unwrap();
 
-    /// How many metrics there may be: 10,000.
+    /// The default number of metrics: 10,000.
     pub const MAX_METRICS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-    /// Bounds how many series there are of each metric, its overflow series included.
+    /// A cap on the number of series of each metric, its overflow series included.
     #[must_use]
     pub fn new(per_metric: NonZeroUsize) -> Self {
         Self { per_metric, max_metrics: Self::MAX_METRICS, kept: HashMap::new() }
     }
 
-    /// Sets how many metrics there may be; default 10,000. Those beyond are left out, and counted as lost.
+    /// Sets the greatest number of metrics; default 10,000. Further metrics are left out, and counted as lost.
     #[must_use]
     pub fn max_metrics(mut self, metrics: NonZeroUsize) -> Self {
         self.max_metrics = metrics;
@@ -85,7 +85,7 @@ impl CardinalityCap {
                 within.push(one);
                 continue;
             }
-            // From here on nobody else of this name takes a place, in this report too.
+            // No other series of this name takes a place after the first overflow, in this report as well.
             kept.overflows = true;
             match overflow.get_mut(&one.name) {
                 None => {
@@ -106,7 +106,7 @@ impl CardinalityCap {
         (within, capped)
     }
 
-    /// Gives back the places of what is not in this report.
+    /// Frees the places of series that are not in this report.
     fn retire(&mut self, series: &[Series]) {
         let mut before = std::mem::take(&mut self.kept);
         for one in series {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn c07_a_set_of_labels_that_is_gone_gives_its_place_back() {
+    fn c07_a_set_of_labels_that_is_no_longer_gathered_frees_its_place() {
         let mut cap = CardinalityCap::new(NonZeroUsize::new(3).unwrap());
         for of in (0..100).step_by(2) {
             assert_eq!(read(&mut cap, &[of, of + 1]).len(), 2, "a change of labels retires the old series");
@@ -172,7 +172,7 @@ mod tests {
     fn the_overflow_series_never_loses_a_part_of_its_sum() {
         let mut cap = CardinalityCap::new(NonZeroUsize::new(2).unwrap());
         read(&mut cap, &[1, 2, 3]);
-        // 1 is gone, but 2 and 3 stay where they are as long as they are there.
+        // 1 is no longer gathered, but 2 and 3 stay in the overflow series as long as they are gathered.
         assert_eq!(read(&mut cap, &[2, 3]), [of("otel.metric.overflow=true", 25)]);
         assert_eq!(read(&mut cap, &[2, 3]), [of("otel.metric.overflow=true", 25)]);
         assert_eq!(read(&mut cap, &[]), []);

@@ -1,9 +1,9 @@
-//! The edges where the time comes in.
+//! The reads of the wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since 1970, by the wall clock; 0, which means unknown, before that.
-#[expect(clippy::disallowed_methods, reason = "the edge: a point says when it was taken")]
+#[expect(clippy::disallowed_methods, reason = "a point has the time at which it was taken")]
 pub(crate) fn unix_nanos() -> u64 {
     nanos_of(SystemTime::now())
 }

@@ -6,7 +6,6 @@ mod aggregate;
 mod cap;
 mod clock;
 mod filter;
-mod guard;
 mod remote;
 mod reporter;
 mod schedule;
@@ -22,7 +21,7 @@ pub use self::sources::OpenTelemetrySource;
 pub use self::sources::{Recorder, RecorderBuilder};
 pub use self::{
     aggregate::{
-        Aggregator, AggregatorBuilder, AggregatorEvent, Emission, End, Fold, FoldFn, Folded, Gathered, Handed, Place,
+        Aggregator, AggregatorBuilder, CollectEvent, Emission, End, Fold, FoldFn, Folded, Gathered, IntoFate, Place,
         Refused, Ticker,
     },
     cap::{Capped, CardinalityCap},
@@ -31,11 +30,15 @@ pub use self::{
         WhenUndecided,
     },
     remote::{Configured, FetchError, FetchedConfig, RemoteConfig, RemoteConfigBuilder, RemoteStatus, RemoteWorker},
-    reporter::{ReportAnswer, ReportEnd, Reporter, ReporterBuilder, ReporterCounts, ReporterWorker},
+    reporter::{IntoReportEnd, ReportEnd, Reporter, ReporterBuilder, ReporterCounts, ReporterWorker},
     schedule::Schedule,
     series::{
         Deltas, Histogram, LabelValue, Labels, NotMerged, Number, Pending, Precedence, Reported, Series, Temporality,
         Value,
     },
     source::{Gathering, Source},
+};
+// What the builders take and the errors contain, so that this crate is one line in a `Cargo.toml`.
+pub use forebay_core::{
+    Advice, BoxError, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Totals, Verdict,
 };

@@ -1,4 +1,4 @@
-//! When to gather next. Pure: no clock, no timer.
+//! The times of the reports. Pure: no clock, no timer.
 
 use forebay_core::{
     ConfigError,
@@ -7,11 +7,11 @@ use forebay_core::{
 };
 use std::{ops::Range, time::Duration};
 
-/// The instants at which something happens every so often, the first one spread.
+/// Periodic instants, of which the first is spread.
 ///
-/// A fleet that was started together would report together for ever; so the first delay is drawn from
-/// `[0.5, 1.5)` times the interval (KIP-714 has it so for the first push after a subscription), and all others are the
-/// interval. `T` counts from any origin: what matters is the distance between two calls.
+/// Programs that start together would report together for ever; so the first delay is drawn from `[0.5, 1.5)` times the interval
+/// (as in KIP-714 for the first push after a subscription), and all others are the interval. Times count from any origin: only
+/// the distance between two calls matters.
 ///
 /// ```
 /// use forebay_collect::Schedule;
@@ -23,7 +23,7 @@ use std::{ops::Range, time::Duration};
 /// let first = schedule.start(start);
 /// assert!((Duration::from_secs(30)..Duration::from_secs(90)).contains(&first));
 /// assert_eq!(schedule.after(first), first + interval);
-/// // Three intervals were missed: they are not made up for.
+/// // Intervals that were missed are left out.
 /// let late = first + 4 * interval + Duration::from_secs(1);
 /// assert_eq!(schedule.after(late), first + 5 * interval);
 /// ```
@@ -38,32 +38,32 @@ pub struct Schedule {
 // === impl Schedule ===
 
 impl Schedule {
-    /// Where the first delay comes from, as shares of the interval.
+    /// The default range of the first delay, as shares of the interval.
     pub const SPREAD: Range<f64> = 0.5..1.5;
 
     /// The longest interval: a year.
     pub const MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-    /// Every `interval`, the first time after 0.5 to 1.5 of it.
+    /// A schedule with this interval, whose first time is after 0.5 to 1.5 of it.
     ///
     /// # Errors
-    /// If `interval` is 0, or longer than [`MAX`](Self::MAX).
+    /// Returns a [`ConfigError`] if `interval` is 0, or longer than [`MAX`](Self::MAX).
     pub fn new(interval: Duration) -> Result<Self, ConfigError> {
         check(interval)?;
         Ok(Self { interval, spread: Self::SPREAD, rng: SplitMix64::new(entropy()), next: Duration::ZERO })
     }
 
-    /// Draws from this seed instead of one of its own.
+    /// Sets the seed of the random delay; by default it is random.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.rng = SplitMix64::new(seed);
         self
     }
 
-    /// Sets where the first delay comes from, as shares of the interval; `1.0..1.0` for no spread.
+    /// Sets the range of the first delay, as shares of the interval; `1.0..1.0` for no spread.
     ///
     /// # Errors
-    /// If it is no range of finite shares, 0 or more and at most 10, with its start first.
+    /// Returns a [`ConfigError`] if it is no range of finite shares from 0 to 10, with its start first.
     pub fn spread(mut self, spread: Range<f64>) -> Result<Self, ConfigError> {
         if !(0.0 <= spread.start && spread.start <= spread.end && spread.end <= 10.0) {
             return Err(ConfigError::new("spread", format_args!("{spread:?}"), "shares from 0.0 to 10.0, start first"));
@@ -78,30 +78,30 @@ impl Schedule {
         self.interval
     }
 
-    /// Starts at `now`, and says when the first time is: a spread interval from now.
+    /// Starts at `now`, and returns the first time: a spread interval from now.
     pub fn start(&mut self, now: Duration) -> Duration {
         let share = self.spread.start + (self.spread.end - self.spread.start) * self.rng.unit();
         self.next = now.saturating_add(saturating_mul(self.interval, share));
         self.next
     }
 
-    /// Starts anew with another interval.
+    /// Restarts with another interval.
     ///
     /// # Errors
-    /// If `interval` is 0, or longer than [`MAX`](Self::MAX); the schedule then stays as it was.
+    /// Returns a [`ConfigError`] if `interval` is 0, or longer than [`MAX`](Self::MAX); the schedule then stays as it was.
     pub fn restart(&mut self, interval: Duration, now: Duration) -> Result<Duration, ConfigError> {
         check(interval)?;
         self.interval = interval;
         Ok(self.start(now))
     }
 
-    /// What was due at the time that was given last has been done; says when the next time is.
+    /// Returns the next time after `now`.
     ///
-    /// Times that have passed are left out, not made up for.
+    /// Times that have passed are left out.
     pub fn after(&mut self, now: Duration) -> Duration {
         self.next = self.next.saturating_add(self.interval);
         if let Some(late) = now.checked_sub(self.next) {
-            // On the same grid, so that a fleet which stood still together does not go on together.
+            // The grid stays the same, so that programs which stalled together do not continue together.
             let missed = late.as_nanos() / self.interval.as_nanos() + 1;
             let skipped = self.interval.as_nanos().saturating_mul(missed);
             self.next = self.next.saturating_add(Duration::from_nanos(u64::try_from(skipped).unwrap_or(u64::MAX)));

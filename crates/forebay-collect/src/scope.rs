@@ -1,4 +1,4 @@
-//! Where the telemetry of telemetry would begin: who is already at work in this thread.
+//! Marks the thread on which a sink runs, so that telemetry does not feed itself.
 
 use std::{
     cell::RefCell,
@@ -6,15 +6,15 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Names whoever must not feed itself.
+/// The identity of an aggregator that must not feed itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id(usize);
 
-/// While it lives, its [`Id`] is at work in this thread.
+/// A guard: while it exists, its [`Id`] is active on this thread.
 #[derive(Debug)]
 pub(crate) struct Entered {
     entered: bool,
-    // The guard leaves the stack of the thread it was made in.
+    // Not `Send`: the guard is dropped on the thread that made it.
     here: PhantomData<*const ()>,
 }
 
@@ -31,7 +31,7 @@ impl Id {
     }
 
     pub(crate) fn enter(self) -> Entered {
-        // A thread that ends has no stack any more; nothing is kept apart there.
+        // At the end of a thread its locals are dropped, and nothing is marked.
         let entered = AT_WORK.try_with(|ids| ids.try_borrow_mut().map(|mut ids| ids.push(self)).is_ok());
         Entered { entered: entered.unwrap_or(false), here: PhantomData }
     }

@@ -1,12 +1,12 @@
-//! Where series come from.
+//! Sources of series.
 
 use crate::series::{Number, Series, Value};
 use std::{borrow::Cow, fmt, mem};
 
-/// Gives the series there are, whenever it is asked.
+/// Provides series to every report.
 ///
-/// Any `FnMut(&mut Gathering<'_>) + Send` is one, and so is a list of sources. Values are not taken away by being
-/// gathered: what is gathered and cannot be delivered is gathered again.
+/// Any `FnMut(&mut Gathering<'_>) + Send` is a source, and so is a list of sources. Gathering does not reset values: a value
+/// that could not be delivered is gathered again.
 ///
 /// ```
 /// use forebay_collect::{Gathering, Source};
@@ -25,11 +25,11 @@ use std::{borrow::Cow, fmt, mem};
 pub trait Source: Send {
     /// Appends all series.
     ///
-    /// It runs on the reporter's task and should not block; one that panics costs its own series of this report.
+    /// It runs on the reporter's task and should not block. A source that panics costs only its own series of this report.
     fn gather(&mut self, into: &mut Gathering<'_>);
 }
 
-/// Takes the series of one report.
+/// Collects the series of one report.
 pub struct Gathering<'a> {
     series: Vec<Series>,
     wants: &'a dyn Fn(&str) -> bool,
@@ -40,7 +40,7 @@ pub struct Gathering<'a> {
 // === impl Gathering ===
 
 impl<'a> Gathering<'a> {
-    /// Gathers all series of a source; `now_unix_nanos` is when, in nanoseconds since 1970.
+    /// Gathers all series of a source; `now_unix_nanos` is the time of the report, in nanoseconds since 1970.
     #[must_use]
     pub fn of(source: &mut (impl Source + ?Sized), now_unix_nanos: u64) -> Vec<Series> {
         Self::of_wanted(source, now_unix_nanos, &|_| true)
@@ -62,12 +62,12 @@ impl<'a> Gathering<'a> {
         Self { series: Vec::new(), wants, now_unix_nanos, unwanted: 0 }
     }
 
-    /// The series, and how many were not wanted.
+    /// The series, and the number of unwanted ones.
     pub(crate) fn finish(self) -> (Vec<Series>, u64) {
         (self.series, self.unwanted)
     }
 
-    /// Whether a metric of this name is wanted: a source may ask before it goes to any trouble.
+    /// Whether a metric of this name is wanted. A source may ask before it computes one.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
         (self.wants)(name)
@@ -87,17 +87,17 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Adds a value as it is now.
+    /// Adds a current value.
     pub fn gauge(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Number>) {
         self.push(Series::new(name, self.now_unix_nanos, Value::gauge(value)));
     }
 
-    /// Adds a sum since the beginning that never falls.
+    /// Adds a cumulative sum that never falls.
     pub fn counter(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Number>) {
         self.push(Series::new(name, self.now_unix_nanos, Value::counter(value)));
     }
 
-    /// Keeps what was gathered so far, and gives back what was gathered in `run` as a list of its own.
+    /// Runs `run`, and returns the series that it gathered as a list of its own.
     pub(crate) fn apart<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> (T, Vec<Series>) {
         let before = mem::take(&mut self.series);
         let out = run(self);
@@ -132,14 +132,14 @@ impl Source for Box<dyn Source> {
     }
 }
 
-/// All of them, in order.
+/// A list gathers all its sources, in order.
 impl<S: Source> Source for Vec<S> {
     fn gather(&mut self, into: &mut Gathering<'_>) {
         self.iter_mut().for_each(|source| source.gather(into));
     }
 }
 
-/// None is a source of nothing.
+/// `None` is a source without series.
 impl<S: Source> Source for Option<S> {
     fn gather(&mut self, into: &mut Gathering<'_>) {
         self.iter_mut().for_each(|source| source.gather(into));

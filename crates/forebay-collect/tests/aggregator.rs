@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_collect::{Aggregator, AggregatorEvent, Emission, End, Fold, Folded, Place};
+use forebay_collect::{Aggregator, CollectEvent, Emission, End, Fold, Folded, Place};
 use forebay_core::{DropReason, Fate, Priority};
 use proptest::prelude::*;
 use std::{
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -64,7 +63,7 @@ impl Fold<Event> for Statements {
     }
 }
 
-/// Lets the time pass, and whoever it wakes run.
+/// Lets time pass, and runs the tasks that it wakes.
 async fn advance(time: Duration) {
     tokio::task::yield_now().await;
     tokio::time::advance(time).await;
@@ -76,7 +75,7 @@ type Statement = Aggregator<u32, Event, String>;
 
 fn aggregator() -> (Statement, Out) {
     let (out, sink) = out();
-    let builder = Aggregator::builder(Statements).max_open(NonZeroUsize::new(3).unwrap()).max_errors(2);
+    let builder = Aggregator::builder(Statements).max_open(3).max_errors(2);
     (builder.ttl(Duration::from_secs(60)).build(sink).unwrap(), out)
 }
 
@@ -91,7 +90,7 @@ fn took(out: &Out) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_statement_goes_on_when_its_last_event_comes() {
+async fn a_statement_is_passed_on_at_its_last_event() {
     let (all, out) = aggregator();
     all.record(Event::Part(1));
     all.record(Event::Part(1));
@@ -107,7 +106,7 @@ async fn a_statement_goes_on_when_its_last_event_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_terminal_error_takes_its_statement_along_in_the_high_lane() {
+async fn a_terminal_error_ends_its_statement_in_the_high_lane() {
     let (all, out) = aggregator();
     all.record(Event::Part(1));
     all.record(Event::Retryable(Some(1)));
@@ -149,7 +148,7 @@ async fn the_errors_of_a_statement_are_a_ring_and_the_oldest_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_statement_expires_when_nothing_comes_any_more() {
+async fn a_statement_without_further_events_expires() {
     let (all, out) = aggregator();
     let ticker = tokio::spawn(all.ticker());
     tokio::task::yield_now().await;
@@ -228,13 +227,13 @@ async fn statements_of_one_session_are_completed_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_fold_or_the_sink_costs_only_what_was_in_its_hands() {
+async fn a_panic_in_the_fold_or_the_sink_costs_only_its_own_events() {
     let (all, out) = aggregator();
     all.record(Event::Part(1));
     all.record(Event::Retryable(Some(1)));
     all.record(Event::Part(2));
     all.record(Event::Poison(1));
-    // The error is not spoiled, what was added up is.
+    // The error is intact, the sum is not.
     assert_eq!(took(&out), ["Retryable(Some(1))"]);
     assert_eq!(all.totals().dropped.get(DropReason::Panicked), 2);
     all.record(Event::Last(2));
@@ -247,7 +246,7 @@ async fn a_panic_in_the_fold_or_the_sink_costs_only_what_was_in_its_hands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_sink_reports_does_not_feed_itself() {
+async fn events_of_the_sink_do_not_feed_the_aggregator() {
     let inner: Arc<Mutex<Option<Statement>>> = Arc::default();
     let (seen, of_sink) = (Arc::new(Mutex::new(0)), Arc::clone(&inner));
     let count = Arc::clone(&seen);
@@ -280,34 +279,33 @@ async fn switched_off_it_counts_and_keeps_nothing() {
 #[tokio::test(start_paused = true)]
 async fn bytes_are_bounded_and_what_is_larger_is_refused() {
     let (out, sink) = out();
-    let bytes = NonZeroUsize::new(25).unwrap();
-    let all = Aggregator::builder(Statements).max_bytes(bytes).build(sink).unwrap();
+    let all = Aggregator::builder(Statements).max_bytes(25).build(sink).unwrap();
     [1, 2, 3].into_iter().for_each(|key| all.record(Event::Part(key)));
     assert_eq!((took(&out), all.held_bytes()), (vec!["1: 1, Evicted".to_owned()], 20));
-    let tiny = Aggregator::builder(Statements).max_bytes(NonZeroUsize::MIN).build(|_: Emission<String>| ()).unwrap();
+    let tiny = Aggregator::builder(Statements).max_bytes(1).build(|_: Emission<String>| ()).unwrap();
     assert_eq!(tiny.offer(Event::Part(1)).unwrap_err().reason, DropReason::TooLarge);
     tiny.offer(Event::Connection).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_hears_of_every_end_and_every_loss() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let into = Arc::clone(&heard);
+async fn an_observer_sees_every_end_and_every_loss() {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&events);
     let all = Aggregator::builder(Statements)
         .max_errors(1)
-        .observer(move |event: &AggregatorEvent| into.lock().unwrap().push(*event))
+        .observe(move |event: &CollectEvent| into.lock().unwrap().push(*event))
         .build(|_: Emission<String>| Fate::Dropped(DropReason::Full))
         .unwrap();
     [Event::Part(1), Event::Retryable(Some(1)), Event::Retryable(Some(1)), Event::Last(1)]
         .into_iter()
         .for_each(|event| all.record(event));
     let expected = [
-        AggregatorEvent::Dropped { reason: DropReason::Evicted, events: 1 },
-        AggregatorEvent::Ended { end: End::Complete, parts: 2, errors: 1 },
-        AggregatorEvent::Dropped { reason: DropReason::Full, events: 1 },
-        AggregatorEvent::Dropped { reason: DropReason::Full, events: 2 },
+        CollectEvent::Dropped { reason: DropReason::Evicted, events: 1 },
+        CollectEvent::Ended { end: End::Complete, parts: 2, errors: 1 },
+        CollectEvent::Dropped { reason: DropReason::Full, events: 1 },
+        CollectEvent::Dropped { reason: DropReason::Full, events: 2 },
     ];
-    assert_eq!(format!("{:?}", heard.lock().unwrap()), format!("{expected:?}"));
+    assert_eq!(format!("{:?}", events.lock().unwrap()), format!("{expected:?}"));
 }
 
 #[test]

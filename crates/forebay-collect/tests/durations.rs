@@ -37,7 +37,7 @@ fn count_panics() -> usize {
 
 const ENDS: [Duration; 4] = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX), Duration::MAX];
 
-/// A knob that cannot be is refused by name, with its range.
+/// An invalid knob is refused by name, with its range.
 fn named(what: &str, refused: &ConfigError) {
     assert!(!refused.knob().is_empty() && !refused.allowed().is_empty(), "{what}: {refused}");
 }
@@ -107,7 +107,7 @@ async fn f02_every_deadline_of_a_reporter_is_borne_at_the_ends_of_its_range() {
 
 type Fetched = Result<FetchedConfig<u32>, FetchError>;
 
-/// Lets a configuration fail as `failure` says, and then be good: what follows comes within `most`.
+/// Fetches a configuration that fails with `failure` first: the next fetch follows within `most`.
 async fn drive(
     what: &str,
     failure: Fetched,

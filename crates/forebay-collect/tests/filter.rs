@@ -1,4 +1,4 @@
-//! Which names are wanted.
+//! The filter of names.
 
 use forebay_collect::{Anchoring, Filter, FilterLayer, LiveFilter, WhenUndecided};
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ fn filter(undecided: WhenUndecided, allow: &[&str], deny: &[&str]) -> (Filter, V
 }
 
 #[test]
-fn c01_without_a_valid_pattern_it_does_what_was_said() {
+fn c01_without_a_valid_pattern_it_fails_open_or_closed_as_chosen() {
     for patterns in [&[][..], &["("], &["[", "*"]] {
         let (open, bad) = filter(WhenUndecided::Allow, patterns, &["secret"]);
         assert_eq!(bad, patterns);
@@ -56,7 +56,7 @@ fn anchoring_is_a_choice_and_holds_for_every_pattern() {
 }
 
 #[test]
-fn patterns_of_a_server_cannot_take_the_memory_of_its_clients() {
+fn patterns_of_a_server_cannot_exhaust_the_memory_of_its_clients() {
     let (_, bad) = filter(WhenUndecided::Deny, &[r"(\w{100}){100}", &"(".repeat(10_000)], &[]);
     assert_eq!(bad.len(), 2);
     let many = Filter::builder(WhenUndecided::Deny);

@@ -49,7 +49,7 @@ fn an_error_says_each_thing_once() {
     all.close();
     laws::error_chain_has_one_link_per_sentence(&all.offer(1).unwrap_err());
     let cause = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-    for error in [FetchError::status(500), FetchError::unreadable("no JSON"), FetchError::no_answer(cause)] {
+    for error in [FetchError::status(500), FetchError::unreadable("no JSON"), FetchError::no_response(cause)] {
         laws::error_chain_has_one_link_per_sentence(&error);
     }
 }

@@ -13,24 +13,24 @@ use std::{
 };
 use tokio::time::Instant;
 
-type Answer = Result<FetchedConfig<u32>, FetchError>;
+type FetchResult = Result<FetchedConfig<u32>, FetchError>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Gives one answer after the other, and then the last one again.
-async fn served(answers: impl IntoIterator<Item = Answer>) -> RemoteConfig<u32> {
-    let answers: Arc<Mutex<VecDeque<Answer>>> = Arc::new(Mutex::new(answers.into_iter().collect()));
+/// Gives one response after the other, and then the last one repeatedly.
+async fn served(responses: impl IntoIterator<Item = FetchResult>) -> RemoteConfig<u32> {
+    let responses: Arc<Mutex<VecDeque<FetchResult>>> = Arc::new(Mutex::new(responses.into_iter().collect()));
     let fetch = move || {
-        let mut answers = answers.lock().unwrap();
-        let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
-        std::future::ready(answer)
+        let mut responses = responses.lock().unwrap();
+        let response = if responses.len() > 1 { responses.pop_front().unwrap() } else { responses[0].clone() };
+        std::future::ready(response)
     };
     let (config, worker) = RemoteConfig::builder(fetch).jitter(0.0).build().unwrap();
     tokio::spawn(worker.run());
     config
 }
 
-fn good(value: u32) -> Answer {
+fn good(value: u32) -> FetchResult {
     Ok(FetchedConfig::new(value))
 }
 
@@ -55,7 +55,7 @@ async fn c03_a_5xx_429_408_nonsense_and_silence_keep_what_was_good() {
         FetchError::status(408),
         FetchError::status(400),
         FetchError::unreadable("not JSON"),
-        FetchError::no_answer(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)),
+        FetchError::no_response(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)),
     ];
     for error in errors {
         let mut config = served([good(7), Err(error.clone()), good(8)]).await;
@@ -97,7 +97,7 @@ async fn c04_a_bad_interval_keeps_the_configuration_and_the_interval() {
     for tick in 1..=2 {
         config.changed().await;
         assert_eq!(config.current().as_deref(), Some(&1));
-        assert_eq!(start.elapsed(), Duration::from_secs(10) * tick, "the interval of the last good answer");
+        assert_eq!(start.elapsed(), Duration::from_secs(10) * tick, "the interval of the last valid response");
     }
     config.changed().await;
     assert_eq!(config.current().as_deref(), Some(&3));
@@ -151,11 +151,11 @@ async fn x06_what_does_not_make_sense_is_not_applied() {
     config.changed().await;
     assert!(config.current().is_none());
     let RemoteStatus::Kept(error) = config.state().status else { panic!("{:?}", config.state()) };
-    assert_eq!(error.to_string(), "the answer is no configuration: an endpoint within this machine");
+    assert_eq!(error.to_string(), "the response is no configuration: an endpoint within this machine");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_a_change_is_no_change() {
+async fn a_response_without_a_change_is_no_change() {
     let mut config = served([good(1)]).await;
     config.changed().await;
     let before = config.current().unwrap();

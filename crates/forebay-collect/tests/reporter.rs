@@ -7,7 +7,6 @@ use forebay_collect::{
 };
 use std::{
     convert::Infallible,
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -26,17 +25,17 @@ fn gauge(into: &mut Gathering<'_>) {
     into.gauge("g", 1.0);
 }
 
-/// Starts it with a service that answers as `answer` says.
+/// Starts it with a service that returns the results of `respond`.
 fn start(
     builder: ReporterBuilder,
-    answer: impl Fn(usize) -> Result<ReportEnd, &'static str> + Send + 'static,
+    respond: impl Fn(usize) -> Result<ReportEnd, &'static str> + Send + 'static,
 ) -> (Reporter, Reports, tokio::task::JoinHandle<()>) {
     let reports = Reports::default();
     let (into, start) = (Arc::clone(&reports), Instant::now());
     let service = service_fn(move |report: Vec<Series>| {
         let mut reports = into.lock().unwrap();
         reports.push((start.elapsed(), report));
-        std::future::ready(answer(reports.len()))
+        std::future::ready(respond(reports.len()))
     });
     let (reporter, worker) = builder.build(service).unwrap();
     (reporter, reports, tokio::spawn(worker.run()))
@@ -80,8 +79,8 @@ async fn c06_a_failed_report_is_neither_repeated_nor_does_it_lose_a_gauge_or_a_s
         into.gauge("g", 5.0);
         into.counter("n", count);
     };
-    let answer = |n| if n <= 2 { Err("down") } else { Ok(ReportEnd::Exported) };
-    let (reporter, reports, _worker) = start(reporter().source(source), answer);
+    let respond = |n| if n <= 2 { Err("down") } else { Ok(ReportEnd::Exported) };
+    let (reporter, reports, _worker) = start(reporter().source(source), respond);
     assert_eq!(reporter.flush().await, Some(ReportEnd::Failed));
     assert_eq!(reporter.flush().await, Some(ReportEnd::Failed));
     assert_eq!(reporter.flush().await, Some(ReportEnd::Exported));
@@ -109,7 +108,7 @@ async fn c05_the_same_gauge_with_two_sets_of_labels_is_two_series() {
 
 #[tokio::test(start_paused = true)]
 async fn c07_changed_labels_retire_the_old_series() {
-    let builder = reporter().source(gauge).labels([("node", "old")]).max_series(NonZeroUsize::new(2).unwrap());
+    let builder = reporter().source(gauge).labels([("node", "old")]).max_series(2);
     let (reporter, reports, _worker) = start(builder, exported);
     for node in ["old", "new", "newer"] {
         reporter.set_labels([("node", node)]);
@@ -124,7 +123,7 @@ async fn c07_changed_labels_retire_the_old_series() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wins_a_label_is_a_choice() {
+async fn the_precedence_of_labels_is_a_choice() {
     for (precedence, wins) in [(Precedence::Added, "added"), (Precedence::Own, "own")] {
         let source = |into: &mut Gathering<'_>| {
             into.push(Series::new("g", 1, Value::gauge(1.0)).labels([("node", "own")]));

@@ -9,7 +9,6 @@ use forebay_collect::{
 use metrics::with_local_recorder;
 use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use std::num::NonZeroUsize;
 
 fn find<'a>(series: &'a [Series], name: &str, labels: &Labels) -> &'a Series {
     series.iter().find(|one| one.name == name && one.labels == *labels).expect("such a series")
@@ -17,7 +16,7 @@ fn find<'a>(series: &'a [Series], name: &str, labels: &Labels) -> &'a Series {
 
 #[test]
 fn c05_c06_a_recorder_keeps_each_set_of_labels_and_takes_nothing_away() {
-    let mut recorder = Recorder::builder().bounds(vec![1.0, 10.0]).build();
+    let mut recorder = Recorder::builder().bounds(vec![1.0, 10.0]).build().unwrap();
     with_local_recorder(&recorder.clone(), || {
         metrics::describe_counter!("requests", metrics::Unit::Bytes, "what came");
         metrics::counter!("requests", "route" => "a").increment(2);
@@ -49,7 +48,7 @@ fn c05_c06_a_recorder_keeps_each_set_of_labels_and_takes_nothing_away() {
 
 #[test]
 fn a_label_without_end_ends_in_one_overflow_series() {
-    let mut recorder = Recorder::builder().max_series(NonZeroUsize::new(10).unwrap()).build();
+    let mut recorder = Recorder::builder().max_series(10).build().unwrap();
     with_local_recorder(&recorder.clone(), || {
         (0..10_000).for_each(|user| metrics::counter!("logins", "user" => user.to_string()).increment(1));
     });

@@ -18,7 +18,7 @@ use forebay_retry::{Backoff, Jitter};
 use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tower_service::Service;
 
@@ -101,9 +101,9 @@ impl Plan {
             .encoder(encoder)
             .client(client)
             .header(header::USER_AGENT, agent_header)
-            .queue(Limits::new().items(settings.max_pending).soft_limit(1.0))
+            .limits(Limits::new().items(settings.max_pending).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
-            .batch(
+            .batching(
                 Batching::new()
                     .max_items(settings.batch_size.min(settings.max_pending))
                     .max_age(settings.flush_interval)
@@ -111,7 +111,8 @@ impl Plan {
             )
             .priority(|log: &FrontendLog| if log.is_error() { Priority::High } else { Priority::Normal })
             // Apart, so that where room is needed errors are not in one batch with what makes it.
-            .partition_by(2, |log: &FrontendLog| if log.is_error() { "errors" } else { "others" })
+            .partition_by(|log: &FrontendLog| if log.is_error() { "errors" } else { "others" })
+            .max_open_partitions(2)
             .flush_when(|log| log.urgent)
             .attempt_timeout(settings.attempt_timeout)
             .retryable(if node { Classifier::driver() } else { Classifier::lenient() })
@@ -120,14 +121,13 @@ impl Plan {
                 let mode = if settings.breaker_enabled { Mode::Normal } else { Mode::ForcedClosed };
                 breaker.trip(trip).open_for(settings.breaker_timeout).close_after(if node { 2 } else { 1 }).mode(mode)
             })
-            .give_up_after(settings.give_up_after)
+            .max_age(settings.give_up_after)
             // A batch that is refused is terminal for both drivers.
             .split_budget(0)
             .build()?;
         let emit = exporter.clone();
-        let one_and_more = |count: usize| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         let statements = Aggregator::builder(Logs { client: info, driver: settings.driver })
-            .max_open(one_and_more(settings.max_statements))
+            .max_open(settings.max_statements.max(1))
             .max_errors(settings.max_errors)
             .ttl(settings.statement_ttl)
             .build(move |emission: Emission<FrontendLog>| {

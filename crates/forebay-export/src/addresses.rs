@@ -1,10 +1,10 @@
-//! Which addresses are public: the one table of those that are not.
+//! Which addresses are public, by one table of those that are not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The ranges of the [IANA IPv4 Special-Purpose Address Registry], and what else no public server has.
+/// The ranges of the [IANA IPv4 Special-Purpose Address Registry], and other ranges that no public server has.
 ///
-/// A row that is inside another one is not repeated.
+/// A row that is inside another one is left out.
 ///
 /// [IANA IPv4 Special-Purpose Address Registry]: https://www.iana.org/assignments/iana-ipv4-special-registry/
 const SPECIAL_V4: [([u8; 4], u32, &str); 19] = [
@@ -26,12 +26,12 @@ const SPECIAL_V4: [([u8; 4], u32, &str); 19] = [
     ([203, 0, 113, 0], 24, "documentation"),
     ([224, 0, 0, 0], 4, "multicast"),
     ([240, 0, 0, 0], 4, "reserved, and the limited broadcast"),
-    // Not IANA's: what one cloud has for the agent of its machines.
+    // Not in the registry: one cloud uses it for the agent of its machines.
     ([168, 63, 129, 16], 32, "the metadata service of Azure"),
 ];
 
-/// The ranges of the [IANA IPv6 Special-Purpose Address Registry] inside the global unicast range `2000::/3`. What is outside of
-/// that is not public in any case, but for IPv4 addresses in another form.
+/// The ranges of the [IANA IPv6 Special-Purpose Address Registry] inside the global unicast range `2000::/3`. An address
+/// outside of it is not public, unless it is an IPv4 address in another form.
 ///
 /// [IANA IPv6 Special-Purpose Address Registry]: https://www.iana.org/assignments/iana-ipv6-special-registry/
 const SPECIAL_V6: [(Ipv6Addr, u32, &str); 5] = [
@@ -46,9 +46,9 @@ const SPECIAL_V6: [(Ipv6Addr, u32, &str); 5] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
 ];
 
-/// Whether an address is one that every host can reach: outside of all special-purpose ranges.
+/// Whether every host can reach an address: it is outside of all special-purpose ranges.
 ///
-/// An IPv4 address inside an IPv6 one (mapped, compatible, NAT64's `64:ff9b::/96`, 6to4) is looked at itself.
+/// Of an IPv6 address with an IPv4 address inside (mapped, compatible, NAT64's `64:ff9b::/96`, 6to4) the inner one decides.
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -62,7 +62,7 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let address = u32::from(address);
     !SPECIAL_V4.iter().any(|(start, length, _)| {
-        // No row has a length of 0, so the shift is one of less than 32 bits.
+        // No row has a length of 0, so the shift is below 32 bits.
         (address ^ u32::from_be_bytes(*start)) >> (32 - length) == 0
     })
 }
@@ -73,13 +73,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     is_global && !SPECIAL_V6.iter().any(|(start, length, _)| (bits ^ u128::from(*start)) >> (128 - length) == 0)
 }
 
-/// The IPv4 address that packets to this one are sent on to.
+/// The IPv4 address to which packets to this address are forwarded.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     let of = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match segments {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => of(high, low),
-        // `::` and `::1` have meanings of their own, as all below `::1:0` would be in `0.0.0.0/8`.
+        // `::` and `::1` are not IPv4 addresses, but these would be in `0.0.0.0/8`, which is not public either.
         [0, 0, 0, 0, 0, 0, high, low] => of(high, low),
         [0x2002, high, low, ..] => of(high, low),
         _ => None,
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// The rows of IANA's registries as they stand there, with those that lie inside others.
+    /// The rows of IANA's registries, with those that are inside others.
     #[test]
     fn f13_every_row_of_the_registries_is_refused() {
         for row in [

@@ -1,4 +1,4 @@
-//! Credentials that change, and where to go without one.
+//! Credentials that change, and the fallback for requests without one.
 
 use crate::{Credential, GrpcError, NoCredential, credential::is_credential, trace};
 use bytes::Bytes;
@@ -19,12 +19,12 @@ use std::{
 };
 use tower_service::Service;
 
-/// Puts the credential of the moment on each request, and gets a new one when the far side no longer takes it.
+/// Puts the current credential on each request, and fetches a new one when the server no longer accepts it.
 ///
 /// ```text
-/// credential ─► request ─► 401 ─► a new credential, once for all who ask ─► the same request, once ─► the answer
-///     │                                                                                     │ 401, 403
-///     └─ none to be had ──────────────────────────────────────────────────────────────────► the fallback, without
+/// credential ─► request ─► 401 ─► a new credential, fetched once for all ─► the same request, once ─► the response
+///     │                                                                            │ 401, 403
+///     └─ no credential ────────────────────────────────────────────────────────────┴─► the fallback, without a credential
 /// ```
 #[derive(Clone, Debug)]
 pub(crate) struct Authorize<S> {
@@ -32,15 +32,16 @@ pub(crate) struct Authorize<S> {
     auth: Option<Arc<Auth>>,
 }
 
-/// Where credentials come from, and where requests go without one.
+/// The source of credentials, and the target of requests without one.
 pub(crate) struct Auth {
+    /// The cache of the credential; `None` where the headers have it.
     provider: Option<Cached<Credential>>,
     fallback: Option<Fallback>,
-    /// The name of the exporter.
+    /// The name of the exporter, for events.
     name: Arc<str>,
 }
 
-/// Where a request goes that cannot be sent with a credential, and the headers that are for there.
+/// The target of a request that cannot be sent with a credential, and the headers of that target.
 pub(crate) struct Fallback {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
@@ -50,39 +51,40 @@ pin_project! {
     /// The future of [`Authorize`].
     #[project = AuthorizingProj]
     pub(crate) enum Authorizing<F> {
-        Plain { #[pin] answer: F },
+        Plain { #[pin] response: F },
         // One box for a request with all its items, and only where credentials change.
-        Authorized { answer: Pin<Box<dyn Future<Output = Answer> + Send>> },
+        Authorized { response: Pin<Box<dyn Future<Output = ResponseResult> + Send>> },
     }
 }
 
-type Answer = Result<Response<Bytes>, BoxError>;
+type ResponseResult = Result<Response<Bytes>, BoxError>;
 
 // === impl Auth ===
 
 impl Auth {
-    /// A credential is fetched by `provider` when it is needed, and by one request at a time.
+    /// A cache of the credential. `provider` fetches it when it is needed, for one request at a time.
     pub(crate) fn provider<F, Fut, E>(provider: F) -> Result<Cached<Credential>, forebay_core::ConfigError>
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Credential, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        const FOR_GOOD: Duration = Duration::from_secs(30 * 24 * 3600);
+        /// The validity of a credential that names none.
+        const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
         let fetch = move || {
             let credential = provider();
             async move {
                 let credential: Result<Credential, BoxError> = credential.await.map_err(Into::into);
                 trace::credential_fetched(credential.is_ok());
                 let credential = credential?;
-                let validity = credential.validity().unwrap_or(FOR_GOOD);
+                let validity = credential.validity().unwrap_or(LONGEST);
                 Ok::<_, BoxError>(Fetched::new(credential).ttl(validity))
             }
         };
-        let cached = Cached::builder(fetch).ttl_range(Duration::from_secs(1), FOR_GOOD).ttl(FOR_GOOD);
-        // Where no newer credential can be had, the server says whether the old one still is good.
+        let cached = Cached::builder(fetch).ttl_range(Duration::from_secs(1), LONGEST).ttl(LONGEST);
+        // Where no newer credential can be fetched, the server decides whether it still accepts the old one.
         let cached = cached.stale_for(Duration::from_secs(15 * 60));
-        // The retries of a request are not to ask a provider that has just failed.
+        // The retries of a request do not call a provider that has just failed.
         cached.negative_ttl(Duration::from_secs(1)).fetch_timeout(Duration::from_secs(10)).build()
     }
 
@@ -95,46 +97,49 @@ impl Auth {
         (provider.is_some() || fallback.is_some()).then(|| Arc::new(Self { provider, fallback, name }))
     }
 
-    /// The credential to use, but not the one that was `refused`; `None` where the headers of the exporter are all there is.
+    /// The credential to use, other than the `refused` one; `None` where there is no provider.
     async fn credential(&self, refused: Option<&Credential>) -> Result<Option<Credential>, NoCredential> {
         let Some(cached) = &self.provider else { return Ok(None) };
         if let Some(refused) = refused
             && cached.peek().is_some_and(|reading| reading.value.is(refused))
         {
-            // Whoever comes later finds the new one there, and does not ask for another.
+            // CORRECTNESS: only the refused credential is invalidated, so a request that was refused later than another finds
+            // the new credential, and does not fetch a third.
             cached.invalidate();
         }
         cached.get().await.map(Some).map_err(NoCredential::new)
     }
 
-    async fn send<S>(&self, mut inner: S, request: Request<Full<Bytes>>) -> Answer
+    async fn send<S>(&self, mut inner: S, request: Request<Full<Bytes>>) -> ResponseResult
     where
         S: Service<Request<Full<Bytes>>, Response = Response<Bytes>, Error = BoxError>,
     {
-        let answer = match self.credential(None).await {
+        // CANCEL: dropping the future drops the attempt that is under way. The credential belongs to the cache, and stays.
+        let result = match self.credential(None).await {
             Err(none) => Err(BoxError::from(none)),
             Ok(first) => {
-                let answer = inner.call(with(request.clone(), first.as_ref())).await;
+                let result = inner.call(with(request.clone(), first.as_ref())).await;
                 match &first {
-                    Some(first) if is_refused(&answer, false) => match self.credential(Some(first)).await {
-                        // The old one may be all there is.
+                    Some(first) if is_refused(&result, false) => match self.credential(Some(first)).await {
+                        // After a failed fetch the cache may return the old one.
                         Ok(Some(second)) if !second.is(first) => {
+                            // CORRECTNESS: the first call has used the readiness, so the second one needs its own.
                             poll_fn(|cx| inner.poll_ready(cx)).await?;
                             inner.call(with(request.clone(), Some(&second))).await
                         }
-                        _ => answer,
+                        _ => result,
                     },
-                    _ => answer,
+                    _ => result,
                 }
             }
         };
         match &self.fallback {
-            Some(fallback) if is_refused(&answer, true) => {
+            Some(fallback) if is_refused(&result, true) => {
                 trace::fallback_used(&self.name);
                 poll_fn(|cx| inner.poll_ready(cx)).await?;
                 inner.call(redirected(request, fallback)).await
             }
-            _ => answer,
+            _ => result,
         }
     }
 }
@@ -146,8 +151,9 @@ fn with(mut request: Request<Full<Bytes>>, credential: Option<&Credential>) -> R
     request
 }
 
-/// The same request to the fallback. Whatever the user has set as a header belongs to the endpoint: those are the ones that are
-/// marked as sensitive, with the credential. What is left is what the exporter itself says of the body, and who sends it.
+/// The same request to the fallback. A header that the user has set belongs to the endpoint, like the credential: these are
+/// the headers that are marked as sensitive. The headers that remain are those of the exporter itself, about the body and the
+/// sender.
 fn redirected(mut request: Request<Full<Bytes>>, fallback: &Fallback) -> Request<Full<Bytes>> {
     request.uri_mut().clone_from(&fallback.uri);
     let headers = request.headers().iter();
@@ -160,9 +166,9 @@ fn redirected(mut request: Request<Full<Bytes>>, fallback: &Fallback) -> Request
     request
 }
 
-/// Whether the credential is not, or (`at_all`) will never be, enough.
-fn is_refused(answer: &Answer, at_all: bool) -> bool {
-    let Err(error) = answer else { return false };
+/// Whether the server refused the credential, or (`at_all`) no credential will help.
+fn is_refused(result: &ResponseResult, at_all: bool) -> bool {
+    let Err(error) = result else { return false };
     let error = &**error;
     let status = cause_ref::<StatusError>(error).map(StatusError::status);
     let code = cause_ref::<GrpcError>(error).map(GrpcError::code);
@@ -199,26 +205,26 @@ where
     }
 
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
-        let Some(auth) = &self.auth else { return Authorizing::Plain { answer: self.inner.call(request) } };
-        // CORRECTNESS: the instance that was made ready is the one that is called; a clone takes its place.
+        let Some(auth) = &self.auth else { return Authorizing::Plain { response: self.inner.call(request) } };
+        // CORRECTNESS: the instance that was polled ready is the one that is called; a clone takes its place.
         let clone = self.inner.clone();
         let (inner, auth) = (mem::replace(&mut self.inner, clone), Arc::clone(auth));
-        Authorizing::Authorized { answer: Box::pin(async move { auth.send(inner, request).await }) }
+        Authorizing::Authorized { response: Box::pin(async move { auth.send(inner, request).await }) }
     }
 }
 
 // === impl Authorizing ===
 
-impl<F: Future<Output = Answer>> Future for Authorizing<F> {
-    type Output = Answer;
+impl<F: Future<Output = ResponseResult>> Future for Authorizing<F> {
+    type Output = ResponseResult;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let answer = match self.project() {
-            AuthorizingProj::Plain { answer } => answer.poll(cx),
-            AuthorizingProj::Authorized { answer } => answer.as_mut().poll(cx),
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ResponseResult> {
+        let result = match self.project() {
+            AuthorizingProj::Plain { response } => response.poll(cx),
+            AuthorizingProj::Authorized { response } => response.as_mut().poll(cx),
         };
-        // Whatever failed below is an error here, the timeout included; above it may be repeated.
-        answer.map(|answer| answer.inspect_err(trace::request_failed))
+        // Every failure of an attempt is an error here, its timeout included; the retry layer above may repeat it.
+        result.map(|result| result.inspect_err(trace::request_failed))
     }
 }
 
@@ -262,10 +268,10 @@ mod tests {
         let inner = Probe::hanging();
         let watch = inner.watch();
         let mut service = authorize(inner);
-        let mut answer = Box::pin(service.ready().await.unwrap().call(Request::default()));
-        assert!(poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await);
+        let mut response = Box::pin(service.ready().await.unwrap().call(Request::default()));
+        assert!(poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx).is_pending())).await);
         assert_eq!(watch.running(), 1);
-        drop(answer);
+        drop(response);
         assert_eq!((watch.running(), watch.reserved()), (0, 0));
     }
 }

@@ -10,33 +10,33 @@ use std::io::Read;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Not at all (the default).
+    /// No compression (the default).
     #[default]
     None,
     /// `gzip`, with a level from 1 (fastest) to 9 (smallest).
     #[cfg(feature = "gzip")]
     #[cfg_attr(docsrs, doc(cfg(feature = "gzip")))]
     Gzip(u32),
-    /// `zstd`, with a level from 1 (fastest) to 22 (smallest). OTLP servers need not know it; the Collector does.
+    /// `zstd`, with a level from 1 (fastest) to 22 (smallest). OTLP servers need not support it; the Collector does.
     #[cfg(feature = "zstd")]
     #[cfg_attr(docsrs, doc(cfg(feature = "zstd")))]
     Zstd(i32),
 }
 
-/// What became of a compressed answer.
+/// The result of decompressing a response.
 #[derive(Debug)]
 pub(crate) enum Unpacked {
     Whole(Bytes),
-    /// There is more than the cap allows.
+    /// The content is longer than the cap allows.
     TooLong,
-    /// It is not what it claims to be, or in an encoding that is not known here.
+    /// The content does not match its encoding, or this build does not support the encoding.
     Unreadable,
 }
 
 // === impl Compression ===
 
 impl Compression {
-    /// The names of those that this build has, as `OTEL_EXPORTER_OTLP_COMPRESSION` and `Content-Encoding` spell them.
+    /// The names of the compressions of this build, as `OTEL_EXPORTER_OTLP_COMPRESSION` and `Content-Encoding` spell them.
     pub const NAMES: &[&str] = &[
         "none",
         #[cfg(feature = "gzip")]
@@ -45,7 +45,7 @@ impl Compression {
         "zstd",
     ];
 
-    /// What an answer may be compressed with, as gRPC has it.
+    /// The compressions that a gRPC response may have.
     pub(crate) const ACCEPTED: &str = match (cfg!(feature = "gzip"), cfg!(feature = "zstd")) {
         (false, false) => "identity",
         (true, false) => "identity,gzip",
@@ -94,7 +94,7 @@ impl Compression {
         }
     }
 
-    /// Compresses all of `body` but its first `prefix` bytes, which are kept; `None` leaves it as it is.
+    /// Compresses all of `body` except its first `prefix` bytes, which are kept; `None` leaves it as it is.
     #[cfg_attr(
         not(any(feature = "gzip", feature = "zstd")),
         expect(unused_variables, reason = "there is nothing to compress with")
@@ -131,7 +131,7 @@ impl std::str::FromStr for Compression {
     ///
     /// # Errors
     ///
-    /// When it is none of them; the feature of another may be missing.
+    /// Returns a [`ConfigError`] for any other name; the feature of another compression may be missing.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         match name {
             "none" => Ok(Self::None),
@@ -148,13 +148,13 @@ impl std::str::FromStr for Compression {
 fn packed(body: &[u8], prefix: usize) -> bytes::buf::Writer<BytesMut> {
     use bytes::BufMut;
 
-    // Telemetry repeats itself: a fifth is seldom exceeded, and growing once more costs little.
+    // Telemetry repeats itself: its compressed size is rarely above a fifth, and one more allocation costs little.
     let mut out = BytesMut::with_capacity(body.len() / 5 + 64);
     out.extend_from_slice(body.get(..prefix).unwrap_or_default());
     out.writer()
 }
 
-/// Takes the `encoding` off an answer, up to `cap` bytes of what comes out.
+/// Decompresses a response with this `encoding`, up to `cap` bytes of content.
 pub(crate) fn unpack(encoding: &[u8], body: &Bytes, cap: usize) -> Unpacked {
     let name = encoding.trim_ascii();
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
@@ -167,7 +167,7 @@ pub(crate) fn unpack(encoding: &[u8], body: &Bytes, cap: usize) -> Unpacked {
     }
     #[cfg(feature = "zstd")]
     if is("zstd") {
-        // The window that a frame may ask for is bounded by the library, at 128 MiB; here it is by the cap.
+        // The library allows windows up to 128 MiB; the cap bounds them further.
         let Ok(mut decoder) = zstd::stream::read::Decoder::with_buffer(&**body) else { return Unpacked::Unreadable };
         return match decoder.window_log_max(window_log(cap)) {
             Ok(()) => read_up_to(decoder, cap),
@@ -177,7 +177,7 @@ pub(crate) fn unpack(encoding: &[u8], body: &Bytes, cap: usize) -> Unpacked {
     Unpacked::Unreadable
 }
 
-/// The least power of two that has room for `cap` bytes, within what zstd allows; frames of level 1 need 2^19.
+/// The smallest power of two that has room for `cap` bytes, within the range of zstd; frames of level 1 need 2^19.
 #[cfg(feature = "zstd")]
 fn window_log(cap: usize) -> u32 {
     cap.max(1).ilog2().saturating_add(1).clamp(20, 27)
@@ -186,7 +186,7 @@ fn window_log(cap: usize) -> u32 {
 #[cfg(any(feature = "gzip", feature = "zstd"))]
 fn read_up_to(from: impl Read, cap: usize) -> Unpacked {
     let mut out = Vec::new();
-    // One byte more tells an answer that fits exactly from one that does not.
+    // One byte more distinguishes a content that fits exactly from one that does not.
     match from.take(cap as u64 + 1).read_to_end(&mut out) {
         Ok(_) if out.len() > cap => Unpacked::TooLong,
         Ok(_) => Unpacked::Whole(out.into()),

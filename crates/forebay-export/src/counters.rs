@@ -1,4 +1,3 @@
-use forebay_core::Observe;
 use std::{
     sync::{
         Arc,
@@ -8,25 +7,25 @@ use std::{
 };
 use tower_service::Service;
 
-/// What an exporter has done so far, apart from the fates of its items.
+/// The work of an exporter so far, apart from the fates of its items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Requests that were given to the client, retries included.
+    /// Requests that the client received, retries included.
     pub requests: u64,
-    /// Those of them that repeated a request which had failed.
+    /// The requests among them that repeated a failed one.
     pub retries: u64,
     /// How often the circuit opened.
     pub breaker_opens: u64,
-    /// Responses that said that the request was taken, and whose body could not be read: it broke off, was too long, too late,
-    /// or not to be decoded. Their items count as delivered.
+    /// Responses that accepted the request, and whose body could not be read: it broke off, was too long, too late, or could
+    /// not be decoded. Their items count as delivered.
     pub unreadable_responses: u64,
-    /// Panics of closures that look at an item where it is handed over (its weight, priority, partition, or whether it closes
-    /// its batch). The item got the default: see [`IntakeHandle::closure_panics`](forebay_intake::IntakeHandle::closure_panics).
+    /// Panics of closures that describe an item where it is handed over (its weight, priority, partition, or whether it closes
+    /// its batch). The item gets the default: see [`IntakeHandle::closure_panics`](forebay_intake::IntakeHandle::closure_panics).
     pub closure_panics: u64,
 }
 
-/// The counts behind [`Counters`], but those that the batcher has: once per request, so a shared atomic costs nothing that could be measured.
+/// The counts of [`Counters`], except those of the batcher. Each is written once per request, not per item.
 #[derive(Debug, Default)]
 pub(crate) struct Counting {
     pub(crate) requests: AtomicU64,
@@ -35,16 +34,12 @@ pub(crate) struct Counting {
     pub(crate) unreadable: AtomicU64,
 }
 
-/// Counts what passes to the client.
+/// Counts the requests that pass to the client.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<S> {
     client: S,
     counting: Arc<Counting>,
 }
-
-/// Counts the retries of the default stack's retry layer.
-#[derive(Clone, Debug)]
-pub struct RetryCount(pub(crate) Arc<Counting>);
 
 // === impl Counting ===
 
@@ -78,17 +73,8 @@ impl<S: Service<Req>, Req> Service<Req> for Counted<S> {
     }
 
     fn call(&mut self, request: Req) -> S::Future {
+        // Relaxed: the counts order nothing.
         self.counting.requests.fetch_add(1, Relaxed);
         self.client.call(request)
-    }
-}
-
-// === impl RetryCount ===
-
-impl Observe<forebay_retry::RetryEvent> for RetryCount {
-    fn observe(&self, event: &forebay_retry::RetryEvent) {
-        if let forebay_retry::RetryEvent::Retrying { .. } = event {
-            self.0.retries.fetch_add(1, Relaxed);
-        }
     }
 }

@@ -2,7 +2,7 @@ use forebay_core::{Advice, ConfigError, DropReason, Seen, Verdict};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-/// What a request shows to be let in: one header, whose value is never printed.
+/// The credential of a request: one header, whose value is never printed.
 ///
 /// ```
 /// use forebay_export::Credential;
@@ -18,7 +18,7 @@ pub struct Credential {
 
 /// There is no credential to send a request with.
 ///
-/// The request was not sent. The source is a [`Verdict`], whose source is what the provider failed with.
+/// The request was not sent. The source is a [`Verdict`], whose source is the error of the provider.
 #[derive(Clone, Debug)]
 pub struct NoCredential {
     verdict: Verdict,
@@ -31,16 +31,16 @@ impl Credential {
     ///
     /// # Errors
     ///
-    /// When the token has characters that a header cannot have; the token is not shown.
+    /// Returns a [`ConfigError`] when the token has characters that a header cannot have; it does not show the token.
     pub fn bearer(token: &str) -> Result<Self, ConfigError> {
         Self::header(header::AUTHORIZATION, format!("Bearer {token}"))
     }
 
-    /// This header.
+    /// A credential that is this header.
     ///
     /// # Errors
     ///
-    /// When name or value cannot be that of a header; neither is shown.
+    /// Returns a [`ConfigError`] when name or value cannot be that of a header; it shows neither.
     pub fn header<N, V>(name: N, value: V) -> Result<Self, ConfigError>
     where
         N: TryInto<HeaderName>,
@@ -50,7 +50,8 @@ impl Credential {
         Ok(Self { header: Arc::new((name, value)), valid_for: None })
     }
 
-    /// How long it can be used from now on; it is replaced a little earlier. Without it, until the far side refuses it.
+    /// Sets how long the credential is valid from now on; it is replaced a little earlier. Without this it is valid until the
+    /// server refuses it.
     #[must_use]
     pub fn valid_for(mut self, time: Duration) -> Self {
         self.valid_for = Some(time);
@@ -61,7 +62,7 @@ impl Credential {
         self.valid_for
     }
 
-    /// Whether this is the very one that `other` is.
+    /// Whether both are clones of one credential.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.header, &other.header)
     }
@@ -72,8 +73,8 @@ impl Credential {
     }
 }
 
-/// A header whose value is treated as a secret. Neither name nor value is shown where it cannot be one: whoever mixes them up
-/// must not find a secret in a log.
+/// A header whose value is treated as a secret. An error shows neither name nor value, so that a call that confuses the two
+/// leaves no secret in a log.
 pub(crate) fn header_of<N, V>(knob: &'static str, name: N, value: V) -> Result<(HeaderName, HeaderValue), ConfigError>
 where
     N: TryInto<HeaderName>,
@@ -86,7 +87,7 @@ where
     Ok((name, value))
 }
 
-/// As [`header_of`], for a header of every request: those that say how the body is to be read are the exporter's own.
+/// A header of every request, like [`header_of`]. The headers that describe the body belong to the exporter.
 pub(crate) fn request_header_of<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), ConfigError>
 where
     N: TryInto<HeaderName>,
@@ -108,8 +109,8 @@ where
     Ok((name, value))
 }
 
-/// Whether a header is a credential by its meaning, as far as its name tells: `authorization`, `x-api-key`, `dd-api-key`,
-/// `x-honeycomb-team` and the like. What is one is not sent over plain `http` to another machine unless that is allowed.
+/// Whether a header is a credential, judged by its name: `authorization`, `x-api-key`, `dd-api-key`, `x-honeycomb-team` and the
+/// like. A credential is not sent over plain `http` to another machine unless that is allowed.
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
     const PARTS: [&str; 12] = [
         "auth",

@@ -1,8 +1,10 @@
-//! A batch becomes one request, and the answer the fates of its items.
+//! Encodes a batch into one request, and settles its items by the response.
 
 use crate::{
-    BodyTooLarge, Compression, Encode, ExportError, Framing, GrpcError, Skipped, control::Control, journal::Journal,
+    BodyTooLarge, Encode, ExportError, Framing, GrpcError, Skipped,
+    control::{Control, Target},
     meters::Stopwatch,
+    telemetry::Telemetry,
 };
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Items;
@@ -10,7 +12,7 @@ use forebay_core::{
     BoxError, DropReason, Fate, ItemFate, Settle, Settlement, SplitCause, Verdict, cause_ref, http::StatusError,
 };
 use forebay_retry::{RetriesExhausted, grpc::Code};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use std::{
@@ -24,28 +26,20 @@ use tower_service::Service;
 
 /// Encodes each batch once, into one request that all attempts share.
 pub(crate) struct Encoding<E, S> {
+    /// The circuit breaker and all below it.
     inner: S,
+    /// Shared with the futures, which settle by it.
     encoder: Arc<E>,
+    /// The target of the requests, and the kill switch.
     control: Arc<Control>,
-    journal: Arc<Journal>,
-    /// The last body, whose memory is used again once its request is done.
+    telemetry: Arc<Telemetry>,
+    /// The last body. Its memory is used again once its request has ended.
     spare: Bytes,
-}
-
-/// What all requests have in common.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
-    pub(crate) compression: Compression,
-    pub(crate) framing: Framing,
-    /// The greatest body, in bytes, before compression and after.
-    pub(crate) max_body: usize,
 }
 
 /// A batch as one request.
 struct Encoded {
-    /// `None` if none of the items could be encoded.
+    /// `None` where no item could be encoded.
     request: Option<Request<Full<Bytes>>>,
     skipped: Skipped,
 }
@@ -56,10 +50,11 @@ pin_project! {
     pub(crate) enum Exporting<F, E, T> {
         Sent {
             #[pin]
-            answer: F,
+            response: F,
             encoder: Arc<E>,
-            journal: Arc<Journal>,
+            telemetry: Arc<Telemetry>,
             took: Stopwatch,
+            // The number of items in the body.
             sent: usize,
             skipped: Skipped,
             items: PhantomData<fn(T)>,
@@ -71,8 +66,8 @@ pin_project! {
 // === impl Encoding ===
 
 impl<E, S> Encoding<E, S> {
-    pub(crate) fn new(inner: S, encoder: Arc<E>, control: Arc<Control>, journal: Arc<Journal>) -> Self {
-        Self { inner, encoder, control, journal, spare: Bytes::new() }
+    pub(crate) fn new(inner: S, encoder: Arc<E>, control: Arc<Control>, telemetry: Arc<Telemetry>) -> Self {
+        Self { inner, encoder, control, telemetry, spare: Bytes::new() }
     }
 
     /// The request for `items`.
@@ -80,27 +75,28 @@ impl<E, S> Encoding<E, S> {
     where
         E: Encode<T>,
     {
-        // Whoever else held the last body has dropped it, unless its request is still under way.
+        // The last body is shared as long as its request is under way, and then cannot be used again.
         let mut body = std::mem::take(&mut self.spare).try_into_mut().unwrap_or_default();
         body.clear();
-        let target = self.control.target().ok_or("nobody has said where to send to")?;
-        let Target { framing, compression, max_body, .. } = *target;
+        let target = self.control.target().ok_or("no endpoint is set")?;
+        let Target { framing, compression, max_request_bytes, .. } = *target;
         let prefix = framing.begin(&mut body);
         let skipped = self.encoder.encode(items, &mut body)?;
         if skipped.0.len() >= items.len() {
             return Ok(Encoded { request: None, skipped });
         }
         let check = |length: usize| {
-            // About as many items as bytes fit.
-            let fits = || items.len().saturating_mul(max_body) / length;
-            if length > max_body { Err(BodyTooLarge::new(max_body, fits())) } else { Ok(()) }
+            // The share of the items is about that of the bytes.
+            let fits = || items.len().saturating_mul(max_request_bytes) / length;
+            if length > max_request_bytes { Err(BodyTooLarge::new(max_request_bytes, fits())) } else { Ok(()) }
         };
+        // Checked before the compression, because servers bound the decompressed size as well.
         check(body.len())?;
         let packed: Option<BytesMut> = compression.compress(&body, prefix)?;
         let body = match packed {
             Some(mut packed) => {
                 self.spare = body.freeze();
-                // What cannot be made smaller grows a little.
+                // A body that does not compress grows a little.
                 check(packed.len())?;
                 framing.end(&mut packed, true);
                 packed.freeze()
@@ -140,23 +136,23 @@ where
 
     fn call(&mut self, items: Items<T>) -> Self::Future {
         if !self.control.is_on() {
-            // It came in while the switch was being turned.
+            // The batch was closed while the exporter was switched off.
             return Exporting::NotSent { result: Some(Ok(Settlement::All(Fate::Dropped(DropReason::Disabled)))) };
         }
         let result = match self.request(&items) {
             Err(error) => {
                 let error = ExportError::new(error, items.len(), &*self.encoder);
-                self.journal.add(&error);
+                self.telemetry.export_failed(&error);
                 Err(error.into())
             }
-            // The inner service stays ready, for the next batch.
+            // CORRECTNESS: the inner service is not called, so it stays ready for the next batch.
             Ok(Encoded { request: None, .. }) => Ok(Settlement::All(Fate::Dropped(DropReason::Encode))),
             Ok(Encoded { request: Some(request), skipped }) => {
                 let sent = items.len() - skipped.0.len();
                 let took = Stopwatch::start();
-                let (answer, encoder) = (self.inner.call(request), Arc::clone(&self.encoder));
-                let journal = Arc::clone(&self.journal);
-                return Exporting::Sent { answer, encoder, journal, took, sent, skipped, items: PhantomData };
+                let (response, encoder) = (self.inner.call(request), Arc::clone(&self.encoder));
+                let telemetry = Arc::clone(&self.telemetry);
+                return Exporting::Sent { response, encoder, telemetry, took, sent, skipped, items: PhantomData };
             }
         };
         Exporting::NotSent { result: Some(result) }
@@ -173,22 +169,23 @@ where
     type Output = Result<Settlement, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // CANCEL: the batcher drops this future when it abandons the batch, and settles the items itself.
         match self.project() {
-            ExportingProj::Sent { answer, encoder, journal, took, sent, skipped, .. } => {
-                let settlement = match ready!(answer.poll(cx)) {
-                    Ok(answer) => {
-                        journal.ended(*took, None);
-                        let (head, body) = answer.into_parts();
+            ExportingProj::Sent { response, encoder, telemetry, took, sent, skipped, .. } => {
+                let settlement = match ready!(response.poll(cx)) {
+                    Ok(response) => {
+                        telemetry.export_ended(*took, None);
+                        let (head, body) = response.into_parts();
                         encoder.settle(&head, &body, *sent)
                     }
                     Err(error) => {
                         let error = ExportError::new(error, *sent, &**encoder);
-                        journal.ended(*took, Some(&error));
+                        telemetry.export_ended(*took, Some(&error));
                         let error = BoxError::from(error);
                         if skipped.0.is_empty() {
                             return Poll::Ready(Err(error));
                         }
-                        // The items that are in no body must not be sent again with the others.
+                        // The items that were left out of the body must not be sent again with the others.
                         of_error(&error)
                     }
                 };
@@ -201,7 +198,7 @@ where
     }
 }
 
-/// The settlement of `sent` items, with those between them that were skipped.
+/// The settlement of `sent` items and of the skipped items between them.
 fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settlement {
     if skipped.0.is_empty() {
         return settlement;
@@ -222,8 +219,8 @@ fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settl
     };
     let mut left_out = skipped.0.iter().copied().peekable();
     let mut next = 0;
-    let fates = (0..sent + skipped.0.len()).map(|place| {
-        if left_out.next_if_eq(&place).is_some() {
+    let fates = (0..sent + skipped.0.len()).map(|index| {
+        if left_out.next_if_eq(&index).is_some() {
             return ItemFate::Final(Fate::Dropped(DropReason::Encode));
         }
         next += 1;
@@ -232,7 +229,7 @@ fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settl
     Settlement::Each(fates.collect())
 }
 
-/// How the batch layer reads what [`Encoding`] gives.
+/// Turns a result of [`Encoding`] into fates for the batch layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SettleExport;
 
@@ -245,13 +242,13 @@ impl Settle<Settlement> for SettleExport {
     }
 }
 
-/// Whether the far side refused a request for what was in it, which says nothing of how the far side is.
+/// Whether the server refused a request for its content, which says nothing about the health of the server.
 pub(crate) fn is_about_items(error: &BoxError) -> bool {
     matches!(of_error(error), Settlement::Split { .. })
 }
 
 fn of_error(error: &BoxError) -> Settlement {
-    // For the retry layer it is over; the batch can wait longer.
+    // The retry layer has given up; the batch can wait longer.
     if let Some(exhausted) = cause_ref::<RetriesExhausted>(&**error) {
         let otherwise = Verdict::of(&**error).map_or(DropReason::RetriesExhausted, Verdict::reason);
         return Settlement::Retry { after: exhausted.hint(), otherwise };

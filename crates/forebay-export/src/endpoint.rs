@@ -2,10 +2,10 @@ use forebay_core::ConfigError;
 use http::{Uri, uri::Scheme};
 use std::fmt;
 
-/// Where an exporter sends to: an absolute `http` or `https` URL.
+/// The URL that an exporter sends to: an absolute `http` or `https` URL.
 ///
-/// It comes from the application. A user name or password in it is refused, for it would end up in logs; a credential
-/// belongs into a header. `Display` leaves the query out.
+/// It must come from the application. A user name or password in it is refused, because it would end up in logs; a credential
+/// belongs in a header. `Display` leaves the query out.
 ///
 /// ```
 /// use forebay_export::Endpoint;
@@ -20,19 +20,19 @@ pub struct Endpoint(Uri);
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// The URL to send to.
+    /// The URL.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         &self.0
     }
 
-    /// Whether what is sent can be read on the way: plain `http` to another machine.
+    /// Whether requests can be read on the way: plain `http` to another machine.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         self.0.scheme() == Some(&Scheme::HTTP) && !self.is_loopback()
     }
 
-    /// The URL with `path` behind its own, as the base URL of several signals is extended; its query stays.
+    /// The URL with `path` appended to its own, as the base URL of several signals is extended. Its query stays.
     ///
     /// ```
     /// use forebay_export::Endpoint;
@@ -44,9 +44,9 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// When `path` cannot stand in a URL.
+    /// Returns a [`ConfigError`] when `path` cannot be part of a URL.
     pub fn extended(&self, path: &str) -> Result<Self, ConfigError> {
-        let wrong = |_why| ConfigError::new("endpoint", self, "a URL that the path of a signal can be put behind");
+        let wrong = |_why| ConfigError::new("endpoint", self, "a URL to which the path of a signal can be appended");
         let path = format!("{}/{}", self.0.path().trim_end_matches('/'), path.trim_start_matches('/'));
         let path_and_query = match self.0.query() {
             Some(query) => format!("{path}?{query}"),
@@ -54,23 +54,23 @@ impl Endpoint {
         };
         let mut parts = self.0.clone().into_parts();
         parts.path_and_query = Some(path_and_query.parse().map_err(wrong)?);
-        let allowed = "a URL that the path of a signal can be put behind";
+        let allowed = "a URL to which the path of a signal can be appended";
         Ok(Self(Uri::from_parts(parts).map_err(|_why| ConfigError::new("endpoint", self, allowed))?))
     }
 
-    /// The URL with `method` behind its path, where that does not end in it already.
+    /// The URL with `method` appended to its path, unless the path ends in it already.
     pub(crate) fn with_method(&self, method: &str) -> Result<Uri, ConfigError> {
         if self.0.query().is_some() {
             return Err(ConfigError::new(
                 "endpoint",
                 self,
-                "a URL without a query: gRPC knows a method by its path alone",
+                "a URL without a query: gRPC names a method by its path alone",
             ));
         }
         let base = self.0.path().trim_end_matches('/');
         let path = if base.ends_with(method) { base.to_owned() } else { format!("{base}{method}") };
         let mut parts = self.0.clone().into_parts();
-        let allowed = "an http or https URL behind which the method of a gRPC service can stand";
+        let allowed = "an http or https URL to which the method of a gRPC service can be appended";
         parts.path_and_query = Some(path.parse().map_err(|_why| ConfigError::new("endpoint", self, allowed))?);
         Uri::from_parts(parts).map_err(|_why| ConfigError::new("endpoint", self, allowed))
     }
@@ -91,18 +91,17 @@ impl std::str::FromStr for Endpoint {
 
     /// # Errors
     ///
-    /// When it is no absolute `http` or `https` URL, has no host, or has a user name or password.
+    /// Returns a [`ConfigError`] when it is no absolute `http` or `https` URL, has no host, or has a user name or password.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        // A URL has nothing else (RFC 3986), though a parser may let it pass; shown in a log, it would be obeyed there.
+        // A URL has no other characters (RFC 3986), though a parser may accept them; a terminal would obey them in a log.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Self::refuse(text, "a URL of visible ASCII, with all else percent-encoded"));
         }
         if text.contains('#') {
             return Err(Self::refuse(text, "a URL without a fragment (`#`): it is never sent to a server"));
         }
-        let uri: Uri = text
-            .parse()
-            .map_err(|invalid| Self::refuse(text, &format!("an http or https URL; this is none ({invalid})")))?;
+        let uri: Uri =
+            text.parse().map_err(|invalid| Self::refuse(text, &format!("an http or https URL ({invalid})")))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(Self::refuse(text, "an absolute URL that begins with http:// or https://"));
         }
@@ -137,7 +136,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// A URL that was refused, without what may be secret in it.
+/// A refused URL without the parts that may be secret.
 struct Redacted<'a>(&'a str);
 
 impl fmt::Display for Redacted<'_> {

@@ -1,4 +1,4 @@
-use crate::{BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, refusal::Refusal};
+use crate::{BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, error_response::ErrorResponse};
 use forebay_breaker::CircuitOpen;
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref, http::StatusError};
 use forebay_retry::{RetriesExhausted, Throttled, grpc::Code};
@@ -8,10 +8,10 @@ use tower::timeout::error::Elapsed;
 
 /// One export of a batch failed.
 ///
-/// What became of its items is for the ledger to say: after a temporary failure they wait for another attempt.
+/// The ledger has the fates of its items: after a temporary failure they wait for another attempt.
 ///
-/// `Display` is one sentence; the causes are behind [`source`](Error::source), or all in one line from
-/// [`report`](Self::report). Text of the server is bounded and escaped, and no header value is ever part of it.
+/// `Display` is one sentence; [`source`](Error::source) leads to the causes, and [`report`](Self::report) shows all of them in
+/// one line. Text of the server is bounded and escaped, and no header value is ever part of it.
 #[derive(Clone, Debug)]
 pub struct ExportError {
     kind: ExportErrorKind,
@@ -24,7 +24,7 @@ pub struct ExportError {
     cause: Arc<dyn Error + Send + Sync>,
 }
 
-/// What an export failed of.
+/// The kind of a failed export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExportErrorKind {
@@ -36,32 +36,32 @@ pub enum ExportErrorKind {
     Unreachable,
     /// An attempt took longer than it may.
     Timeout,
-    /// The connection broke, or the answer was none.
+    /// The connection broke, or the response was not valid.
     Transport,
-    /// There was no credential, or the far side did not accept it.
+    /// There was no credential, or the server did not accept it.
     Unauthorized,
-    /// The far side answered, and refused.
+    /// The server refused the request.
     Refused,
-    /// The far side has asked to be left alone for a while.
+    /// The server has asked for a pause.
     Throttled,
     /// The circuit is open: nothing was sent.
     CircuitOpen,
-    /// Something else, of a layer or client that does not say.
+    /// A layer or the client failed, and does not say how.
     Other,
 }
 
 /// Whether it is sensible to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExportErrorStatus {
-    /// It may pass.
+    /// A later attempt may succeed.
     Temporary,
     /// The same request will fail again.
     Permanent,
-    /// It might have passed, and did not in all the attempts that were allowed in a row.
+    /// A later attempt may succeed, but all attempts that were allowed in a row have failed.
     Exhausted,
 }
 
-/// All of an error in one line.
+/// An error with its causes, in one line.
 struct Chain<'a>(&'a ExportError);
 
 // === impl ExportError ===
@@ -78,9 +78,9 @@ impl ExportError {
         let not_sent = verdict.is_some_and(|verdict| verdict.seen() == Seen::No);
         let attempts = exhausted.map_or(u32::from(!not_sent), RetriesExhausted::attempts);
         let grpc = cause_ref::<GrpcError>(&*cause);
-        let server_text = match (grpc, cause_ref::<Refusal>(&*cause)) {
+        let server_text = match (grpc, cause_ref::<ErrorResponse>(&*cause)) {
             (Some(grpc), _) => grpc.message().clone(),
-            (None, Some(refusal)) => refusal.redact(&encoder.explain(refusal.content_type.as_ref(), &refusal.body)),
+            (None, Some(response)) => response.redact(&encoder.explain(response.content_type.as_ref(), &response.body)),
             (None, None) => ServerText::default(),
         };
         Self {
@@ -95,7 +95,7 @@ impl ExportError {
         }
     }
 
-    /// What it failed of.
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ExportErrorKind {
         self.kind
@@ -113,31 +113,31 @@ impl ExportError {
         self.items
     }
 
-    /// How many attempts were made in a row; none where nothing was sent.
+    /// How many attempts were made in a row; 0 where nothing was sent.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The HTTP status of the last answer, where that was a refusal.
+    /// The HTTP status of the last response, where that was a refusal.
     #[must_use]
     pub fn http_status(&self) -> Option<StatusCode> {
         self.http_status
     }
 
-    /// The gRPC status of the last answer, where that was a refusal.
+    /// The gRPC status of the last response, where that was a refusal.
     #[must_use]
     pub fn grpc_code(&self) -> Option<Code> {
         self.grpc_code
     }
 
-    /// What the far side said of it; empty where it said nothing that can be read.
+    /// The reason that the server gave; empty where it gave none that can be read.
     #[must_use]
     pub fn server_text(&self) -> &ServerText {
         &self.server_text
     }
 
-    /// The whole chain in one line, with what the server said, to be logged.
+    /// The error and all its causes in one line, with the text of the server, to be logged.
     #[must_use]
     pub fn report(&self) -> impl fmt::Display + '_ {
         Chain(self)
@@ -250,13 +250,13 @@ impl fmt::Display for ExportErrorKind {
         f.write_str(match self {
             Self::Encode => "they could not be encoded",
             Self::TooLarge => "they are too large together",
-            Self::Unreachable => "the far side is out of reach",
+            Self::Unreachable => "the server cannot be reached",
             Self::Timeout => "an attempt took too long",
             Self::Transport => "the connection failed",
             Self::Unauthorized => "there is no valid credential",
             Self::Refused => "they were refused",
-            Self::Throttled => "the far side wants to be left alone for a while",
-            Self::CircuitOpen => "the far side was given up on for a while",
+            Self::Throttled => "the server has asked for a pause",
+            Self::CircuitOpen => "the circuit is open",
             Self::Other => "a layer or the client failed",
         })
     }
@@ -269,14 +269,14 @@ impl fmt::Display for Chain<'_> {
         write!(f, "{}", self.0)?;
         let mut link = self.0.source();
         while let Some(error) = link {
-            // The words of a client, which may have the server's in them.
+            // The text of a client may contain the text of the server.
             write!(f, ": {}", ServerText::new(&error.to_string()))?;
             link = error.source();
         }
         match &self.0.server_text {
             _ if self.0.grpc_code.is_some() => Ok(()),
             text if text.is_empty() => Ok(()),
-            text => write!(f, "; the far side says: {text}"),
+            text => write!(f, "; the server says: {text}"),
         }
     }
 }

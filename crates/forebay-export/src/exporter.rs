@@ -14,16 +14,18 @@ use std::{
 };
 use tower_service::Service;
 
-/// Sends items in batches to one endpoint, and can say of each what became of it.
+/// Sends items in batches to one endpoint, and reports the fate of each.
 ///
-/// Cheap to clone; all clones are one exporter. When the last one is dropped, what is left is sent at once: for as long as
-/// the runtime lives, and no longer than [`give_up_after`](ExporterBuilder::give_up_after). Call
-/// [`shutdown`](Self::shutdown) to wait for it.
+/// It is cheap to clone; all clones are one exporter. When the last one is dropped, the items that are held are sent at once:
+/// for as long as the runtime lives, and no longer than [`max_age`](ExporterBuilder::max_age). Call
+/// [`shutdown`](Self::shutdown) to wait for them.
 ///
-/// `emit` neither waits nor fails, on any thread, in a `Drop` or a panic hook. As a `Service` an exporter answers each item
-/// with its fate, and never with an error.
+/// `emit` neither waits nor fails, on any thread, in a `Drop` or a panic hook. As a `Service` an exporter responds to each
+/// item with its fate, and never with an error.
 pub struct Exporter<T> {
+    /// The door of the stack. The worker ends with the last clone of it.
     batch: Batch<T, Fate>,
+    /// The kill switch, without a detour through the handle.
     control: Arc<Control>,
     handle: ExporterHandle<T>,
 }
@@ -32,7 +34,7 @@ pin_project! {
     /// The fate of one item. Dropping it does not take the item back.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<T> {
-        // `None`: the exporter is switched off.
+        // `None` where the exporter is switched off.
         #[pin]
         inner: Option<forebay_batch::ResponseFuture<T, Fate>>,
     }
@@ -45,15 +47,16 @@ pub struct EmitOrWait<'a, T> {
 }
 
 enum Waiting<'a, T> {
-    InLine(forebay_batch::EmitOrWait<'a, T, Fate>),
-    /// The exporter is switched off; `None` once the item was handed back.
+    /// The item waits for room.
+    ForRoom(forebay_batch::EmitOrWait<'a, T, Fate>),
+    /// The exporter is switched off; `None` once the item was returned.
     Off(Option<T>),
 }
 
 // === impl Exporter ===
 
 impl<T> Exporter<T> {
-    /// Starts with the defaults of [`ExporterBuilder`].
+    /// A builder with the defaults of [`ExporterBuilder`].
     pub fn builder() -> ExporterBuilder<T> {
         ExporterBuilder::new()
     }
@@ -64,13 +67,13 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         Self { batch, control, handle }
     }
 
-    /// Hands an item over. It never waits; an item for which there is no room is dropped, and counted.
+    /// Hands an item over. It never waits; an item that finds no room is dropped, and counted.
     ///
-    /// An item goes as it is, or as an [`Offer`] that says its weight or its lane: what an offer says is not asked again.
+    /// The item is passed as it is, or as an [`Offer`] with its weight or its lane, which then take precedence over the
+    /// closures of the builder.
     ///
     /// ```
-    /// # use forebay_core::Priority;
-    /// # use forebay_export::{Exporter, Offer};
+    /// # use forebay_export::{Exporter, Offer, Priority};
     /// # fn hand_over(exporter: &Exporter<String>, line: String, alert: String) {
     /// exporter.emit(line);
     /// exporter.emit(Offer::new(alert).priority(Priority::High));
@@ -78,6 +81,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
     /// ```
     #[inline]
     pub fn emit(&self, offer: impl Into<Offer<T>>) {
+        // The switch is read before the offer is made, so that a switched-off exporter costs one load.
         if !self.control.is_on() {
             return;
         }
@@ -86,51 +90,57 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         }
     }
 
-    /// The refusal is in the ledger; telemetry that does not fit must not become the host's problem, and a panic of the item's
-    /// own `Drop` as little. The worker is told, which may have to say that something was lost.
+    /// Drops a refused item. The refusal is in the ledger; neither it nor a panic of the item's `Drop` may harm the host. The
+    /// worker is woken, because it may have to report the loss.
     #[cold]
     #[inline(never)]
     fn refused(&self, refused: Rejected<T>) {
-        self.handle.journal().bell.ring();
+        self.handle.telemetry().bell.ring();
         panic::discard(refused);
     }
 
-    /// Hands an item over, and waits in line while there is no room for it: for a host that can wait, such as a shipper
-    /// of files.
+    /// Hands an item over, and waits while there is no room for it. A host that can wait, such as a shipper of files, loses
+    /// nothing that way.
     ///
     /// # Errors
     ///
-    /// Hands the item back when it is too large, or the exporter is shut down, which is in the ledger; or when it is switched
-    /// off, which is not.
+    /// Returns the item when it is too large, or the exporter is shut down, which is in the ledger; or when the exporter is
+    /// switched off, which is not.
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// A future that is dropped while it waits drops its item, and nothing is offered.
     #[inline]
     pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T> {
         let waiting = match self.control.is_on() {
-            true => Waiting::InLine(self.batch.emit_or_wait(offer)),
+            true => Waiting::ForRoom(self.batch.emit_or_wait(offer)),
             false => Waiting::Off(Some(offer.into().item)),
         };
         EmitOrWait { waiting }
     }
 
-    /// Sends what is here now, and waits until every item that was handed over before has a fate.
+    /// Sends what is held now, and waits until every item that was handed over before has a fate.
     ///
-    /// While the far side is away that may be as long as [`give_up_after`](ExporterBuilder::give_up_after).
-    pub async fn flush(&self) {
-        self.batch.handle().flush().await;
-    }
-
-    /// Takes nothing new, sends what is here, and ends no later than 20 ms after `deadline`, whatever the network does.
-    ///
-    /// Others that shut down at the same time wait for the same end.
+    /// While the server cannot be reached that may take as long as [`max_age`](ExporterBuilder::max_age).
     ///
     /// # Cancellation
     ///
-    /// A dropped shutdown leaves the exporter closed; what is in it goes on being sent.
+    /// A dropped flush changes nothing; the items are sent all the same.
+    pub async fn flush(&self) {
+        self.handle.flush().await;
+    }
+
+    /// Admits no more items, sends what is held, and ends no later than 20 ms after `deadline`, whatever the network does.
+    ///
+    /// Several calls at the same time wait for the same end.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped shutdown leaves the exporter closed; its items are sent all the same.
     pub async fn shutdown(&self, deadline: Duration) -> Report<T> {
-        let report = self.batch.handle().drain(deadline).await;
+        // CANCEL: the drain has closed the exporter when this future is dropped; nothing reopens it.
+        let report = self.handle.drain(deadline).await;
+        // The worker may have ended before the last fates, so the metrics are updated once more.
         self.handle.refresh_metrics();
         Report {
             totals: report.totals,
@@ -140,10 +150,10 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         }
     }
 
-    /// What became of every item so far; the counts are of one instant.
+    /// The fate of every item so far. The counts are of one instant.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.batch.handle().totals()
+        self.handle.totals()
     }
 
     /// Requests, retries, and how often the circuit opened so far.
@@ -158,7 +168,7 @@ impl<T: Send + Sync + 'static> Exporter<T> {
         self.handle.last_error()
     }
 
-    /// A handle that reads and changes the exporter, and does not keep it open: limits, batches, endpoint, headers, circuit,
+    /// A handle that reads and changes the exporter, and does not keep it open: limits, batching, endpoint, headers, circuit,
     /// and the kill switch.
     #[must_use]
     pub fn handle(&self) -> ExporterHandle<T> {
@@ -172,10 +182,11 @@ impl<T: Send + 'static> Service<T> for Exporter<T> {
     type Future = ResponseFuture<T>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A switched-off exporter drops every item, and needs no room for it.
         if !self.control.is_on() {
             return Poll::Ready(Ok(()));
         }
-        // A batcher is ready or waits for room; it has no error of its own to give here.
+        // A batcher is ready or waits for room; it has no error here.
         self.batch.poll_ready(cx).map(|_ready| Ok(()))
     }
 
@@ -202,11 +213,12 @@ impl<T: Send + 'static> Future for ResponseFuture<T> {
     type Output = Result<Fate, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // CANCEL: a dropped future does not take its item back; the ledger has its fate.
         let Some(inner) = self.project().inner.as_pin_mut() else {
             return Poll::Ready(Ok(Fate::Dropped(DropReason::Disabled)));
         };
-        let answer = ready!(inner.poll(cx));
-        Poll::Ready(Ok(answer.unwrap_or_else(|error| fate_of(&error))))
+        let fate = ready!(inner.poll(cx));
+        Poll::Ready(Ok(fate.unwrap_or_else(|error| fate_of(&error))))
     }
 }
 
@@ -224,7 +236,7 @@ impl<T: Send + 'static> Future for EmitOrWait<'_, T> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().waiting {
-            Waiting::InLine(emit) => Pin::new(emit).poll(cx),
+            Waiting::ForRoom(emit) => Pin::new(emit).poll(cx),
             Waiting::Off(item) => match item.take() {
                 Some(item) => Poll::Ready(Err(Rejected::new(item, DropReason::Disabled))),
                 None => Poll::Pending,
@@ -242,7 +254,7 @@ impl<T> fmt::Debug for EmitOrWait<'_, T> {
     }
 }
 
-/// An item that was refused at the door, or let go at the end.
+/// The fate of an item that was refused, or dropped by the shutdown.
 fn fate_of(error: &BoxError) -> Fate {
     Fate::Dropped(Verdict::of(&**error).map_or(DropReason::Failed, Verdict::reason))
 }

@@ -1,22 +1,22 @@
 use bytes::{BufMut, BytesMut};
 
-/// How a request carries the body that an encoder wrote.
+/// How a request carries the body that an encoder writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
-    /// As it is, in a `POST` to the endpoint.
+    /// The body is that of a `POST` to the endpoint.
     #[default]
     Plain,
-    /// As the one message of a unary gRPC call, which needs a client that speaks HTTP/2.
+    /// The body is the one message of a unary gRPC call, which needs a client for HTTP/2.
     ///
-    /// Compression is that of the message (`grpc-encoding`), and whether the call went well is read from `grpc-status`.
+    /// Compression is that of the message (`grpc-encoding`), and `grpc-status` says whether the call succeeded.
     Grpc {
-        /// `/package.Service/Method`; it is put behind the path of the endpoint.
+        /// `/package.Service/Method`, which follows the path of the endpoint.
         method: &'static str,
     },
 }
 
-/// A gRPC message: a byte that says whether it is compressed, its length in four, the message.
+/// The bytes before a gRPC message: one says whether it is compressed, and four are its length.
 ///
 /// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
 pub(crate) const GRPC_PREFIX: usize = 5;
@@ -24,7 +24,7 @@ pub(crate) const GRPC_PREFIX: usize = 5;
 // === impl Framing ===
 
 impl Framing {
-    /// Makes room for what stands before the message, and says how much.
+    /// Makes room for the prefix of the message, and returns its length.
     pub(crate) fn begin(self, body: &mut BytesMut) -> usize {
         match self {
             Self::Plain => 0,
@@ -35,7 +35,7 @@ impl Framing {
         }
     }
 
-    /// Fills that room in: `body` is complete.
+    /// Fills the prefix in; `body` is complete.
     pub(crate) fn end(self, body: &mut BytesMut, is_compressed: bool) {
         if let Self::Grpc { .. } = self
             && let Some((prefix, message)) = body.split_first_chunk_mut::<GRPC_PREFIX>()

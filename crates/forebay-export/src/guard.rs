@@ -14,9 +14,9 @@ use tower_service::Service;
 
 /// Checks an endpoint that a server, and not the application, has named.
 ///
-/// Whoever can make a program send its telemetry and its credential somewhere must not be able to name the machine itself,
-/// its neighbours, or the metadata service of a cloud. A name is checked twice: as it is written, and, with
-/// [`resolver`](Self::resolver), by the addresses it has at the moment of each connection.
+/// An attacker who can choose where a program sends its telemetry and its credential must not be able to name the machine
+/// itself, its neighbours, or the metadata service of a cloud. A name is checked twice: as it is written, and, with
+/// [`resolver`](Self::resolver), by the addresses that it has at each connection.
 ///
 /// | | refused, unless allowed |
 /// | --- | --- |
@@ -40,16 +40,16 @@ pub struct EndpointGuard {
     under: Vec<String>,
 }
 
-/// A resolver of names that keeps back the addresses which an [`EndpointGuard`] refuses.
+/// A resolver of names that withholds the addresses which an [`EndpointGuard`] refuses.
 ///
-/// It is a service over any service whose answer is an iterator of [`SocketAddr`], as a resolver of hyper-util is.
+/// It is a service over any service whose response is an iterator of [`SocketAddr`], as a resolver of hyper-util is.
 #[derive(Clone, Debug)]
 pub struct GuardedResolver<R> {
     inner: R,
     guard: EndpointGuard,
 }
 
-/// All addresses of a name are refused by an [`EndpointGuard`]. Nothing was sent.
+/// An [`EndpointGuard`] refused all addresses of a name. Nothing was sent.
 #[derive(Clone, Debug)]
 pub struct AddressRefused {
     verdict: Verdict,
@@ -68,27 +68,27 @@ pin_project! {
 // === impl EndpointGuard ===
 
 impl EndpointGuard {
-    /// A guard that allows nothing but `https` to public addresses.
+    /// A guard that allows only `https` to public addresses.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets plain `http` pass.
+    /// Allows plain `http`.
     #[must_use]
     pub fn allow_plaintext(mut self) -> Self {
         self.plaintext = true;
         self
     }
 
-    /// Lets names and addresses pass that are not public: for tests, and for servers in the same house.
+    /// Allows names and addresses that are not public: for tests, and for servers in a private network.
     #[must_use]
     pub fn allow_private(mut self) -> Self {
         self.private = true;
         self
     }
 
-    /// Only lets `domain` pass, and the names under it. Given several times, each of them.
+    /// Allows only `domain` and the names under it. Several calls allow several domains.
     #[must_use]
     pub fn only_under(mut self, domain: &str) -> Self {
         self.under.push(domain.trim_matches('.').to_ascii_lowercase());
@@ -99,7 +99,7 @@ impl EndpointGuard {
     ///
     /// # Errors
     ///
-    /// When it is none, or is refused by the table above.
+    /// Returns a [`ConfigError`] when it is no endpoint, or when the table above refuses it.
     pub fn check(&self, url: &str) -> Result<Endpoint, ConfigError> {
         let refuse = |allowed: &str| Err(ConfigError::new("server endpoint", format!("{:.200?}", shown(url)), allowed));
         if url.chars().any(|char| !char.is_ascii_graphic() || matches!(char, '\\' | '"' | '<' | '>' | '^' | '`')) {
@@ -122,7 +122,7 @@ impl EndpointGuard {
         }
     }
 
-    /// Whether a host may be named: a name as it is written, or an address.
+    /// Whether this host is allowed: a name as it is written, or an address.
     ///
     /// ```
     /// use forebay_export::EndpointGuard;
@@ -152,7 +152,7 @@ impl EndpointGuard {
         if let Ok(address) = literal.parse::<IpAddr>() {
             return if is_public(address) { Ok(()) } else { Err("a public address") };
         }
-        // What a C library reads as an address: `127.1`, `0x7f.1`, `2130706433`.
+        // A C library reads these as addresses: `127.1`, `0x7f.1`, `2130706433`.
         let last = host.rsplit('.').next().unwrap_or_default();
         if last.is_empty() || last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("a name, or an address in its plain form");
@@ -160,7 +160,7 @@ impl EndpointGuard {
         if host.contains(['%', '[', ']', ':']) || !host.contains('.') {
             return Err("a name with a dot in it");
         }
-        // A name that looks public, and is that of a cloud's metadata service.
+        // This name looks public, and is that of a cloud's metadata service.
         if host == "metadata.azure.com" {
             return Err("a public name");
         }
@@ -176,14 +176,14 @@ impl EndpointGuard {
         self.private || is_public(address)
     }
 
-    /// Puts the guard around the resolver of a client, so that a name that passed cannot turn to a private address later.
+    /// Puts the guard around the resolver of a client, so that an allowed name cannot resolve to a private address later.
     #[must_use]
     pub fn resolver<R>(&self, inner: R) -> GuardedResolver<R> {
         GuardedResolver { inner, guard: self.clone() }
     }
 }
 
-/// A refused URL without what may be secret in it.
+/// A refused URL without the parts that may be secret.
 fn shown(url: &str) -> &str {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     url.rsplit_once('@').map_or(url, |(_, rest)| rest)
@@ -223,6 +223,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let addresses = ready!(this.resolving.poll(cx)).map_err(Into::into)?;
+        // The check is at the connection, not at the configuration: a name may resolve to another address each time.
         let allowed: Vec<_> = addresses.filter(|address| this.guard.allows(address.ip())).collect();
         Poll::Ready(if allowed.is_empty() { Err(AddressRefused::new().into()) } else { Ok(allowed.into_iter()) })
     }

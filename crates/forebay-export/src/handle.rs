@@ -1,23 +1,25 @@
 use crate::{
     Compression, Counters, Endpoint, ExportError, control::Control, counters::Counting, credential::request_header_of,
-    journal::Journal, trace,
+    telemetry::Telemetry, trace,
 };
-use forebay_batch::BatchHandle;
+use forebay_batch::{BatchHandle, Batching};
 use forebay_breaker::BreakerHandle;
-use forebay_core::{ConfigError, DropReason};
+use forebay_core::{ConfigError, DropReason, Totals};
+use forebay_intake::{DrainReport, Flush, Limits};
 use http::{HeaderName, HeaderValue};
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Reads and changes an exporter while it runs, and does not keep it open.
 ///
-/// Nothing that is queued or waits is lost by a change, and the circuit keeps its state. It is also the [`BatchHandle`] of
-/// the exporter's batches (totals, limits, batching, flush, drain), by [`Deref`].
+/// A change loses nothing that is queued or parked, and the circuit keeps its state.
 pub struct ExporterHandle<T> {
     batch: BatchHandle<T>,
     breaker: BreakerHandle<()>,
+    /// The settings that the handle changes.
     control: Arc<Control>,
+    /// The counts of the layers, without those of the batcher.
     counting: Arc<Counting>,
-    journal: Arc<Journal>,
+    telemetry: Arc<Telemetry>,
 }
 
 // === impl ExporterHandle ===
@@ -28,94 +30,69 @@ impl<T> ExporterHandle<T> {
         breaker: BreakerHandle<()>,
         control: Arc<Control>,
         counting: Arc<Counting>,
-        journal: Arc<Journal>,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
-        Self { batch, breaker, control, counting, journal }
+        Self { batch, breaker, control, counting, telemetry }
     }
 
-    pub(crate) fn journal(&self) -> &Journal {
-        &self.journal
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
-    /// Brings the metrics up to date, where there are any.
+    /// Updates the metrics, where there are any.
     pub(crate) fn refresh_metrics(&self) {
-        self.journal.meters.record(self);
+        self.telemetry.meters.record(self);
     }
 
-    /// Brings the metrics up to date: for a scrape between two exports, after each of which the exporter does so itself.
+    /// Updates the metrics: for a scrape between two exports, after each of which the exporter does so itself.
     ///
-    /// They go to the recorder that was there when the exporter was built.
+    /// They go to the recorder that was installed when the exporter was built.
     #[cfg(feature = "metrics")]
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
     pub fn record_metrics(&self) {
         self.refresh_metrics();
     }
 
-    /// What tells the exporter from others in metrics and events; see [`ExporterBuilder::name`](crate::ExporterBuilder::name).
+    /// The name of the exporter in metrics and events; see [`ExporterBuilder::name`](crate::ExporterBuilder::name).
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.journal.name
+        &self.telemetry.name
     }
 
-    /// Sends to another endpoint from the next request on: an absolute `http` or `https` URL.
-    ///
-    /// The URL must come from the application. One that a server has named is to pass an
-    /// [`EndpointGuard`](crate::EndpointGuard) first.
-    ///
-    /// # Errors
-    ///
-    /// As when the exporter is built; everything stays as it was then.
-    pub fn set_endpoint(&self, url: &str) -> Result<(), ConfigError> {
-        let endpoint: Endpoint = url.parse()?;
-        let given = endpoint.clone();
-        self.control.change(|settings| {
-            settings.endpoint = given;
-            Ok(())
-        })?;
-        trace::endpoint_changed(&self.journal.name, &endpoint);
-        Ok(())
-    }
-
-    /// Sets a header of every request from the next one on: a new key, say. The value is treated as a secret.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be a header, or would be the first credential that goes over plain `http` to another machine.
-    pub fn set_header<N, V>(&self, name: N, value: V) -> Result<(), ConfigError>
-    where
-        N: TryInto<HeaderName>,
-        V: TryInto<HeaderValue>,
-    {
-        // Before the lock is taken: the conversions may be code of the user.
-        let (name, value) = request_header_of(name, value)?;
-        self.control.change(|settings| {
-            settings.headers.insert(name, value);
-            Ok(())
-        })
-    }
-
-    /// Compresses bodies this way from the next request on.
-    ///
-    /// # Errors
-    ///
-    /// When the level is out of its range.
-    pub fn set_compression(&self, compression: Compression) -> Result<(), ConfigError> {
-        self.control.change(|settings| {
-            settings.compression = compression;
-            Ok(())
-        })
-    }
-
-    /// State and control of the circuit: `breaker().set_mode(&(), Mode::ForcedOpen)`.
+    /// The fate of every item so far. The counts are of one instant.
     #[must_use]
-    pub fn breaker(&self) -> &BreakerHandle<()> {
-        &self.breaker
+    pub fn totals(&self) -> Totals {
+        self.batch.totals()
     }
 
-    /// Whether the exporter is switched on, as it is from the beginning.
+    /// Items that wait, without those in flight.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.control.is_on()
+    pub fn queued(&self) -> usize {
+        self.batch.queued()
+    }
+
+    /// Bytes that are held, queued, parked and in flight.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.batch.bytes()
+    }
+
+    /// How full the exporter is: the larger of the shares of items and of bytes, from 0.0 to 1.0.
+    #[must_use]
+    pub fn fullness(&self) -> f64 {
+        self.batch.fullness()
+    }
+
+    /// The greatest number of items that may be held.
+    #[must_use]
+    pub fn max_items(&self) -> u64 {
+        self.batch.max_items()
+    }
+
+    /// The greatest number of bytes that may be held.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.batch.max_bytes()
     }
 
     /// Requests, retries, and how often the circuit opened so far.
@@ -127,33 +104,138 @@ impl<T> ExporterHandle<T> {
     /// The last export that failed, if any has.
     #[must_use]
     pub fn last_error(&self) -> Option<ExportError> {
-        self.journal.last()
+        self.telemetry.last_error()
+    }
+
+    /// Sends to another endpoint from the next request on: an absolute `http` or `https` URL.
+    ///
+    /// The URL must come from the application. One that a server has named must pass an
+    /// [`EndpointGuard`](crate::EndpointGuard) first.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`ExporterBuilder::build`](crate::ExporterBuilder::build); nothing is changed then.
+    pub fn set_endpoint(&self, url: &str) -> Result<(), ConfigError> {
+        let endpoint: Endpoint = url.parse()?;
+        let given = endpoint.clone();
+        self.control.change(|settings| settings.endpoint = Ok(given))?;
+        trace::endpoint_changed(&self.telemetry.name, &endpoint);
+        Ok(())
+    }
+
+    /// Sets a header of every request from the next one on, such as a new key. The value is treated as a secret.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] when it cannot be a header, or would be the first credential that goes over plain `http` to
+    /// another machine.
+    pub fn set_header<N, V>(&self, name: N, value: V) -> Result<(), ConfigError>
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        // The conversions may be user code, so they run before the lock is taken.
+        let (name, value) = request_header_of(name, value)?;
+        self.control.change(|settings| {
+            if let Ok(headers) = &mut settings.headers {
+                headers.insert(name, value);
+            }
+        })
+    }
+
+    /// Compresses bodies this way from the next request on.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] when the level is out of its range.
+    pub fn set_compression(&self, compression: Compression) -> Result<(), ConfigError> {
+        self.control.change(|settings| settings.compression = compression)
+    }
+
+    /// Changes how much may be held. Nothing that is held is lost; above lower limits nothing is admitted until enough has
+    /// left.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] when a knob is out of its range; nothing is changed then.
+    pub fn set_limits(&self, limits: Limits) -> Result<(), ConfigError> {
+        self.batch.set_limits(limits)
+    }
+
+    /// The handle of the exporter's batches, with all that a batcher can read and change.
+    #[must_use]
+    pub fn batch(&self) -> &BatchHandle<T> {
+        &self.batch
+    }
+
+    /// State and control of the circuit: `breaker().set_mode(&(), Mode::ForcedOpen)`.
+    #[must_use]
+    pub fn breaker(&self) -> &BreakerHandle<()> {
+        &self.breaker
+    }
+
+    /// Whether the exporter is switched on, which it is after its build.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.control.is_on()
+    }
+
+    /// Admits no more items. Those that were admitted are sent.
+    pub fn close(&self) {
+        self.batch.close();
+    }
+
+    /// Sends what is held now, and waits until every item that was handed over before this call has a fate.
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped flush changes nothing; the items are sent all the same.
+    pub fn flush(&self) -> Flush<T> {
+        self.batch.flush()
+    }
+
+    /// Closes the exporter, sends what is held, and ends no later than 20 ms after `deadline`. The report has the items that
+    /// were not sent, as far as they could be recovered; see [`Exporter::shutdown`](crate::Exporter::shutdown).
+    ///
+    /// # Cancellation
+    ///
+    /// A dropped drain leaves the exporter closed; its items are sent all the same.
+    pub async fn drain(&self, deadline: Duration) -> DrainReport<T> {
+        self.batch.drain(deadline).await
     }
 }
 
 impl<T: Send + Sync + 'static> ExporterHandle<T> {
+    /// When batches close, and how many are in flight.
+    #[must_use]
+    pub fn batching(&self) -> Batching {
+        self.batch.batching()
+    }
+
+    /// Changes when batches close, and how many are in flight. An open batch obeys at its next item, or when its time ends.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] when a knob is out of its range; nothing is changed then.
+    pub fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
+        self.batch.set_batching(batching)
+    }
+
     /// The kill switch: from now on nothing is sent.
     ///
-    /// What is queued, waits or is in flight is dropped as [`Disabled`](DropReason::Disabled). What comes later is dropped
+    /// Items that are queued, parked or in flight are dropped as [`Disabled`](DropReason::Disabled). A later item is dropped
     /// at once, for the price of one relaxed load; it is not offered, and not counted.
     pub fn switch_off(&self) {
+        // CORRECTNESS: the switch turns first, so that no item is admitted after the discard and then sent.
         self.control.switch(false);
         self.batch.discard(DropReason::Disabled);
-        trace::switched(&self.journal.name, false);
+        trace::switched(&self.telemetry.name, false);
     }
 
-    /// Takes items again.
+    /// Admits items again.
     pub fn switch_on(&self) {
         self.control.switch(true);
-        trace::switched(&self.journal.name, true);
-    }
-}
-
-impl<T> Deref for ExporterHandle<T> {
-    type Target = BatchHandle<T>;
-
-    fn deref(&self) -> &BatchHandle<T> {
-        &self.batch
+        trace::switched(&self.telemetry.name, true);
     }
 }
 
@@ -164,7 +246,7 @@ impl<T> Clone for ExporterHandle<T> {
             breaker: self.breaker.clone(),
             control: Arc::clone(&self.control),
             counting: Arc::clone(&self.counting),
-            journal: Arc::clone(&self.journal),
+            telemetry: Arc::clone(&self.telemetry),
         }
     }
 }

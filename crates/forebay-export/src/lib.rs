@@ -13,43 +13,58 @@ mod encode;
 mod encoding;
 mod endpoint;
 mod error;
+mod error_response;
 mod exporter;
 mod framing;
+mod grpc_error;
 mod guard;
 mod handle;
-mod journal;
+mod knobs;
 mod meters;
-mod patience;
+mod park_backoff;
 mod preset;
-mod read;
-mod receive;
-mod refusal;
+mod read_body;
+mod read_response;
 mod report;
+mod reporting_worker;
+mod response_classifier;
 mod runtime;
 mod secrets;
 mod server_text;
+mod stack;
+mod telemetry;
 mod trace;
 mod transport;
-mod watched;
-
-#[doc(inline)]
-pub use forebay_intake::{AllNormal, Limits, Offer, Overflow, PriorityOf, Rejected};
 
 pub use self::{
-    builder::{ExportBreaker, ExportRetry, ExporterBuilder, NoNews},
+    builder::ExporterBuilder,
     compression::Compression,
-    counters::{Counters, RetryCount},
+    counters::Counters,
     credential::{Credential, NoCredential},
     encode::{BodyTooLarge, Encode, Skipped},
     endpoint::Endpoint,
     error::{ExportError, ExportErrorKind, ExportErrorStatus},
     exporter::{EmitOrWait, Exporter, ResponseFuture},
     framing::Framing,
+    grpc_error::GrpcError,
     guard::{AddressRefused, EndpointGuard, GuardedResolver, Resolving},
     handle::ExporterHandle,
+    knobs::{ExportBreaker, ExportRetry},
     preset::Preset,
-    refusal::GrpcError,
     report::Report,
     server_text::ServerText,
     transport::TransportError,
+};
+// What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
+pub use forebay_batch::{BatchHandle, Batching};
+pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
+pub use forebay_core::{
+    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Settlement, Totals,
+    Verdict, Weigh,
+    http::{Classifier, StatusError},
+};
+#[doc(inline)]
+pub use forebay_intake::{AllNormal, DrainReport, Flush, Limits, Offer, Overflow, PriorityOf, Rejected};
+pub use forebay_retry::{
+    Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, Throttle, Throttled, grpc,
 };

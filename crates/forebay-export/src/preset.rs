@@ -6,9 +6,9 @@ use forebay_intake::{Limits, Overflow};
 use forebay_retry::{Backoff, Jitter};
 use std::time::Duration;
 
-/// The numbers of a system that this exporter can stand in for.
+/// The numbers of a system that this exporter can replace.
 ///
-/// A preset changes queue, batch, retry, breaker and patience, and nothing else; what is set after it holds.
+/// A preset sets limits, batching, retry, circuit breaker and parking, and nothing else. A later call overrides it.
 ///
 /// | | `DatabricksNode` | `DatabricksCsharp` | `Collector` | `ConsulHcp` |
 /// | --- | --- | --- | --- | --- |
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// | retries | 3; 100 ms doubling to 1 s, 100 ms jitter | 3; 100 ms | none in place | none |
 /// | sent again | 429, 500, 502, 503, 504 | what is not 400, 401, 403, 404 | 429, 502, 503, 504 | nothing |
 /// | breaker | 5 in a row, 60 s, 2 successes | all of 5 and more in 30 s, 60 s, 1 success | as by default | as by default |
-/// | waits while the far side is away | no | no | 5 s growing by 1.5 to 30 s, for 5 min | no |
+/// | parks while the server cannot be reached | no | no | 5 s growing by 1.5 to 30 s, for 5 min | no |
 ///
 /// `DatabricksNode` and `DatabricksCsharp` are the telemetry of the Databricks SQL drivers for Node.js and for ADBC in C#;
 /// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter, the
@@ -42,7 +42,7 @@ const TENTH: Duration = Duration::from_millis(100);
 // === impl ExporterBuilder ===
 
 impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
-    /// Takes the numbers of another system; see [`Preset`].
+    /// Sets the numbers of another system; see [`Preset`].
     pub fn preset(self, preset: Preset) -> Self {
         match preset {
             Preset::DatabricksNode => self
@@ -62,35 +62,35 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
                     breaker.trip(trip).open_for(Duration::from_secs(60)).close_after(1)
                 }),
             Preset::Collector => self
-                .queue(Limits::new())
+                .limits(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batch(Batching::new().max_items(8_192).max_age(Duration::from_millis(200)).max_in_flight(10))
+                .batching(Batching::new().max_items(8_192).max_age(Duration::from_millis(200)).max_in_flight(10))
                 .attempt_timeout(Duration::from_secs(5))
                 .retryable(Classifier::otlp())
                 .retry(|retry| retry.max_retries(0))
-                .patience(
+                .park_backoff(
                     Backoff::exponential(Duration::from_secs(5))
                         .factor(1.5)
                         .cap(Duration::from_secs(30))
                         .jitter(Jitter::Proportional(0.5)),
                 )
-                .give_up_after(Duration::from_secs(300)),
+                .max_age(Duration::from_secs(300)),
             Preset::ConsulHcp => self
-                .queue(Limits::new())
+                .limits(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batch(Batching::new().max_items(8_192).max_age(Duration::from_secs(60)))
+                .batching(Batching::new().max_items(8_192).max_age(Duration::from_secs(60)))
                 .attempt_timeout(Duration::from_secs(15))
                 .retry(|retry| retry.max_retries(0))
-                .give_up_after(Duration::ZERO),
+                .max_age(Duration::ZERO),
         }
     }
 
-    /// What the drivers have in common.
+    /// The numbers that both drivers share.
     fn driver(self) -> Self {
-        self.queue(Limits::new().items(500).soft_limit(1.0))
+        self.limits(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
-            .batch(Batching::new().max_items(100).max_age(Duration::from_secs(5)))
+            .batching(Batching::new().max_items(100).max_age(Duration::from_secs(5)))
             .attempt_timeout(Duration::from_secs(10))
-            .give_up_after(Duration::ZERO)
+            .max_age(Duration::ZERO)
     }
 }

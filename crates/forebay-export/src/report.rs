@@ -1,7 +1,7 @@
 use crate::{Counters, ExportError};
 use forebay_core::Totals;
 
-/// What became of everything that an exporter was given.
+/// The fate of everything that was handed to an exporter.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report<T> {
@@ -9,9 +9,9 @@ pub struct Report<T> {
     pub totals: Totals,
     /// Requests, retries, and how often the circuit opened.
     pub counters: Counters,
-    /// The items that were not sent, or whose sending was let go, as far as they could be recovered. They count as dropped
-    /// by shutdown, and are the caller's again.
+    /// The items that were not sent, or whose request was abandoned, as far as they could be recovered. They count as dropped
+    /// by shutdown, and belong to the caller again.
     pub unsent: Vec<T>,
-    /// The last export that failed: why nothing, or not everything, arrives.
+    /// The last export that failed: the reason why nothing, or not everything, arrives.
     pub last_error: Option<ExportError>,
 }

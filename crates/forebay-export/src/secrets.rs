@@ -1,29 +1,29 @@
 use crate::ServerText;
 use http::{HeaderMap, HeaderValue};
 
-/// The header values of one request that nobody may see; a server may repeat them in what it says.
+/// The secret header values of one request. A server may repeat them in its responses.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets(Vec<HeaderValue>);
 
-/// Shorter ones are no secret, and would take words out of a text.
+/// Shorter values are no secrets, and their redaction would remove words from a text.
 const SHORTEST: usize = 6;
-/// What is cut off in the middle is known by so many characters.
+/// A secret that is cut at the end of a text is recognized by this many characters.
 const START: usize = 4;
 
 // === impl Secrets ===
 
 impl Secrets {
-    /// Nothing is allocated where no header is sensitive.
+    /// The sensitive values of `headers`. Nothing is allocated where there are none.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         Self(headers.values().filter(|value| value.is_sensitive()).cloned().collect())
     }
 
-    /// `text` without them.
+    /// `text` without the secrets.
     pub(crate) fn redact(&self, text: &ServerText) -> ServerText {
         const INSTEAD: &str = "[redacted]";
         let mut redacted = text.as_str().to_owned();
         for value in self.0.iter().filter_map(|value| value.to_str().ok()) {
-            // Behind `Bearer ` stands what is secret, and a server may repeat it alone.
+            // The secret follows `Bearer `, and a server may repeat it alone.
             let last = value.rsplit(' ').next().unwrap_or(value);
             for secret in [value, last].into_iter().filter(|secret| secret.len() >= SHORTEST) {
                 redacted = redacted.replace(secret, INSTEAD);

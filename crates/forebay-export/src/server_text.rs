@@ -2,20 +2,20 @@ use std::fmt;
 
 /// Text from a server, made safe to be logged.
 ///
-/// It has at most [`MAX_LEN`](Self::MAX_LEN) bytes. Characters that a terminal or a log would obey rather than show
-/// are escaped: line breaks and other control characters, and those that turn the direction of writing.
+/// It has at most [`MAX_LEN`](Self::MAX_LEN) bytes. Characters that a terminal or a log viewer would obey rather than show
+/// are escaped: line breaks and other control characters, and those that change the direction of writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServerText(String);
 
 // === impl ServerText ===
 
 impl ServerText {
-    /// The greatest length, in bytes; what is cut off is marked by an ellipsis.
+    /// The greatest length, in bytes. An ellipsis marks a text that was cut.
     pub const MAX_LEN: usize = 1024;
 
     pub(crate) const ELLIPSIS: char = '…';
 
-    /// Cuts `text`, and escapes what is in it.
+    /// Cuts `text` to its greatest length, and escapes its control characters.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut safe = String::with_capacity(text.len().min(Self::MAX_LEN));
@@ -44,21 +44,21 @@ impl ServerText {
 }
 
 impl ServerText {
-    /// As [`new`](Self::new), of bytes that should be UTF-8.
+    /// Does the same as [`new`](Self::new), with bytes that should be UTF-8.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        // Nothing behind that much is shown in any case.
+        // The bytes beyond the greatest length would be cut off in any case.
         Self::new(&String::from_utf8_lossy(bytes.get(..Self::MAX_LEN).unwrap_or(bytes)))
     }
 
-    /// Whether there is none.
+    /// Whether there is no text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Whether whoever shows the character does something else than show it.
+/// Whether a viewer does something else with the character than show it.
 fn is_obeyed(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

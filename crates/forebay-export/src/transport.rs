@@ -1,11 +1,10 @@
-use crate::receive::Judge;
+use crate::response_classifier::ResponseClassifier;
 use forebay_core::{Advice, BoxError, DropReason, Outcome, Seen, Verdict};
 use std::{error::Error, fmt};
 
-/// The client failed: no answer, or no whole one.
+/// The client failed: there is no response, or no complete one.
 ///
-/// Whether the far side may have seen the request, and whether a retry is sensible, is in the [`Verdict`] that is this
-/// error's source.
+/// The source is a [`Verdict`], which says whether the server may have seen the request, and whether a retry is sensible.
 #[derive(Clone, Debug)]
 pub struct TransportError {
     what: What,
@@ -15,40 +14,39 @@ pub struct TransportError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     NotSent,
-    NoAnswer,
-    BrokenAnswer,
-    LongAnswer { cap: usize },
+    NoResponse,
+    BrokenResponse,
+    TooLong { max_bytes: usize },
     NotGrpc,
 }
 
 // === impl TransportError ===
 
 impl TransportError {
-    /// The client gave `error` instead of an answer.
-    pub(crate) fn new(error: BoxError, judge: &Judge) -> Self {
-        // An error of a layer that has said all there is to say stays what it is, inside.
-        let outcome = judge.bounded(judge.http.error(&*error));
-        let advice = match outcome {
+    /// The error of a client that gave `error` instead of a response.
+    pub(crate) fn new(error: BoxError, classifier: &ResponseClassifier) -> Self {
+        // The error stays the cause, so that the verdict of a layer inside is kept.
+        let advice = match classifier.error(&*error) {
             Outcome::Retryable { after: None } => Advice::Retry,
             Outcome::Retryable { after: Some(wait) } => Advice::RetryAfter(wait),
             Outcome::Success | Outcome::Terminal | Outcome::Ignored => Advice::Never,
         };
         let seen = seen(&*error);
-        let what = if seen == Seen::No { What::NotSent } else { What::NoAnswer };
+        let what = if seen == Seen::No { What::NotSent } else { What::NoResponse };
         let reason = Verdict::of(&*error).map_or(DropReason::Failed, Verdict::reason);
         Self { what, verdict: Verdict::new(reason, seen, advice).caused_by(error) }
     }
 
-    /// The answer ended before it was whole.
+    /// The error of a response that ended before it was complete.
     pub(crate) fn broken(cause: Option<BoxError>) -> Self {
         let verdict = Verdict::new(DropReason::Failed, Seen::Maybe, Advice::Retry);
-        Self { what: What::BrokenAnswer, verdict: cause.map_or(verdict.clone(), |cause| verdict.caused_by(cause)) }
+        Self { what: What::BrokenResponse, verdict: cause.map_or(verdict.clone(), |cause| verdict.caused_by(cause)) }
     }
 
-    /// The answer has more bytes than are read. It will have them the next time, too.
-    pub(crate) fn long(cap: usize) -> Self {
+    /// The error of a response with more bytes than are read. A retry would bring as many.
+    pub(crate) fn too_long(max_bytes: usize) -> Self {
         let verdict = Verdict::new(DropReason::Failed, Seen::Maybe, Advice::Never);
-        Self { what: What::LongAnswer { cap }, verdict }
+        Self { what: What::TooLong { max_bytes }, verdict }
     }
 
     /// Whether there was no connection at all.
@@ -56,13 +54,13 @@ impl TransportError {
         self.what == What::NotSent
     }
 
-    /// Something that does not speak gRPC answered a call.
+    /// The error of a response to a call that is not gRPC.
     pub(crate) fn not_grpc() -> Self {
         Self { what: What::NotGrpc, verdict: Verdict::new(DropReason::Failed, Seen::Yes, Advice::Never) }
     }
 }
 
-/// Whether a request may have been seen, going by the client's error: not if there never was a connection.
+/// Whether the server may have seen the request, by the error of the client: not if there never was a connection.
 fn seen(error: &(dyn Error + 'static)) -> Seen {
     let mut link = Some(error);
     while let Some(error) = link {
@@ -77,11 +75,11 @@ fn seen(error: &(dyn Error + 'static)) -> Seen {
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
-            What::NotSent => f.write_str("there was no connection to the far side"),
-            What::NoAnswer => f.write_str("the client failed before there was an answer"),
-            What::BrokenAnswer => f.write_str("the answer broke off"),
-            What::LongAnswer { cap } => write!(f, "the answer is longer than {cap} bytes"),
-            What::NotGrpc => f.write_str("the answer is not gRPC"),
+            What::NotSent => f.write_str("there was no connection to the server"),
+            What::NoResponse => f.write_str("the client failed before there was a response"),
+            What::BrokenResponse => f.write_str("the response broke off"),
+            What::TooLong { max_bytes } => write!(f, "the response is longer than {max_bytes} bytes"),
+            What::NotGrpc => f.write_str("the response is not gRPC"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The laws of `tower::Service`, on the whole stack: over a client that is as strict as the contract allows, and as a
-//! service itself.
+//! The laws of `tower::Service`, for the whole stack: over a client that is as strict as the contract allows, and for the
+//! exporter as a service.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -38,7 +38,7 @@ impl Encode<u32> for Lines {
     }
 }
 
-/// A client with so many slots, that answers these statuses in turn, and then 200.
+/// A client with this many slots, which responds with these statuses in turn, and then with 200.
 fn client(slots: usize, statuses: &'static [u16]) -> Client {
     let calls = Arc::<AtomicUsize>::default();
     Probe::with_slots(slots, move |_| {
@@ -56,7 +56,7 @@ fn over(client: Client) -> forebay_export::ExporterBuilder<u32, Lines, Client> {
         .endpoint("https://far.example/")
         .encoder(Lines)
         .client(client)
-        .batch(Batching::new().max_items(2).max_age(Duration::from_millis(1)))
+        .batching(Batching::new().max_items(2).max_age(Duration::from_millis(1)))
         .retry(|retry| retry.backoff(Backoff::constant(Duration::from_millis(1))))
 }
 
@@ -89,7 +89,7 @@ async fn readiness_is_stable() {
 /// Q18: an exporter holds room for items only, not for clones that are ready.
 #[tokio::test(start_paused = true)]
 async fn q18_a_thousand_ready_clones_hold_nothing() {
-    let exporter = over(client(1, &[])).queue(Limits::new().items(10).soft_limit(1.0)).build().unwrap();
+    let exporter = over(client(1, &[])).limits(Limits::new().items(10).soft_limit(1.0)).build().unwrap();
     let mut clones: Vec<_> = (0..1_000).map(|_| exporter.clone()).collect();
     for clone in &mut clones {
         assert!(laws::poll_once(clone).await.is_ready());
@@ -100,8 +100,8 @@ async fn q18_a_thousand_ready_clones_hold_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_who_waits_for_room_wakes_on_close() {
-    let exporter = over(Probe::hanging()).queue(Limits::new().items(1).soft_limit(1.0)).overflow(Overflow::Wait);
+async fn every_waiter_for_room_wakes_on_close() {
+    let exporter = over(Probe::hanging()).limits(Limits::new().items(1).soft_limit(1.0)).overflow(Overflow::Wait);
     let exporter = exporter.build().unwrap();
     exporter.emit(0);
     let waiters: Vec<_> = (0..10).map(|_| exporter.clone()).collect();
@@ -113,14 +113,15 @@ async fn every_error_says_each_thing_once() {
     let errors = Arc::<Mutex<Vec<ExportError>>>::default();
     let kept = Arc::clone(&errors);
     let statuses = &[404, 503, 503, 503, 503, 413];
-    let builder = over(client(1, statuses)).on_failure(move |error| kept.lock().unwrap().push(error.clone()));
-    let exporter = builder.give_up_after(Duration::ZERO).build().unwrap();
+    let builder =
+        over(client(1, statuses)).observe(move |error: &ExportError| kept.lock().unwrap().push(error.clone()));
+    let exporter = builder.max_age(Duration::ZERO).build().unwrap();
     for item in 0..3 {
         exporter.emit(item);
         exporter.flush().await;
     }
     let away = over(Probe::new(|_| async { Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()) }));
-    let away = away.give_up_after(Duration::ZERO).build().unwrap();
+    let away = away.max_age(Duration::ZERO).build().unwrap();
     away.emit(0);
     away.flush().await;
     errors.lock().unwrap().push(away.last_error().unwrap());

@@ -1,5 +1,4 @@
-//! What an exporter calls of its user, a recorder of metrics, a subscriber, closures that look at an item, may panic: that costs
-//! no batch and no worker.
+//! A panic of user code (a recorder of metrics, a subscriber, a closure that describes an item) costs no batch and no worker.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -54,7 +53,7 @@ fn exporter(change: impl FnOnce(ExporterBuilder<u32, Lines>) -> ExporterBuilder<
     let builder = Exporter::builder()
         .endpoint("https://far.example/")
         .encoder(Lines)
-        .batch(Batching::new().max_items(2).max_age(Duration::from_millis(1)));
+        .batching(Batching::new().max_items(2).max_age(Duration::from_millis(1)));
     change(builder).client(client).build().unwrap()
 }
 
@@ -75,7 +74,7 @@ async fn works(mut exporter: Exporter<u32>) {
     assert_eq!(report.totals.dropped.get(forebay_core::DropReason::Rejected), 2);
 }
 
-/// Panics when a metric is described and registered, or else when it is recorded.
+/// A recorder that panics when a metric is described and registered, or else when it is recorded.
 struct Panics {
     at_once: bool,
 }
@@ -156,7 +155,7 @@ async fn f18_a_recorder_of_metrics_that_panics_costs_no_batch() {
     }
 }
 
-/// Panics when it is asked whether it listens, or else when it is told of an event.
+/// A subscriber that panics in `enabled`, or else in `event`.
 struct Listens {
     at_once: bool,
 }
@@ -167,7 +166,7 @@ impl Subscriber for Listens {
     }
 
     fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        assert!(!self.at_once, "asked whether it listens");
+        assert!(!self.at_once, "in `enabled`");
         true
     }
 
@@ -180,7 +179,7 @@ impl Subscriber for Listens {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, _: &Event<'_>) {
-        panic!("told of an event");
+        panic!("in `event`");
     }
 
     fn enter(&self, _: &Id) {}

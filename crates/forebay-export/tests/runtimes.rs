@@ -1,4 +1,4 @@
-//! Where an exporter runs: without a runtime, with one, and with one that keeps no time.
+//! The runtime of an exporter: none, one, and one without timers.
 
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
@@ -61,7 +61,7 @@ fn exporter(hangs: bool) -> Result<Exporter<u32>, forebay_core::ConfigError> {
         .endpoint("https://far.example/")
         .encoder(Lines)
         .client(client)
-        .batch(Batching::new().max_items(2).max_age(Duration::from_millis(1)))
+        .batching(Batching::new().max_items(2).max_age(Duration::from_millis(1)))
         .build()
 }
 

@@ -59,7 +59,7 @@ fn said(heard: &EventRecorder) -> Vec<(String, String)> {
 async fn a_loss_is_said_at_once_and_the_next_ones_together_a_minute_later() {
     let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
-    let exporter = exporter(StatusCode::NOT_FOUND, |builder| builder.batch(Batching::new().max_items(2)));
+    let exporter = exporter(StatusCode::NOT_FOUND, |builder| builder.batching(Batching::new().max_items(2)));
     (0..2).for_each(|item| exporter.emit(item));
     exporter.flush().await;
     settle().await;
@@ -92,7 +92,7 @@ async fn a_loss_is_said_at_once_and_the_next_ones_together_a_minute_later() {
 async fn an_item_that_is_refused_at_the_door_of_an_idle_exporter_is_said() {
     let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
-    let exporter = exporter(StatusCode::OK, |builder| builder.queue(Limits::new().bytes(2)));
+    let exporter = exporter(StatusCode::OK, |builder| builder.limits(Limits::new().bytes(2)));
     settle().await;
     exporter.emit(1);
     assert!(warnings(&heard).is_empty(), "it is not said on the path of the host");
@@ -124,7 +124,7 @@ async fn what_was_evicted_while_the_far_side_is_away_is_said() {
     let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
     let exporter = exporter(StatusCode::SERVICE_UNAVAILABLE, |builder| {
-        builder.queue(Limits::new().items(8)).overflow(Overflow::DropOldest).batch(Batching::new().max_items(2))
+        builder.limits(Limits::new().items(8)).overflow(Overflow::DropOldest).batching(Batching::new().max_items(2))
     });
     (0..20).for_each(|item| exporter.emit(item));
     let first = timeout(Duration::from_secs(60), async {

@@ -6,37 +6,39 @@ use crate::{
     wire::{Buf, Message, Outer, TooDeep, Wire},
 };
 
-/// What surrounds the items of every body an encoder writes, and how long one may become.
+/// The messages around the items of every body, and the limit on its length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'e> {
     pub(crate) envelope: Envelope,
     pub(crate) resource: Option<&'e Section>,
     pub(crate) scope: Option<&'e Section>,
     /// The greatest length of the whole body, in bytes.
-    pub(crate) max_body: usize,
-    /// How long the body will probably be, in bytes.
+    pub(crate) max_request_bytes: usize,
+    /// The expected length of the body, in bytes.
     pub(crate) expected: usize,
 }
 
-/// One batch on its way into a body.
+/// The state of one batch while it is written.
 struct Batch<'a, T> {
     frame: Frame<'a>,
     items: &'a [T],
+    /// Items in the body so far.
     written: usize,
+    /// The indices of the items that were left out.
     skipped: Vec<usize>,
-    /// How many bytes the length of the last item took.
+    /// How many bytes the length prefix of the last item took, as the guess for the next one.
     item_width: usize,
     /// The body is longer than it may be.
     too_large: bool,
 }
 
-/// The body became too long; this many items were in it then.
+/// The body is too long; `written` items were in it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge {
     pub(crate) written: usize,
 }
 
-/// Writes the request for `items` at the end of `buf`; says which of them had to be left out.
+/// Writes the request for `items` at the end of `buf`, and returns the indices of those that were left out.
 pub(crate) fn write<W: Wire, S: Source<T>, T>(
     frame: Frame<'_>,
     items: &[T],
@@ -44,7 +46,7 @@ pub(crate) fn write<W: Wire, S: Source<T>, T>(
 ) -> Result<Vec<usize>, TooLarge> {
     let mut batch = Batch { frame, items, written: 0, skipped: Vec::new(), item_width: 1, too_large: false };
     W::request(buf, |request| {
-        // Without an origin of their own, which is known when this is compiled, nothing of this is left.
+        // For a type of item without an origin of its own, the compiler removes this check and the branch below.
         if items.iter().all(|item| S::scope(item).is_none() && S::resource(item).is_none()) {
             batch.one_group::<S, _>(request);
         } else {
@@ -52,8 +54,8 @@ pub(crate) fn write<W: Wire, S: Source<T>, T>(
         }
     });
     let Batch { written, mut skipped, too_large, .. } = batch;
-    if too_large || buf.len() > frame.max_body {
-        // The tails of the sections may be what is too much; a part must be smaller than the whole.
+    if too_large || buf.len() > frame.max_request_bytes {
+        // The tails of the sections may be the excess; a part must be smaller than the whole.
         return Err(TooLarge { written: written.min(items.len().saturating_sub(1)) });
     }
     skipped.sort_unstable();
@@ -107,7 +109,7 @@ impl<T> Batch<'_, T> {
     ) where
         T: 'i,
     {
-        let Frame { envelope, max_body, .. } = self.frame;
+        let Frame { envelope, max_request_bytes, .. } = self.frame;
         resource.element::<Outer>(envelope.scopes.wide(varint_len(expected as u64)), |m| {
             within(m, section, |m| {
                 for (place, item) in items {
@@ -115,7 +117,7 @@ impl<T> Batch<'_, T> {
                         Ok(len) => self.item_width = varint_len(len as u64),
                         Err(TooDeep) => self.skipped.push(place),
                     }
-                    if m.body_len() > max_body {
+                    if m.body_len() > max_request_bytes {
                         self.too_large = true;
                         return;
                     }

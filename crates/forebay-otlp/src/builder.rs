@@ -6,94 +6,94 @@ use crate::{
     protobuf::Protobuf,
     protocol::Protocol,
     section::{Section, put_resource, put_scope},
-    signal::Kind,
+    signal::SignalKind,
     size::SizeHint,
     wire::{Buf, TooDeep, Wire},
 };
 use bytes::BytesMut;
 use forebay_core::ConfigError;
-use std::{marker::PhantomData, num::NonZeroUsize};
+use std::marker::PhantomData;
 
-/// Makes an [`Encoder`].
+/// Builds an [`Encoder`].
 ///
-/// | knob | default |
-/// | --- | --- |
-/// | [`protocol`](Self::protocol) | `http/protobuf` |
-/// | [`resource`](Self::resource) | none: the server does not learn who sent the items |
-/// | [`scope`](Self::scope) | none: unknown |
-/// | [`max_body`](Self::max_body) | 64 MiB |
-/// | [`observe`](Self::observe) | `()`: what servers say is only settled |
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`protocol`](Self::protocol) | `http/protobuf` | |
+/// | [`resource`](Self::resource) | none: the server does not learn which entity sent the items | |
+/// | [`scope`](Self::scope) | none: unknown | |
+/// | [`max_request_bytes`](Self::max_request_bytes) | 64 MiB | more than the resource and the scope take |
+/// | [`observe`](Self::observe) | `()`: responses are only settled | |
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Builder<S, O = ()> {
+pub struct EncoderBuilder<S, O = ()> {
     protocol: Protocol,
     resource: Option<Resource>,
     scope: Option<Scope>,
-    max_body: NonZeroUsize,
+    max_request_bytes: usize,
     observer: O,
     signal: PhantomData<fn() -> S>,
 }
 
-// === impl Builder ===
+// === impl EncoderBuilder ===
 
-impl<S: Kind> Builder<S> {
+impl<S: SignalKind> EncoderBuilder<S> {
     /// The greatest body that a client should send, in bytes, before compression as well as after: 64 MiB.
     ///
     /// From the OTLP specification, `docs/specification.md` of opentelemetry-proto.
-    pub const MAX_BODY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(64 * 1024 * 1024 - 1);
+    pub const MAX_REQUEST_BYTES: usize = 64 << 20;
 
     pub(crate) fn new() -> Self {
         Self {
             protocol: Protocol::default(),
             resource: None,
             scope: None,
-            max_body: Self::MAX_BODY,
+            max_request_bytes: Self::MAX_REQUEST_BYTES,
             observer: (),
             signal: PhantomData,
         }
     }
 }
 
-impl<S: Kind, O> Builder<S, O> {
-    /// How requests are encoded.
+impl<S: SignalKind, O> EncoderBuilder<S, O> {
+    /// Sets how requests are encoded.
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
         self
     }
 
-    /// Who sends the items, unless an item says otherwise.
+    /// Sets the entity that sends the items, unless an item names its own.
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resource = Some(resource);
         self
     }
 
-    /// Which part of the program the items come from, unless an item says otherwise.
+    /// Sets the part of the program that the items come from, unless an item names its own.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
     }
 
-    /// The greatest body to write, in bytes, before compression.
+    /// Sets the greatest body of a request, in bytes, before compression.
     ///
-    /// A batch that does not fit is an error, [`BodyTooLarge`](forebay_export::BodyTooLarge), so that it can be split.
-    pub fn max_body(mut self, bytes: NonZeroUsize) -> Self {
-        self.max_body = bytes;
+    /// A batch that does not fit is a [`BodyTooLarge`](forebay_export::BodyTooLarge) error, so that it can be split.
+    pub fn max_request_bytes(mut self, bytes: usize) -> Self {
+        self.max_request_bytes = bytes;
         self
     }
 
-    /// Sees what servers say in their answers: a closure `Fn(&Notice)`, or any
-    /// [`Observe<Notice>`](forebay_core::Observe).
-    pub fn observe<P>(self, observer: P) -> Builder<S, P> {
-        let Self { protocol, resource, scope, max_body, observer: _, signal } = self;
-        Builder { protocol, resource, scope, max_body, observer, signal }
+    /// Sets the observer of what servers report in their responses: a closure `Fn(&OtlpEvent)`, or any
+    /// [`Observe<OtlpEvent>`](forebay_core::Observe).
+    pub fn observe<P>(self, observer: P) -> EncoderBuilder<S, P> {
+        let Self { protocol, resource, scope, max_request_bytes, observer: _, signal } = self;
+        EncoderBuilder { protocol, resource, scope, max_request_bytes, observer, signal }
     }
 
     /// Encodes the resource and the scope once for all batches.
     ///
     /// # Errors
     ///
-    /// When the resource or the scope has a value that is nested deeper than [`MAX_DEPTH`], or when they alone do not
-    /// fit the greatest body.
+    /// Returns a [`ConfigError`] when the resource or the scope has a value that is nested deeper than [`MAX_DEPTH`], or when
+    /// they alone do not fit the greatest body.
     pub fn build(self) -> Result<Encoder<S, O>, ConfigError> {
         match self.protocol {
             Protocol::HttpProtobuf | Protocol::Grpc => self.build_for::<Protobuf>(),
@@ -107,15 +107,15 @@ impl<S: Kind, O> Builder<S, O> {
         let scope = self.scope.as_ref().map(|scope| section("scope", |buf| put_scope::<W>(buf, scope)));
         let (resource, scope) = (resource.transpose()?, scope.transpose()?);
         let fixed = [&resource, &scope].into_iter().flatten().map(|section| section.bytes().len()).sum::<usize>();
-        if self.max_body.get() <= fixed {
+        if self.max_request_bytes <= fixed {
             let allowed = format!("more than the {fixed} bytes of the resource and the scope");
-            return Err(ConfigError::new("max_body", self.max_body, allowed));
+            return Err(ConfigError::new("max_request_bytes", self.max_request_bytes, allowed));
         }
         Ok(Encoder {
             protocol: self.protocol,
             resource,
             scope,
-            max_body: self.max_body.get(),
+            max_request_bytes: self.max_request_bytes,
             observer: self.observer,
             size: SizeHint::default(),
             signal: PhantomData,

@@ -1,4 +1,4 @@
-//! What `forebay-collect` gathers, as metrics.
+//! The series of `forebay-collect` as metrics.
 
 use crate::{
     metrics::{
@@ -26,17 +26,17 @@ impl AsMetric for Series {
                 w.point(|w| write_histogram(self, histogram, w));
                 w.aggregation_temporality((*temporality).into());
             }),
-            // A kind of value that is newer than this encoder: the metric has no points.
+            // A kind of value that is newer than this encoder makes a metric without points.
             _ => {}
         }
     }
 }
 
 impl Metric {
-    /// Puts series of the same name, unit and kind together in one metric each, in the order of their first one.
+    /// Puts series of the same name, unit and kind into one metric each, in the order of their first series.
     ///
-    /// A request with many series of few names becomes smaller by the name, the unit and the description of each; some
-    /// servers refuse one that has a name twice.
+    /// A request with many series of few names is smaller by the name, the unit and the description of each; some servers
+    /// refuse a request that has a name twice.
     #[must_use]
     pub fn from_series(series: impl IntoIterator<Item = Series>) -> Vec<Self> {
         let mut metrics: Vec<Self> = Vec::new();
@@ -82,7 +82,7 @@ fn write_labels<W: AttributesWriter>(series: &Series, w: &mut W) {
     series.labels.iter().for_each(|(name, value)| w.attribute(name, OfLabel(value)));
 }
 
-/// What has to be the same for two points of one metric.
+/// The properties that all points of one metric share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum PointKind {
     Gauge,
@@ -130,7 +130,7 @@ fn data_of(series: &Series) -> Option<(PointKind, MetricData)> {
 // === impl MetricData ===
 
 impl MetricData {
-    /// Of the same kind, without points.
+    /// Data of the same kind, without points.
     fn emptied(&self) -> Self {
         match self {
             Self::Gauge(_) => Self::Gauge(Vec::new()),
@@ -142,7 +142,7 @@ impl MetricData {
         }
     }
 
-    /// Takes in the points of another of the same kind.
+    /// Appends the points of `other`, which is of the same kind.
     fn append(&mut self, other: Self) {
         match (self, other) {
             (Self::Gauge(points), Self::Gauge(more)) => points.extend(more),
@@ -154,7 +154,7 @@ impl MetricData {
     }
 }
 
-/// A label's value; this crate's trait for that crate's type, without a bond between the two.
+/// A label's value, which implements this crate's trait for the type of that crate.
 struct OfLabel<'a>(&'a LabelValue);
 
 // === impl OfLabel ===

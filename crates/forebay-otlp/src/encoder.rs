@@ -1,12 +1,12 @@
 use crate::{
     batch::{self, Frame},
-    builder::Builder,
+    builder::EncoderBuilder,
     json::Json,
     protobuf::Protobuf,
     protocol::Protocol,
     section::Section,
-    settle::{Notice, settle},
-    signal::{Kind, Logs, Metrics, Source, Traces},
+    settle::{OtlpEvent, settle},
+    signal::{Logs, Metrics, SignalKind, Source, Traces},
     size::SizeHint,
     wire::Buf,
 };
@@ -16,35 +16,35 @@ use forebay_export::{BodyTooLarge, Framing, Skipped};
 use http::response;
 use std::{error::Error, fmt, marker::PhantomData, mem};
 
-/// Encodes batches of one signal, and reads the answers of the server.
+/// Encodes batches of one signal, and reads the responses of the server.
 ///
 /// Its names are [`LogsEncoder`], [`TracesEncoder`] and [`MetricsEncoder`]; `builder()` makes one. It implements
 /// [`Encode`](forebay_export::Encode) for every type that can be written as its kind of item, so one encoder serves
-/// ready-made records and those of your own alike.
+/// the records of this crate and those of your own alike.
 ///
-/// `O` observes what servers say in their answers, see [`Notice`].
+/// `O` observes what servers report in their responses, see [`OtlpEvent`].
 pub struct Encoder<S, O = ()> {
     pub(crate) protocol: Protocol,
     pub(crate) resource: Option<Section>,
     pub(crate) scope: Option<Section>,
-    pub(crate) max_body: usize,
+    pub(crate) max_request_bytes: usize,
     pub(crate) observer: O,
     pub(crate) size: SizeHint,
     pub(crate) signal: PhantomData<fn() -> S>,
 }
 
-/// Encodes whatever is [`AsLogRecord`](crate::AsLogRecord).
+/// Encodes every type that is [`AsLogRecord`](crate::AsLogRecord).
 pub type LogsEncoder<O = ()> = Encoder<Logs, O>;
 
-/// Encodes whatever is [`AsSpan`](crate::AsSpan).
+/// Encodes every type that is [`AsSpan`](crate::AsSpan).
 pub type TracesEncoder<O = ()> = Encoder<Traces, O>;
 
-/// Encodes whatever is [`AsMetric`](crate::AsMetric).
+/// Encodes every type that is [`AsMetric`](crate::AsMetric).
 pub type MetricsEncoder<O = ()> = Encoder<Metrics, O>;
 
-/// Every item of a batch was nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH).
+/// Every item of a batch has a value that is nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH).
 ///
-/// Nothing was sent, and the same items will never be encodable.
+/// Nothing was sent, and a retry would fail in the same way.
 #[derive(Clone, Debug)]
 pub struct NothingEncodable {
     items: usize,
@@ -53,21 +53,21 @@ pub struct NothingEncodable {
 
 // === impl Encoder ===
 
-impl<S: Kind> Encoder<S> {
-    /// What can be configured, with its defaults.
-    pub fn builder() -> Builder<S> {
-        Builder::new()
+impl<S: SignalKind> Encoder<S> {
+    /// A builder with the defaults of [`EncoderBuilder`].
+    pub fn builder() -> EncoderBuilder<S> {
+        EncoderBuilder::new()
     }
 }
 
-impl<S: Kind, O> Encoder<S, O> {
+impl<S: SignalKind, O> Encoder<S, O> {
     /// How its requests are encoded.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// What is put around a body.
+    /// How requests carry a body.
     pub(crate) fn framing_of_requests(&self) -> Framing {
         match self.protocol {
             Protocol::Grpc => Framing::Grpc { method: S::SIGNAL.grpc_method() },
@@ -80,17 +80,18 @@ impl<S: Kind, O> Encoder<S, O> {
     where
         S: Source<T>,
     {
+        // Bytes of the caller precede the request, and stay.
         let start = body.len();
-        let expected = self.size.expected(items.len()).min(self.max_body);
+        let expected = self.size.expected(items.len()).min(self.max_request_bytes);
         body.reserve(expected);
         let frame = Frame {
             envelope: S::SIGNAL.envelope(),
             resource: self.resource.as_ref(),
             scope: self.scope.as_ref(),
-            max_body: self.max_body,
+            max_request_bytes: self.max_request_bytes,
             expected,
         };
-        // The writers own the body. Should an item panic while it is written, an empty one is left.
+        // The writers own the body, so a panic of an item leaves an empty body.
         let mut buf = Buf::new(mem::take(body));
         let result = match self.protocol {
             Protocol::HttpProtobuf | Protocol::Grpc => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
@@ -108,26 +109,26 @@ impl<S: Kind, O> Encoder<S, O> {
             }
             Err(batch::TooLarge { written }) => {
                 body.truncate(start);
-                Err(BodyTooLarge::new(self.max_body, written).into())
+                Err(BodyTooLarge::new(self.max_request_bytes, written).into())
             }
         }
     }
 
-    /// What an answer says of the `items` items of its request.
-    pub(crate) fn settle_answer(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement
+    /// The fates of the `items` items of a request, by its response.
+    pub(crate) fn settle_response(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement
     where
-        O: Observe<Notice>,
+        O: Observe<OtlpEvent>,
     {
         settle(S::SIGNAL, self.protocol, head, body, items, &self.observer)
     }
 }
 
-impl<S: Kind, O> fmt::Debug for Encoder<S, O> {
+impl<S: SignalKind, O> fmt::Debug for Encoder<S, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
             .field("signal", &S::SIGNAL)
             .field("protocol", &self.protocol)
-            .field("max_body", &self.max_body)
+            .field("max_request_bytes", &self.max_request_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -4,19 +4,20 @@ use forebay_export::{Compression, Endpoint};
 use http::{HeaderName, HeaderValue, header};
 use std::{path::PathBuf, time::Duration};
 
-/// What the `OTEL_EXPORTER_OTLP_*` variables say for one signal, with the meanings of the [specification].
+/// The `OTEL_EXPORTER_OTLP_*` variables of one signal, with the meanings of the [specification].
 ///
-/// A variable for the signal (`OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`) goes before the one for all; an empty one counts as not
-/// set. What no variable says is `None`, and the exporter's default stands. A value that cannot be used is ignored, and one of
-/// the [`warnings`](Self::warnings); only an endpoint that cannot be used is an error, for nothing could be sent then.
+/// A variable of the signal (`OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`) takes precedence over the one of all signals; an empty one
+/// counts as not set. A setting without a variable is `None`, and the exporter's default applies. A value that cannot be used is
+/// ignored, and is one of the [`warnings`](Self::warnings); only an endpoint that cannot be used is an error, because nothing
+/// could be sent.
 ///
 /// | variable | meaning |
 /// | --- | --- |
-/// | `_ENDPOINT` | `http`: for all signals the base, to which `/v1/logs` or the like is added, for one the URL as it is; `grpc`: the URL of the server, or its host and port |
-/// | `_INSECURE` | `true` in any case; everything else is false: whether a `grpc` endpoint without a scheme is reached without TLS |
-/// | `_PROTOCOL` | `http/protobuf`, `http/json`, `grpc`, in any case |
+/// | `_ENDPOINT` | `http`: for all signals the base, to which `/v1/logs` or the like is appended, for one signal the URL as it is; `grpc`: the URL of the server, or its host and port |
+/// | `_INSECURE` | whether a `grpc` endpoint without a scheme is used without TLS: `true` in any letter case; every other value is false |
+/// | `_PROTOCOL` | `http/protobuf`, `http/json`, `grpc`, in any letter case |
 /// | `_HEADERS` | `name=value,name=value`, values percent-encoded |
-/// | `_COMPRESSION` | `gzip`, `none`; `zstd` beyond the specification; in any case, each with its feature |
+/// | `_COMPRESSION` | `gzip`, `none`; `zstd` beyond the specification; in any letter case, each with its feature |
 /// | `_TIMEOUT` | milliseconds for one attempt; 0 is no limit |
 /// | `_CERTIFICATE`, `_CLIENT_KEY`, `_CLIENT_CERTIFICATE` | files in PEM, for the TLS of the client |
 ///
@@ -40,13 +41,13 @@ pub struct Environment {
     pub endpoint: Option<String>,
     /// The encoding.
     pub protocol: Option<Protocol>,
-    /// Headers of every request, of which the values are secrets.
+    /// Headers of every request. Their values are secrets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How bodies are compressed.
     pub compression: Option<Compression>,
     /// How long one attempt may take; [`Duration::MAX`] is no limit.
     pub timeout: Option<Duration>,
-    /// The certificates that the server's is checked against.
+    /// The certificates that verify the server's certificate.
     pub certificate: Option<PathBuf>,
     /// The client's private key.
     pub client_key: Option<PathBuf>,
@@ -56,7 +57,7 @@ pub struct Environment {
     pub warnings: Vec<ConfigError>,
 }
 
-/// A variable of all signals, and those of each.
+/// The names of one variable: for all signals, and for each.
 struct Variable {
     all: &'static str,
     logs: &'static str,
@@ -88,21 +89,21 @@ const CLIENT_CERTIFICATE: Variable = variable!("CLIENT_CERTIFICATE");
 // === impl Environment ===
 
 impl Environment {
-    /// What the process's own environment says for `signal`.
+    /// Reads the variables of the process for `signal`.
     ///
     /// # Errors
     ///
-    /// When the endpoint is no URL that can be sent to; the error names its variable.
+    /// Returns a [`ConfigError`] when the endpoint is no valid URL; the error names its variable.
     pub fn read(signal: Signal) -> Result<Self, ConfigError> {
-        // What is not UTF-8 is not passed over: it cannot be used either, and that is said.
+        // A value that is not UTF-8 is not skipped: it cannot be used either, and becomes a warning.
         Self::of(signal, |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    /// As [`read`](Self::read), of variables from elsewhere.
+    /// Reads the variables that `lookup` returns, like [`read`](Self::read).
     ///
     /// # Errors
     ///
-    /// When the endpoint is no URL that can be sent to; the error names its variable.
+    /// Returns a [`ConfigError`] when the endpoint is no valid URL; the error names its variable.
     pub fn of(signal: Signal, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let find = |variable: &Variable| {
             let set =
@@ -132,7 +133,7 @@ impl Environment {
     }
 }
 
-/// The value, or a warning that there is none.
+/// The value, or a warning in place of it.
 fn used<V>(warnings: &mut Vec<ConfigError>, read: Result<V, ConfigError>) -> Option<V> {
     match read {
         Ok(value) => Some(value),
@@ -151,7 +152,7 @@ fn endpoint(
     insecure: bool,
 ) -> Result<String, ConfigError> {
     let endpoint: Endpoint = match protocol {
-        // What clients for gRPC take: with a scheme that says whether TLS is meant, or without.
+        // Clients for gRPC accept both: a URL, whose scheme decides over TLS, and a host with a port.
         Protocol::Grpc if value.contains("://") => value.parse()?,
         Protocol::Grpc => format!("{}://{value}", if insecure { "http" } else { "https" }).parse()?,
         _ if name == ENDPOINT.all => value.parse::<Endpoint>()?.extended(signal.path())?,
@@ -161,18 +162,18 @@ fn endpoint(
         return Err(ConfigError::new(
             "endpoint",
             endpoint,
-            "a URL without a query: gRPC knows a method by its path alone",
+            "a URL without a query: gRPC names a method by its path alone",
         ));
     }
     Ok(match (protocol, endpoint.uri().path()) {
-        // The path that a URL without one has is not written out.
+        // A URL without a path keeps none.
         (Protocol::Grpc, "/") => endpoint.uri().to_string().trim_end_matches('/').to_owned(),
         (_, "/") if endpoint.uri().query().is_none() => value.to_owned(),
         _ => endpoint.uri().to_string(),
     })
 }
 
-/// A boolean of the specification: `true`, in any case, is true, and everything else is false.
+/// A boolean of the specification: `true`, in any letter case, is true, and every other value is false.
 fn truth(warnings: &mut Vec<ConfigError>, name: &'static str, value: &str) -> bool {
     let (yes, no) = (value.eq_ignore_ascii_case("true"), value.eq_ignore_ascii_case("false"));
     if !yes && !no {
@@ -199,7 +200,7 @@ fn timeout(name: &'static str, value: &str) -> Result<Duration, ConfigError> {
     }
 }
 
-/// The pairs that can be read; of each other one it is said which, and not what: it may be a secret.
+/// The pairs that can be read. The warning for another pair gives its position and not its content, which may be a secret.
 fn headers(warnings: &mut Vec<ConfigError>, name: &'static str, value: &str) -> Vec<(HeaderName, HeaderValue)> {
     let pairs = value.split(',').map(str::trim).enumerate().filter(|(_, pair)| !pair.is_empty());
     pairs.filter_map(|(index, pair)| used(warnings, header(name, index + 1, pair))).collect()

@@ -1,4 +1,4 @@
-//! What ready-made items hold in memory, which is what an exporter charges them for.
+//! The memory that the items of this crate hold, which an exporter charges them for.
 
 use crate::{
     logs::LogRecord,
@@ -12,7 +12,7 @@ use crate::{
 };
 use forebay_core::{Footprint, heap_block};
 
-/// The fields that can hold heap memory; all others are in the size of the type.
+/// Lists the fields that can hold heap memory; all others are part of the size of the type.
 macro_rules! heap_of {
     ($($type:ty { $($field:ident)* })*) => {$(
         impl Footprint for $type {
@@ -63,7 +63,7 @@ impl Footprint for MetricData {
 // === impl AnyValue ===
 
 impl Footprint for AnyValue {
-    /// Takes the same stack however deep the value is nested.
+    /// Uses the same stack, however deep the value is nested.
     #[inline]
     fn heap(&self) -> usize {
         match self {

@@ -6,19 +6,19 @@ use crate::{
 use bytes::BytesMut;
 use std::{collections::HashMap, sync::Arc};
 
-/// The items of a batch by where they come from.
+/// The items of a batch by their origin.
 ///
-/// Origins stand in the order in which they were seen first, and the items of one in the order of the batch. Two items
-/// have the same origin if what would be written of it is the same, byte for byte.
+/// Origins are in the order of their first items, and the items of one origin in the order of the batch. Two items have the
+/// same origin if its encoding is the same, byte for byte.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     resources: Interner,
     scopes: Interner,
     groups: Vec<Group>,
     by_origin: HashMap<(Id, Id), usize>,
-    /// The group of the item before: most items come from where the one before them came from.
+    /// The group of the previous item: most items have the origin of the previous one.
     last: usize,
-    /// The items whose origin cannot be encoded, by their places in the batch.
+    /// The indices of the items whose origin cannot be encoded.
     pub(crate) skipped: Vec<usize>,
 }
 
@@ -27,19 +27,19 @@ pub(crate) struct Groups {
 pub(crate) struct Group {
     resource: Id,
     scope: Id,
-    /// Their places in the batch, ascending.
+    /// Their indices in the batch, ascending.
     pub(crate) places: Vec<usize>,
 }
 
-/// A section that was seen; `None` is the encoder's own.
+/// The index of an interned section; `None` is the encoder's own section.
 type Id = Option<usize>;
 
-/// Gives the same number to the same section.
+/// Gives the same index to the same section.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     sections: Vec<Section>,
     by_bytes: HashMap<Arc<[u8]>, usize>,
-    /// The one that was seen last.
+    /// The section of the previous call.
     last: usize,
 }
 
@@ -59,7 +59,7 @@ impl Groups {
         all
     }
 
-    /// Puts the groups of one resource together.
+    /// Makes the groups of one resource adjacent.
     fn sort(&mut self) {
         let mut order = HashMap::new();
         for group in &self.groups {
@@ -97,17 +97,17 @@ impl Groups {
         }
     }
 
-    /// The groups, those of one resource together.
+    /// The groups, in one slice for each resource.
     pub(crate) fn by_resource(&self) -> impl Iterator<Item = &[Group]> {
         self.groups.chunk_by(|one, next| one.resource == next.resource)
     }
 
-    /// The resource of a group, unless it is the encoder's own.
+    /// The resource of a group; `None` if it is the encoder's own.
     pub(crate) fn resource(&self, group: &Group) -> Option<&Section> {
         self.resources.get(group.resource)
     }
 
-    /// The scope of a group, unless it is the encoder's own.
+    /// The scope of a group; `None` if it is the encoder's own.
     pub(crate) fn scope(&self, group: &Group) -> Option<&Section> {
         self.scopes.get(group.scope)
     }
@@ -128,7 +128,7 @@ impl Interner {
         self.last
     }
 
-    /// As [`intern`](Self::intern), but nothing beyond the first `most` is kept.
+    /// Interns like [`intern`](Self::intern), but keeps at most `most` sections.
     #[cfg(feature = "opentelemetry")]
     pub(crate) fn intern_up_to(&mut self, most: usize, bytes: &[u8], split: usize) -> Option<usize> {
         let room = self.sections.len() < most || self.by_bytes.contains_key(bytes);

@@ -29,7 +29,7 @@ mod value;
 mod wire;
 
 pub use self::{
-    builder::Builder,
+    builder::EncoderBuilder,
     encoder::{Encoder, LogsEncoder, MetricsEncoder, NothingEncodable, TracesEncoder},
     environment::Environment,
     logs::{AsLogRecord, LogRecord, LogRecordWriter, Severity},
@@ -41,8 +41,8 @@ pub use self::{
     },
     origin::{AsResource, AsScope, Resource, Scope},
     protocol::{Protocol, UnknownProtocol},
-    settle::{Notice, Unreadable},
-    signal::{Kind, Logs, Metrics, Signal, Traces},
+    settle::{OtlpEvent, Unreadable},
+    signal::{Logs, Metrics, Signal, SignalKind, Traces},
     time::unix_nanos,
     traces::{
         AsSpan, Span, SpanEvent, SpanEventWriter, SpanKind, SpanLink, SpanLinkWriter, SpanStatus, SpanWriter,
@@ -50,5 +50,8 @@ pub use self::{
     },
     value::{AnyValue, ArrayWriter, AsValue, AttributesWriter, KeyValue, MAX_DEPTH, ValueWriter},
 };
-/// What a server said, in a [`Notice`].
-pub use forebay_export::ServerText;
+// What the builders take and what the events and errors contain, so that this crate is one line in a `Cargo.toml`.
+pub use forebay_core::{BoxError, ConfigError, Observe, Settlement, Totals, Verdict};
+pub use forebay_export::{
+    BodyTooLarge, Compression, Encode, Endpoint, Exporter, ExporterBuilder, Framing, ServerText, Skipped,
+};

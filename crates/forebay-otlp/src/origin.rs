@@ -1,23 +1,23 @@
 use crate::value::{AnyValue, AttributesWriter, KeyValue};
 use std::borrow::Cow;
 
-/// What can say which entity produced telemetry: a service, a process, a host.
+/// A description of the entity that produced telemetry: a service, a process, a host.
 pub trait AsResource {
-    /// Hands its attributes to `w`.
+    /// Writes its attributes to `w`.
     fn attributes<W: AttributesWriter>(&self, w: &mut W);
 
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     fn dropped_attributes_count(&self) -> u32 {
         0
     }
 
-    /// The schema its attributes follow; empty if unknown.
+    /// The schema of its attributes; empty if unknown.
     fn schema_url(&self) -> &str {
         ""
     }
 }
 
-/// What can say which part of a program produced telemetry: a library, a module.
+/// A description of the part of a program that produced telemetry: a library, a module.
 pub trait AsScope {
     /// Its name; empty if unknown.
     fn name(&self) -> &str;
@@ -27,17 +27,17 @@ pub trait AsScope {
         ""
     }
 
-    /// Hands its attributes to `w`.
+    /// Writes its attributes to `w`.
     fn attributes<W: AttributesWriter>(&self, w: &mut W) {
         let _none = w;
     }
 
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     fn dropped_attributes_count(&self) -> u32 {
         0
     }
 
-    /// The schema that its telemetry follows; empty if unknown.
+    /// The schema of its telemetry; empty if unknown.
     fn schema_url(&self) -> &str {
         ""
     }
@@ -54,11 +54,11 @@ pub trait AsScope {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Resource {
-    /// What it is; `service.name` should be among them.
+    /// The attributes of the entity; `service.name` should be among them.
     pub attributes: Vec<KeyValue>,
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     pub dropped_attributes_count: u32,
-    /// The schema its attributes follow; empty if unknown.
+    /// The schema of its attributes; empty if unknown.
     pub schema_url: Cow<'static, str>,
 }
 
@@ -75,11 +75,11 @@ pub struct Scope {
     pub name: Cow<'static, str>,
     /// Its version; empty if unknown.
     pub version: Cow<'static, str>,
-    /// What else tells it from others.
+    /// The attributes that distinguish it from others of its name.
     pub attributes: Vec<KeyValue>,
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     pub dropped_attributes_count: u32,
-    /// The schema that its telemetry follows; empty if unknown.
+    /// The schema of its telemetry; empty if unknown.
     pub schema_url: Cow<'static, str>,
 }
 
@@ -99,7 +99,7 @@ impl Resource {
         self
     }
 
-    /// The schema its attributes follow; none by default.
+    /// Sets the schema of its attributes; none by default.
     #[must_use]
     pub fn schema_url(mut self, url: impl Into<Cow<'static, str>>) -> Self {
         self.schema_url = url.into();
@@ -144,7 +144,7 @@ impl Scope {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// Its version; none by default.
+    /// Sets its version; none by default.
     #[must_use]
     pub fn version(mut self, version: impl Into<Cow<'static, str>>) -> Self {
         self.version = version.into();
@@ -158,7 +158,7 @@ impl Scope {
         self
     }
 
-    /// The schema that its telemetry follows; none by default.
+    /// Sets the schema of its telemetry; none by default.
     #[must_use]
     pub fn schema_url(mut self, url: impl Into<Cow<'static, str>>) -> Self {
         self.schema_url = url.into();

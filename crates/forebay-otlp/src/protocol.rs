@@ -25,14 +25,14 @@ pub(crate) enum Encoding {
     Json,
 }
 
-/// A protocol was named that is none of [`Protocol`].
+/// The name of a protocol that [`Protocol`] does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownProtocol(String);
 
 // === impl Protocol ===
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::HttpProtobuf, Self::HttpJson, Self::Grpc];
 
     /// Its name in the specification.
@@ -45,7 +45,7 @@ impl Protocol {
         }
     }
 
-    /// The `Content-Type` of requests, and of their answers.
+    /// The `Content-Type` of requests and responses.
     #[must_use]
     pub const fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(self.media_type())

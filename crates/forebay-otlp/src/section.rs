@@ -19,11 +19,11 @@ fields! {
     SCOPE_DROPPED_ATTRIBUTES_COUNT = 4, "droppedAttributesCount";
 }
 
-/// What stands around the children of a `ResourceLogs` or `ScopeLogs`, ready encoded.
+/// The encoding of a `ResourceLogs` or `ScopeLogs` around its children.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
     bytes: Arc<[u8]>,
-    /// Where the children belong.
+    /// The index at which the children belong.
     split: usize,
 }
 
@@ -44,28 +44,28 @@ impl Attributed for ScopeMessage {
 // === impl Section ===
 
 impl Section {
-    /// Takes over what [`put_resource`] or [`put_scope`] wrote.
+    /// A section of the bytes that [`put_resource`] or [`put_scope`] wrote.
     pub(crate) fn new(bytes: &[u8], split: usize) -> Self {
         Self { bytes: bytes.into(), split }
     }
 
-    /// What stands before the children.
+    /// The bytes before the children.
     pub(crate) fn head(&self) -> &[u8] {
         self.bytes.get(..self.split).unwrap_or_default()
     }
 
-    /// What stands behind the children.
+    /// The bytes after the children.
     pub(crate) fn tail(&self) -> &[u8] {
         self.bytes.get(self.split..).unwrap_or_default()
     }
 
-    /// Both.
+    /// Head and tail.
     pub(crate) fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
 }
 
-/// Writes the section of `resource` at the end of `buf`; says how long its head is.
+/// Writes the section of `resource` at the end of `buf`, and returns the length of its head.
 pub(crate) fn put_resource<W: Wire>(buf: &mut Buf, resource: &impl AsResource) -> Result<usize, TooDeep> {
     put::<W>(buf, resource.schema_url(), |parent| {
         parent.message::<ResourceMessage>(RESOURCE, |m| {
@@ -75,7 +75,7 @@ pub(crate) fn put_resource<W: Wire>(buf: &mut Buf, resource: &impl AsResource) -
     })
 }
 
-/// Writes the section of `scope` at the end of `buf`; says how long its head is.
+/// Writes the section of `scope` at the end of `buf`, and returns the length of its head.
 pub(crate) fn put_scope<W: Wire>(buf: &mut Buf, scope: &impl AsScope) -> Result<usize, TooDeep> {
     put::<W>(buf, scope.schema_url(), |parent| {
         parent.message::<ScopeMessage>(SCOPE, |m| {

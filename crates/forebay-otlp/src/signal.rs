@@ -16,7 +16,7 @@ pub enum Signal {
 }
 
 /// Names a [`Signal`] in the type of an [`Encoder`](crate::Encoder); sealed.
-pub trait Kind: sealed::Sealed + Send + Sync + 'static {
+pub trait SignalKind: sealed::Sealed + Send + Sync + 'static {
     /// Which one it is.
     const SIGNAL: Signal;
 }
@@ -33,8 +33,8 @@ pub enum Traces {}
 #[derive(Clone, Copy, Debug)]
 pub enum Metrics {}
 
-/// What an encoder of this kind makes of a `T`.
-pub(crate) trait Source<T>: Kind {
+/// Writes a `T` as an item of this signal.
+pub(crate) trait Source<T>: SignalKind {
     /// The kind of message.
     type Item;
 
@@ -63,15 +63,15 @@ mod sealed {
 
 // === impl Kind ===
 
-impl Kind for Logs {
+impl SignalKind for Logs {
     const SIGNAL: Signal = Signal::Logs;
 }
 
-impl Kind for Traces {
+impl SignalKind for Traces {
     const SIGNAL: Signal = Signal::Traces;
 }
 
-impl Kind for Metrics {
+impl SignalKind for Metrics {
     const SIGNAL: Signal = Signal::Metrics;
 }
 
@@ -88,7 +88,7 @@ impl Signal {
         }
     }
 
-    /// The path under which a server takes the signal over HTTP, to be put behind that of the base endpoint.
+    /// The path of the signal over HTTP, which is appended to that of the base endpoint.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl Signal {
         }
     }
 
-    /// The path of the gRPC method that takes the signal.
+    /// The path of the gRPC method of the signal.
     #[must_use]
     pub const fn grpc_method(self) -> &'static str {
         match self {
@@ -117,7 +117,7 @@ impl Signal {
         Envelope { resources: Field::new(1, resources), scopes: Field::new(2, scopes), items: Field::new(2, items) }
     }
 
-    /// The member of a partial success that says how many items were not taken.
+    /// The member of a partial success that has the number of refused items.
     pub(crate) const fn rejected_key(self) -> &'static str {
         match self {
             Self::Logs => "rejectedLogRecords",

@@ -1,8 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How large bodies have been, to make room for the next one at once.
+/// The size of the last body, to reserve room for the next one.
 ///
-/// A hint and nothing more: batches that are encoded at the same time may mix the numbers up.
+/// It is only a hint: batches that are encoded at the same time may mix the two numbers.
 #[derive(Debug, Default)]
 pub(crate) struct SizeHint {
     items: AtomicUsize,
@@ -15,9 +15,9 @@ impl SizeHint {
     /// The length of a small record, for the first batch.
     const FIRST_ITEM: usize = 128;
 
-    /// How long the body of `items` items will probably be.
+    /// The expected length of the body of `items` items.
     ///
-    /// Not longer than the last one by more than an eighth: one batch of giants must not reserve memory for thousands.
+    /// It is at most an eighth longer than the last one: one batch of very large items must not reserve memory for thousands.
     pub(crate) fn expected(&self, items: usize) -> usize {
         let (last, bytes) = (self.items.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         if last == 0 {
@@ -27,8 +27,9 @@ impl SizeHint {
         scaled.saturating_add(scaled / 8)
     }
 
-    /// A body of `items` items took this many bytes.
+    /// Records that a body of `items` items took this many bytes.
     pub(crate) fn record(&self, items: usize, bytes: usize) {
+        // Relaxed, and in two stores: a mixed pair is only a worse hint.
         self.items.store(items, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
     }

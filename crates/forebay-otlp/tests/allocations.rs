@@ -5,14 +5,14 @@
 use bytes::BytesMut;
 use forebay_export::Encode;
 use forebay_otlp::{
-    AnyValue, AsLogRecord, AsScope, Encoder, HistogramPoint, KeyValue, Kind, LogRecord, LogRecordWriter, LogsEncoder,
-    Metric, MetricData, MetricsEncoder, NumberPoint, Protocol, Resource, Scope, Severity, Span, SpanEvent, SpanLink,
-    StatusCode, Temporality, TracesEncoder,
+    AnyValue, AsLogRecord, AsScope, Encoder, HistogramPoint, KeyValue, LogRecord, LogRecordWriter, LogsEncoder, Metric,
+    MetricData, MetricsEncoder, NumberPoint, Protocol, Resource, Scope, Severity, SignalKind, Span, SpanEvent,
+    SpanLink, StatusCode, Temporality, TracesEncoder,
 };
 
-/// How many allocations a batch takes when two like it were encoded before: the first one tells the encoder how long
-/// they are, the second one finds room for that and a little more.
-fn allocations<S: Kind, T>(encoder: &Encoder<S>, items: &[T]) -> u64
+/// How many allocations a batch takes when two like it were encoded before: the first one gives the encoder their
+/// length, and the second one finds room for that and a little more.
+fn allocations<S: SignalKind, T>(encoder: &Encoder<S>, items: &[T]) -> u64
 where
     Encoder<S>: Encode<T>,
 {

@@ -93,7 +93,7 @@ async fn exporters_that_share_a_client_share_what_a_server_asks_for() {
     let client = ForebayHttpClient::new(watched.layer(http())).unwrap();
     let (logs, spans) = (logs(&receiver, client.clone()), spans(&receiver, client));
 
-    say(&logs, "given up with the fourth answer, which says when to come again");
+    say(&logs, "given up with the fourth response, which has a `Retry-After`");
     logs.force_flush().unwrap_err();
     spans.tracer("test").start("held back").end();
     spans.force_flush().unwrap();
@@ -104,7 +104,7 @@ async fn exporters_that_share_a_client_share_what_a_server_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_server_that_only_fails_is_left_in_peace() {
+async fn the_circuit_opens_for_a_server_that_only_fails() {
     let receiver = Receiver::builder()
         .script(iter::repeat_n(refusal(StatusCode::INTERNAL_SERVER_ERROR), 100))
         .start()
@@ -119,7 +119,7 @@ async fn a_server_that_only_fails_is_left_in_peace() {
 }
 
 #[test]
-fn it_needs_no_runtime_and_an_answer_has_an_end() {
+fn it_needs_no_runtime_and_a_response_has_an_end() {
     let client = ForebayHttpClient::over(tower::service_fn(|_: http::Request<Full<Bytes>>| async {
         // A timer of tokio, which panics where there is no runtime.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -130,8 +130,8 @@ fn it_needs_no_runtime_and_an_answer_has_an_end() {
     let mut sent = client.send_bytes(request);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let error = loop {
-        if let std::task::Poll::Ready(answer) = sent.as_mut().poll(&mut context) {
-            break answer.unwrap_err();
+        if let std::task::Poll::Ready(response) = sent.as_mut().poll(&mut context) {
+            break response.unwrap_err();
         }
         std::thread::yield_now();
     };

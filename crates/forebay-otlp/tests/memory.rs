@@ -101,7 +101,7 @@ impl Service<Request<Full<Bytes>>> for Silent {
 fn builder<T>() -> ExporterBuilder<T, (), Silent> {
     // As many items as their bytes allow.
     let limits = Limits::new().items(1 << 24).bytes(LIMIT).soft_limit(1.0);
-    Exporter::builder().endpoint("http://localhost:4318/v1").client(Silent).queue(limits).batch(
+    Exporter::builder().endpoint("http://localhost:4318/v1").client(Silent).limits(limits).batching(
         // Nothing closes by its age, so that batches are as large as they may be.
         Batching::new().max_bytes(BATCH).max_items(1 << 20).max_age(Duration::from_secs(3600)),
     )
@@ -329,7 +329,7 @@ mod sdk {
                 weights.fetch_add(log.bytes(), Relaxed);
                 Priority::Normal
             };
-            let exporter = builder().queue(Limits::new().items(1 << 24).bytes(1 << 30)).priority(lane);
+            let exporter = builder().limits(Limits::new().items(1 << 24).bytes(1 << 30)).priority(lane);
             let processor = ForebayLogProcessor::builder(exporter).flush_timeout(Duration::ZERO).build().unwrap();
             for n in 0..threads {
                 let emit = || (0..each).for_each(|_| processor.emit(&mut record(&logger, text, n), &scope));

@@ -1,4 +1,4 @@
-//! An exporter that fails, and says so, does not export what it says.
+//! An exporter that fails, and reports it, does not export these reports.
 //!
 //! In a program of its own, because the subscriber is that of the whole program.
 #![cfg(feature = "opentelemetry")]
@@ -47,11 +47,11 @@ impl LogProcessor for Shared {
     }
 }
 
-/// Hears what forebay says, whether or not it is exported.
+/// Collects the events of forebay, exported or not.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<Level>>>);
+struct Events(Arc<Mutex<Vec<Level>>>);
 
-impl<S: Subscriber> Layer<S> for Heard {
+impl<S: Subscriber> Layer<S> for Events {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target().starts_with("forebay") {
             self.0.lock().unwrap().push(*event.metadata().level());
@@ -59,15 +59,15 @@ impl<S: Subscriber> Layer<S> for Heard {
     }
 }
 
-impl Heard {
-    fn said(&self) -> (usize, usize) {
+impl Events {
+    fn counts(&self) -> (usize, usize) {
         let levels = self.0.lock().unwrap();
         (levels.len(), levels.iter().filter(|level| **level == Level::WARN).count())
     }
 }
 
 #[test]
-fn an_exporter_that_fails_does_not_export_what_it_says_of_itself() {
+fn an_exporter_that_fails_does_not_export_its_own_telemetry() {
     let away = service_fn(|_: Request<Full<Bytes>>| async {
         let mut response = Response::new(Full::new(Bytes::new()));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -78,16 +78,16 @@ fn an_exporter_that_fails_does_not_export_what_it_says_of_itself() {
         .endpoint("https://far.example/v1/logs")
         .client(away)
         .retry(|retry| retry.max_retries(2).backoff(Backoff::constant(Duration::from_millis(1))).without_budget())
-        .patience(Backoff::constant(Duration::from_millis(5)))
+        .park_backoff(Backoff::constant(Duration::from_millis(5)))
         .breaker(|breaker| breaker.open_for(Duration::from_millis(5)))
-        .give_up_after(Duration::from_millis(300));
+        .max_age(Duration::from_millis(300));
     let processor = Shared(Arc::new(ForebayLogProcessor::builder(exporter).build().unwrap()));
     let provider = SdkLoggerProvider::builder().with_log_processor(processor.clone()).build();
-    let heard = Heard::default();
+    let events = Events::default();
     tracing_subscriber::registry()
         .with(LevelFilter::TRACE)
         .with(OpenTelemetryTracingBridge::new(&provider))
-        .with(heard.clone())
+        .with(events.clone())
         .init();
 
     for round in 1..=3 {
@@ -96,8 +96,8 @@ fn an_exporter_that_fails_does_not_export_what_it_says_of_itself() {
         let totals = processor.0.totals();
         assert_eq!((totals.offered, totals.dropped.total(), totals.pending), (round, round, 0), "{totals}");
     }
-    let (said, warnings) = heard.said();
-    assert!(said > 20, "many attempts failed, and each was told: {said}");
+    let (count, warnings) = events.counts();
+    assert!(count > 20, "many attempts failed, and each was reported: {count}");
     assert_eq!(warnings, 1, "and one warning, though there were three losses");
 
     // What the thread makes of it: the same from elsewhere is a record like any other.

@@ -1,12 +1,12 @@
-//! The answer of the server: what it refused is counted and never sent again, and nothing it says can do harm.
+//! The response of the server: refused items are counted and never sent again, and no response does harm.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_core::{DropReason, Fate, Observe, Settlement};
 use forebay_export::Encode;
 use forebay_otlp::{
-    Encoder, Kind, LogRecord, Logs, LogsEncoder, Metric, Metrics, Notice, Protocol, ServerText, Signal, Span, Traces,
-    Unreadable,
+    Encoder, LogRecord, Logs, LogsEncoder, Metric, Metrics, OtlpEvent, Protocol, ServerText, Signal, SignalKind, Span,
+    Traces, Unreadable,
 };
 use http::{Response, header, response};
 use opentelemetry_proto::tonic::collector::{
@@ -25,60 +25,64 @@ fn rejected(dropped: usize) -> Settlement {
 }
 
 fn head(content_type: Option<&str>) -> response::Parts {
-    let mut answer = Response::new(()).into_parts().0;
+    let mut head = Response::new(()).into_parts().0;
     if let Some(content_type) = content_type {
-        answer.headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        head.headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
     }
-    answer
+    head
 }
 
-/// Keeps the one notice of an answer.
+/// Keeps the one event of a response.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Option<Notice>>>);
+struct Seen(Arc<Mutex<Option<OtlpEvent>>>);
 
-impl Observe<Notice> for Seen {
-    fn observe(&self, notice: &Notice) {
-        assert!(self.0.lock().unwrap().replace(notice.clone()).is_none(), "an answer has one notice");
+impl Observe<OtlpEvent> for Seen {
+    fn observe(&self, event: &OtlpEvent) {
+        assert!(self.0.lock().unwrap().replace(event.clone()).is_none(), "a response has one event");
     }
 }
 
-/// What an encoder of this signal makes of an answer to a request of ten items, and what it tells its observer.
-fn settle_as<S: Kind, T>(protocol: Protocol, head: &response::Parts, body: &[u8]) -> (Settlement, Option<Notice>)
+/// The settlement of a request of ten items of this signal by a response, and the event for the observer.
+fn settle_as<S: SignalKind, T>(
+    protocol: Protocol,
+    head: &response::Parts,
+    body: &[u8],
+) -> (Settlement, Option<OtlpEvent>)
 where
     Encoder<S, Seen>: Encode<T>,
 {
     let seen = Seen::default();
     let encoder = Encoder::<S>::builder().protocol(protocol).observe(seen.clone()).build().unwrap();
     let settlement = encoder.settle(head, body, 10);
-    let notice = seen.0.lock().unwrap().take();
-    (settlement, notice)
+    let event = seen.0.lock().unwrap().take();
+    (settlement, event)
 }
 
-/// What may become of items that a server has taken.
+/// Whether a settlement is possible for items that a server has accepted.
 fn is_final(settlement: &Settlement) -> bool {
     matches!(settlement, &DELIVERED | Settlement::Partial { .. })
 }
 
-fn settle(protocol: Protocol, body: &[u8]) -> (Settlement, Option<Notice>) {
+fn settle(protocol: Protocol, body: &[u8]) -> (Settlement, Option<OtlpEvent>) {
     settle_as::<Logs, LogRecord>(protocol, &head(None), body)
 }
 
-fn logs_answer(rejected_log_records: i64, error_message: &str) -> Vec<u8> {
+fn logs_response(rejected_log_records: i64, error_message: &str) -> Vec<u8> {
     let partial_success = ExportLogsPartialSuccess { rejected_log_records, error_message: error_message.to_owned() };
     ExportLogsServiceResponse { partial_success: Some(partial_success) }.encode_to_vec()
 }
 
-/// What the server said, made safe.
-fn text(notice: Option<Notice>) -> Option<ServerText> {
-    match notice? {
-        Notice::Rejected { message, .. } | Notice::Warning { message, .. } => Some(message),
+/// The text of the server in an event.
+fn text(event: Option<OtlpEvent>) -> Option<ServerText> {
+    match event? {
+        OtlpEvent::Rejected { message, .. } | OtlpEvent::Warning { message, .. } => Some(message),
         _ => None,
     }
 }
 
 #[test]
 fn a_full_success_is_silent() {
-    for body in [&b""[..], &ExportLogsServiceResponse::default().encode_to_vec(), &logs_answer(0, "")] {
+    for body in [&b""[..], &ExportLogsServiceResponse::default().encode_to_vec(), &logs_response(0, "")] {
         assert_eq!(settle(Protocol::HttpProtobuf, body), (DELIVERED, None));
     }
     for body in ["", "{}", "{\"partialSuccess\":{}}", "{\"partialSuccess\":null}", " {\"later\":[{}]}\n"] {
@@ -89,16 +93,16 @@ fn a_full_success_is_silent() {
 /// OTLP forbids to send anything of a partial success again, so there is no remainder to retry.
 #[test]
 fn r11_what_was_refused_is_dropped_and_never_sent_again() {
-    let (settlement, notice) = settle(Protocol::HttpProtobuf, &logs_answer(3, "too old"));
+    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_response(3, "too old"));
     assert_eq!(settlement, rejected(3));
-    assert_eq!(notice.as_ref().unwrap().to_string(), "the server refused 3 of 10 items of logs: too old");
-    let silent = settle(Protocol::HttpProtobuf, &logs_answer(3, "")).1.unwrap();
+    assert_eq!(event.as_ref().unwrap().to_string(), "the server refused 3 of 10 items of logs: too old");
+    let silent = settle(Protocol::HttpProtobuf, &logs_response(3, "")).1.unwrap();
     assert_eq!(silent.to_string(), "the server refused 3 of 10 items of logs");
     for body in [
         r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"too old"}}"#,
         r#"{"partialSuccess":{"errorMessage":"too old","new":{"a":[1]},"rejectedLogRecords":3}}"#,
     ] {
-        assert_eq!(settle(Protocol::HttpJson, body.as_bytes()), (rejected(3), notice.clone()), "{body}");
+        assert_eq!(settle(Protocol::HttpJson, body.as_bytes()), (rejected(3), event.clone()), "{body}");
     }
 }
 
@@ -108,38 +112,38 @@ fn every_signal_has_its_own_name_for_it() {
     let spans = ExportTraceServiceResponse { partial_success }.encode_to_vec();
     let json = br#"{"partialSuccess":{"rejectedSpans":"2","rejectedLogRecords":"9"}}"#;
     for (protocol, body) in [(Protocol::HttpProtobuf, &spans[..]), (Protocol::HttpJson, json)] {
-        let (settlement, notice) = settle_as::<Traces, Span>(protocol, &head(None), body);
-        assert_eq!((settlement, notice.unwrap().signal()), (rejected(2), Signal::Traces));
+        let (settlement, event) = settle_as::<Traces, Span>(protocol, &head(None), body);
+        assert_eq!((settlement, event.unwrap().signal()), (rejected(2), Signal::Traces));
     }
     let partial_success = Some(ExportMetricsPartialSuccess { rejected_data_points: 4, error_message: String::new() });
     let points = ExportMetricsServiceResponse { partial_success }.encode_to_vec();
     let json = br#"{"partialSuccess":{"rejectedDataPoints":4}}"#;
     for (protocol, body) in [(Protocol::HttpProtobuf, &points[..]), (Protocol::HttpJson, json)] {
-        let (settlement, notice) = settle_as::<Metrics, Metric>(protocol, &head(None), body);
-        assert_eq!((settlement, notice.unwrap().signal()), (rejected(4), Signal::Metrics));
+        let (settlement, event) = settle_as::<Metrics, Metric>(protocol, &head(None), body);
+        assert_eq!((settlement, event.unwrap().signal()), (rejected(4), Signal::Metrics));
     }
 }
 
 #[test]
 fn a_message_without_a_number_is_a_warning() {
-    let (settlement, notice) = settle(Protocol::HttpProtobuf, &logs_answer(0, "use v2"));
+    let (settlement, event) = settle(Protocol::HttpProtobuf, &logs_response(0, "use v2"));
     assert_eq!(settlement, DELIVERED);
-    assert_eq!(notice.unwrap().to_string(), "the server took all logs with a warning: use v2");
+    assert_eq!(event.unwrap().to_string(), "the server accepted all logs with a warning: use v2");
 }
 
 #[test]
 fn impossible_numbers_are_clamped() {
-    assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(i64::MAX, "")).0, rejected(10));
-    assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(i64::MIN, "")), (DELIVERED, None));
-    assert_eq!(settle(Protocol::HttpProtobuf, &logs_answer(-1, "odd")).0, DELIVERED);
+    assert_eq!(settle(Protocol::HttpProtobuf, &logs_response(i64::MAX, "")).0, rejected(10));
+    assert_eq!(settle(Protocol::HttpProtobuf, &logs_response(i64::MIN, "")), (DELIVERED, None));
+    assert_eq!(settle(Protocol::HttpProtobuf, &logs_response(-1, "odd")).0, DELIVERED);
     let huge = r#"{"partialSuccess":{"rejectedLogRecords":"9223372036854775808"}}"#;
-    assert!(matches!(settle(Protocol::HttpJson, huge.as_bytes()), (DELIVERED, Some(Notice::Unreadable { .. }))));
+    assert!(matches!(settle(Protocol::HttpJson, huge.as_bytes()), (DELIVERED, Some(OtlpEvent::Unreadable { .. }))));
 }
 
 #[test]
 fn text_of_the_server_is_bounded_and_safe_to_log() {
     let hostile = format!("\u{1b}[31mred\r\n{}", "x".repeat(100_000));
-    let said = text(settle(Protocol::HttpProtobuf, &logs_answer(1, &hostile)).1).unwrap();
+    let said = text(settle(Protocol::HttpProtobuf, &logs_response(1, &hostile)).1).unwrap();
     let message = said.as_str();
     assert!(message.starts_with("\\u{1b}[31mred\\r\\nxxx"), "{message}");
     assert!(message.len() <= ServerText::MAX_LEN);
@@ -149,21 +153,22 @@ fn text_of_the_server_is_bounded_and_safe_to_log() {
 }
 
 #[test]
-fn an_answer_is_read_as_what_it_says_it_is() {
+fn a_response_is_read_in_the_encoding_that_it_names() {
     let json = br#"{"partialSuccess":{"rejectedLogRecords":"1"}}"#;
     for name in ["application/json", "Application/JSON; charset=utf-8"] {
         let (settlement, _) = settle_as::<Logs, LogRecord>(Protocol::HttpProtobuf, &head(Some(name)), json);
         assert_eq!(settlement, rejected(1), "{name}");
     }
     for name in ["application/x-protobuf", "application/protobuf"] {
-        let (settlement, _) = settle_as::<Logs, LogRecord>(Protocol::HttpJson, &head(Some(name)), &logs_answer(1, ""));
+        let (settlement, _) =
+            settle_as::<Logs, LogRecord>(Protocol::HttpJson, &head(Some(name)), &logs_response(1, ""));
         assert_eq!(settlement, rejected(1), "{name}");
     }
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_changes_nothing_and_is_told() {
-    let unreadable = |reason| (DELIVERED, Some(Notice::Unreadable { signal: Signal::Logs, reason }));
+fn a_response_that_cannot_be_read_changes_nothing_and_is_reported() {
+    let unreadable = |reason| (DELIVERED, Some(OtlpEvent::Unreadable { signal: Signal::Logs, reason }));
     let page = settle_as::<Logs, LogRecord>(Protocol::HttpProtobuf, &head(Some("text/html")), b"<html>");
     assert_eq!(page, unreadable(Unreadable::ContentType));
 
@@ -189,9 +194,9 @@ fn an_answer_that_cannot_be_read_changes_nothing_and_is_told() {
 }
 
 #[test]
-fn without_an_observer_an_answer_is_settled_all_the_same() {
+fn without_an_observer_a_response_is_settled_all_the_same() {
     let encoder = LogsEncoder::builder().build().unwrap();
-    let settlement = Encode::<LogRecord>::settle(&encoder, &head(None), &logs_answer(2, "why"), 10);
+    let settlement = Encode::<LogRecord>::settle(&encoder, &head(None), &logs_response(2, "why"), 10);
     assert_eq!(settlement, rejected(2));
 }
 
@@ -213,13 +218,13 @@ proptest! {
 
     /// Of what both can read, both read the same; what prost cannot read, text that is no UTF-8 apart, we cannot.
     #[test]
-    fn a_mutated_answer_is_read_as_prost_reads_it(
+    fn a_mutated_response_is_read_as_prost_reads_it(
         count in any::<i64>(),
         message in ".{0,20}",
         mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in proptest::option::of(any::<prop::sample::Index>()),
     ) {
-        let mut body = [logs_answer(count, &message), logs_answer(1, "")].concat();
+        let mut body = [logs_response(count, &message), logs_response(1, "")].concat();
         for (at, byte) in mutations {
             let at = at.index(body.len());
             body[at] = byte;
@@ -227,10 +232,10 @@ proptest! {
         if let Some(cut) = cut {
             body.truncate(cut.index(body.len()));
         }
-        let (settlement, notice) = settle(Protocol::HttpProtobuf, &body);
+        let (settlement, event) = settle(Protocol::HttpProtobuf, &body);
         match by_prost(&body) {
             Some(expected) => {
-                let groups = matches!(notice, Some(Notice::Unreadable { .. })) && body.iter().any(|byte| byte & 7 == 3);
+                let groups = matches!(event, Some(OtlpEvent::Unreadable { .. })) && body.iter().any(|byte| byte & 7 == 3);
                 prop_assert!(groups || settlement == expected, "{body:x?}: {settlement:?}, {expected:?}");
             }
             None => prop_assert!(is_final(&settlement)),

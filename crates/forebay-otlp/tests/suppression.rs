@@ -1,4 +1,4 @@
-//! What the exporter's own HTTP client logs is never exported.
+//! The logs of the exporter's own HTTP client are never exported.
 //!
 //! In a program of its own, because the subscriber is that of the whole program.
 #![cfg(feature = "opentelemetry")]
@@ -31,7 +31,7 @@ use tracing_subscriber::prelude::*;
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// A client that talks: before a request, in a task of its own, and when the answer is there.
+/// A client that logs: before a request, in a task of its own, and after the response.
 #[derive(Clone)]
 struct Talkative {
     client: Http,
@@ -55,12 +55,12 @@ impl Service<Request<Full<Bytes>>> for Talkative {
             tracing::error!("a task of the client runs");
             said.fetch_add(1, Relaxed);
         });
-        let answer = self.client.call(request);
+        let response = self.client.call(request);
         Box::pin(async move {
             task.await.unwrap();
-            let answer = answer.await;
-            tracing::error!("the client has an answer");
-            answer
+            let response = response.await;
+            tracing::error!("the client has a response");
+            response
         })
     }
 }
@@ -73,7 +73,7 @@ async fn the_exporter_does_not_export_itself() {
     let exporter = Exporter::builder().endpoint(&format!("{}/v1/logs", receiver.endpoint())).client(client);
     let processor = ForebayLogProcessor::builder(exporter).build().unwrap();
     let provider = SdkLoggerProvider::builder().with_log_processor(processor).build();
-    // No filter at all: hyper and tokio may say what they like, too.
+    // No filter at all: the events of hyper and tokio pass as well.
     tracing_subscriber::registry().with(OpenTelemetryTracingBridge::new(&provider)).init();
 
     for round in 0..5 {

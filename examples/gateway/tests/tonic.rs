@@ -68,8 +68,8 @@ async fn f08_a_batch_that_is_too_large_for_a_server_of_tonic_is_cut_and_delivere
             .encoder(LogsEncoder::builder().protocol(Protocol::Grpc).build().unwrap())
             .client(grpc_client())
             .compression(compression)
-            .queue(Limits::new().soft_limit(1.0))
-            .batch(Batching::new().max_items(RECORDS).max_age(Duration::from_secs(3600)))
+            .limits(Limits::new().soft_limit(1.0))
+            .batching(Batching::new().max_items(RECORDS).max_age(Duration::from_secs(3600)))
             .build()
             .unwrap();
         // A kilobyte each, which compresses well: a batch is small on the wire, and large once it is unpacked.

@@ -111,8 +111,8 @@ fn remote_config(uri: Uri, options: &Options) -> Result<(RemoteConfig<Settings>,
 
 async fn fetch(mut client: HttpClient, uri: Uri, guard: EndpointGuard) -> Result<FetchedConfig<Settings>, FetchError> {
     let request = Request::get(uri).body(Full::<Bytes>::default()).map_err(FetchError::unreadable)?;
-    let ready = client.ready().await.map_err(FetchError::no_answer)?;
-    let response = ready.call(request).await.map_err(FetchError::no_answer)?;
+    let ready = client.ready().await.map_err(FetchError::no_response)?;
+    let response = ready.call(request).await.map_err(FetchError::no_response)?;
     if response.status() != StatusCode::OK {
         return Err(FetchError::status(response.status().as_u16()));
     }

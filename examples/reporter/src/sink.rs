@@ -77,19 +77,19 @@ impl Sink {
 fn exporter(options: &Options) -> Result<Exporter<Series>, ConfigError> {
     let interval = options.export_interval;
     let resource = Resource::new().attribute("service.name", "reporter");
-    let patience = Backoff::constant(interval).cap(interval).jitter(Jitter::Proportional(0.1)).seed(options.seed);
+    let park_backoff = Backoff::constant(interval).cap(interval).jitter(Jitter::Proportional(0.1)).seed(options.seed);
     Exporter::builder()
         // Stands for whatever the configuration will say.
         .endpoint("http://reporter.invalid/v1/metrics")
         .encoder(MetricsEncoder::builder().resource(resource).build()?)
         .client(client(&options.guard()))
-        .queue(Limits::new().items(1_000_000).bytes(options.buffer_bytes).soft_limit(1.0))
+        .limits(Limits::new().items(1_000_000).bytes(options.buffer_bytes).soft_limit(1.0))
         .overflow(Overflow::DropOldest)
         .weigh(own::weight)
-        .batch(Batching::new().max_items(10_000).max_bytes(4 << 20).max_age(interval))
+        .batching(Batching::new().max_items(10_000).max_bytes(4 << 20).max_age(interval))
         .retry(|retry| retry.max_retries(0))
-        .patience(patience)
-        .give_up_after(options.buffer_age)
+        .park_backoff(park_backoff)
+        .max_age(options.buffer_age)
         .build()
 }
 

@@ -136,16 +136,16 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
     let resource = Resource::new().attribute("service.name", "ship");
     let encoder = LogsEncoder::builder().protocol(options.protocol).resource(resource).build()?;
     let backoff = Backoff::exponential(Duration::from_millis(50)).cap(Duration::from_secs(2)).seed(options.seed);
-    let patience = Backoff::exponential(Duration::from_millis(250)).cap(Duration::from_secs(5)).seed(options.seed);
+    let park_backoff = Backoff::exponential(Duration::from_millis(250)).cap(Duration::from_secs(5)).seed(options.seed);
     let mut builder = Exporter::builder()
         .endpoint(endpoint)
         .encoder(encoder)
         .client(if options.protocol == Protocol::Grpc { grpc_client() } else { http_client() })
         .compression(options.compression)
         // Few lines are read ahead: in the file they do not grow old. There is one reader, so no lane is kept free.
-        .queue(Limits::new().items(8_192).bytes(64 << 20).item_bytes(MAX_LINE).soft_limit(1.0))
+        .limits(Limits::new().items(8_192).bytes(64 << 20).item_bytes(MAX_LINE).soft_limit(1.0))
         .overflow(Overflow::Wait)
-        .batch(Batching::new().max_items(512).max_bytes(1 << 20).max_age(Duration::from_millis(200)))
+        .batching(Batching::new().max_items(512).max_bytes(1 << 20).max_age(Duration::from_millis(200)))
         .weigh(Line::weight)
         .priority(|line: &Line| if line.urgent { Priority::High } else { Priority::Normal })
         .retry(|retry| retry.backoff(backoff))
@@ -153,8 +153,8 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
         .breaker(|breaker| {
             breaker.open_for(OpenFor::new(Duration::from_secs(2)).growth(1.5).cap(Duration::from_secs(5)))
         })
-        .patience(patience)
-        .give_up_after(options.give_up_after)
+        .park_backoff(park_backoff)
+        .max_age(options.give_up_after)
         .attempt_timeout(options.timeout.unwrap_or(ATTEMPT.min(options.give_up_after)));
     for (name, value) in &options.headers {
         builder = builder.header(name.clone(), value.clone());

@@ -46,7 +46,7 @@ async fn a_refused_credential_is_replaced_once_for_all_who_ask() {
         let (provider, asked) = tokens();
         let batching = forebay::batch::Batching::new().max_items(10).max_in_flight(8);
         let before = receiver.requests().len();
-        let exporter = to(&receiver, protocol).auth(provider).batch(batching).build().unwrap();
+        let exporter = to(&receiver, protocol).auth(provider).batching(batching).build().unwrap();
         emit(&exporter, 0..80);
         soon(exporter.flush()).await;
         assert_eq!(exporter.totals().delivered, 80, "{:?}", exporter.last_error());
@@ -191,7 +191,7 @@ async fn a_provider_that_hangs_is_a_failure() {
     let exporter = over(HERE, Protocol::HttpProtobuf, client)
         .auth(std::future::pending::<Result<Credential, BoxError>>)
         .retry(|retry| retry.max_retries(0))
-        .give_up_after(Duration::ZERO)
+        .max_age(Duration::ZERO)
         .build()
         .unwrap();
     exporter.emit(record("one"));

@@ -21,7 +21,8 @@ async fn q14_every_line_has_one_fate_whatever_the_far_side_does() {
         let faults: Faults =
             "503:8,429=0:2,502:2,504:2,reset:3,reset-unprocessed:2,truncated:3,slow=20ms:3".parse().unwrap();
         let receiver = Receiver::builder().faults(faults).seed(seed as u64).start().await.unwrap();
-        let exporter = to(&receiver, protocol).batch(Batching::new().max_items(20).max_in_flight(4)).build().unwrap();
+        let exporter =
+            to(&receiver, protocol).batching(Batching::new().max_items(20).max_in_flight(4)).build().unwrap();
         for start in (0..LINES).step_by(100) {
             emit(&exporter, start..start + 100);
             balanced(exporter.totals());
@@ -40,7 +41,7 @@ async fn q14_every_line_has_one_fate_whatever_the_far_side_does() {
 #[tokio::test]
 async fn flush_means_settled_for_all_that_came_before() {
     let receiver = Receiver::builder().faults("slow=30ms:100".parse().unwrap()).start().await.unwrap();
-    let exporter = to(&receiver, Protocol::HttpProtobuf).batch(Batching::new().max_age(Duration::from_secs(600)));
+    let exporter = to(&receiver, Protocol::HttpProtobuf).batching(Batching::new().max_age(Duration::from_secs(600)));
     let exporter = exporter.build().unwrap();
     emit(&exporter, 0..10);
     soon(exporter.flush()).await;
@@ -113,7 +114,7 @@ async fn r11_what_a_partial_success_rejects_is_counted_and_never_sent_again() {
 async fn t16_one_poison_item_costs_itself_alone() {
     for protocol in Protocol::ALL {
         let receiver = Receiver::builder().refuse_if(|body| body == "poison").start().await.unwrap();
-        let exporter = to(&receiver, protocol).batch(Batching::new().max_items(1_000)).build().unwrap();
+        let exporter = to(&receiver, protocol).batching(Batching::new().max_items(1_000)).build().unwrap();
         emit(&exporter, 0..500);
         exporter.emit(record("poison"));
         emit(&exporter, 500..999);

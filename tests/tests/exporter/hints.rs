@@ -106,7 +106,7 @@ async fn f01_the_hold_ends_with_the_batch_that_caused_it() {
         .encoder(LogsEncoder::builder().build().unwrap())
         .client(client)
         .max_hint(Duration::MAX)
-        .give_up_after(Duration::from_secs(100))
+        .max_age(Duration::from_secs(100))
         .build()
         .unwrap();
     for number in 0..30 {
@@ -138,7 +138,7 @@ async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
     let batching = forebay::batch::Batching::new().max_items(1).max_in_flight(8);
     let (client, log) = far_side(asks_for_a_day(1));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
-    let exporter = builder.batch(batching).max_hint(Duration::from_secs(5)).build().unwrap();
+    let exporter = builder.batching(batching).max_hint(Duration::from_secs(5)).build().unwrap();
     exporter.emit(record("first"));
     while requests(&log) == 0 {
         tokio::task::yield_now().await;
@@ -175,7 +175,7 @@ async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
         .max_hint(Duration::MAX)
-        .give_up_after(Duration::from_secs(20))
+        .max_age(Duration::from_secs(20))
         .retry(|retry| retry.max_retries(0))
         .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
         .build()

@@ -3,7 +3,7 @@
 use crate::support::{balanced, emit, line, record, soon, to};
 use forebay::{
     core::DropReason,
-    export::Exporter,
+    export::{ExportError, Exporter},
     otlp::{LogRecord, Protocol},
 };
 use forebay_testkit::receiver::Receiver;
@@ -76,7 +76,7 @@ fn x03_it_works_on_a_current_thread_runtime() {
 async fn t14_the_last_handle_flushes_when_it_is_dropped() {
     let receiver = Receiver::builder().start().await.unwrap();
     let batching = forebay::batch::Batching::new().max_items(1_000).max_age(Duration::from_secs(3_600));
-    let exporter = to(&receiver, Protocol::HttpProtobuf).batch(batching).build().unwrap();
+    let exporter = to(&receiver, Protocol::HttpProtobuf).batching(batching).build().unwrap();
     emit(&exporter, 0..10);
     let handle = exporter.handle();
     drop(exporter);
@@ -129,7 +129,8 @@ fn a_runtime_that_ends_costs_what_was_not_sent_and_says_so() {
 async fn a_panicking_observer_costs_nothing() {
     let away = forebay_testkit::receiver::Fault::status(http::StatusCode::BAD_GATEWAY);
     let receiver = Receiver::builder().script(vec![away; 4]).start().await.unwrap();
-    let exporter = to(&receiver, Protocol::HttpProtobuf).on_failure(|_| panic!("of the host")).build().unwrap();
+    let exporter =
+        to(&receiver, Protocol::HttpProtobuf).observe(|_: &ExportError| panic!("of the host")).build().unwrap();
     emit(&exporter, 0..10);
     soon(exporter.flush()).await;
     assert_eq!(exporter.totals().delivered, 10);

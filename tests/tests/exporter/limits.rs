@@ -181,7 +181,7 @@ async fn f07_a_body_is_waited_for_no_longer_than_its_own_bound() {
         });
         let exporter = over("http://far.example/", protocol, client)
             .attempt_timeout(Duration::MAX)
-            .give_up_after(Duration::from_secs(3_600))
+            .max_age(Duration::from_secs(3_600))
             .build()
             .unwrap();
         exporter.emit(record("one"));
@@ -217,7 +217,7 @@ async fn x06_a_guarded_client_does_not_connect_to_this_machine() {
     for (guard, delivered) in [(EndpointGuard::new(), 0), (EndpointGuard::new().allow_private(), 1)] {
         let connector = HttpConnector::new_with_resolver(guard.resolver(GaiResolver::new()));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let exporter = over(&url, Protocol::HttpProtobuf, client).give_up_after(Duration::ZERO).build().unwrap();
+        let exporter = over(&url, Protocol::HttpProtobuf, client).max_age(Duration::ZERO).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         assert_eq!(exporter.totals().delivered, delivered);
@@ -250,7 +250,7 @@ async fn a_body_above_the_cap_is_split_and_never_sent() {
     for protocol in Protocol::ALL {
         for compression in [Compression::None, Compression::gzip(), Compression::zstd()] {
             let receiver = Receiver::builder().start().await.unwrap();
-            let exporter = to(&receiver, protocol).max_body(2_048).compression(compression).build().unwrap();
+            let exporter = to(&receiver, protocol).max_request_bytes(2_048).compression(compression).build().unwrap();
             emit(&exporter, 0..200);
             exporter.emit(record("x".repeat(3_000)));
             soon(exporter.flush()).await;
@@ -297,7 +297,7 @@ async fn the_cap_holds_after_compression_too() {
             .encoder(Raw)
             .client(client)
             .compression(compression)
-            .max_body(1_024)
+            .max_request_bytes(1_024)
             .build()
             .unwrap();
         exporter.emit(noise());
@@ -318,7 +318,7 @@ async fn an_answer_is_capped_without_its_compression() {
         response.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
         Ok(response)
     });
-    let exporter = over("http://far.example/", Protocol::Grpc, client).max_answer(900).build().unwrap();
+    let exporter = over("http://far.example/", Protocol::Grpc, client).max_response_bytes(900).build().unwrap();
     exporter.emit(record("one"));
     soon(exporter.flush()).await;
     // The status says that it was taken: F07.

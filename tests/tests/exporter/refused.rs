@@ -29,7 +29,7 @@ async fn f16_a_refused_connection_has_shown_nothing_to_the_server() {
     let error = retry.layer(http1()).oneshot(request()).await.unwrap_err();
     assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::No, "{error:?}");
 
-    let exporter = over(&url, Protocol::HttpProtobuf, http1()).give_up_after(Duration::ZERO).build().unwrap();
+    let exporter = over(&url, Protocol::HttpProtobuf, http1()).max_age(Duration::ZERO).build().unwrap();
     exporter.emit(record("one"));
     soon(exporter.flush()).await;
     let error = exporter.last_error().unwrap();

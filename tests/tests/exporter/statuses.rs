@@ -15,7 +15,7 @@ async fn r04_r05_over_http_exactly_429_502_503_and_504_are_sent_again() {
     for status in 300..=599 {
         let (client, log) = far_side(move |_| Ok(answer(status, &[], b"no")));
         let exporter = over("http://far.example/", Protocol::HttpProtobuf, client);
-        let exporter = exporter.retry(|retry| retry.max_retries(2)).give_up_after(Duration::ZERO).split_budget(0);
+        let exporter = exporter.retry(|retry| retry.max_retries(2)).max_age(Duration::ZERO).split_budget(0);
         let exporter = exporter.build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
@@ -52,7 +52,7 @@ async fn over_grpc_exactly_the_codes_of_the_table_are_sent_again() {
                 })
             });
             let exporter = over("http://far.example/", Protocol::Grpc, client);
-            let exporter = exporter.retry(|retry| retry.max_retries(1)).give_up_after(Duration::ZERO).split_budget(0);
+            let exporter = exporter.retry(|retry| retry.max_retries(1)).max_age(Duration::ZERO).split_budget(0);
             let exporter = exporter.build().unwrap();
             exporter.emit(record("one"));
             soon(exporter.flush()).await;
@@ -115,7 +115,7 @@ async fn r18_the_servers_wait_holds_for_all_batches() {
         Ok(if number == 1 { answer(503, &[("retry-after", "9")], b"") } else { answer(200, &[], b"") })
     });
     let batching = forebay::batch::Batching::new().max_items(1).max_in_flight(8);
-    let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).batch(batching).build().unwrap();
+    let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).batching(batching).build().unwrap();
     exporter.emit(record("first"));
     while requests(&log) == 0 {
         tokio::task::yield_now().await;
@@ -132,7 +132,7 @@ async fn a_proxy_that_answers_a_call_is_read_by_its_http_status() {
     for (status, attempts) in [(429, 2), (502, 2), (503, 2), (504, 2), (404, 1), (401, 1)] {
         let (client, log) = far_side(move |_| Ok(answer(status, &[("content-type", "text/html")], b"<h1>no</h1>")));
         let exporter = over("http://far.example/", Protocol::Grpc, client);
-        let exporter = exporter.retry(|retry| retry.max_retries(1)).give_up_after(Duration::ZERO).build().unwrap();
+        let exporter = exporter.retry(|retry| retry.max_retries(1)).max_age(Duration::ZERO).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         assert_eq!(requests(&log), attempts, "{status}");
@@ -248,21 +248,20 @@ async fn r01_r02_n_retries_are_n_and_one_attempts() {
     for retries in [0, 1, 5] {
         let (client, log) = far_side(|_| Err(BoxError::from("reset")));
         let exporter = over("http://far.example/", Protocol::HttpProtobuf, client);
-        let exporter =
-            exporter.retry(|retry| retry.max_retries(retries)).give_up_after(Duration::ZERO).build().unwrap();
+        let exporter = exporter.retry(|retry| retry.max_retries(retries)).max_age(Duration::ZERO).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         assert_eq!(requests(&log), retries as usize + 1);
     }
 }
 
-/// Nothing is waited for after `give_up_after`: the item is named as expired.
+/// Nothing is waited for after `max_age`: the item is named as expired.
 #[tokio::test(start_paused = true)]
 async fn an_item_that_waited_too_long_is_dropped_as_expired() {
     let (client, _) = far_side(|_| Ok(answer(503, &[], b"")));
     let exporter = over("http://far.example/", Protocol::HttpProtobuf, client)
-        .give_up_after(Duration::from_secs(60))
-        .patience(Backoff::constant(Duration::from_secs(5)))
+        .max_age(Duration::from_secs(60))
+        .park_backoff(Backoff::constant(Duration::from_secs(5)))
         .build()
         .unwrap();
     exporter.emit(record("one"));

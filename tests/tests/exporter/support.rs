@@ -52,10 +52,10 @@ pub(crate) fn over<C: tower::Service<Request<Full<Bytes>>>>(url: &str, protocol:
         .endpoint(url)
         .encoder(LogsEncoder::builder().protocol(protocol).build().unwrap())
         .client(client)
-        .queue(Limits::new().soft_limit(1.0))
-        .batch(Batching::new().max_items(100).max_age(Duration::from_millis(50)))
+        .limits(Limits::new().soft_limit(1.0))
+        .batching(Batching::new().max_items(100).max_age(Duration::from_millis(50)))
         .retry(|retry| retry.backoff(Backoff::constant(Duration::from_millis(5))).without_budget())
-        .patience(Backoff::constant(Duration::from_millis(20)))
+        .park_backoff(Backoff::constant(Duration::from_millis(20)))
         .breaker(|breaker| breaker.open_for(Duration::from_millis(50)))
 }
 

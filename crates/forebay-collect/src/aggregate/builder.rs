@@ -1,21 +1,21 @@
 use super::{
-    Aggregator, AggregatorEvent, Emission, Fold, Handed,
+    Aggregator, CollectEvent, Emission, Fold, IntoFate,
     shared::{Observer, Shared},
     state::Limits,
 };
 use forebay_core::{ConfigError, Observe};
 use futures_util::task::AtomicWaker;
-use std::{fmt, marker::PhantomData, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 /// Builds an [`Aggregator`].
 ///
-/// | knob | default | what it bounds |
+/// | knob | default | allowed |
 /// | --- | --- | --- |
-/// | [`max_open`](Self::max_open) | 5,000 keys | keys that are open at a time; the oldest one makes room |
-/// | [`max_errors`](Self::max_errors) | 50 errors | errors that wait with one key; the oldest one makes room |
-/// | [`max_bytes`](Self::max_bytes) | 16 MiB | what all events that are held weigh; the oldest keys make room |
-/// | [`ttl`](Self::ttl) | 1 hour | for how long a key may be open |
-/// | [`observer`](Self::observer) | nobody | who sees keys end and events go |
+/// | [`max_open`](Self::max_open) | 5,000 keys | 1 and more |
+/// | [`max_errors`](Self::max_errors) | 50 errors per key | 0 and more |
+/// | [`max_bytes`](Self::max_bytes) | 16 MiB | 1 and more |
+/// | [`ttl`](Self::ttl) | 1 hour | above 0, at most 365 days |
+/// | [`observe`](Self::observe) | none | |
 #[must_use = "a builder does nothing until `build`"]
 pub struct AggregatorBuilder<F, Event> {
     fold: F,
@@ -36,9 +36,9 @@ impl<F: Fold<Event>, Event> AggregatorBuilder<F, Event> {
 
     /// Sets how many keys may be open at a time; default 5,000.
     ///
-    /// When one more is opened, the oldest ends as [evicted](super::End::Evicted): its errors leave first.
-    pub fn max_open(mut self, keys: NonZeroUsize) -> Self {
-        self.limits.max_open = keys.get();
+    /// When one more is opened, the oldest ends as [evicted](super::End::Evicted): its errors are passed on first.
+    pub fn max_open(mut self, keys: usize) -> Self {
+        self.limits.max_open = keys;
         self
     }
 
@@ -50,40 +50,40 @@ impl<F: Fold<Event>, Event> AggregatorBuilder<F, Event> {
         self
     }
 
-    /// Sets what all events that are held may weigh, in bytes; default 16 MiB. See [`Fold::weigh`].
+    /// Sets the greatest weight of all held events together, in bytes; default 16 MiB. See [`Fold::weigh`].
     ///
-    /// The oldest keys end to make room. An event that is larger than all of it is refused.
-    pub fn max_bytes(mut self, bytes: NonZeroUsize) -> Self {
-        self.limits.max_bytes = bytes.get();
+    /// The oldest keys end to make room. An event that is larger than this limit is refused.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_bytes = bytes;
         self
     }
 
-    /// Sets for how long a key may be open; default 1 hour, at most a year.
+    /// Sets how long a key may be open; default 1 hour, at most 365 days.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.limits.ttl = ttl;
         self
     }
 
-    /// Sets who sees keys end and events go; nobody by default.
+    /// Sets the observer of ended keys and dropped events; none by default.
     ///
-    /// It is called after the lock was given back. A panic in it is caught.
-    pub fn observer(mut self, observer: impl Observe<AggregatorEvent> + Send + Sync + 'static) -> Self {
+    /// It runs without the lock. A panic in it is caught.
+    pub fn observe(mut self, observer: impl Observe<CollectEvent> + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
         self
     }
 
-    /// An aggregator whose items go to `sink`.
+    /// Builds an aggregator that passes its items to `sink`.
     ///
-    /// The sink is called by whoever offers an event that makes an item, after the lock was given back, and must not
-    /// block: an exporter's `emit` is meant. One that panics costs the item in its hands, which is counted. What the sink
-    /// itself reports to this aggregator, in the same thread, is refused: telemetry must not feed itself.
+    /// The sink runs on the thread that offers the event which completes an item, without the lock, and must not block: an
+    /// exporter's `emit` is a sink. A sink that panics costs the item that was passed to it, which is counted. An event that the
+    /// sink itself offers to this aggregator, on the same thread, is refused: telemetry must not feed itself.
     ///
     /// # Errors
-    /// If `ttl` is 0 or longer than a year.
+    /// Returns a [`ConfigError`] when a knob is out of its range.
     pub fn build<S, H>(self, sink: S) -> Result<Aggregator<F::Key, Event, F::Item>, ConfigError>
     where
         S: Fn(Emission<F::Item>) -> H + Send + Sync + 'static,
-        H: Handed,
+        H: IntoFate,
         F: Send + Sync + 'static,
         F::Key: Send + 'static,
         F::Held: Send + 'static,
@@ -91,11 +91,16 @@ impl<F: Fold<Event>, Event> AggregatorBuilder<F, Event> {
         Event: Send + 'static,
     {
         let Self { fold, limits, observer, event: _ } = self;
+        for (knob, value) in [("max_open", limits.max_open), ("max_bytes", limits.max_bytes)] {
+            if value == 0 {
+                return Err(ConfigError::new(knob, 0, "1 and more"));
+            }
+        }
         if limits.ttl.is_zero() || limits.ttl > A_YEAR {
             return Err(ConfigError::new("ttl", format_args!("{:?}", limits.ttl), "above 0 s, and at most 365 days"));
         }
         let waker = Arc::new(AtomicWaker::new());
-        let sink = Box::new(move |emission| sink(emission).fate());
+        let sink = Box::new(move |emission| sink(emission).into_fate());
         let shared = Arc::new(Shared::new(fold, limits, sink, observer, Arc::clone(&waker)));
         Ok(Aggregator::new(shared.clone(), shared, waker))
     }

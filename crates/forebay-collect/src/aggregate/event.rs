@@ -2,65 +2,65 @@ use super::End;
 use forebay_core::{Advice, DropReason, Fate, Priority, Seen, Verdict};
 use std::{error::Error, fmt};
 
-/// An item on its way to whoever sends it, and what is known of it.
+/// An item for the sink, with its lane and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Emission<Item> {
     /// The item.
     pub item: Item,
-    /// The lane it takes: high for all that a terminal error brings with it.
+    /// The lane of the item: high for all items that a terminal error ends.
     pub priority: Priority,
-    /// Why its key has ended; `None` for an event that stands alone.
+    /// Why its key ended; `None` for an event without a key.
     pub end: Option<End>,
-    /// How many events it tells of.
+    /// How many events the item represents.
     pub events: u64,
 }
 
-/// What an observer of an aggregator sees.
+/// An event for the observer of an aggregator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AggregatorEvent {
-    /// A key has ended.
+pub enum CollectEvent {
+    /// A key ended.
     Ended {
         /// Why.
         end: End,
-        /// Events that were folded into it.
+        /// Events that were folded into its item.
         parts: u64,
-        /// Errors that waited with it.
+        /// Errors that waited with the key.
         errors: u64,
     },
-    /// Events are gone, and no item tells of them.
+    /// Events were dropped, and no item represents them.
     Dropped {
         /// Why.
         reason: DropReason,
         /// How many.
         events: u64,
     },
-    /// An event was refused and handed back; not reported while the aggregator is switched off.
+    /// An event was refused and returned; not reported while the aggregator is switched off.
     Refused {
         /// Why.
         reason: DropReason,
     },
 }
 
-/// An event was not taken, and is handed back.
+/// An event was refused, and is returned.
 ///
-/// Nobody has seen it. Offering it again is of no use: the aggregator is closed or switched off, the event is larger than
-/// all that may be held, or the fold panicked on it. The refusal is in the ledger.
+/// The fold has not added it, and another offer would fail too: the aggregator is closed or switched off, the event is larger
+/// than the limit, or the fold panicked on it. The refusal is in the ledger.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Refused<Event> {
     /// The event.
     pub event: Event,
-    /// Why it was not taken.
+    /// Why it was refused.
     pub reason: DropReason,
     verdict: Verdict,
 }
 
-/// What a sink says about an item: `()` for one that it took over, or its [`Fate`].
-pub trait Handed {
+/// The result of a sink: `()` for an item that it accepted, or the [`Fate`] of the item.
+pub trait IntoFate {
     /// The fate of the item.
-    fn fate(self) -> Fate;
+    fn into_fate(self) -> Fate;
 }
 
 // === impl Emission ===
@@ -72,16 +72,16 @@ impl Emission<()> {
     }
 }
 
-// === impl Handed ===
+// === impl IntoFate ===
 
-impl Handed for () {
-    fn fate(self) -> Fate {
+impl IntoFate for () {
+    fn into_fate(self) -> Fate {
         Fate::Delivered
     }
 }
 
-impl Handed for Fate {
-    fn fate(self) -> Fate {
+impl IntoFate for Fate {
+    fn into_fate(self) -> Fate {
         self
     }
 }
@@ -105,8 +105,8 @@ impl<Event> fmt::Display for Refused<Event> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.reason {
             DropReason::Shutdown => "refused: the aggregator is closed",
-            DropReason::Disabled => "refused: the aggregator is switched off, or at work in this very thread",
-            DropReason::TooLarge => "refused: the event is larger than all that may be held",
+            DropReason::Disabled => "refused: the aggregator is switched off, or its sink runs on this thread",
+            DropReason::TooLarge => "refused: the event is larger than `max_bytes`",
             DropReason::Panicked => "refused: the fold panicked",
             reason => return write!(f, "refused: {reason}"),
         })
@@ -115,7 +115,7 @@ impl<Event> fmt::Display for Refused<Event> {
 
 impl<Event> fmt::Debug for Refused<Event> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The event may be large, secret, or no `Debug`.
+        // The event may be large or secret, and need not be `Debug`.
         f.debug_struct("Refused").field("reason", &self.reason).finish_non_exhaustive()
     }
 }

@@ -1,97 +1,97 @@
 use forebay_core::{Footprint, Priority};
 use std::{fmt, hash::Hash, marker::PhantomData};
 
-/// Says which events belong together, and turns them into items.
+/// Groups events by key, and turns each group into items.
 ///
-/// `place` and `weigh` run before the lock of the aggregator is taken, `open` and `add` under it, all others after it was
-/// given back. None may block; one that panics costs the events it had in its hands, which are counted.
+/// `place` and `weigh` run before the lock of the aggregator is taken, `open` and `add` under it, and all others after it is
+/// released. None may block; a panic costs the events that were passed to the method, which are counted.
 ///
-/// [`FoldFn`] makes one of two closures, for events that are few and kept as they are.
+/// [`FoldFn`] makes a fold of two closures, for a few events that are kept as they are.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot fold `{Event}`s into items",
     note = "implement `Fold<{Event}>`, or use `FoldFn::new(place, finish)`"
 )]
 pub trait Fold<Event> {
-    /// What an event belongs to: a statement, a session, a request.
+    /// The key of related events: a statement, a session, a request.
     type Key: Clone + Eq + Hash;
-    /// What is held of a key while it is open.
+    /// The state of a key while it is open.
     type Held;
-    /// What goes on to the queue.
+    /// The item that is passed to the sink.
     type Item;
 
-    /// Where `event` belongs.
+    /// The key of `event`, and its role there.
     fn place(&self, event: &Event) -> Place<Self::Key>;
 
-    /// How many bytes `event` adds to what its key holds until it ends, heap included: 0 for one that is only added up, and
+    /// How many bytes `event` adds to the state of its key, heap included: 0 for an event that is only counted, and
     /// [`event.footprint()`](Footprint::footprint) for one that is kept as it is.
     fn weigh(&self, event: &Event) -> usize;
 
-    /// The first event of `key` has come.
+    /// The state of `key` before its first event.
     fn open(&self, key: &Self::Key) -> Self::Held;
 
-    /// Takes in one more event of a key.
+    /// Adds an event to the state of its key.
     fn add(&self, held: &mut Self::Held, event: Event);
 
-    /// The item of an event that belongs to nothing; `None` if it is not wanted.
+    /// The item of an event without a key; `None` filters the event.
     fn alone(&self, event: Event) -> Option<Self::Item>;
 
-    /// An error of a key that has ended, oldest first and before [`finish`](Self::finish).
+    /// Handles an error of an ended key, oldest first and before [`finish`](Self::finish).
     ///
-    /// By default each is an item of its own. A fold that reports errors only where the key has failed looks at `end`.
+    /// By default each error is an item of its own. A fold that reports errors only of failed keys checks `end`.
     fn error(&self, key: &Self::Key, held: &mut Self::Held, event: Event, end: End) -> Folded<Self::Item> {
         _ = (key, held, end);
         self.alone(event).map_or(Folded::Unwanted, Folded::Out)
     }
 
-    /// The item of a key that has ended; `None` if it is not wanted.
+    /// The item of an ended key; `None` filters its events.
     ///
-    /// It is not asked for a key that had nothing but errors, unless one of them went [in](Folded::In).
+    /// It is not called for a key that had only errors, unless one of them was folded [in](Folded::In).
     fn finish(&self, key: Self::Key, held: Self::Held, end: End) -> Option<Self::Item>;
 }
 
-/// Where an event belongs.
+/// The key of an event, and the role of the event there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place<K> {
-    /// To nothing: it is an item at once, in this lane.
+    /// The event has no key, and is an item at once, in this lane.
     Alone(Priority),
-    /// To this key, and there is more to come.
+    /// The event belongs to this key, and more events follow.
     Part(K),
-    /// To this key, which is complete with it.
+    /// The event is the last of this key, which is then complete.
     Last(K),
-    /// It is an error that may pass: it waits with its key. Without a key it is an item at once.
+    /// The event is a temporary error, which waits with its key. Without a key it is an item at once.
     Retryable(Option<K>),
-    /// It is an error that will not pass: its key ends, and all of it leaves at once, in the high lane.
+    /// The event is a permanent error: its key ends, and all its items are passed on at once, in the high lane.
     Terminal(Option<K>),
 }
 
-/// Why a key has ended.
+/// Why a key ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum End {
-    /// Its last event has come, or somebody outside has said that it is complete.
+    /// Its last event arrived, or a caller completed it.
     Complete,
-    /// An error came that will not pass.
+    /// A permanent error arrived.
     Terminal,
-    /// It was open for as long as a key may be.
+    /// It was open for the greatest time that is allowed.
     Expired,
-    /// It was the oldest, and there was no room for a new one.
+    /// It was the oldest, and a new key needed room.
     Evicted,
     /// The aggregator was closed.
     Closed,
 }
 
-/// What became of one error.
+/// The result of folding one error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folded<Item> {
-    /// It is an item of its own.
+    /// The error is an item of its own.
     Out(Item),
-    /// The item of its key will tell of it; if there is none, it shares the fate of the key's other events.
+    /// The item of its key includes the error; without such an item, the error shares the fate of the key's other events.
     In,
-    /// Nobody wants to know: counted as [filtered](forebay_core::DropReason::Filtered).
+    /// The error is not wanted, and counts as [filtered](forebay_core::DropReason::Filtered).
     Unwanted,
 }
 
-/// Keeps the events of a key as they are, and makes an item of all of them at once. An event weighs its [`Footprint`].
+/// Keeps the events of a key as they are, and makes one item of all of them. An event weighs its [`Footprint`].
 ///
 /// ```
 /// use forebay_collect::{FoldFn, Gathered, Place};
@@ -109,22 +109,22 @@ pub struct FoldFn<P, F, K> {
     key: PhantomData<fn() -> K>,
 }
 
-/// All events of what has ended.
+/// All events of an ended key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gathered<K, Event> {
-    /// The key they belong to; `None` for an event that stands alone.
+    /// Their key; `None` for an event without a key.
     pub key: Option<K>,
-    /// The events, oldest first. Errors of a key come one by one, before the others.
+    /// The events, oldest first. Errors of a key are passed one by one, before the others.
     pub events: Vec<Event>,
-    /// Why the key has ended; `None` for an event that stands alone.
+    /// Why the key ended; `None` for an event without a key.
     pub end: Option<End>,
 }
 
 // === impl FoldFn ===
 
 impl<P, F, K> FoldFn<P, F, K> {
-    /// `place` says where an event belongs, `finish` makes the item.
+    /// A fold whose `place` gives the key of an event, and whose `finish` makes the item.
     #[must_use]
     pub fn new<Event, Item>(place: P, finish: F) -> Self
     where
@@ -191,7 +191,7 @@ impl End {
         matches!(self, Self::Expired | Self::Evicted | Self::Closed)
     }
 
-    /// The lane in which what it ends goes on.
+    /// The lane of the items of an ended key.
     #[must_use]
     pub const fn priority(self) -> Priority {
         match self {

@@ -1,6 +1,6 @@
 use super::{
     AggregatorBuilder, Fold, Refused, Ticker,
-    shared::{Desk, Intake},
+    shared::{Control, Ingest},
 };
 use forebay_core::{BoxError, Totals};
 use futures_util::task::AtomicWaker;
@@ -13,120 +13,121 @@ use std::{
 };
 use tower_service::Service;
 
-/// Puts events together by key until the key is complete, and hands on the items that a [`Fold`] makes of them.
+/// Collects events by key until the key is complete, and passes on the items that a [`Fold`] makes of them.
 ///
-/// Clones share everything. When the last one goes the aggregator is closed, and what is open leaves.
+/// Clones share everything. The drop of the last one closes the aggregator, and passes on the open keys.
 ///
-/// As a [`Service`] it is always ready, and answers at once whether the event was taken.
+/// As a [`Service`] it is always ready, and responds at once whether the event was accepted.
 ///
 /// # Cancellation
-/// Nothing waits here: every call is over when it returns.
+/// No call waits, so there is nothing to cancel.
 pub struct Aggregator<K, Event, Item> {
-    intake: Arc<dyn Intake<K, Event>>,
-    rights: Arc<Rights>,
+    ingest: Arc<dyn Ingest<K, Event>>,
+    /// Closes the aggregator with the last clone.
+    shared: Arc<CloseOnDrop>,
     item: PhantomData<fn() -> Item>,
 }
 
-/// What all clones share: with the last of them the aggregator is closed.
-struct Rights {
-    desk: Arc<dyn Desk>,
+/// Shared by all clones. The drop of the last one closes the aggregator.
+struct CloseOnDrop {
+    control: Arc<dyn Control>,
     waker: Arc<AtomicWaker>,
 }
 
 // === impl Aggregator ===
 
 impl<K, Event, Item> Aggregator<K, Event, Item> {
-    /// What can be configured, with its defaults.
+    /// A builder with the defaults of [`AggregatorBuilder`].
     pub fn builder<F: Fold<Event, Key = K, Item = Item>>(fold: F) -> AggregatorBuilder<F, Event> {
         AggregatorBuilder::new(fold)
     }
 
-    pub(super) fn new(intake: Arc<dyn Intake<K, Event>>, desk: Arc<dyn Desk>, waker: Arc<AtomicWaker>) -> Self {
-        Self { intake, rights: Arc::new(Rights { desk, waker }), item: PhantomData }
+    pub(super) fn new(ingest: Arc<dyn Ingest<K, Event>>, control: Arc<dyn Control>, waker: Arc<AtomicWaker>) -> Self {
+        Self { ingest, shared: Arc::new(CloseOnDrop { control, waker }), item: PhantomData }
     }
 
-    /// Hands over an event. It never blocks beyond the lock, and what is refused is counted.
+    /// Adds an event. It blocks only for the lock, and a refused event is counted.
     ///
-    /// Switched off it costs one relaxed load and one relaxed count.
+    /// On an aggregator that is switched off, it costs one relaxed load and one relaxed count.
     pub fn record(&self, event: Event) {
-        // The refusal is in the ledger; telemetry that does not fit must not become the host's problem.
-        drop(self.intake.offer(event));
+        // The refusal is in the ledger; it must not harm the host.
+        drop(self.ingest.offer(event));
     }
 
-    /// Hands over an event, or gets it back.
+    /// Adds an event, or returns it.
     ///
     /// # Errors
-    /// [`Refused`] if the aggregator is closed or switched off, if the event is larger than all that may be held, or if
-    /// the fold panicked on it.
+    /// Returns [`Refused`] if the aggregator is closed or switched off, if the event is larger than
+    /// [`max_bytes`](AggregatorBuilder::max_bytes), or if the fold panicked on it.
     pub fn offer(&self, event: Event) -> Result<(), Refused<Event>> {
-        self.intake.offer(event)
+        self.ingest.offer(event)
     }
 
     /// Ends a key as [complete](super::End::Complete); `false` if it is not open.
     pub fn complete(&self, key: &K) -> bool {
-        self.intake.complete(key)
+        self.ingest.complete(key)
     }
 
-    /// Ends all keys that `wanted` says, oldest first, and says how many they were.
+    /// Ends all keys for which `wanted` returns `true`, oldest first, and returns their number.
     ///
     /// `wanted` is called under the lock and must not call the aggregator.
     pub fn complete_where(&self, mut wanted: impl FnMut(&K) -> bool) -> usize {
-        self.intake.complete_where(&mut wanted)
+        self.ingest.complete_where(&mut wanted)
     }
 
-    /// Ends all keys as complete, and goes on.
+    /// Ends all open keys as complete. The aggregator stays open.
     pub fn complete_all(&self) {
-        self.rights.desk.complete_all();
+        self.shared.control.complete_all();
     }
 
-    /// Takes nothing new and ends all keys as [closed](super::End::Closed); `true` for the first who asks.
+    /// Admits no more events, and ends all keys as [closed](super::End::Closed). The first call returns `true`.
     ///
-    /// All items are with the sink when it returns.
+    /// All items have been passed to the sink when it returns.
     #[expect(clippy::must_use_candidate, reason = "most callers need not know")]
     pub fn close(&self) -> bool {
-        self.rights.desk.close()
+        self.shared.control.close()
     }
 
-    /// Whether it was closed.
+    /// Whether it is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.rights.desk.is_closed()
+        self.shared.control.is_closed()
     }
 
-    /// Switches it on or off. What is open stays, and still expires; what comes is refused and counted.
+    /// Switches it on or off. Open keys stay, and still expire; later events are refused and counted.
     pub fn set_enabled(&self, enabled: bool) {
-        self.rights.desk.set_enabled(enabled);
+        self.shared.control.set_enabled(enabled);
     }
 
     /// Whether it is switched on.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        self.rights.desk.is_enabled()
+        self.shared.control.is_enabled()
     }
 
-    /// What has become of the events so far.
+    /// The fates of the events so far.
     ///
-    /// Delivered are those of items that the sink took over; an exporter has a ledger of its own for what came then.
+    /// The events of items that the sink accepted count as delivered; an exporter has a ledger of its own for the items.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        self.rights.desk.totals()
+        self.shared.control.totals()
     }
 
-    /// How many keys are open.
+    /// The number of open keys.
     #[must_use]
     pub fn open_keys(&self) -> usize {
-        self.rights.desk.open_keys()
+        self.shared.control.open_keys()
     }
 
-    /// What the events weigh that are held, in bytes.
+    /// The weight of the held events, in bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.rights.desk.held_bytes()
+        self.shared.control.held_bytes()
     }
 
-    /// Ends keys when they expire, for as long as it is polled; to be spawned.
+    /// A future, to be spawned, that ends keys when they expire.
     pub fn ticker(&self) -> Ticker {
-        Ticker::new(Arc::clone(&self.rights.desk), Arc::clone(&self.rights.waker))
+        Ticker::new(Arc::clone(&self.shared.control), Arc::clone(&self.shared.waker))
     }
 }
 
@@ -146,7 +147,7 @@ impl<K, Event, Item> Service<Event> for Aggregator<K, Event, Item> {
 
 impl<K, Event, Item> Clone for Aggregator<K, Event, Item> {
     fn clone(&self) -> Self {
-        Self { intake: Arc::clone(&self.intake), rights: Arc::clone(&self.rights), item: PhantomData }
+        Self { ingest: Arc::clone(&self.ingest), shared: Arc::clone(&self.shared), item: PhantomData }
     }
 }
 
@@ -159,10 +160,10 @@ impl<K, Event, Item> fmt::Debug for Aggregator<K, Event, Item> {
     }
 }
 
-// === impl Rights ===
+// === impl CloseOnDrop ===
 
-impl Drop for Rights {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.desk.close();
+        self.control.close();
     }
 }

@@ -1,4 +1,4 @@
-//! From events to items: what belongs together goes on together.
+//! Aggregates events by key into items.
 
 mod builder;
 mod event;
@@ -10,7 +10,7 @@ mod timer;
 
 pub use self::{
     builder::AggregatorBuilder,
-    event::{AggregatorEvent, Emission, Handed, Refused},
+    event::{CollectEvent, Emission, IntoFate, Refused},
     fold::{End, Fold, FoldFn, Folded, Gathered, Place},
     handle::Aggregator,
     timer::Ticker,

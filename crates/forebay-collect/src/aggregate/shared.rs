@@ -1,11 +1,14 @@
-//! The shell around the table: the clock, the lock, the books, and whoever takes the items.
+//! The shell around the table of keys: the clock, the lock, the ledger, and the sink of the items.
 
 use super::{
-    AggregatorEvent, Emission, End, Fold, Folded, Place, Refused,
+    CollectEvent, Emission, End, Fold, Folded, Place, Refused,
     state::{Ended, Limits, Table},
 };
-use crate::{guard::guarded, scope::Id};
-use forebay_core::{DropReason, Fate, Ledger, Observe, Priority, Totals};
+use crate::scope::Id;
+use forebay_core::{
+    DropReason, Fate, Ledger, Observe, Priority, Totals,
+    panic::{self, Panic},
+};
 use futures_util::task::AtomicWaker;
 use std::{
     mem,
@@ -16,23 +19,23 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Takes the items, and says what became of them.
+/// Receives the items, and returns their fates.
 pub(crate) type Sink<Item> = dyn Fn(Emission<Item>) -> Fate + Send + Sync;
-pub(crate) type Observer = dyn Observe<AggregatorEvent> + Send + Sync;
+pub(crate) type Observer = dyn Observe<CollectEvent> + Send + Sync;
 
-/// What a handle needs of an aggregator, whatever its fold.
-pub(crate) trait Intake<K, E>: Desk {
+/// An aggregator of any fold, as its handle uses it.
+pub(crate) trait Ingest<K, E>: Control {
     fn offer(&self, event: E) -> Result<(), Refused<E>>;
     fn complete(&self, key: &K) -> bool;
     fn complete_where(&self, wanted: &mut dyn FnMut(&K) -> bool) -> usize;
 }
 
-/// The part of it that knows neither keys nor events.
-pub(crate) trait Desk: Send + Sync {
-    /// Ends what has expired, and says when to come again.
+/// The operations of an aggregator that involve neither keys nor events.
+pub(crate) trait Control: Send + Sync {
+    /// Ends the expired keys, and returns when the next one expires.
     fn tick(&self, now: Instant) -> Option<Instant>;
     fn complete_all(&self);
-    /// Takes nothing new and ends all keys; `true` for the first who asks.
+    /// Admits no more events and ends all keys. The first call returns `true`.
     fn close(&self) -> bool;
     fn is_closed(&self) -> bool;
     fn totals(&self) -> Totals;
@@ -43,16 +46,18 @@ pub(crate) trait Desk: Send + Sync {
 }
 
 pub(crate) struct Shared<F: Fold<E>, E> {
+    /// Marks the threads on which the sink runs.
     id: Id,
     fold: F,
     sink: Box<Sink<F::Item>>,
     observer: Arc<Observer>,
     locked: Mutex<Locked<F, E>>,
+    /// Read before the lock, so that a switched-off aggregator does not take it.
     enabled: AtomicBool,
-    /// Refused while switched off, and not in the ledger so far.
+    /// Events that were refused while the aggregator was switched off, and are not in the ledger yet.
     unseen: AtomicU64,
-    /// Whoever keeps the time of the oldest key.
-    timekeeper: Arc<AtomicWaker>,
+    /// The task of the ticker, which waits for the expiry of the oldest key.
+    ticker: Arc<AtomicWaker>,
 }
 
 struct Locked<F: Fold<E>, E> {
@@ -61,11 +66,11 @@ struct Locked<F: Fold<E>, E> {
     closed: bool,
 }
 
-/// What leaves the table because of one event; handed on without the lock.
+/// The keys and events that leave the table because of one event. They are passed on without the lock.
 struct Leaving<F: Fold<E>, E> {
     ended: Vec<Ended<F::Key, F::Held, E>>,
     alone: Option<(E, Priority)>,
-    /// Errors that were too many for their key.
+    /// An error that exceeded the limit of its key.
     lost: Option<E>,
 }
 
@@ -77,7 +82,7 @@ impl<F: Fold<E>, E> Shared<F, E> {
         limits: Limits,
         sink: Box<Sink<F::Item>>,
         observer: Arc<Observer>,
-        timekeeper: Arc<AtomicWaker>,
+        ticker: Arc<AtomicWaker>,
     ) -> Self {
         let locked = Locked { table: Table::new(limits), ledger: Ledger::default(), closed: false };
         Self {
@@ -88,22 +93,22 @@ impl<F: Fold<E>, E> Shared<F, E> {
             locked: Mutex::new(locked),
             enabled: AtomicBool::new(true),
             unseen: AtomicU64::new(0),
-            timekeeper,
+            ticker,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Locked<F, E>> {
-        // The user's code is guarded wherever it runs under the lock.
+        // CORRECTNESS: panics of user code under this lock are caught, so a poisoned one guards a whole table.
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse(&self, event: E, reason: DropReason) -> Refused<E> {
         self.lock().ledger.refuse(reason, 1);
-        self.observe(|| AggregatorEvent::Refused { reason });
+        self.observe(|| CollectEvent::Refused { reason });
         Refused::new(event, reason)
     }
 
-    /// Under the lock: finds the place of an event, and ends what has to make room for it.
+    /// Adds an event to the table, under the lock, and ends the keys that make room for it.
     fn put(&self, locked: &mut Locked<F, E>, put: Put<F::Key, E>, now: Instant, leaving: &mut Leaving<F, E>) {
         let Put { place, event, bytes } = put;
         let Locked { table, ledger, .. } = locked;
@@ -127,16 +132,16 @@ impl<F: Fold<E>, E> Shared<F, E> {
             Place::Retryable(Some(key)) => (key, Kind::Error),
         };
         table.make_room(&key, bytes, &mut leaving.ended);
-        if guarded(|| table.open(&key, now, || self.fold.open(&key))).is_err() {
+        if panic::catch(|| table.open(&key, now, || self.fold.open(&key))).is_err() {
             ledger.settle(Fate::Dropped(DropReason::Panicked), 1);
-            return self.observe(|| AggregatorEvent::Dropped { reason: DropReason::Panicked, events: 1 });
+            return self.observe(|| CollectEvent::Dropped { reason: DropReason::Panicked, events: 1 });
         }
         if matches!(kind, Kind::Error) {
             leaving.lost = table.keep(&key, event, bytes);
             return;
         }
         let Some(held) = table.add(&key, bytes) else { return };
-        let added = guarded(|| self.fold.add(held, event));
+        let added = panic::catch(|| self.fold.add(held, event));
         if added.is_err() || matches!(kind, Kind::Last) {
             leaving.ended.extend(table.end(&key, End::Complete).map(|mut ended| {
                 ended.spoiled = added.is_err();
@@ -145,30 +150,30 @@ impl<F: Fold<E>, E> Shared<F, E> {
         }
     }
 
-    /// Without the lock: errors first, then the key's own item.
-    fn hand_on(&self, leaving: Leaving<F, E>) {
+    /// Passes items on, without the lock: first the errors, then the item of the key.
+    fn pass_on(&self, leaving: Leaving<F, E>) {
         let Leaving { ended, alone, lost } = leaving;
         if lost.is_some() {
             self.drop_events(DropReason::Evicted, 1);
         }
-        // The event of a user, dropped without the lock.
-        drop(lost);
+        // The `Drop` of an event is user code, so it runs without the lock.
+        panic::discard(lost);
         for one in ended {
-            self.hand_on_key(one);
+            self.pass_on_key(one);
         }
         if let Some((event, priority)) = alone {
-            let item = guarded(|| self.fold.alone(event));
-            self.hand_on_item(item, Emission { item: (), priority, end: None, events: 1 }, DropReason::Filtered);
+            let item = panic::catch(|| self.fold.alone(event));
+            self.pass_on_item(item, Emission { item: (), priority, end: None, events: 1 }, DropReason::Filtered);
         }
     }
 
-    fn hand_on_key(&self, ended: Ended<F::Key, F::Held, E>) {
+    fn pass_on_key(&self, ended: Ended<F::Key, F::Held, E>) {
         let Ended { key, mut held, mut parts, errors, end, spoiled } = ended;
         let priority = end.priority();
-        self.observe(|| AggregatorEvent::Ended { end, parts, errors: count(errors.len()) });
+        self.observe(|| CollectEvent::Ended { end, parts, errors: count(errors.len()) });
         for error in errors {
-            // What is held may be anything after a panic; the fold does not get to see it again.
-            let folded = guarded(|| match spoiled {
+            // The state of a key is suspect after a panic, so the fold does not receive it again.
+            let folded = panic::catch(|| match spoiled {
                 true => self.fold.alone(error).map_or(Folded::Unwanted, Folded::Out),
                 false => self.fold.error(&key, &mut held, error, end),
             });
@@ -182,24 +187,24 @@ impl<F: Fold<E>, E> Shared<F, E> {
                 Err(panic) => Err(panic),
             };
             let emission = Emission { item: (), priority, end: Some(end), events: 1 };
-            self.hand_on_item(item, emission, DropReason::Filtered);
+            self.pass_on_item(item, emission, DropReason::Filtered);
         }
         if spoiled {
             return self.drop_events(DropReason::Panicked, parts);
         }
         if parts > 0 {
-            let item = guarded(|| self.fold.finish(key, held, end));
+            let item = panic::catch(|| self.fold.finish(key, held, end));
             let without = match end {
                 End::Complete | End::Terminal | End::Closed => DropReason::Filtered,
                 End::Expired => DropReason::Expired,
                 End::Evicted => DropReason::Evicted,
             };
-            self.hand_on_item(item, Emission { item: (), priority, end: Some(end), events: parts }, without);
+            self.pass_on_item(item, Emission { item: (), priority, end: Some(end), events: parts }, without);
         }
     }
 
-    /// Gives an item to the sink; its events are counted as dropped if there is none.
-    fn hand_on_item(&self, item: Result<Option<F::Item>, String>, about: Emission<()>, without: DropReason) {
+    /// Passes an item to the sink. Without an item its events count as dropped.
+    fn pass_on_item(&self, item: Result<Option<F::Item>, Panic>, about: Emission<()>, without: DropReason) {
         let events = about.events;
         let item = match item {
             Ok(Some(item)) => item,
@@ -207,7 +212,7 @@ impl<F: Fold<E>, E> Shared<F, E> {
             Err(_) => return self.drop_events(DropReason::Panicked, events),
         };
         let _at_work = self.id.enter();
-        match guarded(|| (self.sink)(about.with(item))) {
+        match panic::catch(|| (self.sink)(about.with(item))) {
             Ok(Fate::Dropped(reason)) => self.drop_events(reason, events),
             Ok(fate) => self.lock().ledger.settle(fate, events),
             Err(_) => self.drop_events(DropReason::Panicked, events),
@@ -217,14 +222,14 @@ impl<F: Fold<E>, E> Shared<F, E> {
     fn drop_events(&self, reason: DropReason, events: u64) {
         if events > 0 {
             self.lock().ledger.settle(Fate::Dropped(reason), events);
-            self.observe(|| AggregatorEvent::Dropped { reason, events });
+            self.observe(|| CollectEvent::Dropped { reason, events });
         }
     }
 
-    fn observe(&self, event: impl FnOnce() -> AggregatorEvent) {
+    fn observe(&self, event: impl FnOnce() -> CollectEvent) {
         if self.observer.enabled() {
-            // An observer that panics must not take the host with it.
-            drop(guarded(|| self.observer.observe(&event())));
+            // The panic hook has reported the panic of an observer; it must not harm the host.
+            let _reported = panic::catch(|| self.observer.observe(&event()));
         }
     }
 
@@ -235,7 +240,7 @@ impl<F: Fold<E>, E> Shared<F, E> {
     }
 }
 
-/// An event on its way into the table.
+/// An event for the table.
 struct Put<K, E> {
     place: Place<K>,
     event: E,
@@ -249,7 +254,7 @@ enum Kind {
     Error,
 }
 
-impl<F, E> Intake<F::Key, E> for Shared<F, E>
+impl<F, E> Ingest<F::Key, E> for Shared<F, E>
 where
     F: Fold<E> + Send + Sync,
     F::Key: Send,
@@ -257,17 +262,19 @@ where
     E: Send,
 {
     fn offer(&self, event: E) -> Result<(), Refused<E>> {
+        // Relaxed: the switch orders nothing, and an event may pass it late.
         if !self.enabled.load(Ordering::Relaxed) {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::new(event, DropReason::Disabled));
         }
-        // What the sink itself reports would be handed to the sink again, and so on for ever.
+        // An event of the sink itself would be passed to the sink again, without end.
         if self.id.is_at_work() {
             return Err(self.refuse(event, DropReason::Disabled));
         }
-        let Ok((place, bytes)) = guarded(|| (self.fold.place(&event), self.fold.weigh(&event))) else {
+        let Ok((place, bytes)) = panic::catch(|| (self.fold.place(&event), self.fold.weigh(&event))) else {
             return Err(self.refuse(event, DropReason::Panicked));
         };
+        // The clock is read before the lock, to keep the critical section short.
         let now = Instant::now();
         let mut leaving = Leaving::new();
         let mut locked = self.lock();
@@ -282,16 +289,16 @@ where
         }
         locked.ledger.accept(1);
         let idle = locked.table.len() == 0;
+        // Expired keys make room first, so that no open key is evicted for them.
         locked.table.expire(now, &mut leaving.ended);
         self.put(&mut locked, Put { place, event, bytes }, now, &mut leaving);
-        // CORRECTNESS: the timekeeper sleeps without a timer while no key is open, so the first one wakes it. All later
-        // ones expire later.
+        // CORRECTNESS: the ticker has no timer while no key is open, so the first key wakes it. All later keys expire later.
         let wake = idle && locked.table.len() > 0;
         drop(locked);
         if wake {
-            self.timekeeper.wake();
+            self.ticker.wake();
         }
-        self.hand_on(leaving);
+        self.pass_on(leaving);
         Ok(())
     }
 
@@ -299,26 +306,26 @@ where
         let mut leaving = Leaving::new();
         leaving.ended.extend(self.lock().table.end(key, End::Complete));
         let found = !leaving.ended.is_empty();
-        self.hand_on(leaving);
+        self.pass_on(leaving);
         found
     }
 
     fn complete_where(&self, wanted: &mut dyn FnMut(&F::Key) -> bool) -> usize {
         let mut leaving = Leaving::new();
         let mut locked = self.lock();
-        // The user's code: a panic in it ends the search, not the host.
-        let found = guarded(|| locked.table.keys().filter(|key| wanted(key)).cloned().collect::<Vec<_>>());
+        // A panic of the closure ends the search, and completes no key.
+        let found = panic::catch(|| locked.table.keys().filter(|key| wanted(key)).cloned().collect::<Vec<_>>());
         for key in found.unwrap_or_default() {
             leaving.ended.extend(locked.table.end(&key, End::Complete));
         }
         drop(locked);
         let ended = leaving.ended.len();
-        self.hand_on(leaving);
+        self.pass_on(leaving);
         ended
     }
 }
 
-impl<F, E> Desk for Shared<F, E>
+impl<F, E> Control for Shared<F, E>
 where
     F: Fold<E> + Send + Sync,
     F::Key: Send,
@@ -330,8 +337,9 @@ where
         let mut locked = self.lock();
         locked.table.expire(now, &mut leaving.ended);
         let next = locked.table.next_expiry();
+        // CORRECTNESS: the sink is user code, and runs without the lock, here and below.
         drop(locked);
-        self.hand_on(leaving);
+        self.pass_on(leaving);
         next
     }
 
@@ -339,16 +347,18 @@ where
         let mut locked = self.lock();
         let leaving = self.end_all(&mut locked, End::Complete);
         drop(locked);
-        self.hand_on(leaving);
+        self.pass_on(leaving);
     }
 
     fn close(&self) -> bool {
         let mut locked = self.lock();
+        // CORRECTNESS: the flag and the table change under one lock, so no event enters after the last key has ended.
         let first = !mem::replace(&mut locked.closed, true);
         let leaving = self.end_all(&mut locked, End::Closed);
         drop(locked);
-        self.hand_on(leaving);
-        self.timekeeper.wake();
+        self.pass_on(leaving);
+        // CORRECTNESS: the flag is set before the wake, so the ticker sees it and ends.
+        self.ticker.wake();
         first
     }
 
@@ -358,6 +368,7 @@ where
 
     fn totals(&self) -> Totals {
         let mut locked = self.lock();
+        // The refusals of the switched-off time enter the ledger here, where they are read.
         locked.ledger.refuse(DropReason::Disabled, self.unseen.swap(0, Ordering::Relaxed));
         locked.ledger.totals()
     }
@@ -390,7 +401,7 @@ impl<F: Fold<E>, E> Leaving<F, E> {
 // === impl Place ===
 
 impl<K> Place<K> {
-    /// Whether the event stays in the table for a while.
+    /// Whether the event stays in the table.
     fn is_held(&self) -> bool {
         matches!(self, Self::Part(_) | Self::Last(_) | Self::Retryable(Some(_)))
     }

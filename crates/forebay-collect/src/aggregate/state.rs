@@ -1,4 +1,4 @@
-//! Which keys are open, and what they hold. Pure: no clock, no lock; the user's code is run by whoever asks.
+//! The table of open keys and their state. Pure: no clock, no lock; it runs user code only where a caller passes a closure.
 
 use super::End;
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How much may be open.
+/// The limits of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_open: usize,
@@ -20,11 +20,13 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Table<K, H, E> {
     limits: Limits,
-    /// By key, the number under which it was opened.
+    /// The number of each key, in the order of their opening.
     numbers: HashMap<K, u64>,
-    /// By number: the first is the oldest, and the first to expire, for all live as long.
+    /// By number: the first is the oldest, and the first to expire, because all have the same time to live.
     open: BTreeMap<u64, Open<K, H, E>>,
+    /// The number of the next key.
     next: u64,
+    /// The weight of all held events.
     bytes: usize,
 }
 
@@ -34,21 +36,23 @@ struct Open<K, H, E> {
     since: Instant,
     held: H,
     parts: u64,
+    /// The errors that wait, each with its weight.
     errors: VecDeque<(E, usize)>,
+    /// The weight of the events of this key.
     bytes: usize,
 }
 
-/// A key that is open no more.
+/// An ended key.
 #[derive(Debug)]
 pub(crate) struct Ended<K, H, E> {
     pub(crate) key: K,
     pub(crate) held: H,
-    /// Events that were added to what is held.
+    /// Events that were added to the state.
     pub(crate) parts: u64,
     /// Oldest first.
     pub(crate) errors: Vec<E>,
     pub(crate) end: End,
-    /// Adding to what is held panicked, so that it may be anything.
+    /// Whether an addition to the state panicked, so that the state is suspect.
     pub(crate) spoiled: bool,
 }
 
@@ -86,7 +90,7 @@ impl<K: Clone + Eq + Hash, H, E> Table<K, H, E> {
         self.open.first_key_value().map(|(_, open)| self.expiry(open))
     }
 
-    /// Ends what has been open for as long as it may.
+    /// Ends the keys whose time to live is over.
     pub(crate) fn expire(&mut self, now: Instant, ended: &mut Vec<Ended<K, H, E>>) {
         while self.next_expiry().is_some_and(|at| at <= now) {
             ended.extend(self.end_oldest(End::Expired));
@@ -110,7 +114,7 @@ impl<K: Clone + Eq + Hash, H, E> Table<K, H, E> {
         if self.is_open(key) {
             return;
         }
-        // First, so that nothing was changed if the user's code panics.
+        // CORRECTNESS: the closure is user code, and runs first, so that its panic changes nothing.
         let held = held();
         let open = Open { key: key.clone(), since: now, held, parts: 0, errors: VecDeque::new(), bytes: 0 };
         self.numbers.insert(key.clone(), self.next);
@@ -118,7 +122,7 @@ impl<K: Clone + Eq + Hash, H, E> Table<K, H, E> {
         self.next += 1;
     }
 
-    /// Counts one more event of an open key, and hands out what it is to be added to.
+    /// Counts an event of an open key, and returns the state that it is added to.
     pub(crate) fn add(&mut self, key: &K, bytes: usize) -> Option<&mut H> {
         let open = self.open.get_mut(self.numbers.get(key)?)?;
         open.parts += 1;
@@ -127,7 +131,7 @@ impl<K: Clone + Eq + Hash, H, E> Table<K, H, E> {
         Some(&mut open.held)
     }
 
-    /// Keeps an error of an open key: the oldest one that now is too many, or this one if the key is not open.
+    /// Keeps an error of an open key. Returns the oldest error if there are too many, or this one if the key is not open.
     pub(crate) fn keep(&mut self, key: &K, error: E, bytes: usize) -> Option<E> {
         let Some(open) = self.numbers.get(key).and_then(|number| self.open.get_mut(number)) else {
             return Some(error);
@@ -171,7 +175,7 @@ impl<K: Clone + Eq + Hash, H, E> Table<K, H, E> {
     }
 
     fn expiry(&self, open: &Open<K, H, E>) -> Instant {
-        // The knob is bounded, so that the clock can hold it.
+        // The time to live is at most a year, which fits the clock.
         open.since.checked_add(self.limits.ttl).unwrap_or(open.since)
     }
 }

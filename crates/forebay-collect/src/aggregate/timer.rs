@@ -1,4 +1,4 @@
-use super::shared::Desk;
+use super::shared::Control;
 use futures_util::task::AtomicWaker;
 use std::{
     fmt,
@@ -9,15 +9,17 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Ends keys when they expire; a future that ends when the aggregator is closed.
+/// A future that ends keys when they expire, and completes when the aggregator is closed.
 ///
-/// Without it keys expire when the next event comes. It needs a tokio runtime with a timer. No timer runs while no key is
-/// open. Of several tickers of one aggregator the one that was polled last does the work.
+/// Without it keys expire when the next event arrives. It needs a tokio runtime with a timer. No timer runs while no key is
+/// open. Of several tickers of one aggregator the one that was polled last is woken.
 ///
-/// Dropping it leaves everything as it is; [`Aggregator::ticker`](crate::Aggregator::ticker) makes another one.
+/// # Cancellation
+///
+/// Its drop changes nothing; [`Aggregator::ticker`](crate::Aggregator::ticker) makes another one.
 #[must_use = "a ticker does nothing unless it is polled"]
 pub struct Ticker {
-    desk: Arc<dyn Desk>,
+    control: Arc<dyn Control>,
     waker: Arc<AtomicWaker>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -25,8 +27,8 @@ pub struct Ticker {
 // === impl Ticker ===
 
 impl Ticker {
-    pub(crate) fn new(desk: Arc<dyn Desk>, waker: Arc<AtomicWaker>) -> Self {
-        Self { desk, waker, sleep: None }
+    pub(crate) fn new(control: Arc<dyn Control>, waker: Arc<AtomicWaker>) -> Self {
+        Self { control, waker, sleep: None }
     }
 }
 
@@ -35,14 +37,14 @@ impl Future for Ticker {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // CORRECTNESS: registered before it looks, so that a key which is opened in between, and whoever closes the
-        // aggregator, wakes it.
+        // CORRECTNESS: the waker is registered before the table is read, so that a key which is opened in between, or a close,
+        // wakes this task.
         this.waker.register(cx.waker());
         loop {
-            if this.desk.is_closed() {
+            if this.control.is_closed() {
                 return Poll::Ready(());
             }
-            let Some(next) = this.desk.tick(Instant::now()) else {
+            let Some(next) = this.control.tick(Instant::now()) else {
                 this.sleep = None;
                 return Poll::Pending;
             };
@@ -53,7 +55,7 @@ impl Future for Ticker {
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            // Made anew: one that has ended must not be polled again.
+            // A timer that has ended must not be polled again, so the next pass makes a new one.
             this.sleep = None;
         }
     }

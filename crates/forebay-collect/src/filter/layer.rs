@@ -9,9 +9,9 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Lets through what a [`LiveFilter`] wants; `name` says what a request is called.
+/// Passes the requests whose names a [`LiveFilter`] wants.
 ///
-/// What is not wanted is answered with `None`, and the inner service never sees it.
+/// The response to any other request is `None`, and the inner service never sees it.
 #[derive(Clone)]
 pub struct FilterLayer<N> {
     filter: LiveFilter,
@@ -38,7 +38,7 @@ pin_project! {
 // === impl FilterLayer ===
 
 impl<N> FilterLayer<N> {
-    /// `name` says what a request is called.
+    /// A layer with this filter, and a closure that gives the name of a request.
     #[must_use]
     pub fn new<Req>(filter: impl Into<LiveFilter>, name: N) -> Self
     where
@@ -79,7 +79,7 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let wanted = self.filter.wants((self.name)(&request));
-        // The readiness of the inner service stays for the next request when this one is not wanted.
+        // CORRECTNESS: a request that is not wanted does not use the readiness of the inner service, so the next one may.
         FilteringFuture { inner: wanted.then(|| self.inner.call(request)) }
     }
 }

@@ -4,14 +4,14 @@ use std::{fmt, sync::Arc};
 
 /// A [`Filter`] that can be swapped while it is used. Clones share it.
 ///
-/// A swap holds from the next name on that is asked for, everywhere at once; no name is judged by half of each.
+/// A swap applies to the next name, in all clones at once; each name is checked by one filter.
 #[derive(Clone)]
 pub struct LiveFilter(Arc<ArcSwap<Filter>>);
 
 // === impl LiveFilter ===
 
 impl LiveFilter {
-    /// It is `filter` until it is swapped.
+    /// A live filter that starts with `filter`.
     #[must_use]
     pub fn new(filter: Filter) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(filter)))
@@ -20,6 +20,7 @@ impl LiveFilter {
     /// Whether this name is wanted.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
+        // Lock-free: a swap never delays a check.
         self.0.load().wants(name)
     }
 
@@ -28,7 +29,7 @@ impl LiveFilter {
         self.0.store(Arc::new(filter));
     }
 
-    /// The filter as it is now: one for all names of a report.
+    /// The current filter, for all names of a report.
     #[must_use]
     pub fn now(&self) -> Filter {
         Filter::clone(&self.0.load())

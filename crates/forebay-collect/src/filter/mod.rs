@@ -1,4 +1,4 @@
-//! Which metrics are wanted, by name.
+//! Filters metrics by name.
 
 mod layer;
 mod live;

@@ -5,10 +5,10 @@ use regex_automata::{
 use regex_syntax::hir::{Hir, Look};
 use std::{error::Error, fmt, sync::Arc};
 
-/// Which names are wanted, by regular expressions.
+/// A filter of names, by regular expressions.
 ///
-/// A name is wanted if one of the allowed patterns matches it and none of the denied ones does. Cheap to clone, never
-/// changed; [`LiveFilter`](super::LiveFilter) is one that can be swapped.
+/// A name is wanted if one of the allowed patterns matches it and none of the denied ones does. A filter is immutable and cheap
+/// to clone; a [`LiveFilter`](super::LiveFilter) can be swapped.
 ///
 /// ```
 /// use forebay_collect::{Anchoring, Filter, WhenUndecided};
@@ -16,7 +16,7 @@ use std::{error::Error, fmt, sync::Arc};
 /// let (filter, bad) = Filter::builder(WhenUndecided::Deny)
 ///     .anchoring(Anchoring::Whole)
 ///     .allow(r"consul\.raft\..*")
-///     .allow("(") // no pattern at all: it is skipped, and reported
+///     .allow("(") // not a valid pattern: it is skipped, and reported
 ///     .deny(r".*\.debug")
 ///     .build();
 /// assert!(filter.wants("consul.raft.apply"));
@@ -31,21 +31,21 @@ pub struct Filter {
     undecided: WhenUndecided,
 }
 
-/// What a filter does with a name when no valid pattern says what is allowed.
+/// The decision of a filter without a valid allowed pattern.
 ///
-/// That is so if none was given, and if none of those that were given can be read.
+/// This applies if no pattern was given, and if none of the given ones is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WhenUndecided {
-    /// It fails open: everything is wanted that is not denied.
+    /// The filter fails open: every name that is not denied is wanted.
     Allow,
-    /// It fails closed: nothing is wanted.
+    /// The filter fails closed: no name is wanted.
     Deny,
 }
 
-/// Where a pattern has to match.
+/// The part of a name that a pattern must match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Anchoring {
-    /// Anywhere in the name. The default, as regular expressions are read everywhere.
+    /// Any part of the name. This is the default, as is usual for regular expressions.
     #[default]
     Anywhere,
     /// The whole name.
@@ -56,12 +56,12 @@ pub enum Anchoring {
 ///
 /// | knob | default |
 /// | --- | --- |
-/// | when undecided | none: it has to be said |
+/// | when undecided | none: it is required |
 /// | [`anchoring`](Self::anchoring) | [`Anchoring::Anywhere`] |
 /// | [`allow`](Self::allow), [`deny`](Self::deny) | no patterns |
 ///
-/// A set takes at most 512 patterns, a pattern at most 64 KiB once it is compiled, and a set 4 MiB: a server that sends
-/// the patterns cannot take the memory of its clients.
+/// A set has at most 512 patterns, a compiled pattern at most 64 KiB, and a compiled set at most 4 MiB: a server that sends the
+/// patterns cannot exhaust the memory of its clients.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct FilterBuilder {
@@ -85,7 +85,7 @@ const MAX_SET_BYTES: usize = 4 << 20;
 // === impl Filter ===
 
 impl Filter {
-    /// What can be configured; `undecided` says what it does when no valid pattern says what is allowed.
+    /// A builder; `undecided` is the decision without a valid allowed pattern.
     pub fn builder(undecided: WhenUndecided) -> FilterBuilder {
         FilterBuilder { allow: Vec::new(), deny: Vec::new(), anchoring: Anchoring::default(), undecided }
     }
@@ -146,7 +146,7 @@ impl FilterBuilder {
         self
     }
 
-    /// Sets where patterns have to match; anywhere by default.
+    /// Sets the part of a name that patterns must match; any part by default.
     pub fn anchoring(mut self, anchoring: Anchoring) -> Self {
         self.anchoring = anchoring;
         self
@@ -154,7 +154,7 @@ impl FilterBuilder {
 
     /// The filter, and the patterns that were skipped.
     ///
-    /// Each pattern is read for itself, so flags such as `(?i)` end with it.
+    /// Each pattern is parsed on its own, so flags such as `(?i)` end with it.
     #[must_use]
     pub fn build(self) -> (Filter, Vec<BadPattern>) {
         let Self { allow, deny, anchoring, undecided } = self;
@@ -177,14 +177,14 @@ fn compile(patterns: Vec<String>, anchoring: Anchoring, bad: &mut Vec<BadPattern
             Err(why) => bad.push(BadPattern { pattern, why }),
         }
     }
-    // One by one they fit; should all of them together not, the last ones go until they do.
+    // Each pattern fits alone. If all together do not, the last ones are skipped until the rest does.
     while !good.is_empty() {
         let hirs: Vec<_> = good.iter().map(|(_, hir)| hir).collect();
         match builder(MAX_SET_BYTES).build_many_from_hir(&hirs) {
             Ok(set) => return Some(Arc::new(set)),
             Err(error) => bad.extend(good.pop().map(|(pattern, _)| BadPattern {
                 pattern,
-                why: format!("too large together with all others: {error}"),
+                why: format!("too large together with the other patterns: {error}"),
             })),
         }
     }
@@ -195,7 +195,7 @@ fn read(pattern: &str, anchoring: Anchoring) -> Result<Hir, String> {
     let hir = syntax::parse_with(pattern, &syntax::Config::new().nest_limit(64)).map_err(|error| error.to_string())?;
     let hir = match anchoring {
         Anchoring::Anywhere => hir,
-        // Around what was read, not around the text: a comment or a bracket in it cannot swallow the anchor.
+        // The anchors surround the parsed pattern, not its text, so that no comment or bracket in the text can hide them.
         Anchoring::Whole => Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]),
     };
     match builder(MAX_PATTERN_BYTES).build_from_hir(&hir) {

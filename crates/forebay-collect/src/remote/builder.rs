@@ -17,7 +17,7 @@ use tokio::sync::watch;
 /// | [`interval_range`](Self::interval_range) | 1 second to 1 day | above 0, at most 365 days |
 /// | [`timeout`](Self::timeout) | 5 seconds | above 0 |
 /// | [`jitter`](Self::jitter) | 0.1 of the interval, either way | 0.0 to 1.0 |
-/// | [`validate`](Self::validate) | everything is sensible | |
+/// | [`validate`](Self::validate) | every configuration is valid | |
 #[must_use = "a builder does nothing until `build`"]
 pub struct RemoteConfigBuilder<V> {
     fetch: Fetch<V>,
@@ -50,13 +50,13 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteConfigBuilder<V> {
         }
     }
 
-    /// Sets how often the server is asked until it says otherwise; default 1 minute.
+    /// Sets the interval of the fetches until the server sets another one; default 1 minute.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Sets which intervals are taken from the server; default 1 second to 1 day.
+    /// Sets the range of intervals that are accepted from the server; default 1 second to 1 day.
     pub fn interval_range(mut self, range: RangeInclusive<Duration>) -> Self {
         self.range = range;
         self
@@ -68,30 +68,30 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteConfigBuilder<V> {
         self
     }
 
-    /// Sets by how much of it an interval may be shorter or longer; default 0.1.
+    /// Sets the share by which an interval may be shorter or longer; default 0.1.
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// Draws from this seed instead of one of its own.
+    /// Sets the seed of the jitter; by default it is random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Sets what makes sense: what this refuses, with a word why, is not applied.
+    /// Sets the check of a fetched configuration. A configuration that it refuses, with a reason, is not applied.
     ///
-    /// Here is where an endpoint that a server gives is checked before anything is sent there.
+    /// This check must include any endpoint that the server gives, before anything is sent there.
     pub fn validate(mut self, validate: impl Fn(&V) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.validate = Arc::new(validate);
         self
     }
 
-    /// The handle, and the worker that fetches for as long as its [`run`](RemoteWorker::run) is polled.
+    /// Builds the handle, and the worker that fetches while its [`run`](RemoteWorker::run) is polled.
     ///
     /// # Errors
-    /// [`ConfigError`] if a knob is out of its range.
+    /// Returns a [`ConfigError`] if a knob is out of its range.
     pub fn build(self) -> Result<(RemoteConfig<V>, RemoteWorker<V>), ConfigError> {
         let Self { fetch, validate, interval, range, timeout, jitter, seed } = self;
         let (least, most) = (*range.start(), *range.end());

@@ -1,14 +1,14 @@
-use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
+use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, panic::Panic};
 use std::{error::Error, fmt, time::Duration};
 
 /// The configuration could not be fetched.
 ///
-/// | what it is | what follows |
+/// | failure | consequence |
 /// | --- | --- |
-/// | a status 401, 403 or 404 | the server does not want this client: disabled, and asked again at the interval |
-/// | a status 408, 429 or 5xx, and any other | the configuration in use is kept |
-/// | an answer that cannot be read | kept |
-/// | no answer | kept |
+/// | a status 401, 403 or 404 | the server refuses this client: the configuration is disabled, and fetched again at the interval |
+/// | any other status, such as 408, 429 and 5xx | the current configuration is kept |
+/// | a response that cannot be read | kept |
+/// | no response | kept |
 #[derive(Clone, Debug)]
 pub struct FetchError {
     kind: Kind,
@@ -19,7 +19,7 @@ pub struct FetchError {
 enum Kind {
     Status(u16),
     Unreadable(String),
-    NoAnswer,
+    NoResponse,
     TimedOut(Duration),
     Panicked(String),
 }
@@ -27,14 +27,14 @@ enum Kind {
 // === impl FetchError ===
 
 impl FetchError {
-    /// The server answered with this status, which is no success.
+    /// The error of a response with this status, which is no success.
     #[must_use]
     pub fn status(status: u16) -> Self {
         let advice = if matches!(status, 401 | 403 | 404) { Advice::Never } else { Advice::Retry };
         Self::of(Kind::Status(status), DropReason::Rejected, Seen::Yes, advice)
     }
 
-    /// The server wants to be left alone for so long; nothing is asked before that, up to the longest interval.
+    /// Sets the wait that the server asked for. The next fetch waits that long, up to the longest interval.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         if self.verdict.advice() != Advice::Never {
@@ -43,17 +43,17 @@ impl FetchError {
         self
     }
 
-    /// The server answered with something that is no configuration.
+    /// The error of a response that is no configuration.
     #[must_use]
     pub fn unreadable(why: impl fmt::Display) -> Self {
         Self::of(Kind::Unreadable(why.to_string()), DropReason::Failed, Seen::Yes, Advice::Retry)
     }
 
-    /// There was no answer.
+    /// The error of a request without a response.
     #[must_use]
-    pub fn no_answer(cause: impl Into<BoxError>) -> Self {
+    pub fn no_response(cause: impl Into<BoxError>) -> Self {
         let cause = cause.into();
-        let error = Self::of(Kind::NoAnswer, DropReason::Failed, Seen::of(&*cause), Advice::Retry);
+        let error = Self::of(Kind::NoResponse, DropReason::Failed, Seen::of(&*cause), Advice::Retry);
         Self { verdict: error.verdict.caused_by(cause), ..error }
     }
 
@@ -61,11 +61,11 @@ impl FetchError {
         Self::of(Kind::TimedOut(after), DropReason::Failed, Seen::Maybe, Advice::Retry)
     }
 
-    pub(super) fn panicked(text: String) -> Self {
-        Self::of(Kind::Panicked(text), DropReason::Panicked, Seen::Maybe, Advice::Retry)
+    pub(super) fn panicked(panic: &Panic) -> Self {
+        Self::of(Kind::Panicked(panic.message().to_owned()), DropReason::Panicked, Seen::Maybe, Advice::Retry)
     }
 
-    /// Whether the server does not want this client.
+    /// Whether the server refuses this client.
     #[must_use]
     pub fn disables(&self) -> bool {
         matches!(self.kind, Kind::Status(401 | 403 | 404))
@@ -86,10 +86,10 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Status(status) => write!(f, "the configuration was answered with status {status}"),
-            Kind::Unreadable(why) => write!(f, "the answer is no configuration: {why}"),
-            Kind::NoAnswer => f.write_str("there was no answer with a configuration"),
-            Kind::TimedOut(after) => write!(f, "there was no answer with a configuration within {after:?}"),
+            Kind::Status(status) => write!(f, "the response to the fetch has the status {status}"),
+            Kind::Unreadable(why) => write!(f, "the response is no configuration: {why}"),
+            Kind::NoResponse => f.write_str("there was no response with a configuration"),
+            Kind::TimedOut(after) => write!(f, "there was no response with a configuration within {after:?}"),
             Kind::Panicked(text) => write!(f, "fetching the configuration panicked: {text}"),
         }
     }

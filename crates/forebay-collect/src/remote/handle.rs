@@ -2,9 +2,9 @@ use super::{FetchError, FetchedConfig, RemoteConfigBuilder};
 use std::{fmt, future::Future, sync::Arc};
 use tokio::sync::watch;
 
-/// The configuration that a server gives, fetched again and again; the last good one is kept.
+/// A configuration that is fetched from a server repeatedly. The last valid one is kept.
 ///
-/// Clones share it. With the last of them the worker ends.
+/// Clones share it. The worker ends with the last of them.
 ///
 /// ```
 /// use forebay_collect::{FetchError, FetchedConfig, RemoteConfig};
@@ -12,11 +12,11 @@ use tokio::sync::watch;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), forebay_core::BoxError> {
-/// // Yours: an HTTP request, and its answer read.
+/// // Yours: an HTTP request, whose response is parsed.
 /// let fetch = || async { Ok::<_, FetchError>(FetchedConfig::new("allow: .*").refresh(Duration::from_secs(60))) };
 /// let (mut config, worker) = RemoteConfig::builder(fetch).build()?;
 /// tokio::spawn(worker.run());
-/// assert!(config.current().is_none(), "disabled until the server has said something");
+/// assert!(config.current().is_none(), "disabled before the first response");
 /// config.changed().await;
 /// assert_eq!(config.current().as_deref(), Some(&"allow: .*"));
 /// # Ok(())
@@ -27,39 +27,39 @@ pub struct RemoteConfig<V> {
     receiver: watch::Receiver<Configured<V>>,
 }
 
-/// The configuration in use, and how it stands.
+/// The current configuration, and its status.
 ///
-/// It is replaced as a whole: nobody sees half of a change.
+/// It is replaced as a whole: no reader sees half of a change.
 #[non_exhaustive]
 pub struct Configured<V> {
-    /// The configuration; `None` while disabled: before the first answer, and when the server does not want this client.
+    /// The configuration; `None` while disabled: before the first response, and when the server refuses this client.
     pub value: Option<Arc<V>>,
-    /// How it stands.
+    /// The status of the last fetch.
     pub status: RemoteStatus,
-    /// Answers that were taken, with a change or without.
+    /// Fetches that gave a valid configuration, changed or not.
     pub successes: u64,
-    /// Fetches that gave nothing that could be taken.
+    /// Fetches that gave no valid configuration.
     pub failures: u64,
 }
 
-/// How a configuration stands.
+/// The status of a configuration.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RemoteStatus {
-    /// Nothing was fetched so far.
+    /// No fetch has ended yet.
     Starting,
-    /// The server said so the last time it was asked.
+    /// The last fetch gave this configuration.
     Current,
-    /// The last fetch gave nothing that could be taken; what was good before is kept.
+    /// The last fetch failed; the last valid configuration is kept.
     Kept(FetchError),
-    /// The server does not want this client.
+    /// The server refuses this client.
     Disabled(FetchError),
 }
 
 // === impl RemoteConfig ===
 
 impl<V: PartialEq + Send + Sync + 'static> RemoteConfig<V> {
-    /// What can be configured, with its defaults; `fetch` asks the server once.
+    /// A builder with the defaults of [`RemoteConfigBuilder`]; `fetch` sends one request to the server.
     pub fn builder<F, Fut>(fetch: F) -> RemoteConfigBuilder<V>
     where
         F: FnMut() -> Fut + Send + 'static,
@@ -74,22 +74,22 @@ impl<V> RemoteConfig<V> {
         Self { receiver }
     }
 
-    /// The configuration in use; `None` while disabled.
+    /// The current configuration; `None` while disabled.
     #[must_use]
     pub fn current(&self) -> Option<Arc<V>> {
         self.receiver.borrow().value.clone()
     }
 
-    /// The configuration in use, and how it stands.
+    /// The current configuration, and its status.
     #[must_use]
     pub fn state(&self) -> Configured<V> {
         self.receiver.borrow().clone()
     }
 
-    /// Waits until a fetch has ended since the last call; `false` if the worker is gone and none will.
+    /// Waits until a fetch has ended since the last call; `false` if the worker has ended.
     ///
     /// # Cancellation
-    /// Dropping the future loses nothing: the next call sees the change.
+    /// A dropped future loses nothing: the next call sees the change.
     pub async fn changed(&mut self) -> bool {
         self.receiver.changed().await.is_ok()
     }

@@ -1,4 +1,4 @@
-//! Configuration that a server gives.
+//! Configuration that a server provides.
 
 mod builder;
 mod error;
@@ -12,7 +12,7 @@ pub use self::{
     worker::RemoteWorker,
 };
 
-/// What a server said: the configuration, and how often it wants to be asked.
+/// The content of a response: the configuration, and the interval that the server asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedConfig<V> {
     pub(crate) value: V,
@@ -22,15 +22,15 @@ pub struct FetchedConfig<V> {
 // === impl FetchedConfig ===
 
 impl<V> FetchedConfig<V> {
-    /// This configuration.
+    /// A response with this configuration, which keeps the interval.
     pub const fn new(value: V) -> Self {
         Self { value, refresh: None }
     }
 
-    /// The server wants to be asked every so often.
+    /// Sets the interval that the server asks for.
     ///
-    /// Outside of [`interval_range`](RemoteConfigBuilder::interval_range) the whole answer is nonsense: the configuration
-    /// in use is kept, and so is its interval.
+    /// Outside of [`interval_range`](RemoteConfigBuilder::interval_range) the whole response is invalid: the current
+    /// configuration and its interval are kept.
     #[must_use]
     pub fn refresh(mut self, interval: std::time::Duration) -> Self {
         self.refresh = Some(interval);

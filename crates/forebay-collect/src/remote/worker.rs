@@ -1,12 +1,10 @@
 use super::{Configured, FetchError, FetchedConfig, RemoteStatus, builder::Validate};
-use crate::guard::text_of;
-use forebay_core::{chance::SplitMix64, time::saturating_mul};
-use futures_util::{FutureExt, future::select};
+use forebay_core::{chance::SplitMix64, panic, time::saturating_mul};
+use futures_util::future::select;
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     ops::RangeInclusive,
-    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -16,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Fetches the configuration until every [`RemoteConfig`](super::RemoteConfig) is gone.
+/// Fetches the configuration until the last [`RemoteConfig`](super::RemoteConfig) is dropped.
 #[must_use = "a worker does nothing until `run` is polled"]
 pub struct RemoteWorker<V> {
     pub(super) fetch: Fetch<V>,
@@ -29,7 +27,7 @@ pub struct RemoteWorker<V> {
 pub(super) type Fetch<V> = Box<dyn FnMut() -> Fetching<V> + Send>;
 type Fetching<V> = Pin<Box<dyn Future<Output = Result<FetchedConfig<V>, FetchError>> + Send>>;
 
-/// When to ask again. Pure: no clock.
+/// The times of the fetches. Pure: no clock.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) interval: Duration,
@@ -41,13 +39,13 @@ pub(super) struct Plan {
 // === impl RemoteWorker ===
 
 impl<V: PartialEq + Send + Sync + 'static> RemoteWorker<V> {
-    /// Asks the server at once, and then at every interval, which may be another one with each answer.
+    /// Fetches at once, and then at every interval, which each response may change.
     ///
     /// # Cancellation
-    /// Dropping the future ends a fetch that is under way; the configuration in use stays.
+    /// A dropped future ends the fetch that is under way; the current configuration stays.
     pub async fn run(mut self) {
         let sender = self.sender.clone();
-        // Whichever it is, it is over.
+        // CANCEL: the fetch under way is dropped when the last handle is. The other side never ends.
         let _either = select(pin!(sender.closed()), pin!(self.fetch_for_ever())).await;
     }
 
@@ -61,27 +59,31 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteWorker<V> {
     }
 
     async fn fetch_once(&mut self) -> Result<V, FetchError> {
-        let fetch = &mut self.fetch;
-        let fetching = AssertUnwindSafe(async { fetch().await }).catch_unwind();
-        let fetched = match timeout(self.timeout, fetching).await {
+        let fetch = panic::catch(|| (self.fetch)()).map_err(|panic| FetchError::panicked(&panic))?;
+        let mut fetch = pin!(Some(fetch));
+        let fetched = timeout(self.timeout, poll_fn(|cx| panic::catch_poll(fetch.as_mut(), cx))).await;
+        // CANCEL: a fetch that took too long is dropped here, where a panic of its `Drop` is caught.
+        panic::discard_pinned(fetch.as_mut());
+        let fetched = match fetched {
             Ok(Ok(fetched)) => fetched?,
-            Ok(Err(panic)) => return Err(FetchError::panicked(text_of(panic))),
+            Ok(Err(panic)) => return Err(FetchError::panicked(&panic)),
             Err(_) => return Err(FetchError::timed_out(self.timeout)),
         };
         let FetchedConfig { value, refresh } = fetched;
-        let sensible = crate::guard::guarded(|| (self.validate)(&value)).map_err(FetchError::panicked)?;
-        sensible.map_err(FetchError::unreadable)?;
-        // Last, for it takes effect: an answer is taken as a whole or not at all.
+        let valid = panic::catch(|| (self.validate)(&value)).map_err(|panic| FetchError::panicked(&panic))?;
+        valid.map_err(FetchError::unreadable)?;
+        // The interval is checked last, because it takes effect: a response is applied as a whole or not at all.
         self.plan.refresh(refresh).map_err(FetchError::unreadable)?;
         Ok(value)
     }
 
     fn publish(&self, fetched: Result<V, FetchError>) {
+        // CORRECTNESS: value, status and counts change in one step, so that no reader sees half of it.
         self.sender.send_modify(|now| match fetched {
             Ok(value) => {
                 now.successes += 1;
                 now.status = RemoteStatus::Current;
-                // Whoever compares pointers sees that nothing has changed.
+                // An equal configuration keeps its pointer, so that readers can compare pointers.
                 if now.value.as_deref() != Some(&value) {
                     now.value = Some(Arc::new(value));
                 }
@@ -89,6 +91,7 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteWorker<V> {
             Err(error) => {
                 now.failures += 1;
                 if error.disables() {
+                    // A server that refuses this client withdraws the configuration.
                     now.value = None;
                     now.status = RemoteStatus::Disabled(error);
                 } else if !matches!(now.status, RemoteStatus::Disabled(_)) {
@@ -108,7 +111,7 @@ impl<V> fmt::Debug for RemoteWorker<V> {
 // === impl Plan ===
 
 impl Plan {
-    /// Takes the server's interval, or says why not.
+    /// Sets the interval that the server asks for, or returns why it is not valid.
     fn refresh(&mut self, interval: Option<Duration>) -> Result<(), String> {
         match interval {
             Some(interval) if !self.range.contains(&interval) => {
@@ -123,7 +126,7 @@ impl Plan {
         }
     }
 
-    /// How long to wait until the next fetch; `hint` is what the server asked for.
+    /// The wait before the next fetch; `hint` is the wait that the server asked for.
     fn wait(&mut self, hint: Option<Duration>) -> Duration {
         let share = 1.0 + self.jitter * (2.0 * self.rng.unit() - 1.0);
         let hint = hint.unwrap_or_default().min(*self.range.end());

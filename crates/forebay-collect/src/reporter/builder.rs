@@ -1,5 +1,5 @@
 use super::{
-    ReportAnswer, Reporter, ReporterWorker,
+    IntoReportEnd, Reporter, ReporterWorker,
     handle::Shared,
     worker::{Clock, Pipeline},
 };
@@ -23,9 +23,9 @@ use tower_service::Service;
 /// | [`interval`](Self::interval) | 60 seconds | above 0, at most 365 days |
 /// | [`spread`](Self::spread) | the first time after 0.5 to 1.5 intervals | 0.0 to 10.0 |
 /// | [`timeout`](Self::timeout) | 30 seconds | above 0 |
-/// | [`filter`](Self::filter) | everything is wanted | |
-/// | [`labels`](Self::labels), [`precedence`](Self::precedence) | none; those added win | |
-/// | [`max_series`](Self::max_series) | 2,000 per metric | |
+/// | [`filter`](Self::filter) | every metric is wanted | |
+/// | [`labels`](Self::labels), [`precedence`](Self::precedence) | none; the added labels win | |
+/// | [`max_series`](Self::max_series) | 2,000 per metric | 1 and more |
 #[must_use = "a builder does nothing until `build`"]
 pub struct ReporterBuilder {
     sources: Vec<Box<dyn Source>>,
@@ -36,7 +36,7 @@ pub struct ReporterBuilder {
     filter: LiveFilter,
     labels: Labels,
     precedence: Precedence,
-    cap: CardinalityCap,
+    max_series: usize,
     clock: Clock,
 }
 
@@ -53,30 +53,30 @@ impl ReporterBuilder {
             filter: LiveFilter::default(),
             labels: Labels::new(),
             precedence: Precedence::default(),
-            cap: CardinalityCap::default(),
+            max_series: CardinalityCap::PER_METRIC.get(),
             clock: crate::clock::unix_nanos,
         }
     }
 
-    /// Adds a source. Each is gathered for itself: one that panics costs its own series of that report.
+    /// Adds a source. A source that panics costs only its own series of that report.
     pub fn source(mut self, source: impl Source + 'static) -> Self {
         self.sources.push(Box::new(source));
         self
     }
 
-    /// Sets how often there is a report; default 60 seconds.
+    /// Sets the interval between reports; default 60 seconds.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Sets after which share of the interval the first report comes; default 0.5 to 1.5, drawn at random.
+    /// Sets the delay of the first report, as shares of the interval; default 0.5 to 1.5, drawn at random.
     pub fn spread(mut self, spread: Range<f64>) -> Self {
         self.spread = spread;
         self
     }
 
-    /// Draws from this seed instead of one of its own.
+    /// Sets the seed of the random delay; by default it is random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -88,51 +88,50 @@ impl ReporterBuilder {
         self
     }
 
-    /// Sets which metrics are wanted; a [`LiveFilter`] can be swapped while it runs. Everything by default.
+    /// Sets which metrics are wanted, by default all; a [`LiveFilter`] can be swapped while the reporter runs.
     pub fn filter(mut self, filter: impl Into<LiveFilter>) -> Self {
         self.filter = filter.into();
         self
     }
 
-    /// Sets labels that every series gets, such as the node's name. None by default; [`Reporter::set_labels`] swaps them.
+    /// Sets the labels of every series, such as the node's name. None by default; [`Reporter::set_labels`] swaps them.
     pub fn labels(mut self, labels: impl Into<Labels>) -> Self {
         self.labels = labels.into();
         self
     }
 
-    /// Sets who wins a label that a series has already; by default the ones added here.
+    /// Sets which label wins if a series has one of the same name; by default the added one.
     pub fn precedence(mut self, precedence: Precedence) -> Self {
         self.precedence = precedence;
         self
     }
 
     /// Sets how many series a metric may have, see [`CardinalityCap`]; default 2,000.
-    pub fn max_series(mut self, per_metric: NonZeroUsize) -> Self {
-        self.cap = CardinalityCap::new(per_metric);
+    pub fn max_series(mut self, per_metric: usize) -> Self {
+        self.max_series = per_metric;
         self
     }
 
-    /// Sets where the time of a report comes from, in nanoseconds since 1970; the system's clock by default.
+    /// Sets the clock of the reports, in nanoseconds since 1970; the system's clock by default.
     pub fn clock(mut self, unix_nanos: fn() -> u64) -> Self {
         self.clock = unix_nanos;
         self
     }
 
-    /// The handle, and the worker that gathers and calls `service` for as long as its [`run`](ReporterWorker::run) is
-    /// polled.
+    /// Builds the handle, and the worker that gathers and calls `service` while its [`run`](ReporterWorker::run) is polled.
     ///
-    /// The service gets one report at a time, and the next one only when it has answered: a report whose time has come
-    /// meanwhile is left out, for the next one says the same. A failed report is not sent again; what adds up is in the
-    /// next one, and so is a gauge, which is still what it is. Retries belong into the service.
+    /// The service receives one report at a time: a report that is due before the response is left out, because the next one
+    /// has the same values. A failed report is not sent again; its sums are part of the next one, and so are the current values
+    /// of its gauges. Retries belong in the service.
     ///
     /// # Errors
-    /// [`ConfigError`] if a knob is out of its range.
+    /// Returns a [`ConfigError`] if a knob is out of its range.
     pub fn build<S>(self, service: S) -> Result<(Reporter, ReporterWorker<S>), ConfigError>
     where
         S: Service<Vec<Series>>,
-        S::Response: ReportAnswer,
+        S::Response: IntoReportEnd,
     {
-        let Self { sources, interval, spread, seed, timeout, filter, labels, precedence, cap, clock } = self;
+        let Self { sources, interval, spread, seed, timeout, filter, labels, precedence, max_series, clock } = self;
         let mut schedule = Schedule::new(interval)?.spread(spread)?;
         if let Some(seed) = seed {
             schedule = schedule.seed(seed);
@@ -140,6 +139,10 @@ impl ReporterBuilder {
         if timeout.is_zero() || timeout > Schedule::MAX {
             return Err(ConfigError::new("timeout", format_args!("{timeout:?}"), "above 0 s, and at most 365 days"));
         }
+        let Some(max_series) = NonZeroUsize::new(max_series) else {
+            return Err(ConfigError::new("max_series", 0, "1 and more"));
+        };
+        let cap = CardinalityCap::new(max_series);
         let shared = Arc::new(Shared::new(filter, ArcSwap::from_pointee(labels)));
         let (commands, inbox) = mpsc::channel(16);
         let (stop, stopped) = watch::channel(false);

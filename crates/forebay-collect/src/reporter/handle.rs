@@ -15,9 +15,9 @@ use tokio::{
     time::timeout,
 };
 
-/// Gathers series every so often, and hands them to a service as one report.
+/// Gathers series on a timer, and passes them to a service as one report.
 ///
-/// Clones share it. When the last one goes, the worker makes a last report and ends.
+/// Clones share it. After the drop of the last one, the worker makes a last report and ends.
 ///
 /// ```
 /// use forebay_collect::{Filter, Gathering, ReportEnd, Reporter, Series};
@@ -48,29 +48,31 @@ use tokio::{
 #[derive(Clone)]
 pub struct Reporter {
     shared: Arc<Shared>,
+    /// The worker makes a last report and ends when the last sender is dropped.
     commands: mpsc::Sender<Command>,
+    /// Set when a shutdown has passed its deadline.
     stop: Arc<watch::Sender<bool>>,
 }
 
-/// What a reporter has done so far.
+/// The counts of a reporter so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReporterCounts {
-    /// Reports that the service took.
+    /// Reports that the service accepted.
     pub exported: u64,
-    /// Reports that the service had nowhere to send.
+    /// Reports for which the service had no destination.
     pub skipped: u64,
     /// Reports without any series, for which the service was not called.
     pub empty: u64,
     /// Reports that the service failed to send.
     pub failed: u64,
-    /// Series in the reports that the service took.
+    /// Series in the reports that the service accepted.
     pub series: u64,
-    /// Series whose names were not wanted, where their sources had not asked before.
+    /// Series with unwanted names, without those that their sources left out themselves.
     pub filtered: u64,
-    /// Series that were added up in an overflow series.
+    /// Series that were added to an overflow series.
     pub overflowed: u64,
-    /// Series that were too many, and could not be added up.
+    /// Series beyond the limit that could not be added to an overflow series.
     pub lost: u64,
     /// Sources that panicked.
     pub panicked: u64,
@@ -79,13 +81,14 @@ pub struct ReporterCounts {
 pub(super) struct Shared {
     pub(super) filter: LiveFilter,
     pub(super) labels: ArcSwap<Labels>,
+    /// In the order of the fields of [`ReporterCounts`].
     counts: [AtomicU64; 9],
 }
 
 // === impl Reporter ===
 
 impl Reporter {
-    /// What can be configured, with its defaults.
+    /// A builder with the defaults of [`ReporterBuilder`].
     pub fn builder() -> ReporterBuilder {
         ReporterBuilder::new()
     }
@@ -94,56 +97,58 @@ impl Reporter {
         Self { shared, commands, stop: Arc::new(stop) }
     }
 
-    /// Gathers and reports now, and says what became of it; `None` if the worker is gone. The timer goes on as before.
+    /// Gathers and reports now, and returns the result; `None` if the worker has ended. The timer continues as before.
     ///
     /// # Cancellation
-    /// The report is made in any case.
+    /// The report is made all the same.
     pub async fn flush(&self) -> Option<ReportEnd> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Flush(reply)).await.ok()?;
-        answer.await.ok()
+        let (sender, reply) = oneshot::channel();
+        // Both fail only when the worker has ended.
+        self.commands.send(Command::Flush(sender)).await.ok()?;
+        reply.await.ok()
     }
 
-    /// Sets another interval: the next report comes after 0.5 to 1.5 of it, or whatever the spread is.
+    /// Sets another interval: the next report is due after 0.5 to 1.5 of it, or the share that the spread sets.
     ///
     /// # Errors
-    /// If it is 0 or longer than a year; nothing is changed then.
+    /// Returns a [`ConfigError`] if it is 0 or longer than 365 days; nothing is changed then.
     pub async fn set_interval(&self, interval: Duration) -> Result<(), ConfigError> {
         Schedule::new(interval)?;
-        // A worker that is gone reports at no interval at all.
+        // A worker that has ended needs no interval.
         drop(self.commands.send(Command::Interval(interval)).await);
         Ok(())
     }
 
-    /// Sets other labels, from the next report on. Series with the old ones are reported no more.
+    /// Sets other labels, from the next report on. Series with the old labels are no longer reported.
     pub fn set_labels(&self, labels: impl Into<Labels>) {
         self.shared.labels.store(Arc::new(labels.into()));
     }
 
-    /// The filter, to be swapped.
+    /// The filter, which can be swapped.
     #[must_use]
     pub fn filter(&self) -> &LiveFilter {
         &self.shared.filter
     }
 
-    /// What was done so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> ReporterCounts {
         self.shared.counts()
     }
 
-    /// Makes a last report and ends the worker, or abandons what is under way when `deadline` has passed.
+    /// Makes a last report and ends the worker, or abandons the report under way when `deadline` has passed.
     ///
     /// # Cancellation
     /// The worker ends all the same, after its last report.
     pub async fn shutdown(self, deadline: Duration) -> ReporterCounts {
-        let (reply, answer) = oneshot::channel();
+        let (sender, reply) = oneshot::channel();
         let last = async {
-            if self.commands.send(Command::Shutdown(reply)).await.is_ok() {
-                // An error says that the worker is gone, which is what was wanted.
-                drop(answer.await);
+            if self.commands.send(Command::Shutdown(sender)).await.is_ok() {
+                // An error means that the worker has ended, as it should.
+                drop(reply.await);
             }
         };
+        // CANCEL: a dropped shutdown leaves the command in the channel, and the worker obeys it.
         if timeout(deadline, last).await.is_err() {
             self.stop.send_replace(true);
         }

@@ -1,4 +1,4 @@
-//! Gathers on a timer, and hands the report on.
+//! Gathers series on a timer, and passes each report to a service.
 
 mod builder;
 mod handle;
@@ -10,36 +10,36 @@ pub use self::{
     worker::ReporterWorker,
 };
 
-/// What became of one report.
+/// The result of one report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReportEnd {
-    /// The service took it.
+    /// The service accepted it.
     Exported,
-    /// The service had nowhere to send it, and said so: no failure, and counted.
+    /// The service had no destination for it. This is no failure, and is counted.
     Skipped,
-    /// There was nothing to report, so the service was not called.
+    /// The report had no series, so the service was not called.
     Empty,
     /// The service failed, panicked or took too long.
     Failed,
 }
 
-/// What a service says about a report: `()` if it took it, or its own [`ReportEnd`].
-pub trait ReportAnswer {
-    /// What became of the report.
-    fn end(self) -> ReportEnd;
+/// The response of a service to a report: `()` if it accepted the report, or its own [`ReportEnd`].
+pub trait IntoReportEnd {
+    /// The result of the report.
+    fn into_report_end(self) -> ReportEnd;
 }
 
-// === impl ReportAnswer ===
+// === impl IntoReportEnd ===
 
-impl ReportAnswer for () {
-    fn end(self) -> ReportEnd {
+impl IntoReportEnd for () {
+    fn into_report_end(self) -> ReportEnd {
         ReportEnd::Exported
     }
 }
 
-impl ReportAnswer for ReportEnd {
-    fn end(self) -> ReportEnd {
+impl IntoReportEnd for ReportEnd {
+    fn into_report_end(self) -> ReportEnd {
         self
     }
 }

@@ -1,17 +1,13 @@
-use super::{ReportAnswer, ReportEnd, handle::Shared};
+use super::{IntoReportEnd, ReportEnd, handle::Shared};
 use crate::{
     cap::CardinalityCap,
-    guard::guarded,
     schedule::Schedule,
     series::{Precedence, Series},
     source::{Gathering, Source},
 };
-use forebay_core::time::saturating_add;
-use futures_util::{
-    FutureExt,
-    future::{Either, select},
-};
-use std::{fmt, future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use forebay_core::{panic, time::saturating_add};
+use futures_util::future::{Either, select};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
@@ -37,7 +33,7 @@ pub(super) enum Command {
 
 pub(super) type Clock = fn() -> u64;
 
-/// From the sources to a report.
+/// Makes a report of the series of the sources.
 pub(super) struct Pipeline {
     pub(super) sources: Vec<Box<dyn Source>>,
     pub(super) shared: Arc<Shared>,
@@ -51,20 +47,21 @@ pub(super) struct Pipeline {
 impl<S> ReporterWorker<S>
 where
     S: Service<Vec<Series>>,
-    S::Response: ReportAnswer,
+    S::Response: IntoReportEnd,
 {
-    /// Reports on the timer and when asked to. It needs a tokio runtime with a timer.
+    /// Reports on the timer and on request. It needs a tokio runtime with a timer.
     ///
     /// # Cancellation
-    /// Dropping the future ends a report that is under way, and there is no last one.
+    /// A dropped future ends the report that is under way, and makes no last one.
     pub async fn run(mut self) {
         let mut stopped = self.stopped.clone();
         let abandoned = async move {
-            // An error says that all handles are gone, which the inbox says too, and then there is a last report.
+            // An error means that all handles were dropped. The inbox ends then too, and the worker makes a last report.
             if stopped.wait_for(|stop| *stop).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
+        // CANCEL: a shutdown past its deadline drops the report that is under way.
         let _either = select(pin!(abandoned), pin!(self.work())).await;
     }
 
@@ -72,7 +69,7 @@ where
         let start = Instant::now();
         let mut due = self.schedule.start(Duration::ZERO);
         loop {
-            // A time that the clock cannot hold is so far away that it never comes.
+            // A time that the clock cannot represent is never reached.
             let at = Instant::from_std(saturating_add(start.into_std(), due));
             let command = match select(pin!(self.inbox.recv()), pin!(sleep_until(at))).await {
                 Either::Left((command, _)) => Some(command),
@@ -84,16 +81,17 @@ where
                     due = self.schedule.after(start.elapsed());
                 }
                 Some(Some(Command::Flush(reply))) => {
-                    // Whoever asked need not wait for the answer.
-                    let _told = reply.send(self.report().await);
+                    // CANCEL: the caller may have dropped its future, and needs no reply then.
+                    let _cancelled = reply.send(self.report().await);
                 }
                 Some(Some(Command::Interval(interval))) => {
-                    // It was checked by whoever sent it.
+                    // The handle has checked the interval.
                     due = self.schedule.restart(interval, start.elapsed()).unwrap_or(due);
                 }
                 Some(Some(Command::Shutdown(reply))) => {
                     self.report().await;
-                    let _told = reply.send(());
+                    // CANCEL: as above.
+                    let _cancelled = reply.send(());
                     return;
                 }
                 Some(None) => {
@@ -114,18 +112,17 @@ where
 
     async fn send(&mut self, report: Vec<Series>) -> ReportEnd {
         let service = &mut self.service;
-        let sending = AssertUnwindSafe(async {
+        let mut sending = pin!(Some(async {
             poll_fn(|cx| service.poll_ready(cx)).await?;
             service.call(report).await
-        });
-        match timeout(self.timeout, sending.catch_unwind()).await {
-            Ok(Ok(Ok(answer))) => answer.end(),
-            // The service says why, to its own observer.
-            Ok(Ok(Err(_))) | Err(_) => ReportEnd::Failed,
-            Ok(Err(panic)) => {
-                drop(crate::guard::text_of(panic));
-                ReportEnd::Failed
-            }
+        }));
+        let sent = timeout(self.timeout, poll_fn(|cx| panic::catch_poll(sending.as_mut(), cx))).await;
+        // CANCEL: a report that took too long is dropped here, where a panic of its `Drop` is caught.
+        panic::discard_pinned(sending.as_mut());
+        match sent {
+            Ok(Ok(Ok(response))) => response.into_report_end(),
+            // The service reports the reason to its own observer, and the panic hook reports a panic.
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => ReportEnd::Failed,
         }
     }
 }
@@ -142,13 +139,13 @@ impl Pipeline {
     /// Gathers, filters, labels, and bounds the number of series.
     fn gather(&mut self) -> Vec<Series> {
         let Self { sources, shared, precedence, cap, clock } = self;
-        // One filter for the whole report, whatever is swapped meanwhile.
+        // One filter applies to the whole report, even if another one is set meanwhile.
         let filter = shared.filter.now();
         let wants = |name: &str| filter.wants(name);
         let mut gathering = Gathering::new(clock(), &wants);
         let mut panicked = 0;
         for source in sources {
-            let (run, of_source) = gathering.apart(|into| guarded(|| source.gather(into)));
+            let (run, of_source) = gathering.apart(|into| panic::catch(|| source.gather(into)));
             match run {
                 Ok(()) => gathering.extend(of_source),
                 Err(_) => panicked += 1,

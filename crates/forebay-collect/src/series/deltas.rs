@@ -1,18 +1,17 @@
-//! From what adds up since the beginning to what came since the last report. Pure: no clock, no lock.
+//! Turns cumulative values into the deltas since the last report. Pure: no clock, no lock.
 
 use super::{Labels, Number, Series, Temporality, Value};
 use std::{borrow::Cow, collections::HashMap};
 
 /// Turns cumulative values into deltas, and loses none if a report fails.
 ///
-/// What was reported moves only with [`Pending::commit`]: a report that was not delivered is part of the next one. Gauges
-/// and what is a delta already pass unchanged. A series that starts anew (its value fell, or its start moved) is reported
-/// as it is. A sum that may fall has no delta for OpenTelemetry's Collector and for Prometheus; here it has, as the
-/// specification says.
+/// The baseline moves only with [`Pending::commit`]: a report that was not delivered is part of the next one. Gauges and values
+/// that are deltas already are unchanged. A series that restarts (its value fell, or its start moved) is reported as it is. A
+/// sum that may fall has no delta in OpenTelemetry's Collector and in Prometheus; here it has one, as the specification says.
 ///
-/// It remembers the last committed value of each series, also of one that is absent from later reports: when that comes back, what is
-/// told is what came since. Of absent series the 16,384 that were seen last are remembered; one beyond that which comes back
-/// is told from its beginning once more.
+/// The baseline has the last committed value of each series, even of a series that is absent from later reports: when it
+/// returns, its delta counts from there. Of the absent series the 16,384 that were seen last are remembered; any other that
+/// returns is reported from its start again.
 ///
 /// ```
 /// use forebay_collect::{Deltas, Number, Series, Value};
@@ -30,26 +29,26 @@ use std::{borrow::Cow, collections::HashMap};
 /// let (report, _failed) = deltas.report(count(20, 7)).split();
 /// assert_eq!(value(&report), Number::Int(2));
 /// let (report, _) = deltas.report(count(30, 8)).split();
-/// assert_eq!(value(&report), Number::Int(3)); // with what the failed one did not deliver
+/// assert_eq!(value(&report), Number::Int(3)); // with the delta of the failed report
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Deltas {
     reported: HashMap<Identity, Baseline>,
-    /// Which report a pending one was made from.
+    /// The number of the last commit or reset, by which a stale pending report is recognized.
     generation: u64,
 }
 
-/// What a report will have told once it is delivered.
+/// The baseline of a report, to be committed once it is delivered.
 ///
-/// Dropped without [`commit`](Self::commit), nothing was told.
+/// Without a [`commit`](Self::commit) the next report repeats the deltas.
 #[derive(Debug)]
 #[must_use = "what is not committed is reported again"]
 pub struct Pending {
-    told: HashMap<Identity, Baseline>,
+    reported: HashMap<Identity, Baseline>,
     generation: u64,
 }
 
-/// A report of deltas, and what it will have told.
+/// A report of deltas, and its pending baseline.
 #[derive(Debug)]
 #[must_use = "a report is to be sent"]
 pub struct Reported {
@@ -59,31 +58,31 @@ pub struct Reported {
 
 type Identity = (Cow<'static, str>, Labels);
 
-/// What was told of a series: all up to `time`, since `start`.
+/// The last committed value of a series, from `start` to `time`.
 #[derive(Clone, Debug)]
 struct Baseline {
     value: Value,
     start: u64,
     time: u64,
-    /// The committed report that it was in last.
+    /// The last committed report that had the series.
     seen_in: u64,
 }
 
-/// How many series are remembered that were not in the last committed report.
+/// The greatest number of remembered series that were not in the last committed report.
 const MAX_ABSENT: usize = 16_384;
 
 // === impl Deltas ===
 
 impl Deltas {
-    /// Nothing was reported so far.
+    /// Deltas without a baseline.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Turns a gathering into a report of what came since the last one that was committed.
+    /// Turns gathered series into a report of the deltas since the last committed one.
     pub fn report(&self, mut series: Vec<Series>) -> Reported {
-        let mut told = HashMap::with_capacity(series.len());
+        let mut reported = HashMap::with_capacity(series.len());
         for one in &mut series {
             if one.value.temporality() != Some(Temporality::Cumulative) {
                 continue;
@@ -97,18 +96,19 @@ impl Deltas {
                     one.start_unix_nanos = before.time;
                 }
                 None => {
-                    // It fell without a new start: it was reset since the last report, so its interval begins where that one ended.
+                    // A value that fell without a new start was reset since the last report, so its interval begins at the end of
+                    // that report.
                     let before = self.reported.get(&id).filter(|before| before.start == start && before.time <= time);
                     one.start_unix_nanos = before.map_or(start, |before| before.time);
                     one.value.as_delta();
                 }
             }
-            told.insert(id, now);
+            reported.insert(id, now);
         }
-        Reported { series, pending: Pending { told, generation: self.generation } }
+        Reported { series, pending: Pending { reported, generation: self.generation } }
     }
 
-    /// Forgets what was reported: the next report tells all since the beginning, as a new subscriber needs it.
+    /// Forgets the baseline: the next report has everything since the start, as a new subscriber needs it.
     pub fn reset(&mut self) {
         self.reported.clear();
         self.generation += 1;
@@ -116,7 +116,7 @@ impl Deltas {
 }
 
 impl Deltas {
-    /// Keeps the `seen` series of the report that is committed, and of the others those that were seen last.
+    /// Keeps the `seen` series of the committed report, and of the others those that were seen last.
     fn forget_absent(&mut self, seen: usize) {
         let surplus = self.reported.len().saturating_sub(seen).saturating_sub(MAX_ABSENT);
         if surplus == 0 {
@@ -125,19 +125,19 @@ impl Deltas {
         let mut absent: Vec<_> = self
             .reported
             .iter()
-            .map(|(id, told)| (told.seen_in, id))
+            .map(|(id, baseline)| (baseline.seen_in, id))
             .filter(|(at, _)| *at != self.generation)
             .collect();
         absent.sort_unstable_by_key(|(at, _)| *at);
-        let gone: Vec<_> = absent.into_iter().take(surplus).map(|(_, id)| id.clone()).collect();
-        gone.iter().for_each(|id| _ = self.reported.remove(id));
+        let oldest: Vec<_> = absent.into_iter().take(surplus).map(|(_, id)| id.clone()).collect();
+        oldest.iter().for_each(|id| _ = self.reported.remove(id));
     }
 }
 
 // === impl Reported ===
 
 impl Reported {
-    /// The report, and what it will have told.
+    /// The report, and its pending baseline.
     pub fn split(self) -> (Vec<Series>, Pending) {
         (self.series, self.pending)
     }
@@ -146,13 +146,13 @@ impl Reported {
 // === impl Pending ===
 
 impl Pending {
-    /// The report was delivered.
+    /// Moves the baseline, because the report was delivered.
     ///
-    /// Does nothing if `deltas` was reset, or another report was committed, since this one was made.
+    /// It does nothing if `deltas` was reset, or another report was committed, since this one was made.
     pub fn commit(self, deltas: &mut Deltas) {
         if deltas.generation == self.generation {
-            let seen = self.told.len();
-            deltas.reported.extend(self.told);
+            let seen = self.reported.len();
+            deltas.reported.extend(self.reported);
             deltas.forget_absent(seen);
             deltas.generation += 1;
         }
@@ -162,7 +162,7 @@ impl Pending {
 // === impl Baseline ===
 
 impl Baseline {
-    /// What came since `before`; `None` if this does not go on from there.
+    /// The delta since `before`; `None` if this value does not continue it.
     fn since(&self, before: &Self) -> Option<Value> {
         if self.start != before.start || self.time < before.time {
             return None;
@@ -185,7 +185,7 @@ impl Baseline {
 // === impl Value ===
 
 impl Value {
-    /// All since the beginning is what came since a report that never was.
+    /// Makes a delta of a first cumulative value, which counts from its start.
     fn as_delta(&mut self) {
         match self {
             Self::Gauge(_) => {}
@@ -211,28 +211,28 @@ mod tests {
     }
 
     #[test]
-    fn f14_a_series_that_was_absent_once_is_told_once() {
+    fn f14_a_series_that_was_absent_once_is_reported_once() {
         let mut deltas = Deltas::new();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (time, value) in [(10, Some(5)), (20, None), (30, Some(7)), (40, Some(9))] {
             let gathered = value.map(|value| counter("requests".to_owned(), time, value)).into_iter().collect();
             let (report, pending) = deltas.report(gathered).split();
-            told.extend(report.iter().map(|one| (one.start_unix_nanos, one.time_unix_nanos, sum(one))));
+            reported.extend(report.iter().map(|one| (one.start_unix_nanos, one.time_unix_nanos, sum(one))));
             pending.commit(&mut deltas);
         }
-        assert_eq!(told, [(1, 10, 5), (10, 30, 2), (30, 40, 2)]);
+        assert_eq!(reported, [(1, 10, 5), (10, 30, 2), (30, 40, 2)]);
     }
 
     #[test]
     fn f14_a_series_that_fell_goes_on_where_the_last_report_ended() {
         let mut deltas = Deltas::new();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (time, value) in [(10, 5), (20, 3), (30, 4)] {
             let (report, pending) = deltas.report(vec![counter("requests".to_owned(), time, value)]).split();
-            told.extend(report.iter().map(|one| (one.start_unix_nanos, one.time_unix_nanos, sum(one))));
+            reported.extend(report.iter().map(|one| (one.start_unix_nanos, one.time_unix_nanos, sum(one))));
             pending.commit(&mut deltas);
         }
-        assert_eq!(told, [(1, 10, 5), (10, 20, 3), (20, 30, 1)]);
+        assert_eq!(reported, [(1, 10, 5), (10, 20, 3), (20, 30, 1)]);
     }
 
     #[test]
@@ -254,14 +254,13 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is absent, fails or comes back: all that is told of a series adds up to its value, over intervals one after
-        /// the other.
+        /// Whatever is absent, fails or returns: the delivered deltas of a series add up to its value, over consecutive intervals.
         #[test]
-        fn f14_what_is_told_adds_up_over_intervals_that_do_not_overlap(
+        fn f14_delivered_deltas_add_up_over_intervals_that_do_not_overlap(
             rounds in vec((vec((any::<bool>(), 0_i64..9), 3), any::<bool>()), 1..40),
         ) {
             let mut deltas = Deltas::new();
-            let (mut values, mut told, mut committed, mut ends) = ([0; 3], [0; 3], [0; 3], [1; 3]);
+            let (mut values, mut delivered_sums, mut committed, mut ends) = ([0; 3], [0; 3], [0; 3], [1; 3]);
             for (round, (steps, delivered)) in rounds.into_iter().enumerate() {
                 let time = 10 + round as u64;
                 let mut gathered = Vec::new();
@@ -274,9 +273,9 @@ mod tests {
                 let (report, pending) = deltas.report(gathered).split();
                 for one in report {
                     let number = usize::from(one.name.as_bytes()[7] - b'0');
-                    prop_assert_eq!(one.start_unix_nanos, ends[number], "goes on where the last one ended");
+                    prop_assert_eq!(one.start_unix_nanos, ends[number], "continues where the last one ended");
                     if delivered {
-                        told[number] += sum(&one);
+                        delivered_sums[number] += sum(&one);
                         ends[number] = one.time_unix_nanos;
                         committed[number] = values[number];
                     }
@@ -284,7 +283,7 @@ mod tests {
                 if delivered {
                     pending.commit(&mut deltas);
                 }
-                prop_assert_eq!(told, committed);
+                prop_assert_eq!(delivered_sums, committed);
             }
         }
     }

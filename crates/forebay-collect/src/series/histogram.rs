@@ -1,33 +1,33 @@
 use std::borrow::Cow;
 
-/// How many values fell into which bucket.
+/// The distribution of values over buckets.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Histogram {
     /// The upper bound of each bucket but the last, ascending; the bound belongs to the bucket below it.
     pub bounds: Cow<'static, [f64]>,
-    /// How many values fell into each bucket: one more than there are bounds.
+    /// The number of values in each bucket; there is one bucket more than bounds.
     pub counts: Vec<u64>,
-    /// How many there were.
+    /// The number of values.
     pub count: u64,
-    /// Their sum; `None` if it is unknown.
+    /// Their sum; `None` if unknown.
     pub sum: Option<f64>,
-    /// The least of them; `None` if it is unknown.
+    /// The smallest value; `None` if unknown.
     pub min: Option<f64>,
-    /// The greatest of them; `None` if it is unknown.
+    /// The greatest value; `None` if unknown.
     pub max: Option<f64>,
 }
 
 // === impl Histogram ===
 
 impl Histogram {
-    /// The bounds that OpenTelemetry's SDKs take where nobody says better, meant for milliseconds.
+    /// The default bounds of OpenTelemetry's SDKs, meant for milliseconds.
     pub const DEFAULT_BOUNDS: &'static [f64] =
         &[0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10_000.0];
 
     /// An empty histogram with these bounds.
     ///
-    /// They are sorted; what is not a finite number, or there twice, is left out.
+    /// They are sorted; values that are not finite, and duplicates, are left out.
     #[must_use]
     pub fn new(bounds: impl Into<Cow<'static, [f64]>>) -> Self {
         let mut bounds = bounds.into();
@@ -41,12 +41,12 @@ impl Histogram {
         Self { bounds, counts, count: 0, sum: Some(0.0), min: None, max: None }
     }
 
-    /// Takes in one value; what is not a finite number falls into no bucket, and is left out.
+    /// Counts one value; a value that is not finite is left out.
     pub fn record(&mut self, value: f64) {
         self.record_many(value, 1);
     }
 
-    /// Takes in the same value `count` times.
+    /// Counts the same value `count` times.
     #[expect(clippy::cast_precision_loss, reason = "the sum is a float")]
     pub fn record_many(&mut self, value: f64, count: u64) {
         if !value.is_finite() || count == 0 {
@@ -62,9 +62,9 @@ impl Histogram {
         self.max = Some(self.max.map_or(value, |max| max.max(value)));
     }
 
-    /// What came since `earlier`; `None` if this is no continuation of it.
+    /// The delta since `earlier`; `None` if this histogram does not continue it.
     ///
-    /// The extremes of the time between are unknown.
+    /// The extremes of a delta are unknown.
     pub(crate) fn since(&self, earlier: &Self) -> Option<Self> {
         if self.bounds != earlier.bounds || self.counts.len() != earlier.counts.len() {
             return None;
@@ -81,7 +81,7 @@ impl Histogram {
         })
     }
 
-    /// Adds the values of another; `false`, and nothing done, if the buckets differ.
+    /// Adds the values of another histogram. Returns `false`, and adds nothing, if the buckets differ.
     pub(crate) fn add(&mut self, other: &Self) -> bool {
         if self.bounds != other.bounds || self.counts.len() != other.counts.len() {
             return false;
@@ -89,7 +89,7 @@ impl Histogram {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count = count.saturating_add(*more);
         }
-        // An extreme is known if both were, or if the other side had no values at all.
+        // An extreme is known if both are known, or if the other histogram has no values.
         let extreme = |a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64| match (a, b) {
             (Some(a), Some(b)) => Some(pick(a, b)),
             (Some(one), None) if other.count == 0 => Some(one),

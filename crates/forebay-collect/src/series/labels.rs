@@ -7,14 +7,14 @@ use std::{
 
 /// A set of labels: sorted by name, each name once.
 ///
-/// Two sets with the same labels are equal and hash alike, in whichever order they were given. Where sets are put
-/// together, [`Precedence`] says who wins a name that is in both; within one list of labels, the last one of a name does.
+/// Two sets with the same labels are equal and have the same hash, in any order of their insertion. Where sets are merged,
+/// [`Precedence`] decides over a name that is in both; within one list of labels, the last label of a name wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Labels(pub(super) Vec<(Cow<'static, str>, LabelValue)>);
 
 /// The value of a label.
 ///
-/// It is equal to itself, and can be a key: floats are compared by their bits.
+/// It can be a key: floats are compared by their bits.
 #[derive(Clone, Debug)]
 pub enum LabelValue {
     /// Text.
@@ -27,13 +27,13 @@ pub enum LabelValue {
     Double(f64),
 }
 
-/// Who wins a name that is in both of two sets of labels.
+/// Which label wins a name that is in both of two sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precedence {
-    /// The labels that are added win. The default: whoever runs the program has the last word.
+    /// The added labels win. This is the default, so that the operator of a program decides.
     #[default]
     Added,
-    /// The labels that were there win.
+    /// The existing labels win.
     Own,
 }
 
@@ -46,7 +46,7 @@ impl Labels {
         Self(Vec::new())
     }
 
-    /// With one more label; one of the same name is replaced.
+    /// The set with another label; one of the same name is replaced.
     #[must_use]
     pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<LabelValue>) -> Self {
         self.insert(name, value);
@@ -65,7 +65,7 @@ impl Labels {
         }
     }
 
-    /// Adds all of `added`; `precedence` says who wins a name that is in both.
+    /// Adds all labels of `added`; `precedence` decides over a name that is in both.
     pub fn merge(&mut self, added: &Self, precedence: Precedence) {
         for (name, value) in &added.0 {
             match self.0.binary_search_by(|one| one.0.cmp(name)) {
@@ -89,13 +89,13 @@ impl Labels {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
-    /// How many there are.
+    /// The number of labels.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no labels.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -106,7 +106,7 @@ impl<N: Into<Cow<'static, str>>, V: Into<LabelValue>> FromIterator<(N, V)> for L
     fn from_iter<I: IntoIterator<Item = (N, V)>>(labels: I) -> Self {
         let mut all: Vec<(Cow<'static, str>, LabelValue)> =
             labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        // The sort is stable, and of one name only the first stays: so the last one that was given.
+        // The sort is stable and the list reversed, so the first of each name is the last that was given.
         all.reverse();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.dedup_by(|later, first| later.0 == first.0);
@@ -123,7 +123,7 @@ impl<N: Into<Cow<'static, str>>, V: Into<LabelValue>, const COUNT: usize> From<[
 // === impl LabelValue ===
 
 impl LabelValue {
-    /// The text of a label that is one.
+    /// The text; `None` for a value of another kind.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -132,7 +132,7 @@ impl LabelValue {
         }
     }
 
-    /// One of each kind, in an order that says nothing but is total.
+    /// A total order over all kinds, without a meaning.
     fn rank(&self) -> (u8, u64, &str) {
         match self {
             Self::String(text) => (0, 0, text),

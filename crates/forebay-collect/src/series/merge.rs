@@ -1,7 +1,7 @@
 use super::{Series, Value};
 use std::{error::Error, fmt};
 
-/// Two values of different kinds, units of time or buckets cannot be put together.
+/// Two values of different kinds, temporalities or buckets cannot be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotMerged;
@@ -9,10 +9,10 @@ pub struct NotMerged;
 // === impl Value ===
 
 impl Value {
-    /// Adds another value: sums and histograms add up, of two gauges the other one stays.
+    /// Merges another value: sums and histograms are added, and a gauge is replaced by the other one.
     ///
     /// # Errors
-    /// [`NotMerged`], and nothing is done, if they differ in kind, temporality or buckets.
+    /// Returns [`NotMerged`], and changes nothing, if they differ in kind, temporality or buckets.
     pub fn merge(&mut self, other: &Self) -> Result<(), NotMerged> {
         match (self, other) {
             (Self::Gauge(value), Self::Gauge(other)) => {
@@ -39,10 +39,10 @@ impl Value {
 // === impl Series ===
 
 impl Series {
-    /// Adds the value of another series; it then began with the first of the two, and was taken with the last.
+    /// Merges the value of another series. The earlier start and the later time of the two apply.
     ///
     /// # Errors
-    /// [`NotMerged`], and nothing is done, if they differ in kind, temporality or buckets.
+    /// Returns [`NotMerged`], and changes nothing, if they differ in kind, temporality or buckets.
     pub fn merge(&mut self, other: &Self) -> Result<(), NotMerged> {
         self.value.merge(&other.value)?;
         self.start_unix_nanos = self.start_unix_nanos.min(other.start_unix_nanos);
@@ -53,7 +53,7 @@ impl Series {
 
 impl fmt::Display for NotMerged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("two values that differ in kind, temporality or buckets were not put together")
+        f.write_str("two values that differ in kind, temporality or buckets were not merged")
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is gathered: one number, or one histogram, under a name and a set of labels.
+//! Series: one number or one histogram each, with a name and a set of labels.
 
 mod deltas;
 mod footprint;
@@ -19,19 +19,19 @@ use std::borrow::Cow;
 
 /// One metric with one set of labels, and its value at one instant.
 ///
-/// `forebay-otlp` encodes it (its feature `collect`), alone or with all others of the same name.
+/// `forebay-otlp` encodes it (its feature `collect`), alone or with the other series of the same name.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Series {
     /// The name of the metric.
     pub name: Cow<'static, str>,
-    /// What it means, for readers; empty if nobody says.
+    /// Its meaning, for human readers; may be empty.
     pub description: Cow<'static, str>,
-    /// The unit of its values, in the notation of UCUM; empty if nobody says.
+    /// The unit of its values, in the notation of UCUM; may be empty.
     pub unit: Cow<'static, str>,
-    /// What tells it apart from others of its name.
+    /// The labels that distinguish it from others of its name.
     pub labels: Labels,
-    /// When it began to add up, in nanoseconds since 1970; 0 if that is unknown, and for gauges.
+    /// The start of its counting, in nanoseconds since 1970; 0 if unknown, and for gauges.
     pub start_unix_nanos: u64,
     /// When the value was taken, in nanoseconds since 1970.
     pub time_unix_nanos: u64,
@@ -43,27 +43,27 @@ pub struct Series {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
-    /// A value as it is now.
+    /// A current value.
     Gauge(Number),
-    /// A value that adds up over time.
+    /// A value that is summed over time.
     Sum {
         /// The sum.
         value: Number,
-        /// It never falls, unless it starts anew.
+        /// Whether the sum never falls, unless it restarts.
         monotonic: bool,
-        /// Since when it adds up.
+        /// The start of the sum.
         temporality: Temporality,
     },
-    /// How values are distributed over given buckets.
+    /// The distribution of values over given buckets.
     Histogram {
         /// The buckets.
         histogram: Histogram,
-        /// Since when it adds up.
+        /// The start of the sum.
         temporality: Temporality,
     },
 }
 
-/// A number of either kind.
+/// An integer or a float.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     /// A signed integer.
@@ -72,12 +72,12 @@ pub enum Number {
     Double(f64),
 }
 
-/// Since when a value adds up.
+/// The start of a sum or a histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Temporality {
-    /// Since the report before.
+    /// Since the previous report.
     Delta,
-    /// Since the beginning: a report that is lost loses nothing, for the next one carries it.
+    /// Since a fixed start: a lost report loses nothing, because the next one includes it.
     Cumulative,
 }
 
@@ -98,21 +98,21 @@ impl Series {
         }
     }
 
-    /// Sets what tells it apart from others of its name.
+    /// Sets the labels that distinguish it from others of its name.
     #[must_use]
     pub fn labels(mut self, labels: impl Into<Labels>) -> Self {
         self.labels = labels.into();
         self
     }
 
-    /// Sets when it began to add up, in nanoseconds since 1970.
+    /// Sets the start of its counting, in nanoseconds since 1970.
     #[must_use]
     pub fn since(mut self, start_unix_nanos: u64) -> Self {
         self.start_unix_nanos = start_unix_nanos;
         self
     }
 
-    /// Sets what it means, for readers.
+    /// Sets its meaning, for human readers.
     #[must_use]
     pub fn description(mut self, description: impl Into<Cow<'static, str>>) -> Self {
         self.description = description.into();
@@ -130,28 +130,28 @@ impl Series {
 // === impl Value ===
 
 impl Value {
-    /// A value as it is now.
+    /// A current value.
     pub fn gauge(value: impl Into<Number>) -> Self {
         Self::Gauge(value.into())
     }
 
-    /// A sum that never falls, since the beginning.
+    /// A cumulative sum that never falls.
     pub fn counter(value: impl Into<Number>) -> Self {
         Self::Sum { value: value.into(), monotonic: true, temporality: Temporality::Cumulative }
     }
 
-    /// A sum that may fall, since the beginning.
+    /// A cumulative sum that may fall.
     pub fn up_down(value: impl Into<Number>) -> Self {
         Self::Sum { value: value.into(), monotonic: false, temporality: Temporality::Cumulative }
     }
 
-    /// A histogram since the beginning.
+    /// A cumulative histogram.
     #[must_use]
     pub const fn histogram(histogram: Histogram) -> Self {
         Self::Histogram { histogram, temporality: Temporality::Cumulative }
     }
 
-    /// Since when it adds up; `None` for a gauge.
+    /// The temporality; `None` for a gauge.
     #[must_use]
     pub const fn temporality(&self) -> Option<Temporality> {
         match self {
@@ -174,7 +174,7 @@ impl Number {
         }
     }
 
-    /// The sum; integers stay integers, and stop at their bounds.
+    /// The sum. Integers stay integers, and saturate.
     #[must_use]
     pub(crate) fn plus(self, other: Self) -> Self {
         match (self, other) {
@@ -183,7 +183,7 @@ impl Number {
         }
     }
 
-    /// The difference; integers stay integers, and stop at their bounds.
+    /// The difference. Integers stay integers, and saturate.
     pub(crate) fn minus(self, other: Self) -> Self {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => Self::Int(a.saturating_sub(b)),
@@ -206,7 +206,7 @@ impl From<i64> for Number {
 }
 
 impl From<u64> for Number {
-    /// What is beyond the protocol's `int64` stops there.
+    /// A value beyond the protocol's `int64` saturates.
     fn from(value: u64) -> Self {
         Self::Int(i64::try_from(value).unwrap_or(i64::MAX))
     }

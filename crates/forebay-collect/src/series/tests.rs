@@ -13,10 +13,10 @@ fn counter(time: u64, value: i64) -> Series {
 }
 
 proptest! {
-    /// Whatever reports fail, what is committed adds up to what was counted, and nothing twice.
+    /// Whichever reports fail, the committed deltas add up to the count, and no delta is reported twice.
     #[test]
     fn c06_a_failed_report_loses_and_doubles_nothing(steps in prop::collection::vec((0_i64..100, any::<bool>()), 1..60)) {
-        let (mut deltas, mut counted, mut told) = (Deltas::new(), 0, 0);
+        let (mut deltas, mut counted, mut reported) = (Deltas::new(), 0, 0);
         let mut histogram = Histogram::new(&[10.0, 50.0][..]);
         let mut of_histogram = 0;
         for (step, (more, delivered)) in (2..).zip(steps) {
@@ -25,12 +25,12 @@ proptest! {
             let all = vec![counter(step, counted), Series::new("h", step, Value::histogram(histogram.clone())).since(1)];
             let (report, pending) = deltas.report(all).split();
             if delivered {
-                told += sum(&report[0]);
+                reported += sum(&report[0]);
                 let Value::Histogram { histogram, .. } = &report[1].value else { panic!("{report:?}") };
                 prop_assert_eq!(histogram.count, histogram.counts.iter().sum::<u64>());
                 of_histogram += histogram.count;
                 pending.commit(&mut deltas);
-                prop_assert_eq!(told, counted);
+                prop_assert_eq!(reported, counted);
                 prop_assert_eq!(i64::try_from(of_histogram).unwrap(), counted);
             }
         }
@@ -49,11 +49,11 @@ proptest! {
 }
 
 #[test]
-fn a_series_that_starts_anew_is_reported_whole() {
+fn a_series_that_restarts_is_reported_whole() {
     let mut deltas = Deltas::new();
     let (_, pending) = deltas.report(vec![counter(10, 7)]).split();
     pending.commit(&mut deltas);
-    // It fell: the process behind it was started anew.
+    // It fell: its process has restarted.
     assert_eq!(sum(&deltas.report(vec![counter(20, 3)]).split().0[0]), 3);
     // Its start moved, though the value is higher.
     assert_eq!(sum(&deltas.report(vec![counter(20, 9).since(15)]).split().0[0]), 9);

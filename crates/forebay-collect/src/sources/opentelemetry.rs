@@ -19,16 +19,15 @@ use std::{
 
 /// The instruments of OpenTelemetry's SDK, as a [`Source`].
 ///
-/// A clone of it is the reader of a meter provider; what the provider's instruments have counted is gathered with every
-/// report, cumulative since the beginning. Exponential histograms are not gathered: a view can give such an instrument
-/// explicit buckets.
+/// A clone of it is the reader of a meter provider; every report gathers the cumulative values of the provider's instruments.
+/// Exponential histograms are not gathered: a view can give such an instrument explicit buckets.
 #[derive(Clone, Debug)]
 pub struct OpenTelemetrySource(Arc<ManualReader>);
 
 // === impl OpenTelemetrySource ===
 
 impl OpenTelemetrySource {
-    /// A reader that is to be given to a meter provider.
+    /// A reader for a meter provider.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(ManualReader::builder().with_temporality(OtelTemporality::Cumulative).build()))
@@ -66,7 +65,7 @@ impl MetricReader for OpenTelemetrySource {
 impl Source for OpenTelemetrySource {
     fn gather(&mut self, into: &mut Gathering<'_>) {
         let mut metrics = ResourceMetrics::default();
-        // It fails before a provider has it and after it was shut down: then there is nothing to gather.
+        // It fails before a provider has it and after its shutdown, when there is nothing to gather.
         if self.0.collect(&mut metrics).is_err() {
             return;
         }
@@ -132,7 +131,7 @@ fn histogram<T: Copy>(point: &HistogramDataPoint<T>, float: &impl Fn(T) -> f64) 
 fn temporality(temporality: OtelTemporality) -> Temporality {
     match temporality {
         OtelTemporality::Delta => Temporality::Delta,
-        // The reader asks for cumulative ones.
+        // The reader requests cumulative values.
         _ => Temporality::Cumulative,
     }
 }
@@ -142,7 +141,7 @@ fn label(value: &OtelValue) -> LabelValue {
         OtelValue::Bool(value) => LabelValue::Bool(*value),
         OtelValue::I64(value) => LabelValue::Int(*value),
         OtelValue::F64(value) => LabelValue::Double(*value),
-        // Lists become text, for a label is one value.
+        // A label is one value, so a list becomes text.
         other => LabelValue::String(other.as_str().into_owned().into()),
     }
 }

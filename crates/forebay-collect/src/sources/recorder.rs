@@ -4,46 +4,45 @@ use crate::{
     series::{Histogram, LabelValue, Labels, Number, Series, Value},
     source::{Gathering, Source},
 };
+use forebay_core::ConfigError;
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
 use std::{
     borrow::Cow,
     collections::HashMap,
     fmt,
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-/// Keeps what a program counts through the `metrics` facade, as a [`Source`].
+/// Records the metrics of a program through the `metrics` facade, as a [`Source`].
 ///
-/// Counters and histograms are cumulative since they were first used, and gauges stay what they are until they are set
-/// again: gathering takes nothing away. A counter costs one atomic addition, a histogram a lock of its own.
+/// Counters and histograms are cumulative since their first use, and gauges keep their value until they are set again: gathering
+/// resets nothing. A counter costs one atomic addition, a histogram a lock of its own.
 ///
-/// The number of series is bounded where they come into being: beyond
-/// [`max_series`](RecorderBuilder::max_series) of a name, all new ones share one overflow series. Beyond 10,000 names, new
-/// ones are not counted at all.
+/// The number of series is bounded at their registration: beyond [`max_series`](RecorderBuilder::max_series) of a name, all
+/// new ones share one overflow series. Beyond 10,000 names, new ones are not counted.
 ///
-/// Clones share it.
+/// Clones share everything.
 #[derive(Clone)]
 pub struct Recorder(Arc<Registry>);
 
 /// Builds a [`Recorder`].
 ///
-/// | knob | default |
-/// | --- | --- |
-/// | [`max_series`](Self::max_series) | 2,000 per name |
-/// | [`bounds`](Self::bounds) | [`Histogram::DEFAULT_BOUNDS`] |
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`max_series`](Self::max_series) | 2,000 per name | 1 and more |
+/// | [`bounds`](Self::bounds) | [`Histogram::DEFAULT_BOUNDS`] | |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RecorderBuilder {
-    max_series: NonZeroUsize,
+    max_series: usize,
     bounds: Cow<'static, [f64]>,
 }
 
 struct Registry {
-    max_series: NonZeroUsize,
+    max_series: usize,
     bounds: Cow<'static, [f64]>,
     locked: Mutex<Locked>,
 }
@@ -57,7 +56,7 @@ struct Locked {
 #[derive(Default)]
 struct Named {
     series: HashMap<Labels, Cell>,
-    /// Shared by all that are too many.
+    /// The overflow series, which all series beyond the limit share.
     overflow: Option<Cell>,
 }
 
@@ -76,6 +75,7 @@ enum Kind {
 
 #[derive(Clone)]
 struct Cell {
+    /// When the series was registered, in nanoseconds since 1970.
     since: u64,
     value: CellValue,
 }
@@ -94,24 +94,27 @@ struct GaugeCell(AtomicU64);
 
 struct HistogramCell(Mutex<Histogram>);
 
-/// How many names there may be, and be described: a name that is made up at run time must not grow without bound.
+/// The greatest number of names and of descriptions, so that names which are made at run time do not grow without bound.
 const MAX_NAMES: usize = 10_000;
 
 // === impl Recorder ===
 
 impl Recorder {
-    /// What can be configured, with its defaults.
+    /// A builder with the defaults of [`RecorderBuilder`].
     pub fn builder() -> RecorderBuilder {
-        RecorderBuilder { max_series: CardinalityCap::PER_METRIC, bounds: Cow::Borrowed(Histogram::DEFAULT_BOUNDS) }
+        RecorderBuilder {
+            max_series: CardinalityCap::PER_METRIC.get(),
+            bounds: Cow::Borrowed(Histogram::DEFAULT_BOUNDS),
+        }
     }
 
-    /// With the defaults.
+    /// A recorder with the defaults.
     #[must_use]
     pub fn new() -> Self {
-        Self::builder().build()
+        Self::builder().recorder()
     }
 
-    /// `None` for a name that is too many: it is counted nowhere, and costs nothing.
+    /// The cell of a series; `None` for a name beyond the limit, which is not counted.
     fn register(&self, kind: Kind, key: &Key) -> Option<CellValue> {
         let registry = &*self.0;
         let labels: Labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
@@ -125,7 +128,7 @@ impl Recorder {
             return Some(cell.value.clone());
         }
         // One place is kept for the overflow series.
-        if named.series.len() + 1 < registry.max_series.get() {
+        if named.series.len() + 1 < registry.max_series {
             let cell = registry.cell(kind);
             return Some(named.series.entry(labels).or_insert(cell).value.clone());
         }
@@ -186,7 +189,7 @@ impl metrics::Recorder for Recorder {
 
 impl Source for Recorder {
     fn gather(&mut self, into: &mut Gathering<'_>) {
-        // Read outside the lock of the registry, so that nobody who counts something new waits for a report.
+        // CORRECTNESS: the cells are cloned under the lock and read without it, so that no registration waits for a report.
         let mut cells = Vec::new();
         {
             let locked = self.0.lock();
@@ -227,7 +230,7 @@ impl fmt::Debug for Recorder {
 
 impl RecorderBuilder {
     /// Sets how many series a name may have, the overflow series included; default 2,000.
-    pub fn max_series(mut self, per_name: NonZeroUsize) -> Self {
+    pub fn max_series(mut self, per_name: usize) -> Self {
         self.max_series = per_name;
         self
     }
@@ -238,9 +241,18 @@ impl RecorderBuilder {
         self
     }
 
-    /// The recorder; `metrics::set_global_recorder` takes a clone of it.
-    #[must_use]
-    pub fn build(self) -> Recorder {
+    /// Builds the recorder, of which `metrics::set_global_recorder` takes a clone.
+    ///
+    /// # Errors
+    /// Returns a [`ConfigError`] if a knob is out of its range.
+    pub fn build(self) -> Result<Recorder, ConfigError> {
+        match self.max_series {
+            0 => Err(ConfigError::new("max_series", 0, "1 and more")),
+            _ => Ok(self.recorder()),
+        }
+    }
+
+    fn recorder(self) -> Recorder {
         let Self { max_series, bounds } = self;
         Recorder(Arc::new(Registry { max_series, bounds, locked: Mutex::default() }))
     }
@@ -250,7 +262,7 @@ impl RecorderBuilder {
 
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Locked> {
-        // Nothing under the lock can panic half way.
+        // CORRECTNESS: no user code runs under this lock, so a poisoned one guards a whole registry.
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -274,6 +286,7 @@ impl CounterFn for CounterCell {
     }
 
     fn absolute(&self, value: u64) {
+        // The facade demands that an absolute value never falls.
         self.0.fetch_max(value, Ordering::Relaxed);
     }
 }
@@ -283,7 +296,7 @@ impl CounterFn for CounterCell {
 impl GaugeCell {
     fn change(&self, change: impl Fn(f64) -> f64) {
         let changed = |bits| Some(change(f64::from_bits(bits)).to_bits());
-        // It always says what to store, so there is nothing to be told.
+        // The closure always returns a value, so the update always succeeds.
         let _before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
     }
 }
@@ -320,7 +333,7 @@ impl HistogramFn for HistogramCell {
     }
 }
 
-/// The unit in the notation of UCUM, as OpenTelemetry has it.
+/// The unit in the notation of UCUM, as in OpenTelemetry.
 fn ucum(unit: Unit) -> &'static str {
     match unit {
         Unit::Count => "1",

@@ -1,4 +1,4 @@
-//! What is told to the `metrics` facade; without the feature nothing is.
+//! The metrics of an exporter, through the `metrics` facade. Without the feature this module does nothing.
 
 #[cfg(not(feature = "metrics"))]
 mod off;

@@ -29,9 +29,9 @@ pub(crate) struct Meters {
     closure_panics: Counter,
     breaker_state: Gauge,
     export_duration: Histogram,
-    /// By kind of failure. A histogram is many series, so each is registered by the first failure of its kind.
+    /// By kind of failure. A histogram is many series, so the first failure of a kind registers its own.
     failure_duration: [OnceLock<Histogram>; ExportErrorKind::ALL.len()],
-    /// An export has ended since they were last brought up to date.
+    /// Whether an export has ended since the last update.
     due: AtomicBool,
 }
 
@@ -39,13 +39,13 @@ pub(crate) struct Meters {
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch(Instant);
 
-/// The label of failures, as OpenTelemetry's own metrics have it.
+/// The label of failures, as in OpenTelemetry's own metrics.
 const ERROR_TYPE: &str = "error.type";
 
 // === impl Meters ===
 
 impl Meters {
-    /// A recorder that panics costs the metric that it was asked for, and nothing else.
+    /// Registers the metrics. A recorder that panics loses the metric that it was asked for, and nothing else.
     pub(crate) fn new(name: &str) -> Self {
         let _reported = panic::catch(describe);
         let name = name.to_owned();
@@ -79,16 +79,16 @@ impl Meters {
             breaker_state: gauge("forebay.breaker.state"),
             export_duration: duration.unwrap_or_else(|_reported| Histogram::noop()),
             failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
-            // So that an exporter is seen from its first look on.
+            // The first poll of the worker records the metrics, so that an idle exporter has them too.
             due: AtomicBool::new(true),
             name,
         }
     }
 
-    /// An export has ended, with all its retries.
+    /// Records the duration of an export, all its retries included.
     pub(crate) fn export_ended(&self, took: Stopwatch, failed: Option<ExportErrorKind>) {
         let seconds = took.0.elapsed().as_secs_f64();
-        // The recorder is code of the user: a batch must not count as panicked for it.
+        // The recorder is user code, whose panic must not make a batch count as panicked.
         let _reported = panic::catch(|| match failed {
             None => self.export_duration.record(seconds),
             Some(kind) => {
@@ -105,12 +105,13 @@ impl Meters {
         histogram!("forebay.export.duration", "exporter" => self.name.clone(), ERROR_TYPE => kind.as_str())
     }
 
-    /// Whether there is anything new to record since this was last asked.
+    /// Whether an export has ended since the last call.
     pub(crate) fn are_due(&self) -> bool {
+        // CORRECTNESS: relaxed, since the counts are read from the ledger under its lock. The load alone is the usual case.
         self.due.load(Relaxed) && self.due.swap(false, Relaxed)
     }
 
-    /// Brings all up to date, as far as the recorder does not panic.
+    /// Updates all metrics, as far as the recorder does not panic.
     pub(crate) fn record<T>(&self, handle: &ExporterHandle<T>) {
         let _reported = panic::catch(|| self.record_all(handle));
     }
@@ -149,11 +150,11 @@ impl std::fmt::Debug for Meters {
     }
 }
 
-/// As in docs/telemetry.md.
+/// The descriptions of docs/telemetry.md.
 fn describe() {
     describe_counter!("forebay.items.offered", Unit::Count, "Items that were handed over, refused ones included.");
-    describe_counter!("forebay.items.delivered", Unit::Count, "Items that the far side took.");
-    describe_counter!("forebay.items.dropped", Unit::Count, "Items that are gone, by reason.");
+    describe_counter!("forebay.items.delivered", Unit::Count, "Items that the server accepted.");
+    describe_counter!("forebay.items.dropped", Unit::Count, "Items that were dropped, by reason.");
     describe_gauge!("forebay.items.spooled", Unit::Count, "Items that lie in a durable spool.");
     describe_gauge!("forebay.items.pending", Unit::Count, "Items without a fate so far.");
     describe_gauge!("forebay.queue.size", Unit::Count, "Items that wait, without those in flight.");
@@ -161,11 +162,11 @@ fn describe() {
     describe_gauge!("forebay.queue.byte_size", Unit::Bytes, "Bytes held, queued and in flight.");
     describe_gauge!("forebay.queue.byte_capacity", Unit::Bytes, "The most bytes that may be held.");
     describe_counter!("forebay.requests", Unit::Count, "Requests given to the client, retries included.");
-    describe_counter!("forebay.retries", Unit::Count, "Requests that repeated one which had failed.");
+    describe_counter!("forebay.retries", Unit::Count, "Requests that repeated a failed one.");
     describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
-    let unreadable = "Responses to requests that were taken, with a body that could not be read.";
+    let unreadable = "Responses that accepted the request, with a body that could not be read.";
     describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
-    let closures = "Panics of closures that looked at an item where it was handed over.";
+    let closures = "Panics of closures that described an item where it was handed over.";
     describe_counter!("forebay.closures.panicked", Unit::Count, closures);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");

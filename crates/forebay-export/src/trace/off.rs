@@ -1,4 +1,4 @@
-use crate::{Endpoint, ExportError, receive::Unread};
+use crate::{Endpoint, ExportError, response_classifier::Unread};
 use forebay_core::{BoxError, Totals};
 use std::task::Context;
 

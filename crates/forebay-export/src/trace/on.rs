@@ -1,5 +1,5 @@
 use super::alarm::Lost;
-use crate::{Endpoint, ExportError, ExportErrorKind, receive::Unread};
+use crate::{Endpoint, ExportError, ExportErrorKind, response_classifier::Unread};
 use forebay_core::{BoxError, cause_ref, http::StatusError, panic};
 use forebay_retry::grpc::Code;
 use tracing::{debug, warn};

@@ -2,31 +2,31 @@ use crate::wire::{Buf, Field};
 
 /// The repeated fields of one open object.
 ///
-/// The elements of a list are mostly handed over one after the other, and then simply appended. An element that comes
-/// after something else was written is moved into its list.
+/// The elements of a list usually arrive one after the other, and are appended. An element that arrives after another field
+/// is moved into its list.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Lists {
     /// The list whose elements are being appended.
     open: Option<u32>,
-    /// The closed lists, by the numbers of their fields, and where their closing brackets stand.
+    /// The closed lists, by the numbers of their fields, and the indices of their closing brackets.
     closed: [Option<(u32, usize)>; Self::MAX],
 }
 
-/// Where an element was begun.
+/// An element that is being written.
 #[derive(Clone, Copy)]
 #[must_use]
 pub(super) struct Element {
-    /// The place among the closed lists, and where the element starts now.
+    /// The index of its list among the closed lists, and the index at which the element starts; `None` in the open list.
     late: Option<(usize, usize)>,
 }
 
 // === impl Lists ===
 
 impl Lists {
-    /// No message of OTLP has more repeated messages than a span: attributes, events, links.
+    /// The greatest number of repeated messages in a message of OTLP: the attributes, events and links of a span.
     const MAX: usize = 3;
 
-    /// Ends the open list, if any: something else comes.
+    /// Closes the open list, if any, before another field.
     #[inline(always)]
     pub(super) fn close(&mut self, buf: &mut Buf) {
         if let Some(number) = self.open.take() {
@@ -41,7 +41,7 @@ impl Lists {
         }
     }
 
-    /// Writes what stands between an element of the list in `field` and what came before it.
+    /// Writes the bytes before an element of the list in `field`.
     #[inline(always)]
     pub(super) fn begin(&mut self, buf: &mut Buf, field: Field) -> Element {
         if self.open == Some(field.number) {
@@ -61,7 +61,7 @@ impl Lists {
         Element { late: late.map(|slot| (slot, start)) }
     }
 
-    /// The element is written.
+    /// Ends an element.
     #[inline(always)]
     pub(super) fn end(&mut self, buf: &mut Buf, element: Element) {
         if let Some((slot, start)) = element.late {

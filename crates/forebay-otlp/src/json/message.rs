@@ -11,7 +11,7 @@ use crate::{
 };
 use std::marker::PhantomData;
 
-/// The encoding in JSON.
+/// The JSON encoding.
 #[derive(Debug)]
 pub(crate) enum Json {}
 
@@ -20,7 +20,7 @@ pub(crate) struct JsonMessage<'b, K> {
     buf: &'b mut Buf,
     kind: PhantomData<K>,
     lists: Lists,
-    /// The fields that were asked for.
+    /// The fields that [`Message::first`] has seen, as a set of bits.
     seen: u32,
 }
 

@@ -1,7 +1,7 @@
 //! OTLP/JSON: the JSON mapping of protobuf with hex ids and numbers for enums, written by hand.
 //!
-//! Every member of an object and every element of an array begins with its comma; closing the object or array puts
-//! its bracket in the place of the first one.
+//! Every member of an object and every element of an array begins with a comma; the close of the object or array replaces
+//! the first comma by the opening bracket.
 
 mod lists;
 mod message;
@@ -13,7 +13,7 @@ pub(crate) use self::message::Json;
 
 use crate::wire::Buf;
 
-/// Ends an object or array whose first comma is, or would be, at `start`.
+/// Closes an object or array whose first comma is, or would be, at `start`.
 #[inline(always)]
 fn close(buf: &mut Buf, start: usize, brackets: [u8; 2]) {
     let [open, close] = brackets;

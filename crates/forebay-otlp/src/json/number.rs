@@ -6,7 +6,7 @@ pub(super) fn put_integer(buf: &mut Buf, value: impl itoa::Integer) {
     buf.put(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Writes a 64-bit integer: a string, because a JSON number has not enough digits everywhere.
+/// Writes a 64-bit integer as a string, because many readers keep only 53 bits of a JSON number.
 #[inline]
 pub(super) fn put_long(buf: &mut Buf, value: impl itoa::Integer) {
     buf.put(b"\"");
@@ -14,7 +14,7 @@ pub(super) fn put_long(buf: &mut Buf, value: impl itoa::Integer) {
     buf.put(b"\"");
 }
 
-/// Writes the shortest number that reads back as `value`; what is no number is a string.
+/// Writes the shortest number that reads back as `value`. A value that is no finite number is a string.
 #[inline]
 pub(super) fn put_double(buf: &mut Buf, value: f64) {
     if value.is_finite() {

@@ -1,6 +1,6 @@
 use crate::wire::Buf;
 
-/// What stands for a byte in a JSON string: nothing special, a short escape, or `\u00..`.
+/// The short escape of a byte in a JSON string; `None` for one that needs none, or `\u00..`.
 const fn escape(byte: u8) -> Option<[u8; 2]> {
     match byte {
         b'"' => Some(*b"\\\""),
@@ -14,16 +14,16 @@ const fn escape(byte: u8) -> Option<[u8; 2]> {
     }
 }
 
-/// Whether a byte may not stand in a JSON string as it is.
+/// Whether a byte must be escaped in a JSON string.
 #[inline(always)]
 const fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Writes `text` as the inside of a JSON string.
+/// Writes `text` as the content of a JSON string.
 #[inline]
 pub(super) fn put_text(buf: &mut Buf, text: &str) {
-    // Without a branch on each byte this is a handful of vector instructions, and most texts need no more.
+    // Without a branch per byte the compiler makes vector instructions of the check, and most texts pass it.
     if text.bytes().fold(false, |special, byte| special | is_special(byte)) {
         put_escaped(buf, text);
     } else {

@@ -9,20 +9,20 @@ use crate::{
     wire::Buf,
 };
 
-/// The place of one `AnyValue`, behind its key or comma.
+/// Writes one `AnyValue` after its key or comma.
 pub(crate) struct JsonValue<'b> {
     buf: &'b mut Buf,
-    /// How many lists it lies in.
+    /// The number of lists around it.
     depth: usize,
 }
 
-/// The elements of an open array of values.
+/// Writes the elements of an open array of values.
 pub(crate) struct JsonArray<'b> {
     buf: &'b mut Buf,
     depth: usize,
 }
 
-/// The elements of an open array of pairs.
+/// Writes the elements of an open array of pairs.
 pub(crate) struct JsonKvList<'b> {
     buf: &'b mut Buf,
     depth: usize,
@@ -46,7 +46,7 @@ impl<'b> JsonValue<'b> {
         buf.put(b"}");
     }
 
-    /// Opens the list that is the value, unless it lies too deep; says where its elements begin.
+    /// Opens the list that is the value, and returns the index of its first element; `None` if it is nested too deep.
     fn open_list(self, open: &[u8]) -> Option<(&'b mut Buf, usize, usize)> {
         let Self { buf, depth } = self;
         if depth >= MAX_DEPTH {

@@ -18,45 +18,45 @@ use std::borrow::Cow;
 pub struct LogRecord {
     /// When the event happened, in nanoseconds since 1970; 0 if unknown.
     pub time_unix_nano: u64,
-    /// How severe it is.
+    /// The severity.
     pub severity: Severity,
-    /// How severe it is, in the words of its source; empty if unknown.
+    /// The severity in the words of its source; empty if unknown.
     pub severity_text: Cow<'static, str>,
-    /// What it says.
+    /// The message.
     pub body: Option<AnyValue>,
-    /// What else is known of it; the keys should differ.
+    /// Further attributes; their keys should differ.
     pub attributes: Vec<KeyValue>,
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     pub dropped_attributes_count: u32,
     /// The W3C trace flags in the low eight bits.
     pub flags: u32,
-    /// The trace it belongs to; none if it is all zeros.
+    /// The trace of the event; all zeros mean none.
     pub trace_id: [u8; 16],
-    /// The span it belongs to; none if it is all zeros.
+    /// The span of the event; all zeros mean none.
     pub span_id: [u8; 8],
-    /// When the event was seen by whoever collects it, in nanoseconds since 1970; 0 if unknown.
+    /// When the event was observed by its collector, in nanoseconds since 1970; 0 if unknown.
     pub observed_time_unix_nano: u64,
-    /// The name of the class of events it is one of; empty if it has none.
+    /// The name of the class of the event; empty if it has none.
     pub event_name: Cow<'static, str>,
 }
 
 // === impl LogRecord ===
 
 impl LogRecord {
-    /// A record that says this.
+    /// A record with this message.
     #[must_use]
     pub fn new(body: impl Into<AnyValue>) -> Self {
         Self { body: Some(body.into()), ..Self::default() }
     }
 
-    /// When the event happened, in nanoseconds since 1970; see [`unix_nanos`](crate::unix_nanos).
+    /// Sets when the event happened, in nanoseconds since 1970; see [`unix_nanos`](crate::unix_nanos).
     #[must_use]
     pub fn time_unix_nano(mut self, nanos: u64) -> Self {
         self.time_unix_nano = nanos;
         self
     }
 
-    /// How severe it is.
+    /// Sets the severity.
     #[must_use]
     pub fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
@@ -70,7 +70,7 @@ impl LogRecord {
         self
     }
 
-    /// The trace and the span it belongs to, with the W3C trace flags.
+    /// Sets the trace and the span of the event, with the W3C trace flags.
     #[must_use]
     pub fn trace(mut self, trace_id: [u8; 16], span_id: [u8; 8], flags: u8) -> Self {
         (self.trace_id, self.span_id, self.flags) = (trace_id, span_id, flags.into());

@@ -1,10 +1,10 @@
-/// How severe the event of a log record is: `SeverityNumber`.
+/// The severity of the event of a log record: `SeverityNumber`.
 ///
-/// Six ranges of four steps each; the first of a range is the one to use when there is only one.
+/// It has six ranges of four steps each. A source with one level per range uses the first step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Severity {
-    /// Not known.
+    /// Unknown.
     #[default]
     Unspecified = 0,
     /// A fine-grained debugging event.
@@ -31,7 +31,7 @@ pub enum Severity {
     Info3 = 11,
     /// Three steps above `Info`.
     Info4 = 12,
-    /// No error, but more important than information.
+    /// Not an error, but more important than information.
     Warn = 13,
     /// One step above `Warn`.
     Warn2 = 14,
@@ -47,7 +47,7 @@ pub enum Severity {
     Error3 = 19,
     /// Three steps above `Error`.
     Error4 = 20,
-    /// The program cannot go on.
+    /// The program cannot continue.
     Fatal = 21,
     /// One step above `Fatal`.
     Fatal2 = 22,
@@ -60,7 +60,7 @@ pub enum Severity {
 // === impl Severity ===
 
 impl Severity {
-    /// All, by their numbers.
+    /// All severities, by their numbers.
     const ALL: [Self; 25] = [
         Self::Unspecified,
         Self::Trace,
@@ -95,7 +95,7 @@ impl Severity {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// Its number in OTLP: 1 to 24, or 0 if not known.
+    /// Its number in OTLP: 1 to 24, or 0 if unknown.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8

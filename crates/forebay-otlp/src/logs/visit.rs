@@ -5,7 +5,7 @@ use crate::{
     wire::{Attributed, Field, Message, fields, setters},
 };
 
-/// What can be sent as a log record.
+/// A type that can be sent as a log record.
 ///
 /// A type of your own is written field by field straight into the request, without becoming a
 /// [`LogRecord`](crate::LogRecord) first:
@@ -38,44 +38,44 @@ pub trait AsLogRecord {
     /// Writes the fields of the record.
     fn record<W: LogRecordWriter>(&self, w: &mut W);
 
-    /// Which part of the program it comes from; the encoder's scope by default.
+    /// The part of the program that it comes from; the encoder's scope by default.
     fn scope(&self) -> Option<impl AsScope> {
         None::<Scope>
     }
 
-    /// Who sends it; the encoder's resource by default.
+    /// The entity that sends it; the encoder's resource by default.
     fn resource(&self) -> Option<impl AsResource> {
         None::<Resource>
     }
 }
 
-/// Takes the fields of one log record.
+/// Takes the fields of one log record, in any order.
 ///
-/// Any order will do. The order of the methods here, with the attributes behind the body, is that of the canonical
-/// encoding, and attributes one right after the other are the fastest. A field that is given twice keeps its first value; one that is not given is unknown.
+/// The order of the methods here, with the attributes after the body, is that of the canonical encoding, and consecutive
+/// attributes are the fastest. A field that is given twice keeps its first value; a field that is not given is unknown.
 pub trait LogRecordWriter: AttributesWriter {
     /// When the event happened, in nanoseconds since 1970; 0 if unknown.
     fn time_unix_nano(&mut self, nanos: u64);
-    /// How severe it is.
+    /// The severity.
     fn severity(&mut self, severity: Severity);
-    /// How severe it is, in the words of its source.
+    /// The severity in the words of its source.
     fn severity_text(&mut self, text: &str);
-    /// What it says.
+    /// The message.
     fn body(&mut self, value: impl AsValue);
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     fn dropped_attributes_count(&mut self, count: u32);
     /// The W3C trace flags in the low eight bits.
     fn flags(&mut self, flags: u32);
-    /// The trace it belongs to; none if it is all zeros.
+    /// The trace of the event; all zeros mean none.
     fn trace_id(&mut self, id: [u8; 16]);
-    /// The span it belongs to; none if it is all zeros.
+    /// The span of the event; all zeros mean none.
     fn span_id(&mut self, id: [u8; 8]);
-    /// When the event was seen by whoever collects it, in nanoseconds since 1970.
+    /// When the event was observed by its collector, in nanoseconds since 1970.
     fn observed_time_unix_nano(&mut self, nanos: u64);
-    /// The name of the class of events it is one of.
+    /// The name of the class of the event.
     fn event_name(&mut self, name: &str);
 
-    /// What it says, in bytes that need not be text: a line of a log of unknown encoding, for example.
+    /// The message as bytes that need not be text: a line of a log of unknown encoding, for example.
     #[inline]
     fn body_bytes(&mut self, bytes: &[u8]) {
         self.body(bytes);
@@ -122,7 +122,7 @@ impl<M: Message<Kind = LogRecordMessage>> LogRecordWriter for M {
     }
 }
 
-/// What points to a record is that record.
+/// A pointer to a record is sent as that record.
 macro_rules! pointers {
     ($($pointer:ty)*) => {$(
         impl<T: AsLogRecord + ?Sized> AsLogRecord for $pointer {

@@ -6,33 +6,33 @@ use crate::{
 
 /// Takes the fields of one exemplar.
 ///
-/// Its attributes are those that the point it belongs to does not have.
+/// Its attributes are those that its point does not have.
 pub trait ExemplarWriter: AttributesWriter {
     /// When it was measured, in nanoseconds since 1970.
     fn time_unix_nano(&mut self, nanos: u64);
-    /// What was measured, if it is not an integer.
+    /// The measured value, if it is not an integer.
     fn double(&mut self, value: f64);
-    /// What was measured, if it is an integer.
+    /// The measured value, if it is an integer.
     fn int(&mut self, value: i64);
-    /// The span in which it was measured; none if it is all zeros.
+    /// The span in which it was measured; all zeros mean none.
     fn span_id(&mut self, id: [u8; 8]);
-    /// The trace in which it was measured; none if it is all zeros.
+    /// The trace in which it was measured; all zeros mean none.
     fn trace_id(&mut self, id: [u8; 16]);
 }
 
-/// A single measurement, kept as an example of those that a point sums up; owned.
+/// A single measurement, as an example of those that a point aggregates; owned.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Exemplar {
-    /// The attributes that the point it belongs to does not have.
+    /// The attributes that its point does not have.
     pub filtered_attributes: Vec<KeyValue>,
     /// When it was measured, in nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// What was measured.
+    /// The measured value.
     pub value: Option<Number>,
-    /// The span in which it was measured; none if it is all zeros.
+    /// The span in which it was measured; all zeros mean none.
     pub span_id: [u8; 8],
-    /// The trace in which it was measured; none if it is all zeros.
+    /// The trace in which it was measured; all zeros mean none.
     pub trace_id: [u8; 16],
 }
 
@@ -64,7 +64,7 @@ impl<M: Message<Kind = ExemplarMessage>> ExemplarWriter for M {
     }
 
     fn double(&mut self, value: f64) {
-        // One of the two is written, so they share the bit.
+        // Only one of the two is written, so both use one bit.
         if self.first(AS_DOUBLE) {
             self.some_double(AS_DOUBLE, value);
         }
@@ -80,13 +80,13 @@ impl<M: Message<Kind = ExemplarMessage>> ExemplarWriter for M {
 // === impl Exemplar ===
 
 impl Exemplar {
-    /// What was measured, and when in nanoseconds since 1970.
+    /// The value `value`, measured at this time, in nanoseconds since 1970.
     #[must_use]
     pub fn new(time_unix_nano: u64, value: impl Into<Number>) -> Self {
         Self { time_unix_nano, value: Some(value.into()), ..Self::default() }
     }
 
-    /// The trace and the span in which it was measured.
+    /// Sets the trace and the span in which it was measured.
     #[must_use]
     pub fn trace(mut self, trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
         (self.trace_id, self.span_id) = (trace_id, span_id);

@@ -8,49 +8,49 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// Takes the points of an exponential histogram, and how they are summed up.
+/// Takes the points of an exponential histogram and their temporality.
 pub trait ExponentialHistogramWriter {
     /// Takes the fields of a point.
     type Point<'a>: ExponentialHistogramPointWriter;
 
-    /// One more point.
+    /// Adds a point.
     fn point(&mut self, write: impl FnOnce(&mut Self::Point<'_>));
-    /// Over which time the values are counted.
+    /// The time over which the values are counted.
     fn aggregation_temporality(&mut self, temporality: Temporality);
 }
 
 /// Takes the fields of one point of an exponential histogram.
 ///
-/// Any order will do; that of the methods here, with the attributes first of all, is the canonical one.
+/// Any order is valid. The order of the methods here, with the attributes first, is the canonical one.
 pub trait ExponentialHistogramPointWriter: AttributesWriter {
     /// Takes the fields of an exemplar.
     type Exemplar<'a>: ExemplarWriter;
 
-    /// Since when the values are counted, in nanoseconds since 1970.
+    /// The start of the counting, in nanoseconds since 1970.
     fn start_time_unix_nano(&mut self, nanos: u64);
-    /// Until when the values are counted, in nanoseconds since 1970.
+    /// The end of the counting, in nanoseconds since 1970.
     fn time_unix_nano(&mut self, nanos: u64);
-    /// How many values there are.
+    /// The number of values.
     fn count(&mut self, count: u64);
     /// Their sum; left out if values may be negative.
     fn sum(&mut self, sum: f64);
     /// The resolution: each bucket is `2^(2^-scale)` times as wide as the one before it.
     fn scale(&mut self, scale: i32);
-    /// How many values lie no further from zero than the threshold.
+    /// The number of values within the threshold around zero.
     fn zero_count(&mut self, count: u64);
-    /// How many values lie in each bucket above zero, from the bucket `offset` on.
+    /// The number of values in each bucket above zero, from the bucket `offset` on.
     fn positive(&mut self, offset: i32, counts: impl IntoIterator<Item = u64>);
-    /// How many values lie in each bucket below zero, from the bucket `offset` on.
+    /// The number of values in each bucket below zero, from the bucket `offset` on.
     fn negative(&mut self, offset: i32, counts: impl IntoIterator<Item = u64>);
     /// 1 if there are no values, to say that the series has ended.
     fn flags(&mut self, flags: u32);
-    /// One more example of what was measured.
+    /// Adds an example of the measured values.
     fn exemplar(&mut self, write: impl FnOnce(&mut Self::Exemplar<'_>));
     /// The smallest value.
     fn min(&mut self, min: f64);
     /// The largest value.
     fn max(&mut self, max: f64);
-    /// How far from zero values count as zero.
+    /// The distance from zero up to which a value counts as zero.
     fn zero_threshold(&mut self, threshold: f64);
 }
 
@@ -58,19 +58,19 @@ pub trait ExponentialHistogramPointWriter: AttributesWriter {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ExponentialHistogramPoint {
-    /// What tells its series from the others of the metric.
+    /// The attributes that distinguish its series from the others of the metric.
     pub attributes: Vec<KeyValue>,
-    /// Since when the values are counted, in nanoseconds since 1970.
+    /// The start of the counting, in nanoseconds since 1970.
     pub start_time_unix_nano: u64,
-    /// Until when the values are counted, in nanoseconds since 1970.
+    /// The end of the counting, in nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// How many values there are.
+    /// The number of values.
     pub count: u64,
     /// Their sum; left out if values may be negative.
     pub sum: Option<f64>,
     /// The resolution: each bucket is `2^(2^-scale)` times as wide as the one before it.
     pub scale: i32,
-    /// How many values lie no further from zero than the threshold.
+    /// The number of values within the threshold around zero.
     pub zero_count: u64,
     /// The values above zero.
     pub positive: Option<Buckets>,
@@ -78,22 +78,22 @@ pub struct ExponentialHistogramPoint {
     pub negative: Option<Buckets>,
     /// 1 if there are no values, to say that the series has ended.
     pub flags: u32,
-    /// Examples of what was measured.
+    /// Examples of the measured values.
     pub exemplars: Vec<Exemplar>,
     /// The smallest value.
     pub min: Option<f64>,
     /// The largest value.
     pub max: Option<f64>,
-    /// How far from zero values count as zero.
+    /// The distance from zero up to which a value counts as zero.
     pub zero_threshold: f64,
 }
 
-/// Counts of a row of exponential buckets.
+/// The counts of consecutive exponential buckets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
     /// The index of the first one.
     pub offset: i32,
-    /// How many values lie in each.
+    /// The number of values in each.
     pub counts: Vec<u64>,
 }
 
@@ -195,7 +195,7 @@ fn buckets<M: Message>(point: &mut M, field: Field, offset: i32, counts: impl In
 // === impl ExponentialHistogramPoint ===
 
 impl ExponentialHistogramPoint {
-    /// An empty point that ends then, in nanoseconds since 1970.
+    /// An empty point that ends at this time, in nanoseconds since 1970.
     #[must_use]
     pub fn new(time_unix_nano: u64) -> Self {
         Self { time_unix_nano, ..Self::default() }

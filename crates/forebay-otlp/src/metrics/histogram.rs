@@ -8,37 +8,37 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// Takes the points of a histogram, and how they are summed up.
+/// Takes the points of a histogram and their temporality.
 pub trait HistogramWriter {
     /// Takes the fields of a point.
     type Point<'a>: HistogramPointWriter;
 
-    /// One more point.
+    /// Adds a point.
     fn point(&mut self, write: impl FnOnce(&mut Self::Point<'_>));
-    /// Over which time the values are counted.
+    /// The time over which the values are counted.
     fn aggregation_temporality(&mut self, temporality: Temporality);
 }
 
 /// Takes the fields of one point of a histogram.
 ///
-/// Any order will do; that of the methods here, with the attributes before the flags, is the canonical one.
+/// Any order is valid. The order of the methods here, with the attributes before the flags, is the canonical one.
 pub trait HistogramPointWriter: AttributesWriter {
     /// Takes the fields of an exemplar.
     type Exemplar<'a>: ExemplarWriter;
 
-    /// Since when the values are counted, in nanoseconds since 1970.
+    /// The start of the counting, in nanoseconds since 1970.
     fn start_time_unix_nano(&mut self, nanos: u64);
-    /// Until when the values are counted, in nanoseconds since 1970.
+    /// The end of the counting, in nanoseconds since 1970.
     fn time_unix_nano(&mut self, nanos: u64);
-    /// How many values there are.
+    /// The number of values.
     fn count(&mut self, count: u64);
     /// Their sum; left out if values may be negative.
     fn sum(&mut self, sum: f64);
-    /// How many values lie in each bucket; one more than there are bounds.
+    /// The number of values in each bucket; there is one bucket more than bounds.
     fn bucket_counts(&mut self, counts: impl IntoIterator<Item = u64>);
     /// The upper bounds of the buckets, inclusive and ascending; the last bucket has none.
     fn explicit_bounds(&mut self, bounds: impl IntoIterator<Item = f64>);
-    /// One more example of what was measured.
+    /// Adds an example of the measured values.
     fn exemplar(&mut self, write: impl FnOnce(&mut Self::Exemplar<'_>));
     /// 1 if there are no values, to say that the series has ended.
     fn flags(&mut self, flags: u32);
@@ -52,21 +52,21 @@ pub trait HistogramPointWriter: AttributesWriter {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct HistogramPoint {
-    /// What tells its series from the others of the metric.
+    /// The attributes that distinguish its series from the others of the metric.
     pub attributes: Vec<KeyValue>,
-    /// Since when the values are counted, in nanoseconds since 1970.
+    /// The start of the counting, in nanoseconds since 1970.
     pub start_time_unix_nano: u64,
-    /// Until when the values are counted, in nanoseconds since 1970.
+    /// The end of the counting, in nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// How many values there are.
+    /// The number of values.
     pub count: u64,
     /// Their sum; left out if values may be negative.
     pub sum: Option<f64>,
-    /// How many values lie in each bucket; one more than there are bounds.
+    /// The number of values in each bucket; there is one bucket more than bounds.
     pub bucket_counts: Vec<u64>,
     /// The upper bounds of the buckets, inclusive and ascending; the last bucket has none.
     pub explicit_bounds: Vec<f64>,
-    /// Examples of what was measured.
+    /// Examples of the measured values.
     pub exemplars: Vec<Exemplar>,
     /// 1 if there are no values, to say that the series has ended.
     pub flags: u32,
@@ -147,7 +147,7 @@ impl<M: Message<Kind = HistogramPointMessage>> HistogramPointWriter for M {
 // === impl HistogramPoint ===
 
 impl HistogramPoint {
-    /// An empty point that ends then, in nanoseconds since 1970.
+    /// An empty point that ends at this time, in nanoseconds since 1970.
     #[must_use]
     pub fn new(time_unix_nano: u64) -> Self {
         Self { time_unix_nano, ..Self::default() }

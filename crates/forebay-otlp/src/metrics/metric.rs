@@ -19,7 +19,7 @@ use std::borrow::Cow;
 pub struct Metric {
     /// Its name.
     pub name: Cow<'static, str>,
-    /// What it means, for readers.
+    /// Its meaning, for human readers.
     pub description: Cow<'static, str>,
     /// The unit of its values, in the notation of UCUM.
     pub unit: Cow<'static, str>,
@@ -33,32 +33,32 @@ pub struct Metric {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MetricData {
-    /// Values as they are now.
+    /// Current values.
     Gauge(Vec<NumberPoint>),
     /// Values that add up over time.
     Sum {
         /// The points.
         points: Vec<NumberPoint>,
-        /// Over which time they are summed up.
+        /// The time over which they are summed.
         temporality: Temporality,
         /// Whether the sum never falls.
         monotonic: bool,
     },
-    /// How values are distributed over given buckets.
+    /// The distribution of values over given buckets.
     Histogram {
         /// The points.
         points: Vec<HistogramPoint>,
-        /// Over which time they are counted.
+        /// The time over which they are counted.
         temporality: Temporality,
     },
-    /// How values are distributed over buckets that grow exponentially.
+    /// The distribution of values over buckets that grow exponentially.
     ExponentialHistogram {
         /// The points.
         points: Vec<ExponentialHistogramPoint>,
-        /// Over which time they are counted.
+        /// The time over which they are counted.
         temporality: Temporality,
     },
-    /// Quantiles of values, as of Prometheus; for what is translated from there only.
+    /// Quantiles of values, only for metrics that are translated from Prometheus.
     Summary(Vec<SummaryPoint>),
 }
 
@@ -71,14 +71,14 @@ impl Metric {
         Self { name: name.into(), data: Some(data), ..Self::default() }
     }
 
-    /// What it means, for readers.
+    /// Sets its meaning, for human readers.
     #[must_use]
     pub fn description(mut self, description: impl Into<Cow<'static, str>>) -> Self {
         self.description = description.into();
         self
     }
 
-    /// The unit of its values, in the notation of UCUM.
+    /// Sets the unit of its values, in the notation of UCUM.
     #[must_use]
     pub fn unit(mut self, unit: impl Into<Cow<'static, str>>) -> Self {
         self.unit = unit.into();

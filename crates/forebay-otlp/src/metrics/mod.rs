@@ -24,7 +24,7 @@ use self::visit::MetricMessage;
 use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},
-    settle::{Notice, explain},
+    settle::{OtlpEvent, explain},
     signal::{Metrics, Source},
     wire::Message,
 };
@@ -53,7 +53,7 @@ impl<T: AsMetric> Source<T> for Metrics {
 impl<T, O> Encode<T> for Encoder<Metrics, O>
 where
     T: AsMetric,
-    O: Observe<Notice> + Send + Sync + 'static,
+    O: Observe<OtlpEvent> + Send + Sync + 'static,
 {
     fn content_type(&self) -> HeaderValue {
         self.protocol().content_type()
@@ -68,7 +68,7 @@ where
     }
 
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
-        self.settle_answer(head, body, items)
+        self.settle_response(head, body, items)
     }
 
     fn explain(&self, content_type: Option<&HeaderValue>, body: &[u8]) -> ServerText {

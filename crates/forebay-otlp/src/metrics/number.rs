@@ -13,31 +13,31 @@ pub trait GaugeWriter {
     /// Takes the fields of a point.
     type Point<'a>: NumberPointWriter;
 
-    /// One more point.
+    /// Adds a point.
     fn point(&mut self, write: impl FnOnce(&mut Self::Point<'_>));
 }
 
-/// Takes the points of a sum, and how they are summed up.
+/// Takes the points of a sum and their temporality.
 pub trait SumWriter {
     /// Takes the fields of a point.
     type Point<'a>: NumberPointWriter;
 
-    /// One more point.
+    /// Adds a point.
     fn point(&mut self, write: impl FnOnce(&mut Self::Point<'_>));
-    /// Over which time the values are summed up.
+    /// The time over which the values are summed.
     fn aggregation_temporality(&mut self, temporality: Temporality);
-    /// Whether the sum never falls; `false` if not said.
+    /// Whether the sum never falls; `false` by default.
     fn is_monotonic(&mut self, monotonic: bool);
 }
 
 /// Takes the fields of one point of a gauge or a sum.
 ///
-/// Any order will do; that of the methods here, with the attributes before the flags, is the canonical one.
+/// Any order is valid. The order of the methods here, with the attributes before the flags, is the canonical one.
 pub trait NumberPointWriter: AttributesWriter {
     /// Takes the fields of an exemplar.
     type Exemplar<'a>: ExemplarWriter;
 
-    /// Since when the value is summed up, in nanoseconds since 1970; means nothing for a gauge.
+    /// The start of the sum, in nanoseconds since 1970; ignored for a gauge.
     fn start_time_unix_nano(&mut self, nanos: u64);
     /// When the value was taken, in nanoseconds since 1970.
     fn time_unix_nano(&mut self, nanos: u64);
@@ -45,7 +45,7 @@ pub trait NumberPointWriter: AttributesWriter {
     fn double(&mut self, value: f64);
     /// The value, if it is an integer.
     fn int(&mut self, value: i64);
-    /// One more example of what was measured.
+    /// Adds an example of the measured values.
     fn exemplar(&mut self, write: impl FnOnce(&mut Self::Exemplar<'_>));
     /// 1 if there is no value, to say that the series has ended.
     fn flags(&mut self, flags: u32);
@@ -69,15 +69,15 @@ pub enum Number {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct NumberPoint {
-    /// What tells its series from the others of the metric.
+    /// The attributes that distinguish its series from the others of the metric.
     pub attributes: Vec<KeyValue>,
-    /// Since when the value is summed up, in nanoseconds since 1970; means nothing for a gauge.
+    /// The start of the sum, in nanoseconds since 1970; ignored for a gauge.
     pub start_time_unix_nano: u64,
     /// When the value was taken, in nanoseconds since 1970.
     pub time_unix_nano: u64,
     /// The value.
     pub value: Option<Number>,
-    /// Examples of what was measured.
+    /// Examples of the measured values.
     pub exemplars: Vec<Exemplar>,
     /// 1 if there is no value, to say that the series has ended.
     pub flags: u32,
@@ -154,7 +154,7 @@ impl<M: Message<Kind = NumberPointMessage>> NumberPointWriter for M {
     }
 
     fn double(&mut self, value: f64) {
-        // One of the two is written, so they share the bit.
+        // Only one of the two is written, so both use one bit.
         if self.first(AS_DOUBLE) {
             self.some_double(AS_DOUBLE, value);
         }
@@ -188,13 +188,13 @@ impl From<f64> for Number {
 // === impl NumberPoint ===
 
 impl NumberPoint {
-    /// The value, and when it was taken in nanoseconds since 1970.
+    /// The value `value`, taken at this time, in nanoseconds since 1970.
     #[must_use]
     pub fn new(time_unix_nano: u64, value: impl Into<Number>) -> Self {
         Self { time_unix_nano, value: Some(value.into()), ..Self::default() }
     }
 
-    /// Since when the value is summed up, in nanoseconds since 1970.
+    /// Sets the start of the sum, in nanoseconds since 1970.
     #[must_use]
     pub fn since(mut self, start_time_unix_nano: u64) -> Self {
         self.start_time_unix_nano = start_time_unix_nano;

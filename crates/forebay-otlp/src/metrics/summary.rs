@@ -9,23 +9,23 @@ pub trait SummaryWriter {
     /// Takes the fields of a point.
     type Point<'a>: SummaryPointWriter;
 
-    /// One more point.
+    /// Adds a point.
     fn point(&mut self, write: impl FnOnce(&mut Self::Point<'_>));
 }
 
 /// Takes the fields of one point of a summary.
 ///
-/// Any order will do; that of the methods here, with the attributes before the flags, is the canonical one.
+/// Any order is valid. The order of the methods here, with the attributes before the flags, is the canonical one.
 pub trait SummaryPointWriter: AttributesWriter {
-    /// Since when the values are counted, in nanoseconds since 1970.
+    /// The start of the counting, in nanoseconds since 1970.
     fn start_time_unix_nano(&mut self, nanos: u64);
-    /// Until when the values are counted, in nanoseconds since 1970.
+    /// The end of the counting, in nanoseconds since 1970.
     fn time_unix_nano(&mut self, nanos: u64);
-    /// How many values there are.
+    /// The number of values.
     fn count(&mut self, count: u64);
     /// Their sum.
     fn sum(&mut self, sum: f64);
-    /// One more quantile, from 0.0 (the smallest value) to 1.0 (the largest); ascending.
+    /// Adds a quantile, from 0.0 (the smallest value) to 1.0 (the largest); ascending.
     fn quantile(&mut self, quantile: Quantile);
     /// 1 if there are no values, to say that the series has ended.
     fn flags(&mut self, flags: u32);
@@ -35,13 +35,13 @@ pub trait SummaryPointWriter: AttributesWriter {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SummaryPoint {
-    /// What tells its series from the others of the metric.
+    /// The attributes that distinguish its series from the others of the metric.
     pub attributes: Vec<KeyValue>,
-    /// Since when the values are counted, in nanoseconds since 1970.
+    /// The start of the counting, in nanoseconds since 1970.
     pub start_time_unix_nano: u64,
-    /// Until when the values are counted, in nanoseconds since 1970.
+    /// The end of the counting, in nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// How many values there are.
+    /// The number of values.
     pub count: u64,
     /// Their sum.
     pub sum: f64,
@@ -51,10 +51,10 @@ pub struct SummaryPoint {
     pub flags: u32,
 }
 
-/// Which part of the values does not lie above which value.
+/// A value, and the share of the values that is not above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Quantile {
-    /// The part, from 0.0 to 1.0.
+    /// The share, from 0.0 to 1.0.
     pub quantile: f64,
     /// The value.
     pub value: f64,
@@ -125,7 +125,7 @@ impl<M: Message<Kind = SummaryPointMessage>> SummaryPointWriter for M {
 // === impl SummaryPoint ===
 
 impl SummaryPoint {
-    /// An empty point that ends then, in nanoseconds since 1970.
+    /// An empty point that ends at this time, in nanoseconds since 1970.
     #[must_use]
     pub fn new(time_unix_nano: u64) -> Self {
         Self { time_unix_nano, ..Self::default() }

@@ -1,13 +1,13 @@
-/// Over which time the values of a metric are aggregated.
+/// The time over which the values of a metric are aggregated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Temporality {
-    /// Not known; must not be sent.
+    /// Unknown; it must not be sent.
     #[default]
     Unspecified = 0,
-    /// Since the last point was reported.
+    /// Since the last reported point.
     Delta = 1,
-    /// Since a start that stays the same.
+    /// Since a fixed start.
     Cumulative = 2,
 }
 

@@ -10,7 +10,7 @@ use crate::{
     wire::{Message, fields, setters},
 };
 
-/// What can be sent as a metric: a name, and points of one kind.
+/// A type that can be sent as a metric: a name, and points of one kind.
 ///
 /// A type of your own is written field by field straight into the request, without becoming a
 /// [`Metric`](crate::Metric) first:
@@ -53,50 +53,50 @@ pub trait AsMetric {
     /// Writes the fields of the metric.
     fn metric<W: MetricWriter>(&self, w: &mut W);
 
-    /// Which part of the program it comes from; the encoder's scope by default.
+    /// The part of the program that it comes from; the encoder's scope by default.
     fn scope(&self) -> Option<impl AsScope> {
         None::<Scope>
     }
 
-    /// Who sends it; the encoder's resource by default.
+    /// The entity that sends it; the encoder's resource by default.
     fn resource(&self) -> Option<impl AsResource> {
         None::<Resource>
     }
 }
 
-/// Takes the fields of one metric.
+/// Takes the fields of one metric, in any order.
 ///
-/// Any order will do; that of the methods here is the canonical one. A field that is given twice keeps its first
-/// value, and so does the data: a metric has points of one kind only.
+/// The order of the methods here is the canonical one. A field that is given twice keeps its first value, and so does the
+/// data: a metric has points of one kind only.
 pub trait MetricWriter {
     /// Takes the points of a gauge.
     type Gauge<'a>: GaugeWriter;
-    /// Takes the points of a sum, and how they are summed up.
+    /// Takes the points of a sum and their temporality.
     type Sum<'a>: SumWriter;
-    /// Takes the points of a histogram, and how they are summed up.
+    /// Takes the points of a histogram and their temporality.
     type Histogram<'a>: HistogramWriter;
-    /// Takes the points of an exponential histogram, and how they are summed up.
+    /// Takes the points of an exponential histogram and their temporality.
     type ExponentialHistogram<'a>: ExponentialHistogramWriter;
     /// Takes the points of a summary.
     type Summary<'a>: SummaryWriter;
 
     /// Its name.
     fn name(&mut self, name: &str);
-    /// What it means, for readers.
+    /// Its meaning, for human readers.
     fn description(&mut self, description: &str);
     /// The unit of its values, in the notation of UCUM.
     fn unit(&mut self, unit: &str);
-    /// Values as they are now.
+    /// Current values.
     fn gauge(&mut self, write: impl FnOnce(&mut Self::Gauge<'_>));
     /// Values that add up over time.
     fn sum(&mut self, write: impl FnOnce(&mut Self::Sum<'_>));
-    /// How values are distributed over given buckets.
+    /// The distribution of values over given buckets.
     fn histogram(&mut self, write: impl FnOnce(&mut Self::Histogram<'_>));
-    /// How values are distributed over buckets that grow exponentially.
+    /// The distribution of values over buckets that grow exponentially.
     fn exponential_histogram(&mut self, write: impl FnOnce(&mut Self::ExponentialHistogram<'_>));
-    /// Quantiles of values, as of Prometheus; for what is translated from there only.
+    /// Quantiles of values, only for metrics that are translated from Prometheus.
     fn summary(&mut self, write: impl FnOnce(&mut Self::Summary<'_>));
-    /// One more attribute of the metric as a whole, which does not identify it.
+    /// Adds an attribute of the metric as a whole, which does not identify it.
     fn metadata(&mut self, key: &str, value: impl AsValue);
 }
 
@@ -116,12 +116,12 @@ fields! {
     METADATA = 12, "metadata";
 }
 
-/// Stands for all the fields of which a metric has one.
+/// Represents all the fields of which a metric has one.
 const DATA: crate::wire::Field = GAUGE;
 
 // === impl MetricMessage ===
 
-/// Methods that write the data: points take some hundred bytes and more.
+/// Methods that write the data, whose length usually takes two bytes: points have hundreds of bytes.
 macro_rules! data {
     ($($name:ident($type:ident) => $field:ident;)*) => {$(
         fn $name(&mut self, write: impl FnOnce(&mut Self::$type<'_>)) {
@@ -159,7 +159,7 @@ impl<M: Message<Kind = MetricMessage>> MetricWriter for M {
     }
 }
 
-/// What points to a metric is that metric.
+/// A pointer to a metric is sent as that metric.
 macro_rules! pointers {
     ($($pointer:ty)*) => {$(
         impl<T: AsMetric + ?Sized> AsMetric for $pointer {

@@ -1,7 +1,7 @@
 use super::put::{low_byte, varint_len};
 use crate::wire::Buf;
 
-/// A length that is not known yet, and will stand here.
+/// The place of a length that is not known yet.
 #[derive(Clone, Copy)]
 #[must_use]
 pub(super) struct Length {
@@ -15,7 +15,7 @@ impl Length {
     /// The longest varint.
     const MAX: usize = 10;
 
-    /// Leaves room for a length of `width` bytes.
+    /// Leaves room for a length of `width` bytes, which is a guess.
     #[inline(always)]
     pub(super) fn open(buf: &mut Buf, width: usize) -> Self {
         let at = buf.len();
@@ -26,7 +26,7 @@ impl Length {
         Self { at, width }
     }
 
-    /// Writes the length of all that came since.
+    /// Writes the length of the bytes that were written since.
     #[inline(always)]
     pub(super) fn close(self, buf: &mut Buf) {
         let len = buf.len() - self.at - self.width;
@@ -43,7 +43,7 @@ impl Length {
         }
     }
 
-    /// Moves the `len` bytes behind the length, so that it has `width` bytes.
+    /// Moves the `len` bytes after the length, so that the length has `width` bytes.
     #[cold]
     #[inline(never)]
     fn resize(self, buf: &mut Buf, width: usize, len: usize) {

@@ -18,7 +18,7 @@ pub(crate) enum Protobuf {}
 pub(crate) struct ProtobufMessage<'b, K> {
     buf: &'b mut Buf,
     kind: PhantomData<K>,
-    /// The fields that were asked for.
+    /// The fields that [`Message::first`] has seen, as a set of bits.
     seen: u32,
 }
 
@@ -45,7 +45,7 @@ impl<'b, K> ProtobufMessage<'b, K> {
         Self { buf, kind: PhantomData, seen: 0 }
     }
 
-    /// Several numbers in one field, without a tag for each.
+    /// Writes several numbers into one field, without a tag for each.
     #[inline]
     fn packed<T>(&mut self, field: Field, values: impl IntoIterator<Item = T>, put: impl Fn(&mut Buf, T)) {
         let mut values = values.into_iter().peekable();

@@ -1,9 +1,9 @@
 //! The protobuf wire format, written by hand: canonical, in one pass.
 //!
-//! The length of a message stands in front of it and is not known before it is written. Where it cannot be computed
-//! at once, room for a guess is left and the message is moved if the guess was wrong, so that a length always takes
-//! as few bytes as it can. To compute all lengths in a pass of its own was measured to be slower, and would rely on
-//! items that write the same twice.
+//! The length of a message precedes it, and is not known before it is written. Where it cannot be computed at once, room
+//! for a guess is left, and the message is moved if the guess was wrong, so that a length always takes as few bytes as
+//! possible. A separate pass that computes all lengths was measured to be slower, and would rely on items that write the
+//! same twice.
 
 mod length;
 mod message;

@@ -1,13 +1,13 @@
 use super::WireType;
 use crate::wire::{Buf, Field};
 
-/// How many bytes `value` takes as a varint: seven bits in each, and one for zero.
+/// The length of `value` as a varint: seven bits per byte, and one byte for zero.
 #[inline(always)]
 pub(crate) const fn varint_len(value: u64) -> usize {
     ((value | 1).ilog2() as usize * 9 + 73) / 64
 }
 
-/// Writes a varint: seven bits in a byte, the lowest first.
+/// Writes a varint: seven bits per byte, the lowest first.
 #[inline(always)]
 pub(super) fn put_varint(buf: &mut Buf, mut value: u64) {
     while value >= 0x80 {
@@ -17,7 +17,7 @@ pub(super) fn put_varint(buf: &mut Buf, mut value: u64) {
     buf.put(&[low_byte(value)]);
 }
 
-/// Writes what stands in front of the payload of a field.
+/// Writes the tag of a field, which precedes its payload.
 #[inline(always)]
 pub(super) fn put_tag(buf: &mut Buf, field: Field, wire: WireType) {
     put_varint(buf, tag(field, wire));
@@ -35,8 +35,7 @@ pub(super) fn put_len(buf: &mut Buf, field: Field, len: usize) {
     }
 }
 
-/// How long tag, length and content of a field are together.
-/// The heads of two messages that begin one right after the other: nearly always four bytes, put at once.
+/// Writes tags and lengths of two messages of which the second begins the first: nearly always four bytes, in one write.
 #[inline(always)]
 pub(super) fn put_two_lens(buf: &mut Buf, outer: (Field, usize), inner: (Field, usize)) {
     let (outer_tag, inner_tag) = (tag(outer.0, WireType::Len), tag(inner.0, WireType::Len));
@@ -49,6 +48,7 @@ pub(super) fn put_two_lens(buf: &mut Buf, outer: (Field, usize), inner: (Field, 
     }
 }
 
+/// The length of a field: tag, length and content.
 #[inline(always)]
 pub(super) const fn len_of(field: Field, len: usize) -> usize {
     varint_len(tag(field, WireType::Len)) + varint_len(len as u64) + len

@@ -25,20 +25,20 @@ fields! {
     VALUE = 2, "value";
 }
 
-/// The place of one `AnyValue`, nothing of which is written yet.
+/// Writes one `AnyValue`, with the tags and lengths before it.
 pub(crate) struct ProtobufValue<'b, 'k> {
     buf: &'b mut Buf,
     place: Place<'k>,
-    /// How many lists it lies in.
+    /// The number of lists around it.
     depth: usize,
 }
 
-/// What has to be written in front of an `AnyValue`.
+/// The messages that begin before an `AnyValue`.
 #[derive(Clone, Copy)]
 enum Place<'k> {
-    /// It is what the field holds.
+    /// The field contains the value.
     Field(Field),
-    /// The field holds a `KeyValue`, and it is the value of that.
+    /// The field contains a `KeyValue` with this value.
     Pair(Field, &'k str),
 }
 
@@ -49,13 +49,13 @@ struct OpenList {
     list: Length,
 }
 
-/// The values of an open `ArrayValue`.
+/// Writes the values of an open `ArrayValue`.
 pub(crate) struct ProtobufArray<'b> {
     buf: &'b mut Buf,
     depth: usize,
 }
 
-/// The pairs of an open `KeyValueList`.
+/// Writes the pairs of an open `KeyValueList`.
 pub(crate) struct ProtobufKvList<'b> {
     buf: &'b mut Buf,
     depth: usize,
@@ -74,7 +74,7 @@ impl<'b, 'k> ProtobufValue<'b, 'k> {
         Self { buf, place: Place::Pair(field, key), depth: 0 }
     }
 
-    /// Writes what stands in front of an `AnyValue` of `len` bytes.
+    /// Writes the bytes before an `AnyValue` of `len` bytes.
     #[inline(always)]
     fn head(self, len: usize) -> &'b mut Buf {
         let Self { buf, place, depth: _ } = self;
@@ -88,7 +88,7 @@ impl<'b, 'k> ProtobufValue<'b, 'k> {
         buf
     }
 
-    /// As [`head`](Self::head), for a value that is `len` bytes in the field `kind`.
+    /// Writes the same as [`head`](Self::head), for a value of `len` bytes in the field `kind`.
     #[inline(always)]
     fn head_with(self, kind: Field, len: usize) -> &'b mut Buf {
         let Self { buf, place, depth: _ } = self;
@@ -103,7 +103,7 @@ impl<'b, 'k> ProtobufValue<'b, 'k> {
         buf
     }
 
-    /// Opens the list that is the value, unless it lies too deep.
+    /// Opens the list that is the value; `None` if it is nested too deep.
     fn open_list(self, kind: Field) -> Option<(&'b mut Buf, usize, OpenList)> {
         let Self { buf, place, depth } = self;
         if depth >= MAX_DEPTH {
@@ -140,7 +140,7 @@ fn open(buf: &mut Buf, field: Field) -> Length {
     Length::open(buf, 1)
 }
 
-/// How long the field of a key is; an empty one is left out.
+/// The length of the field of a key; an empty key has no field.
 #[inline(always)]
 fn key_len(key: &str) -> usize {
     if key.is_empty() { 0 } else { len_of(KEY, key.len()) }

@@ -12,17 +12,19 @@ use tokio::runtime::Handle;
 /// An exporter on a thread of its own, for callers that wait by blocking.
 pub(super) struct Background<T> {
     exporter: Exporter<T>,
+    /// The runtime of the thread. After the end of the thread it drops every new task.
     runtime: Handle,
+    /// The name of the items, in errors.
     what: &'static str,
     flush_timeout: Duration,
-    state: Mutex<Stage>,
+    state: Mutex<State>,
 }
 
-struct Stage {
+struct State {
     /// `None` after a shutdown.
     running: Option<SendingThread>,
-    /// The counts of which the caller knows.
-    told: Totals,
+    /// The counts at the last report to the caller.
+    reported: Totals,
 }
 
 // === impl Background ===
@@ -37,11 +39,11 @@ impl<T: Send + Sync + 'static> Background<T> {
         let (thread, exporter) = SendingThread::start(move || {
             let exporter = build()?;
             let last = exporter.clone();
-            // After a shutdown there is nothing left; without one it is sent now.
+            // Without a shutdown before, this sends the items that are held.
             Ok((exporter, async move { drop(last.shutdown(flush_timeout).await) }))
         })?;
         let runtime = thread.runtime().clone();
-        let state = Mutex::new(Stage { told: exporter.totals(), running: Some(thread) });
+        let state = Mutex::new(State { reported: exporter.totals(), running: Some(thread) });
         Ok(Self { exporter, runtime, what, flush_timeout, state })
     }
 
@@ -50,7 +52,7 @@ impl<T: Send + Sync + 'static> Background<T> {
         &self.exporter
     }
 
-    /// Where to spawn what is to run on the thread.
+    /// The runtime of the thread.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -68,42 +70,45 @@ impl<T: Send + Sync + 'static> Background<T> {
         SendingThread::wait(&self.runtime, limit, work)
     }
 
-    /// Waits until all that was handed over before has a fate.
+    /// Waits until every item that was handed over before has a fate.
     pub(super) fn flush(&self) -> OTelSdkResult {
-        if self.stage().running.is_none() {
+        if self.state().running.is_none() {
             return Err(OTelSdkError::AlreadyShutdown);
         }
+        // CANCEL: a flush that times out continues on the thread.
         let exporter = self.exporter.clone();
         self.wait(self.flush_timeout, async move { exporter.flush().await })
             .ok_or(OTelSdkError::Timeout(self.flush_timeout))?;
-        self.tell()
+        self.report_drops()
     }
 
-    /// Ends within `timeout`, give or take what it takes a thread to wake up.
+    /// Ends within `timeout`, plus the time that a thread takes to wake up.
     pub(super) fn shutdown(&self, timeout: Duration) -> OTelSdkResult {
-        /// What the exporter may need beyond its deadline, to let go of what is in flight.
+        /// The time that the exporter may need beyond its deadline, to abandon requests in flight.
         const GRACE: Duration = Duration::from_millis(100);
-        // Held by the first only; others do not wait for it.
-        let Some(running) = self.stage().running.take() else {
+        // The first shutdown takes the thread; later ones do not wait for it.
+        let Some(running) = self.state().running.take() else {
             return Err(OTelSdkError::AlreadyShutdown);
         };
         let exporter = self.exporter.clone();
         let report = self.wait(timeout.saturating_add(GRACE), async move { exporter.shutdown(timeout).await });
+        // The thread ends here, and does not send again: the exporter is closed.
         drop(running);
         match report {
-            Some(report) if report.unsent.is_empty() => self.tell(),
-            // What was not sent in time is among what was dropped.
-            Some(_) => self.tell().and(Err(OTelSdkError::Timeout(timeout))),
+            Some(report) if report.unsent.is_empty() => self.report_drops(),
+            // Items that were not sent in time count as dropped.
+            Some(_) => self.report_drops().and(Err(OTelSdkError::Timeout(timeout))),
             None => Err(OTelSdkError::Timeout(timeout)),
         }
     }
 
-    /// An error names what was dropped since the caller was told last.
-    fn tell(&self) -> OTelSdkResult {
-        let mut stage = self.stage();
+    /// Returns an error that names the drops since the last report.
+    fn report_drops(&self) -> OTelSdkResult {
+        let mut state = self.state();
         let now = self.exporter.totals();
-        let before = std::mem::replace(&mut stage.told, now);
-        drop(stage);
+        let before = std::mem::replace(&mut state.reported, now);
+        // The text below is made without the lock.
+        drop(state);
         let dropped = now.dropped.total() - before.dropped.total();
         if dropped == 0 {
             return Ok(());
@@ -116,8 +121,8 @@ impl<T: Send + Sync + 'static> Background<T> {
         Err(OTelSdkError::InternalFailure(format!("{dropped} {} were dropped: {}", self.what, reasons.join(", "))))
     }
 
-    fn stage(&self) -> MutexGuard<'_, Stage> {
-        // No code of a user runs under the lock, so what it guards is whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        // CORRECTNESS: no user code runs under this lock, so a poisoned one guards a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

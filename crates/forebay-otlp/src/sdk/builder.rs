@@ -2,15 +2,15 @@ use crate::Protocol;
 use opentelemetry_sdk::metrics::Temporality;
 use std::time::Duration;
 
-/// Makes a processor, or an exporter of metrics, of an exporter that has all but its encoder.
+/// Builds a processor, or an exporter of metrics, from an exporter builder without an encoder.
 ///
 /// | knob | default |
 /// | --- | --- |
 /// | [`protocol`](Self::protocol) | `http/protobuf` |
 /// | [`flush_timeout`](Self::flush_timeout) | 30 s |
-/// | [`observe`](Self::observe) | `()`: what servers say is only settled |
+/// | [`observe`](Self::observe) | `()`: responses are only settled |
 ///
-/// All else is configured on the exporter: its queue, its batches, its retries.
+/// All other knobs are those of the exporter: its limits, its batching, its retries.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProcessorBuilder<E, O = ()> {
@@ -18,7 +18,7 @@ pub struct ProcessorBuilder<E, O = ()> {
     pub(super) protocol: Protocol,
     pub(super) flush_timeout: Duration,
     pub(super) observer: O,
-    /// Of metrics only.
+    /// Used for metrics only.
     pub(super) temporality: Temporality,
 }
 
@@ -37,21 +37,21 @@ impl<E> ProcessorBuilder<E> {
 }
 
 impl<E, O> ProcessorBuilder<E, O> {
-    /// How requests are encoded.
+    /// Sets how requests are encoded.
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
         self
     }
 
-    /// How long `force_flush` waits for everything to be settled before it says that it has not been, and how long a
-    /// processor that is dropped without being shut down goes on sending.
+    /// Sets how long `force_flush` waits for the fates of all items before it returns an error, and how long a processor that is
+    /// dropped without a shutdown continues to send.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.flush_timeout = timeout;
         self
     }
 
-    /// Sees what servers say in their answers: a closure `Fn(&Notice)`, or any
-    /// [`Observe<Notice>`](forebay_core::Observe).
+    /// Sets the observer of what servers report in their responses: a closure `Fn(&OtlpEvent)`, or any
+    /// [`Observe<OtlpEvent>`](forebay_core::Observe).
     pub fn observe<P>(self, observer: P) -> ProcessorBuilder<E, P> {
         let Self { exporter, protocol, flush_timeout, observer: _, temporality } = self;
         ProcessorBuilder { exporter, protocol, flush_timeout, observer, temporality }

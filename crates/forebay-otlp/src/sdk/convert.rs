@@ -1,4 +1,4 @@
-//! Metrics of the SDK, which it lends for the time of a call, as metrics that can be kept.
+//! Converts the metrics that the SDK lends for a call into owned metrics.
 
 use crate::{
     AnyValue, Buckets, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Metric, MetricData, Number,
@@ -106,7 +106,7 @@ fn of<T: Copy>(data: &data::MetricData<T>, numbers: Numbers<T>) -> MetricData {
 fn temporality(temporality: SdkTemporality) -> Temporality {
     match temporality {
         SdkTemporality::Delta => Temporality::Delta,
-        // What a reader prefers is not what a point has; a point is one or the other.
+        // The preference of a reader (`LowMemory`) is never that of a point.
         _ => Temporality::Cumulative,
     }
 }
@@ -148,7 +148,7 @@ fn value(value: &Value) -> AnyValue {
         Value::Array(Array::String(values)) => {
             AnyValue::Array(values.iter().map(|value| value.as_str().to_owned().into()).collect())
         }
-        // A kind that a later SDK may have, and OTLP may not.
+        // A later SDK may have a kind that OTLP does not have.
         _ => AnyValue::Empty,
     }
 }

@@ -1,9 +1,9 @@
 use super::{
     logs::LogItem,
-    origin::{Resourced, ScopeId, Scopes},
+    origin::{LateResource, ScopeId, Scopes},
 };
 use crate::{
-    Builder,
+    EncoderBuilder,
     batch::{self, Frame, within},
     encoder::NothingEncodable,
     json::Json,
@@ -11,8 +11,8 @@ use crate::{
     protobuf::{Protobuf, varint_len},
     protocol::{Encoding, Protocol},
     section::Section,
-    settle::{Notice, settle},
-    signal::{Kind, Logs, Signal, Source},
+    settle::{OtlpEvent, settle},
+    signal::{Logs, Signal, SignalKind, Source},
     size::SizeHint,
     wire::{Buf, Message, Outer, TooDeep, Wire},
 };
@@ -22,37 +22,37 @@ use forebay_export::{BodyTooLarge, Encode, Framing, Skipped};
 use http::{HeaderValue, response};
 use std::{marker::PhantomData, mem, sync::Arc};
 
-/// Puts log records that are encoded already behind one another.
+/// Concatenates log records that are already encoded.
 pub(super) struct LogsEncoder<O> {
-    answers: Answers<O>,
-    resource: Resourced,
+    responses: ResponseReader<O>,
+    resource: LateResource,
     scopes: Arc<Scopes>,
 }
 
-/// Encodes spans or metrics, for a resource that is known late.
+/// Encodes spans or metrics, with a resource that the provider sets after the build.
 pub(super) struct LateEncoder<S, O> {
-    answers: Answers<O>,
-    resource: Resourced,
+    responses: ResponseReader<O>,
+    resource: LateResource,
     size: SizeHint,
     signal: PhantomData<fn() -> S>,
 }
 
-/// Reads what servers say.
-struct Answers<O> {
+/// Reads the responses of servers.
+struct ResponseReader<O> {
     signal: Signal,
     protocol: Protocol,
     observer: O,
 }
 
-/// The records of one scope, by their places.
+/// The records of one scope, by their indices.
 struct Part {
     scope: Option<Section>,
     places: Vec<usize>,
-    /// About how many bytes they will take together, tags and lengths included.
+    /// About how many bytes they take together, tags and lengths included.
     len: usize,
 }
 
-/// What became of a request while it was written.
+/// The result of writing a request.
 #[derive(Default)]
 struct Written {
     records: usize,
@@ -60,16 +60,16 @@ struct Written {
     too_large: bool,
 }
 
-const MAX_BODY: usize = Builder::<Logs>::MAX_BODY.get();
+const MAX_REQUEST_BYTES: usize = EncoderBuilder::<Logs>::MAX_REQUEST_BYTES;
 
 // === impl LogsEncoder ===
 
 impl<O> LogsEncoder<O> {
-    pub(super) fn new(protocol: Protocol, resource: Resourced, scopes: Arc<Scopes>, observer: O) -> Self {
-        Self { answers: Answers { signal: Logs::SIGNAL, protocol, observer }, resource, scopes }
+    pub(super) fn new(protocol: Protocol, resource: LateResource, scopes: Arc<Scopes>, observer: O) -> Self {
+        Self { responses: ResponseReader { signal: Logs::SIGNAL, protocol, observer }, resource, scopes }
     }
 
-    /// The records by scope, in the order in which the scopes come first.
+    /// The records by scope, in the order of the first record of each scope.
     fn parts<T: LogItem>(&self, items: &[T]) -> Vec<Part> {
         let mut order: Vec<(&ScopeId, Part)> = Vec::new();
         let mut last = 0;
@@ -90,13 +90,13 @@ impl<O> LogsEncoder<O> {
     }
 }
 
-impl<T: LogItem, O: Observe<Notice> + Send + Sync + 'static> Encode<T> for LogsEncoder<O> {
+impl<T: LogItem, O: Observe<OtlpEvent> + Send + Sync + 'static> Encode<T> for LogsEncoder<O> {
     fn content_type(&self) -> HeaderValue {
-        self.answers.protocol.content_type()
+        self.responses.protocol.content_type()
     }
 
     fn framing(&self) -> Framing {
-        self.answers.framing()
+        self.responses.framing()
     }
 
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
@@ -105,18 +105,18 @@ impl<T: LogItem, O: Observe<Notice> + Send + Sync + 'static> Encode<T> for LogsE
         let resource = self.resource.get();
         let sections = parts.iter().map(|part| part.scope.as_ref()).chain([resource.as_ref()]).flatten();
         let around: usize = sections.map(|section| section.bytes().len() + 32).sum();
-        body.reserve((around + parts.iter().map(|part| part.len).sum::<usize>()).min(MAX_BODY));
+        body.reserve((around + parts.iter().map(|part| part.len).sum::<usize>()).min(MAX_REQUEST_BYTES));
         let mut buf = Buf::new(mem::take(body));
-        let written = match self.answers.protocol.encoding() {
+        let written = match self.responses.protocol.encoding() {
             Encoding::Protobuf => write::<Protobuf, T>(resource.as_ref(), &parts, items, &mut buf),
             Encoding::Json => write::<Json, T>(resource.as_ref(), &parts, items, &mut buf),
         };
         *body = buf.into_inner();
         let Written { records, mut skipped, too_large } = written;
-        if too_large || body.len() > MAX_BODY {
+        if too_large || body.len() > MAX_REQUEST_BYTES {
             body.truncate(start);
             // A part must be smaller than the whole.
-            return Err(BodyTooLarge::new(MAX_BODY, records.min(items.len().saturating_sub(1))).into());
+            return Err(BodyTooLarge::new(MAX_REQUEST_BYTES, records.min(items.len().saturating_sub(1))).into());
         }
         if skipped.len() >= items.len() && !items.is_empty() {
             body.truncate(start);
@@ -127,7 +127,7 @@ impl<T: LogItem, O: Observe<Notice> + Send + Sync + 'static> Encode<T> for LogsE
     }
 
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
-        self.answers.settle(head, body, items)
+        self.responses.settle(head, body, items)
     }
 }
 
@@ -151,7 +151,7 @@ fn write<W: Wire, T: LogItem>(resource: Option<&Section>, parts: &[Part], items:
                                     Ok(_) => written.records += 1,
                                     Err(TooDeep) => written.skipped.push(place),
                                 }
-                                written.too_large = m.body_len() > MAX_BODY;
+                                written.too_large = m.body_len() > MAX_REQUEST_BYTES;
                             }
                         });
                     });
@@ -164,40 +164,40 @@ fn write<W: Wire, T: LogItem>(resource: Option<&Section>, parts: &[Part], items:
 
 // === impl LateEncoder ===
 
-impl<S: Kind, O> LateEncoder<S, O> {
-    pub(super) fn new(protocol: Protocol, resource: Resourced, observer: O) -> Self {
-        let answers = Answers { signal: S::SIGNAL, protocol, observer };
-        Self { answers, resource, size: SizeHint::default(), signal: PhantomData }
+impl<S: SignalKind, O> LateEncoder<S, O> {
+    pub(super) fn new(protocol: Protocol, resource: LateResource, observer: O) -> Self {
+        let responses = ResponseReader { signal: S::SIGNAL, protocol, observer };
+        Self { responses, resource, size: SizeHint::default(), signal: PhantomData }
     }
 }
 
 impl<S, T, O> Encode<T> for LateEncoder<S, O>
 where
     S: Source<T>,
-    O: Observe<Notice> + Send + Sync + 'static,
+    O: Observe<OtlpEvent> + Send + Sync + 'static,
 {
     fn content_type(&self) -> HeaderValue {
-        self.answers.protocol.content_type()
+        self.responses.protocol.content_type()
     }
 
     fn framing(&self) -> Framing {
-        self.answers.framing()
+        self.responses.framing()
     }
 
     fn encode(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError> {
         let resource = self.resource.get();
-        let expected = self.size.expected(items.len()).min(MAX_BODY);
+        let expected = self.size.expected(items.len()).min(MAX_REQUEST_BYTES);
         let start = body.len();
         body.reserve(expected);
         let frame = Frame {
             envelope: S::SIGNAL.envelope(),
             resource: resource.as_ref(),
             scope: None,
-            max_body: MAX_BODY,
+            max_request_bytes: MAX_REQUEST_BYTES,
             expected,
         };
         let mut buf = Buf::new(mem::take(body));
-        let result = match self.answers.protocol.encoding() {
+        let result = match self.responses.protocol.encoding() {
             Encoding::Protobuf => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
             Encoding::Json => batch::write::<Json, S, T>(frame, items, &mut buf),
         };
@@ -213,20 +213,20 @@ where
             }
             Err(batch::TooLarge { written }) => {
                 body.truncate(start);
-                Err(BodyTooLarge::new(MAX_BODY, written).into())
+                Err(BodyTooLarge::new(MAX_REQUEST_BYTES, written).into())
             }
         }
     }
 
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
-        self.answers.settle(head, body, items)
+        self.responses.settle(head, body, items)
     }
 }
 
-// === impl Answers ===
+// === impl ResponseReader ===
 
-impl<O> Answers<O> {
-    /// What is put around a body.
+impl<O> ResponseReader<O> {
+    /// How requests carry a body.
     fn framing(&self) -> Framing {
         match self.protocol {
             Protocol::Grpc => Framing::Grpc { method: self.signal.grpc_method() },
@@ -235,7 +235,7 @@ impl<O> Answers<O> {
     }
 }
 
-impl<O: Observe<Notice>> Answers<O> {
+impl<O: Observe<OtlpEvent>> ResponseReader<O> {
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
         settle(self.signal, self.protocol, head, body, items, &self.observer)
     }

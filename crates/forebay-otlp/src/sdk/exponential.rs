@@ -1,10 +1,10 @@
-//! Two exponential histograms made one, as the [data model] says: at the finer of the scales at which the sum is bounded.
+//! Adds two exponential histograms, as the [data model] says: at the finest scale at which the sum is bounded.
 //!
 //! [data model]: https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponential-histogram
 
 use crate::{Buckets, ExponentialHistogramPoint};
 
-/// How many buckets a sum has at most for each sign: the default maximum of the SDK's aggregation.
+/// The greatest number of buckets of a sum for each sign: the default maximum of the SDK's aggregation.
 const MAX_BUCKETS: usize = 160;
 
 /// The buckets of a sum.
@@ -14,13 +14,13 @@ pub(super) struct Sum {
     pub(super) negative: Option<Buckets>,
 }
 
-/// The buckets of one sign, and the scale that they have.
+/// The buckets of one sign, and their scale.
 type Side<'a> = (Option<&'a Buckets>, i32);
 
 /// The buckets of both points together. Each sign has at most 160, or as many as the larger point had: an aggregation with a
 /// greater maximum keeps its resolution.
 ///
-/// `None` where no scale can hold both, which takes a scale or an offset at the end of its range.
+/// `None` where no scale can hold both, which happens only with a scale or an offset at the end of its range.
 pub(super) fn sum(one: &ExponentialHistogramPoint, two: &ExponentialHistogramPoint) -> Option<Sum> {
     let positive = [(one.positive.as_ref(), one.scale), (two.positive.as_ref(), two.scale)];
     let negative = [(one.negative.as_ref(), one.scale), (two.negative.as_ref(), two.scale)];
@@ -40,13 +40,13 @@ fn fits(sides: [Side<'_>; 2], scale: i32) -> bool {
     }
 }
 
-/// The first and the last index at `scale` that counts something.
+/// The first and the last index at `scale` with a count.
 fn extent(sides: [Side<'_>; 2], scale: i32) -> Option<(i64, i64)> {
     let indices = || sides.into_iter().flat_map(move |side| counted(side, scale)).map(|(index, _)| index);
     Some((indices().min()?, indices().max()?))
 }
 
-/// The indices at `scale` that count something, and how much. Several may be the same.
+/// The indices at `scale` that have a count, with the count. Several may be equal.
 fn counted((buckets, from): Side<'_>, scale: i32) -> impl Iterator<Item = (i64, u64)> + '_ {
     // An index has at most 33 bits with its sign: shifted further it stays 0 or -1.
     let shift = (i64::from(from) - i64::from(scale)).clamp(0, 62);
@@ -57,7 +57,10 @@ fn counted((buckets, from): Side<'_>, scale: i32) -> impl Iterator<Item = (i64, 
 }
 
 /// `None` where the offset would be out of its range.
-#[expect(clippy::option_option, reason = "whether there are buckets is the point's; whether they can be had is not")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer option is whether the sum exists, the inner one whether it has buckets"
+)]
 fn add(sides: [Side<'_>; 2], scale: i32) -> Option<Option<Buckets>> {
     if sides.iter().all(|(buckets, _)| buckets.is_none()) {
         return Some(None);

@@ -11,7 +11,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tower::{Layer, ServiceExt, timeout::TimeoutLayer, util::BoxCloneSyncService};
 use tower_service::Service;
 
-/// The HTTP client of `opentelemetry-otlp`'s own exporters, with a circuit breaker, a retry budget and a throttle in it.
+/// An HTTP client for the exporters of `opentelemetry-otlp`, with a circuit breaker, a retry budget and a throttle.
 ///
 /// ```no_run
 /// # use forebay_otlp::sdk::ForebayHttpClient;
@@ -27,42 +27,42 @@ use tower_service::Service;
 /// # }
 /// ```
 ///
-/// Clones share everything: give one to each exporter, and what a server asks of the exporter of logs (`Retry-After`) holds
-/// back the one of spans as well, and five failures in a row, whoever met them, spare that host for a minute.
+/// Clones share everything: give one to each exporter, and a `Retry-After` for the exporter of logs holds back the exporter of
+/// spans as well, and five failures in a row, of any of them, open the circuit of that host for a minute.
 ///
-/// The exporters of `opentelemetry-otlp` repeat what fails on their own account, too. That is bounded by the breaker; to
-/// leave it to this client, switch it off there (`with_retry_policy`, with no retries).
+/// The exporters of `opentelemetry-otlp` retry as well. The circuit breaker bounds these retries; to leave retries to this
+/// client, switch them off there (`with_retry_policy`, with no retries).
 ///
-/// It sends from a thread of its own, with a runtime of its own, so the exporters need none, whichever processor they are
-/// in; and telemetry is suppressed there.
+/// It sends from a thread with a runtime of its own, so the exporters need no runtime, whichever processor they are in. On that
+/// thread telemetry is suppressed.
 #[derive(Clone)]
 pub struct ForebayHttpClient {
     stack: Stack,
     thread: Arc<SendingThread>,
 }
 
-/// A box per request, so that the type has a name that fits on a line.
+/// Boxed, so that the client has no type parameters.
 type Stack = BoxCloneSyncService<Request<Full<Bytes>>, Response<Bytes>, BoxError>;
 
-/// Reads answers whole, up to what `opentelemetry-otlp` allows.
+/// Reads responses to their end, up to the cap of `opentelemetry-otlp`.
 #[derive(Clone, Debug)]
-struct Whole<C>(C);
+struct ReadWhole<C>(C);
 
 // === impl ForebayHttpClient ===
 
 impl ForebayHttpClient {
-    /// The greatest answer, in bytes: 4 MiB, as for the clients that come with `opentelemetry-http`.
-    const MAX_ANSWER: usize = 4 << 20;
+    /// The greatest response, in bytes: 4 MiB, as for the clients of `opentelemetry-http`.
+    const MAX_RESPONSE_BYTES: usize = 4 << 20;
 
-    /// How long one attempt may take: the default of OTLP exporters.
+    /// The timeout of one attempt: the default of OTLP exporters.
     const ATTEMPT: Duration = Duration::from_secs(10);
 
-    /// Over `client`, per host: a breaker that opens for a minute after 5 failures in a row, 3 retries within a budget,
-    /// `Retry-After` shared, and 10 s per attempt.
+    /// A client over `client`, with these settings per host: a circuit that opens for a minute after 5 failures in a row, 3
+    /// retries within a budget, a shared `Retry-After`, and 10 s per attempt.
     ///
     /// # Errors
     ///
-    /// When no thread can be had.
+    /// Returns a [`ConfigError`] when no thread can be started.
     pub fn new<C, B>(client: C) -> Result<Self, ConfigError>
     where
         C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -73,18 +73,18 @@ impl ForebayHttpClient {
         B::Error: Into<BoxError>,
     {
         let breaker = BreakerLayer::http_telemetry().build()?;
-        // The protocol's table says what is sent again, although every export is a POST.
+        // Every export is a POST, and the table of the protocol says which are sent again.
         let retry = RetryBuilder::http_with(Classifier::otlp()).methods([Method::POST]).build()?;
-        // The answer is read below the timeout, so that all of an attempt counts.
-        let attempt = TimeoutLayer::new(Self::ATTEMPT).layer(Whole(client));
+        // The response is read below the timeout, so that the whole attempt is bounded.
+        let attempt = TimeoutLayer::new(Self::ATTEMPT).layer(ReadWhole(client));
         Self::over_whole(breaker.layer(retry.layer(attempt)))
     }
 
-    /// Over a stack of your own, all of it: nothing is added but that answers are read, to 4 MiB.
+    /// A client over a stack of your own. It only reads the responses, up to 4 MiB.
     ///
     /// # Errors
     ///
-    /// When no thread can be had.
+    /// Returns a [`ConfigError`] when no thread can be started.
     pub fn over<S, B>(stack: S) -> Result<Self, ConfigError>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -94,7 +94,7 @@ impl ForebayHttpClient {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        Self::over_whole(Whole(stack))
+        Self::over_whole(ReadWhole(stack))
     }
 
     fn over_whole<S>(stack: S) -> Result<Self, ConfigError>
@@ -118,7 +118,7 @@ impl HttpClient for ForebayHttpClient {
         Self: 'f,
     {
         let stack = self.stack.clone();
-        // CANCEL: a task that nobody waits for goes on; what it sends was asked for.
+        // CANCEL: the task outlives a dropped future; its request was asked for.
         let sent = self.thread.runtime().spawn(stack.oneshot(request.map(Full::new)));
         Box::pin(async move { sent.await? })
     }
@@ -130,9 +130,9 @@ impl fmt::Debug for ForebayHttpClient {
     }
 }
 
-// === impl Whole ===
+// === impl ReadWhole ===
 
-impl<C, B> Service<Request<Full<Bytes>>> for Whole<C>
+impl<C, B> Service<Request<Full<Bytes>>> for ReadWhole<C>
 where
     C: Service<Request<Full<Bytes>>, Response = Response<B>>,
     C::Error: Into<BoxError>,
@@ -150,9 +150,9 @@ where
     }
 
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
-        let answer = self.0.call(request);
+        let response = self.0.call(request);
         Box::pin(async move {
-            let (head, body) = answer.await.map_err(Into::into)?.into_parts();
+            let (head, body) = response.await.map_err(Into::into)?.into_parts();
             Ok(Response::from_parts(head, whole(body).await?))
         })
     }
@@ -167,8 +167,7 @@ where
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(Into::into)?.into_data() {
-            let data = data;
-            if bytes::Buf::remaining(&data) > ForebayHttpClient::MAX_ANSWER - read.len() {
+            if bytes::Buf::remaining(&data) > ForebayHttpClient::MAX_RESPONSE_BYTES - read.len() {
                 return Err(ResponseBodyTooLarge::new().into());
             }
             bytes::BufMut::put(&mut read, data);

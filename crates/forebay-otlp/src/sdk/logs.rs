@@ -2,11 +2,11 @@ use super::{
     background::Background,
     builder::ProcessorBuilder,
     encode::LogsEncoder,
-    origin::{Resourced, ScopeId, Scopes},
-    pen::{Pen, fields, severity},
+    origin::{LateResource, ScopeId, Scopes},
+    record_writer::{RecordWriter, fields, severity},
     values::heap_of_logged,
 };
-use crate::{Severity, logs::LogRecordMessage, settle::Notice, wire::Message};
+use crate::{Severity, logs::LogRecordMessage, settle::OtlpEvent, wire::Message};
 use bytes::{Bytes, BytesMut};
 use forebay_core::{BoxError, ByFootprint, ConfigError, Footprint, Observe, Totals, heap_block};
 use forebay_export::{Exporter, ExporterBuilder, Offer};
@@ -30,7 +30,7 @@ use std::{
 };
 use tower_service::Service;
 
-/// Sends the log records of the SDK: put it where `BatchLogProcessor` was.
+/// Sends the log records of the SDK, in place of `BatchLogProcessor`.
 ///
 /// ```no_run
 /// # use forebay_otlp::sdk::ForebayLogProcessor;
@@ -50,19 +50,19 @@ use tower_service::Service;
 /// ```
 ///
 /// A record is **encoded where it is emitted**, into memory of the emitting thread, and only its bytes are handed over. The
-/// SDK lends a record and does not give it away, so the choice is between this, a deep clone, and taking its content away
-/// from the processors behind this one. Encoding a small record costs about as much as the clone of `BatchLogProcessor`, needs
-/// no allocation of its own once a thread has written some, holds half the memory, is not done a second time by the thread that
-/// sends, and the limits of the queue count the very bytes that will be sent.
+/// SDK lends a record, so the alternatives are a deep clone, and taking its content away from the processors after this one.
+/// Encoding a small record costs about as much as the clone of `BatchLogProcessor`, needs no allocation of its own once a
+/// thread has written some records, holds half the memory, is not repeated by the thread that sends, and the limits of the queue
+/// count exactly the bytes that are sent.
 ///
 /// Where it is the only processor, or the last one, [`taking`](Self::taking) takes the record itself instead, at a cost that
-/// does not grow with what is in the record; for small records the two cost about the same.
+/// does not grow with the content of the record; for small records the two cost about the same.
 ///
-/// It runs on a thread of its own, in which telemetry is suppressed: what its HTTP client logs is never exported.
+/// It runs on a thread of its own, in which telemetry is suppressed: the logs of its HTTP client are never exported.
 pub struct ForebayLogProcessor<T = SdkLog> {
     background: Background<T>,
     scopes: Arc<Scopes>,
-    resource: Resourced,
+    resource: LateResource,
 }
 
 /// A log record of the SDK, encoded.
@@ -70,7 +70,7 @@ pub struct ForebayLogProcessor<T = SdkLog> {
 pub struct SdkLog {
     scope: ScopeId,
     severity: Severity,
-    /// No value in it is nested too deep.
+    /// Whether every value in it is encoded: none is nested too deep.
     whole: bool,
     fields: BytesMut,
 }
@@ -82,9 +82,9 @@ pub struct TakenSdkLog {
     record: SdkLogRecord,
 }
 
-/// What a processor makes of a record.
+/// The item that a processor makes of a record.
 pub(super) trait LogItem: Footprint + Send + Sync + Sized + 'static {
-    /// Makes one of `record`, and hands it over.
+    /// Makes an item of `record`, and hands it over.
     fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope);
     fn scope(&self) -> &ScopeId;
     /// About how many bytes it takes in a request.
@@ -95,13 +95,13 @@ pub(super) trait LogItem: Footprint + Send + Sync + Sized + 'static {
 // === impl TakenSdkLog ===
 
 impl TakenSdkLog {
-    /// The record: for a lane of its own, or to close a batch at once.
+    /// The record. It can decide over the lane, or close a batch at once.
     #[must_use]
     pub fn record(&self) -> &SdkLogRecord {
         &self.record
     }
 
-    /// What it weighs in the queue, in bytes, what it holds on the heap included.
+    /// The weight of the item in the queue, in bytes, its heap memory included.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.footprint()
@@ -110,7 +110,7 @@ impl TakenSdkLog {
 
 impl Footprint for TakenSdkLog {
     fn heap(&self) -> usize {
-        /// So many attributes of a record stand in the record itself, and the others in a list that doubles.
+        /// This many attributes are part of the record itself, and the others are in a list that doubles.
         const WITHIN: usize = 5;
         let (mut count, mut attributes) = (0_usize, 0);
         for (key, value) in self.record.attributes_iter() {
@@ -129,9 +129,9 @@ impl Footprint for TakenSdkLog {
 impl LogItem for TakenSdkLog {
     #[inline(always)]
     fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        /// Nobody but a logger can make a record to leave behind.
+        /// Only a logger can make the empty record that replaces the taken one.
         static EMPTY: LazyLock<SdkLogger> = LazyLock::new(|| SdkLoggerProvider::builder().build().logger(""));
-        let scope = Pen::scope_of(scopes, record, scope);
+        let scope = RecordWriter::scope_of(scopes, record, scope);
         let item = Self { scope, record: mem::replace(record, EMPTY.create_log_record()) };
         let bytes = item.bytes();
         exporter.emit(Offer::new(item).weight(bytes));
@@ -160,7 +160,7 @@ impl LogItem for TakenSdkLog {
 impl LogItem for SdkLog {
     #[inline(always)]
     fn emit(exporter: &Exporter<Self>, scopes: &Scopes, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
-        Pen::write(scopes, record, scope, |item| {
+        RecordWriter::write(scopes, record, scope, |item| {
             let bytes = item.bytes();
             exporter.emit(Offer::new(item).weight(bytes));
         });
@@ -186,20 +186,20 @@ impl SdkLog {
         Self { scope, severity, whole, fields }
     }
 
-    /// How severe it is: for a lane of its own, or to close a batch at once.
+    /// The severity. It can decide over the lane, or close a batch at once.
     #[must_use]
     pub fn severity(&self) -> Severity {
         self.severity
     }
 
-    /// What it weighs in the queue, in bytes.
+    /// The weight of the item in the queue, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.footprint()
     }
 }
 
-/// What is written into a piece of memory with others takes no more than a piece of its own would.
+/// A record that shares a block of memory with others takes no more than a block of its own would.
 impl Footprint for SdkLog {
     #[inline(always)]
     fn heap(&self) -> usize {
@@ -210,7 +210,7 @@ impl Footprint for SdkLog {
 // === impl ForebayLogProcessor ===
 
 impl ForebayLogProcessor {
-    /// Takes an exporter that has all but its encoder.
+    /// A builder over an exporter builder without an encoder.
     pub fn builder<C, P>(
         exporter: ExporterBuilder<SdkLog, (), C, ByFootprint, P>,
     ) -> ProcessorBuilder<ExporterBuilder<SdkLog, (), C, ByFootprint, P>> {
@@ -219,8 +219,8 @@ impl ForebayLogProcessor {
 }
 
 impl ForebayLogProcessor<TakenSdkLog> {
-    /// As [`builder`](ForebayLogProcessor::builder), for a processor that **takes** the records: nothing of them is copied or
-    /// written on the thread that emits them, and **processors behind this one see empty records**. Put it last.
+    /// A builder of a processor that **takes** the records, like [`builder`](ForebayLogProcessor::builder) otherwise: the thread
+    /// that emits them copies and writes nothing, and **processors after this one see empty records**. Put it last.
     pub fn taking<C, P>(
         exporter: ExporterBuilder<TakenSdkLog, (), C, ByFootprint, P>,
     ) -> ProcessorBuilder<ExporterBuilder<TakenSdkLog, (), C, ByFootprint, P>> {
@@ -230,22 +230,23 @@ impl ForebayLogProcessor<TakenSdkLog> {
 
 #[expect(private_bounds, reason = "sealed")]
 impl<T: LogItem> ForebayLogProcessor<T> {
-    /// What became of every record so far; the counts are of one instant.
+    /// The fate of every record so far. The counts are of one instant.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.background.exporter().totals()
     }
 }
 
-/// The same but for the item, whose type is what tells a builder of one from that of the other.
+/// The builds of both processors differ only in the type of the item.
 macro_rules! build {
     ($item:ty) => {
         impl<C, P, O> ProcessorBuilder<ExporterBuilder<$item, (), C, ByFootprint, P>, O> {
-            /// The processor, which runs from now on.
+            /// Starts the processor.
             ///
             /// # Errors
             ///
-            /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
+            /// Returns a [`ConfigError`] when a knob of the exporter is out of its range, or no thread can be started. Nothing
+            /// runs then.
             pub fn build<B>(self) -> Result<ForebayLogProcessor<$item>, ConfigError>
             where
                 C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
@@ -255,10 +256,10 @@ macro_rules! build {
                 B::Data: Send,
                 B::Error: Into<BoxError>,
                 P: PriorityOf<$item> + Send + Sync + 'static,
-                O: Observe<Notice> + Send + Sync + 'static,
+                O: Observe<OtlpEvent> + Send + Sync + 'static,
             {
                 let Self { exporter, protocol, flush_timeout, observer, temporality: _ } = self;
-                let resource = Resourced::new(protocol.encoding());
+                let resource = LateResource::new(protocol.encoding());
                 let scopes = Arc::new(Scopes::new(protocol.encoding()));
                 let encoder = LogsEncoder::new(protocol, resource.clone(), Arc::clone(&scopes), observer);
                 let exporter = exporter.encoder(encoder);

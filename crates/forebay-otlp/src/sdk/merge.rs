@@ -1,4 +1,4 @@
-//! What could not be sent becomes part of what is sent next: pure, without a clock.
+//! Merges the metrics that could not be sent into the next export. Pure: no clock, no lock.
 
 use super::exponential;
 use crate::{
@@ -6,19 +6,19 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// A metric and where it comes from.
+/// A metric and its scope.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Scoped {
     pub(super) scope: Arc<Scope>,
     pub(super) metric: Metric,
 }
 
-/// Puts `older`, which could not be sent, into `newer`.
+/// Merges `older`, which could not be sent, into `newer`.
 ///
 /// * The increments of a delta series are added up, over the time of both.
-/// * A newer point of a cumulative series, or of a gauge, stands for the older one.
-/// * A series that has no newer point keeps its older one.
-/// * Two points that cannot be made one (other buckets, another start) are sent one after the other.
+/// * A newer point of a cumulative series, or of a gauge, replaces the older one.
+/// * A series without a newer point keeps its older one.
+/// * Two points that cannot be merged (different buckets, a different start) are sent one after the other.
 pub(super) fn merge(older: Vec<Scoped>, mut newer: Vec<Scoped>) -> Vec<Scoped> {
     if older.is_empty() {
         return newer;
@@ -40,7 +40,7 @@ pub(super) fn merge(older: Vec<Scoped>, mut newer: Vec<Scoped>) -> Vec<Scoped> {
     alone
 }
 
-/// How many points there are.
+/// The number of points.
 pub(super) fn points(all: &[Scoped]) -> usize {
     let of = |scoped: &Scoped| match &scoped.metric.data {
         Some(MetricData::Gauge(points) | MetricData::Sum { points, .. }) => points.len(),
@@ -103,12 +103,12 @@ fn add(older: Option<MetricData>, newer: Option<MetricData>) -> Option<MetricDat
             });
             ExponentialHistogram { points, temporality }
         }
-        // `is_of` lets nothing else come here.
+        // `is_of` excludes every other pair.
         (_, new) => new,
     })
 }
 
-/// Two points that cannot be made one, boxed because they are the exception.
+/// Two points that cannot be merged. They are boxed, because they are the exception.
 type Apart<P> = Box<(P, P)>;
 
 /// A point of a series.
@@ -127,7 +127,7 @@ macro_rules! points {
 }
 points!(NumberPoint HistogramPoint ExponentialHistogramPoint);
 
-/// Puts the points of the same series together by `both`; what it gives back as an error stays apart, the older first.
+/// Merges the points of the same series by `both`. The points in an error of `both` stay apart, the older first.
 fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<P, Apart<P>>) -> Vec<P> {
     // Attributes have doubles in them and cannot be hashed; their text can.
     let name = |point: &P| format!("{:?}", point.attributes());
@@ -140,7 +140,7 @@ fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<
     }
     let mut points = Vec::new();
     for new in newer {
-        // Of several older points only the last one can touch the new one.
+        // Of several older points only the last one can be adjacent to the new one.
         let mut before = by_name.remove(&name(&new)).unwrap_or_default();
         match before.pop() {
             None => points.push(new),
@@ -158,7 +158,7 @@ fn series<P: Point>(older: Vec<P>, newer: Vec<P>, both: impl Fn(P, P) -> Result<
     kept
 }
 
-/// A cumulative point stands for those before it, unless the counting was begun anew.
+/// A cumulative point replaces the earlier ones, unless the counting has restarted.
 fn newest<P>(old: P, new: P, start: impl Fn(&P) -> u64) -> Result<P, Apart<P>> {
     if start(&old) == start(&new) { Ok(new) } else { Err(Box::new((old, new))) }
 }
@@ -209,9 +209,9 @@ fn add_exponential(
     Ok(new)
 }
 
-/// Puts the newest of `old` before those of `new`: as many as fit, so that a point does not grow with each failed export.
+/// Puts the newest of `old` before those of `new`, as many as fit, so that a point does not grow with each failed export.
 fn add_exemplars<E>(mut old: Vec<E>, new: &mut Vec<E>) {
-    /// What the SDK's reservoirs keep of a point as a rule.
+    /// The usual size of the SDK's reservoirs.
     const USUAL: usize = 20;
     let room = USUAL.max(old.len()).saturating_sub(new.len());
     old.drain(..old.len().saturating_sub(room));
@@ -306,7 +306,7 @@ mod tests {
         let merged = merge(sum(1, 2, 10), sum(1, 3, 15));
         assert_eq!(numbers(&merged).iter().map(|point| point.value).collect::<Vec<_>>(), [Some(Number::Int(15))]);
         let merged = merge(merged, sum(4, 5, 2));
-        assert_eq!(numbers(&merged).len(), 2, "counted anew, so the count before is not in it");
+        assert_eq!(numbers(&merged).len(), 2, "the counting has restarted, so the earlier count is not in it");
     }
 
     #[test]

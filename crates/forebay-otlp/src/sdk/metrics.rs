@@ -4,12 +4,12 @@ use super::{
     convert,
     encode::LateEncoder,
     merge::{Scoped, merge, points},
-    origin::Resourced,
+    origin::LateResource,
 };
 use crate::{
     metrics::{AsMetric, MetricWriter},
     origin::AsScope,
-    settle::Notice,
+    settle::OtlpEvent,
     signal::Metrics,
 };
 use bytes::Bytes;
@@ -33,7 +33,7 @@ use std::{
 };
 use tower_service::Service;
 
-/// Sends the metrics of the SDK: give it to its `PeriodicReader`.
+/// Sends the metrics of the SDK, as the exporter of its `PeriodicReader`.
 ///
 /// ```no_run
 /// # use forebay_otlp::sdk::ForebayMetricExporter;
@@ -52,15 +52,16 @@ use tower_service::Service;
 /// # }
 /// ```
 ///
-/// **What could not be sent is part of what is sent next.** The SDK forgets what it has handed over; here the increments of a
-/// delta series are added to those of the next export, and the last value of a gauge or a cumulative series is kept until
-/// there is a newer one. So a far side that was away for an hour gets one point per series, with all that was counted. What
-/// it has refused for good (400, or a partial success) is not sent again.
+/// **Metrics that could not be sent are part of the next export.** The SDK forgets the metrics that it has handed over; this
+/// exporter adds the increments of a delta series to those of the next export, and keeps the last value of a gauge or a
+/// cumulative series until there is a newer one. So a server that could not be reached for an hour gets one point per series,
+/// with everything that was counted. Metrics that it has refused for good (400, or a partial success) are not sent again.
 ///
 /// It runs on a thread of its own, in which telemetry is suppressed.
 pub struct ForebayMetricExporter {
     background: Background<SdkMetric>,
-    resource: Resourced,
+    resource: LateResource,
+    /// The metrics that could not be sent. Tasks of earlier exports may still write it.
     unsent: Arc<Mutex<Vec<Scoped>>>,
     temporality: Temporality,
 }
@@ -69,8 +70,9 @@ pub struct ForebayMetricExporter {
 #[derive(Clone, Debug)]
 pub struct SdkMetric(Arc<Scoped>);
 
-/// How an export has ended.
+/// The result of an export.
 struct Ended {
+    /// How many metrics were handed to the exporter.
     offered: usize,
     /// How many metrics were not delivered, by reason.
     reasons: BTreeMap<DropReason, usize>,
@@ -78,13 +80,13 @@ struct Ended {
     kept: usize,
 }
 
-/// The most points that are kept: as many as a queue has items by default. Series are bounded by the SDK as a rule. In bytes,
-/// as much is kept as the queue may hold.
+/// The greatest number of points that are kept: as many as a queue has items by default. The SDK usually bounds its series. The
+/// bytes that are kept are bounded by the limit of the queue.
 const MOST_KEPT: usize = 65_536;
 
 // === impl SdkMetric ===
 
-/// The scope is shared by all metrics of it, and counted with none.
+/// All metrics of a scope share it, and it is counted with none of them.
 impl Footprint for SdkMetric {
     fn heap(&self) -> usize {
         heap_block(size_of::<Scoped>() + 2 * size_of::<usize>()) + self.0.metric.heap()
@@ -104,10 +106,10 @@ impl AsMetric for SdkMetric {
 // === impl ForebayMetricExporter ===
 
 impl ForebayMetricExporter {
-    /// Takes an exporter that has all but its encoder.
+    /// A builder over an exporter builder without an encoder.
     ///
-    /// Its [`give_up_after`](ExporterBuilder::give_up_after) is not used: what could not be sent waits here. Leave its
-    /// retries on: it is the retry layer that tells a 503, after which metrics are kept, from a refusal, after which they are
+    /// The [`max_age`](ExporterBuilder::max_age) of the exporter is not used: metrics that could not be sent wait here. Leave
+    /// its retries on: the retry layer distinguishes a 503, after which metrics are kept, from a refusal, after which they are
     /// not.
     pub fn builder<C, P>(
         exporter: ExporterBuilder<SdkMetric, (), C, ByFootprint, P>,
@@ -115,7 +117,7 @@ impl ForebayMetricExporter {
         ProcessorBuilder::new(exporter)
     }
 
-    /// What became of every metric that was handed over, once per attempt to export it.
+    /// The fate of every metric that was handed over, once per attempt to export it.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.background.exporter().totals()
@@ -127,10 +129,10 @@ impl ForebayMetricExporter {
         }
         let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
         let ended = async move { send(exporter, &unsent, Vec::new()).await };
-        self.background.wait(limit, ended).map_or(Err(OTelSdkError::Timeout(limit)), Ended::told)
+        self.background.wait(limit, ended).map_or(Err(OTelSdkError::Timeout(limit)), Ended::into_result)
     }
 
-    /// How many points could not be sent so far, and will be part of the next export.
+    /// The number of points that could not be sent so far, and are part of the next export.
     #[must_use]
     pub fn kept_points(&self) -> usize {
         points(&self.unsent.lock().unwrap_or_else(PoisonError::into_inner))
@@ -138,17 +140,17 @@ impl ForebayMetricExporter {
 }
 
 impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, ByFootprint, P>, O> {
-    /// Whether instruments count on from export to export (the default), or anew after each.
+    /// Sets whether instruments count from their start (the default), or from the last export.
     pub fn temporality(mut self, temporality: Temporality) -> Self {
         self.temporality = temporality;
         self
     }
 
-    /// The exporter, which runs from now on.
+    /// Starts the exporter.
     ///
     /// # Errors
     ///
-    /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
+    /// Returns a [`ConfigError`] when a knob of the exporter is out of its range, or no thread can be started. Nothing runs then.
     pub fn build<B>(self) -> Result<ForebayMetricExporter, ConfigError>
     where
         C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
@@ -158,23 +160,23 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, ByFootprint, P>
         B::Data: Send,
         B::Error: Into<BoxError>,
         P: PriorityOf<SdkMetric> + Send + Sync + 'static,
-        O: Observe<Notice> + Send + Sync + 'static,
+        O: Observe<OtlpEvent> + Send + Sync + 'static,
     {
         let Self { exporter, protocol, flush_timeout, observer, temporality } = self;
-        let resource = Resourced::new(protocol.encoding());
+        let resource = LateResource::new(protocol.encoding());
         let encoder = LateEncoder::<Metrics, O>::new(protocol, resource.clone(), observer);
-        let exporter = exporter.encoder(encoder).give_up_after(Duration::ZERO);
+        let exporter = exporter.encoder(encoder).max_age(Duration::ZERO);
         let background = Background::start("metrics", flush_timeout, move || exporter.build())?;
         Ok(ForebayMetricExporter { background, resource, unsent: Arc::default(), temporality })
     }
 }
 
 impl PushMetricExporter for ForebayMetricExporter {
-    /// Ends when every metric has its fate; an error names what was not delivered, and says what of it is kept.
+    /// Ends when every metric has its fate. An error names the metrics that were not delivered, and how many of them are kept.
     ///
     /// # Cancellation
     ///
-    /// A dropped export goes on, and what it cannot send is kept.
+    /// A dropped export continues, and keeps the metrics that it cannot send.
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         self.resource.set(metrics.resource());
         let mut fresh = Vec::new();
@@ -185,23 +187,24 @@ impl PushMetricExporter for ForebayMetricExporter {
             );
         }
         let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
+        // CANCEL: the task outlives a dropped export, so that no metric is lost.
         let ended = self.background.runtime().spawn(async move { send(exporter, &unsent, fresh).await });
         match ended.await {
-            Ok(ended) => ended.told(),
+            Ok(ended) => ended.into_result(),
             Err(_) => Err(OTelSdkError::AlreadyShutdown),
         }
     }
 
-    /// Sends what is kept from earlier exports, if anything.
+    /// Sends the metrics that are kept from earlier exports, if any.
     fn force_flush(&self) -> OTelSdkResult {
         self.send_kept(self.background.flush_timeout())
     }
 
-    /// Tries once more to send what is kept, and says how much is left.
+    /// Tries once more to send the metrics that are kept, and reports how many are left.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         let last = self.send_kept(timeout);
         match (self.background.shutdown(timeout), self.kept_points()) {
-            // Each export has told what it could not send.
+            // Each export has reported its own drops.
             (Ok(()) | Err(OTelSdkError::InternalFailure(_)), 0) => last,
             (Ok(()) | Err(OTelSdkError::InternalFailure(_)), kept) => {
                 Err(OTelSdkError::InternalFailure(format!("{kept} points were never sent")))
@@ -224,21 +227,22 @@ impl fmt::Debug for ForebayMetricExporter {
     }
 }
 
-/// Sends `fresh` with what is `unsent`, and leaves there what could not be sent.
+/// Sends `fresh` together with `unsent`, and leaves in `unsent` the metrics that could not be sent.
 async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fresh: Vec<Scoped>) -> Ended {
+    // CORRECTNESS: the lock is held only for the exchange, and no user code runs under it.
     let take = |unsent: &Mutex<Vec<Scoped>>| mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner));
     let all: Vec<_> = merge(take(unsent), fresh).into_iter().map(|scoped| SdkMetric(Arc::new(scoped))).collect();
-    let mut answers = Vec::with_capacity(all.len());
+    let mut fates = Vec::with_capacity(all.len());
     for metric in &all {
-        // It has no error of its own.
+        // An exporter has no error of its own.
         let Ok(()) = poll_fn(|cx| exporter.poll_ready(cx)).await;
-        answers.push(exporter.call(metric.clone()));
+        fates.push(exporter.call(metric.clone()));
     }
     exporter.flush().await;
     let mut ended = Ended { offered: all.len(), reasons: BTreeMap::new(), kept: 0 };
     let mut failed = Vec::new();
-    for (metric, answer) in all.into_iter().zip(answers) {
-        let Ok(fate) = answer.await;
+    for (metric, fate) in all.into_iter().zip(fates) {
+        let Ok(fate) = fate.await;
         if let Fate::Dropped(reason) = fate {
             *ended.reasons.entry(reason).or_default() += 1;
             if may_pass(reason) {
@@ -246,10 +250,11 @@ async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fr
             }
         }
     }
+    // Another export may have left metrics meanwhile, which are newer.
     let mut kept = merge(failed, take(unsent));
     let of = |scoped: &Scoped| (points(std::slice::from_ref(scoped)), scoped.metric.footprint());
     let (mut most, mut most_bytes) = (MOST_KEPT, exporter.handle().max_bytes());
-    // The newest stand last: as many of them stay as there is room for.
+    // The newest are last, and as many of them stay as there is room for.
     let stay = kept.iter().rev().map(of).take_while(|(points, bytes)| {
         let fits = *points <= most && *bytes <= most_bytes;
         (most, most_bytes) = (most.saturating_sub(*points), most_bytes.saturating_sub(*bytes));
@@ -262,7 +267,7 @@ async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fr
     ended
 }
 
-/// Whether the same metric may be delivered later.
+/// Whether a later export may deliver the same metric.
 fn may_pass(reason: DropReason) -> bool {
     !matches!(reason, DropReason::Rejected | DropReason::Encode | DropReason::TooLarge | DropReason::Disabled)
 }
@@ -270,7 +275,7 @@ fn may_pass(reason: DropReason) -> bool {
 // === impl Ended ===
 
 impl Ended {
-    fn told(self) -> OTelSdkResult {
+    fn into_result(self) -> OTelSdkResult {
         let Self { offered, reasons, kept } = self;
         if reasons.is_empty() {
             return Ok(());

@@ -1,18 +1,18 @@
-//! Drop-ins for the OpenTelemetry SDK of Rust.
+//! Processors and exporters for the OpenTelemetry SDK of Rust.
 //!
-//! | in place of | | what goes over to the sending thread |
+//! | in place of | use | what is handed to the sending thread |
 //! | --- | --- | --- |
 //! | `BatchLogProcessor` | [`ForebayLogProcessor`] | the record, encoded; or the record itself |
 //! | `BatchSpanProcessor` | [`ForebaySpanProcessor`] | the span |
-//! | `MetricExporter` of opentelemetry-otlp | [`ForebayMetricExporter`] | the metrics, and what could not be sent before |
+//! | `MetricExporter` of opentelemetry-otlp | [`ForebayMetricExporter`] | the metrics, and those that could not be sent before |
 //! | the HTTP client of opentelemetry-otlp | `ForebayHttpClient` | the request |
 //!
 //! # Logs of `tracing`
 //!
-//! They come here through `opentelemetry-appender-tracing`, and not through a layer of our own: that layer is kept in step
-//! with the SDK, fills the records that [`ForebayLogProcessor`] encodes in one pass, and asks the SDK whether telemetry is
-//! suppressed before it does so. A second one would have to do the same, and could not be faster than it by more than the
-//! record that the SDK builds on the stack. So what is left to us is to suppress: see [`ForebayLogProcessor`].
+//! They arrive through `opentelemetry-appender-tracing`, and not through a layer of this crate: that layer follows the SDK, fills
+//! the records that [`ForebayLogProcessor`] encodes in one pass, and asks the SDK first whether telemetry is suppressed. A second
+//! layer would have to do the same, and could save only the record that the SDK builds on the stack. This crate suppresses the
+//! telemetry of its own thread: see [`ForebayLogProcessor`].
 
 mod background;
 mod builder;
@@ -25,7 +25,7 @@ mod logs;
 mod merge;
 mod metrics;
 mod origin;
-mod pen;
+mod record_writer;
 mod spans;
 mod thread;
 mod values;

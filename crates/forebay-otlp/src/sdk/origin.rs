@@ -1,4 +1,4 @@
-//! Where the items of an SDK come from: its resource, and their scopes.
+//! The origin of the items of an SDK: its resource, and their scopes.
 
 use super::values::attributes;
 use crate::{
@@ -20,26 +20,26 @@ use std::sync::{
 };
 
 /// A resource of the SDK.
-struct Of<'a>(&'a Resource);
+struct ResourceOf<'a>(&'a Resource);
 
-/// A scope of the SDK; what logs name as their target takes the place of its name.
+/// A scope of the SDK. The target of a log record replaces its name.
 pub(super) struct ScopeOf<'a> {
     pub(super) scope: &'a InstrumentationScope,
     pub(super) target: Option<&'a str>,
 }
 
-/// The resource that the provider tells once its processors stand, ready encoded.
+/// The resource, encoded. The provider sets it after its processors are built.
 #[derive(Clone, Debug)]
-pub(super) struct Resourced {
+pub(super) struct LateResource {
     encoding: Encoding,
     section: Arc<Mutex<Option<Section>>>,
 }
 
-/// The scopes that items have come from so far, ready encoded; an item carries the number of its own.
+/// The scopes of the items so far, encoded. An item has the index of its own.
 #[derive(Debug)]
 pub(super) struct Scopes {
     encoding: Encoding,
-    /// Tells these scopes from those of any other processor of the program.
+    /// Distinguishes these scopes from those of any other processor of the program.
     serial: u64,
     known: Mutex<Interner>,
 }
@@ -49,20 +49,20 @@ pub(super) struct Scopes {
 pub(super) enum ScopeId {
     /// One of [`Scopes`].
     Known(u32),
-    /// Too many are known already, so it carries its own.
+    /// The scope itself, because too many are known already.
     Own(Arc<Section>),
-    /// It cannot be encoded: its attributes are nested too deep.
+    /// The scope cannot be encoded: its attributes are nested too deep.
     None,
 }
 
-/// No code of a user runs under these locks, so what they guard is whole.
+/// CORRECTNESS: no user code runs under these locks, so a poisoned one guards a whole value.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// === impl Of ===
+// === impl ResourceOf ===
 
-impl AsResource for Of<'_> {
+impl AsResource for ResourceOf<'_> {
     fn attributes<W: AttributesWriter>(&self, w: &mut W) {
         self.0.iter().for_each(|(key, value)| w.attribute(key.as_str(), super::values::Attribute(value)));
     }
@@ -92,19 +92,19 @@ impl AsScope for ScopeOf<'_> {
     }
 }
 
-// === impl Resourced ===
+// === impl LateResource ===
 
-impl Resourced {
+impl LateResource {
     pub(super) fn new(encoding: Encoding) -> Self {
         Self { encoding, section: Arc::default() }
     }
 
-    /// Attributes of the SDK nest one deep, so nothing in them is too deep.
+    /// Encodes the resource. Attributes of the SDK nest one deep, so none is too deep.
     pub(super) fn set(&self, resource: &Resource) {
         let mut buf = Buf::new(BytesMut::new());
         let put = match self.encoding {
-            Encoding::Protobuf => put_resource::<Protobuf>(&mut buf, &Of(resource)),
-            Encoding::Json => put_resource::<Json>(&mut buf, &Of(resource)),
+            Encoding::Protobuf => put_resource::<Protobuf>(&mut buf, &ResourceOf(resource)),
+            Encoding::Json => put_resource::<Json>(&mut buf, &ResourceOf(resource)),
         };
         *lock(&self.section) = put.ok().map(|split| Section::new(&buf.into_inner(), split));
     }
@@ -117,7 +117,7 @@ impl Resourced {
 // === impl ScopeId ===
 
 impl ScopeId {
-    /// Whether both are the same scope, as far as their numbers tell.
+    /// Whether both are the same scope, judged by their indices.
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Known(one), Self::Known(other)) => one == other,
@@ -131,7 +131,8 @@ impl ScopeId {
 // === impl Scopes ===
 
 impl Scopes {
-    /// Targets are the modules of a program as a rule. Whoever makes them up as it goes pays for it, and not with memory.
+    /// The greatest number of known scopes. Targets are usually the modules of a program; a program that invents targets at run
+    /// time spends time on each, and no memory.
     const MOST: usize = 4096;
 
     pub(super) fn new(encoding: Encoding) -> Self {
@@ -147,7 +148,8 @@ impl Scopes {
         self.encoding
     }
 
-    /// The number of this scope, which is encoded for it; [`Pen`](super::pen::Pen) remembers those that are asked for often.
+    /// The index of this scope, which is encoded to find it. A [`RecordWriter`](super::record_writer::RecordWriter) remembers the
+    /// indices that are used often.
     #[cold]
     pub(super) fn id_of(&self, scope: &ScopeOf<'_>) -> ScopeId {
         let mut buf = Buf::new(BytesMut::new());

@@ -2,12 +2,12 @@ use super::{
     background::Background,
     builder::ProcessorBuilder,
     encode::LateEncoder,
-    origin::{Resourced, ScopeOf},
+    origin::{LateResource, ScopeOf},
     values::{attributes, heap_of, heap_of_list},
 };
 use crate::{
     origin::AsScope,
-    settle::Notice,
+    settle::OtlpEvent,
     signal::Traces,
     time::unix_nanos,
     traces::{AsSpan, SpanEventWriter, SpanKind, SpanLinkWriter, SpanWriter, StatusCode, span_flags},
@@ -31,7 +31,7 @@ use opentelemetry_sdk::{
 use std::{fmt, time::Duration};
 use tower_service::Service;
 
-/// Sends the spans of the SDK: put it where `BatchSpanProcessor` was.
+/// Sends the spans of the SDK, in place of `BatchSpanProcessor`.
 ///
 /// ```no_run
 /// # use forebay_otlp::sdk::ForebaySpanProcessor;
@@ -50,12 +50,12 @@ use tower_service::Service;
 /// # }
 /// ```
 ///
-/// The SDK gives a span that has ended away, so it is **moved** into the queue, and written by the thread that sends it.
+/// The SDK passes an ended span by value, so the span is **moved** into the queue, and the thread that sends it encodes it.
 ///
-/// It runs on a thread of its own, in which telemetry is suppressed: what its HTTP client traces is never exported.
+/// It runs on a thread of its own, in which telemetry is suppressed: the spans of its HTTP client are never exported.
 pub struct ForebaySpanProcessor {
     background: Background<SdkSpan>,
-    resource: Resourced,
+    resource: LateResource,
 }
 
 /// A span of the SDK that has ended.
@@ -65,13 +65,13 @@ pub struct SdkSpan(SpanData);
 // === impl SdkSpan ===
 
 impl SdkSpan {
-    /// What the SDK says of it: for a lane of its own, or to close a batch at once.
+    /// The data of the SDK. It can decide over the lane, or close a batch at once.
     #[must_use]
     pub fn data(&self) -> &SpanData {
         &self.0
     }
 
-    /// What it weighs in the queue, in bytes, what it holds on the heap included.
+    /// The weight of the span in the queue, in bytes, its heap memory included.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.footprint()
@@ -106,7 +106,7 @@ fn heap_of_state(context: &trace::SpanContext) -> usize {
     pairs.map(|(key, value)| size_of::<(String, String)>() + heap_block(key.len()) + heap_block(value.len())).sum()
 }
 
-/// Each span has its scope to itself. Its texts are static as a rule, which cannot be seen: they count as if they were not.
+/// Each span has a scope of its own. Its texts are usually static, which is not visible here, so they count as if they were not.
 fn heap_of_scope(scope: &InstrumentationScope) -> usize {
     let texts = [Some(scope.name()), scope.version(), scope.schema_url()].into_iter().flatten();
     let attributes = scope.attributes().count() * size_of::<KeyValue>();
@@ -170,14 +170,14 @@ impl AsSpan for SdkSpan {
 // === impl ForebaySpanProcessor ===
 
 impl ForebaySpanProcessor {
-    /// Takes an exporter that has all but its encoder.
+    /// A builder over an exporter builder without an encoder.
     pub fn builder<C, P>(
         exporter: ExporterBuilder<SdkSpan, (), C, ByFootprint, P>,
     ) -> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, ByFootprint, P>> {
         ProcessorBuilder::new(exporter)
     }
 
-    /// What became of every span so far; the counts are of one instant.
+    /// The fate of every span so far. The counts are of one instant.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.background.exporter().totals()
@@ -185,11 +185,11 @@ impl ForebaySpanProcessor {
 }
 
 impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, ByFootprint, P>, O> {
-    /// The processor, which runs from now on.
+    /// Starts the processor.
     ///
     /// # Errors
     ///
-    /// When a knob of the exporter is out of its range, or no thread can be had. Nothing runs then.
+    /// Returns a [`ConfigError`] when a knob of the exporter is out of its range, or no thread can be started. Nothing runs then.
     pub fn build<B>(self) -> Result<ForebaySpanProcessor, ConfigError>
     where
         C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
@@ -199,10 +199,10 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkSpan, (), C, ByFootprint, P>, 
         B::Data: Send,
         B::Error: Into<BoxError>,
         P: PriorityOf<SdkSpan> + Send + Sync + 'static,
-        O: Observe<Notice> + Send + Sync + 'static,
+        O: Observe<OtlpEvent> + Send + Sync + 'static,
     {
         let Self { exporter, protocol, flush_timeout, observer, temporality: _ } = self;
-        let resource = Resourced::new(protocol.encoding());
+        let resource = LateResource::new(protocol.encoding());
         let encoder = LateEncoder::<Traces, O>::new(protocol, resource.clone(), observer);
         let exporter = exporter.encoder(encoder);
         let background = Background::start("spans", flush_timeout, move || exporter.build())?;
@@ -214,7 +214,7 @@ impl SpanProcessor for ForebaySpanProcessor {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        // A span that is not sampled may still be recorded, for processors that want it; it is not to be exported.
+        // A span that is not sampled may still be recorded, for other processors; it must not be exported.
         if span.span_context.is_sampled() {
             self.background.exporter().emit(SdkSpan(span));
         }

@@ -6,10 +6,10 @@ use tokio::{
     sync::oneshot,
 };
 
-/// A thread with a runtime of its own, in which telemetry is suppressed. It ends when this is dropped.
+/// A thread with a runtime of its own, in which telemetry is suppressed. It ends when this value is dropped.
 ///
-/// The SDK flushes and shuts down by blocking calls, often from a task of the only thread of a runtime. What sends on that
-/// same runtime would never get to run while it is waited for.
+/// The SDK flushes and shuts down by blocking calls, often from a task of the only thread of a runtime. A worker on that same
+/// runtime would never run while the call waits for it.
 #[derive(Debug)]
 pub(super) struct SendingThread {
     runtime: Handle,
@@ -20,7 +20,7 @@ pub(super) struct SendingThread {
 // === impl SendingThread ===
 
 impl SendingThread {
-    /// Starts the thread, and runs `begin` in its runtime; when it is told to end, it first does what `begin` gave.
+    /// Starts the thread, and runs `begin` in its runtime. Before the thread ends, it runs the future that `begin` returned.
     pub(super) fn start<R, L>(
         begin: impl FnOnce() -> Result<(R, L), ConfigError> + Send + 'static,
     ) -> Result<(Self, R), ConfigError>
@@ -35,8 +35,9 @@ impl SendingThread {
         let work = async move {
             match begin() {
                 Ok((ready, last)) => {
-                    // Whoever waits for it here is there.
+                    // The receiver waits below, so this send succeeds.
                     drop(begun.send(Ok(ready)));
+                    // CORRECTNESS: the sender is never used, and its drop ends this wait.
                     drop(stop.await);
                     last.await;
                 }
@@ -45,11 +46,12 @@ impl SendingThread {
         };
         let run = move || suppressed(&runtime, work);
         thread::Builder::new().name("forebay-otlp".to_owned()).spawn(run).map_err(no_thread)?;
+        // Blocks until `begin` has run. A panic in it drops the sender, which is an error here.
         let ready = result.recv().map_err(no_thread)??;
         Ok((Self { runtime: handle, _running: running }, ready))
     }
 
-    /// Where to spawn what is to run on the thread.
+    /// The runtime of the thread.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -61,19 +63,20 @@ impl SendingThread {
         work: impl Future<Output = R> + Send + 'static,
     ) -> Option<R> {
         let (done, result) = mpsc::sync_channel(1);
-        // A task of a runtime that has ended is dropped, and `done` with it.
+        // CANCEL: a runtime that has ended drops the task, and `done` with it, which ends the wait. The task outlives a wait that
+        // timed out.
         drop(runtime.spawn(async move { drop(done.send(work.await)) }));
         result.recv_timeout(limit).ok()
     }
 }
 
-/// All that happens on this thread is the export of telemetry: what is logged or traced here, by the tasks of the client
-/// too, must not be exported in its turn.
+/// This thread only exports telemetry: the logs and spans of its tasks, those of the client included, must not be exported in
+/// turn.
 fn suppressed(runtime: &Runtime, work: impl Future<Output = ()>) {
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     runtime.block_on(work);
 }
 
 fn no_thread(error: impl std::fmt::Display) -> ConfigError {
-    ConfigError::new("thread", "none", format!("a thread of its own, but there is none: {error}"))
+    ConfigError::new("thread", "none", format!("a thread of its own, which cannot be started: {error}"))
 }

@@ -11,7 +11,7 @@ pub(super) struct Attribute<'a>(pub(super) &'a Value);
 // === impl Logged ===
 
 impl AsValue for Logged<'_> {
-    /// What nearly every value is goes straight into the loop over the attributes.
+    /// The common kinds are inlined into the loop over the attributes, and the others are a call.
     #[inline(always)]
     fn value<W: ValueWriter>(&self, w: W) -> W::Done {
         match self.0 {
@@ -35,7 +35,7 @@ impl Logged<'_> {
             AnyValue::Map(pairs) => w.kv_list(|list| {
                 pairs.iter().for_each(|(key, value)| list.attribute(key.as_str(), Logged(value)));
             }),
-            // A kind that a later SDK may have, and OTLP may not.
+            // A later SDK may have a kind that OTLP does not have.
             _ => w.empty(),
         }
     }
@@ -57,7 +57,7 @@ impl AsValue for Attribute<'_> {
             Value::Array(Array::String(values)) => {
                 w.array(|array| values.iter().for_each(|value| array.value(value.as_str())))
             }
-            // As above.
+            // A later SDK may have a kind that OTLP does not have.
             _ => w.empty(),
         }
     }
@@ -68,8 +68,8 @@ pub(super) fn attributes<'a, W: AttributesWriter>(pairs: impl IntoIterator<Item 
     pairs.into_iter().for_each(|pair| w.attribute(pair.key.as_str(), Attribute(&pair.value)));
 }
 
-/// About how many bytes a value of a log record holds on the heap. Texts may be static or shared, which cannot be seen: they
-/// count as if they were not.
+/// About how many bytes a value of a log record holds on the heap. Texts may be static or shared, which is not visible here, so
+/// they count as if they were not.
 pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
     match value {
         AnyValue::String(text) => heap_block(text.as_str().len()),
@@ -79,10 +79,10 @@ pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
             list + values.iter().map(heap_of_logged).sum::<usize>()
         }
         AnyValue::Map(pairs) => {
-            // A power of two of places, of which seven in eight are filled at most.
-            let places = (pairs.capacity() * 8 / 7).next_power_of_two();
+            // A table has a power of two of slots, of which at most seven in eight are used.
+            let slots = (pairs.capacity() * 8 / 7).next_power_of_two();
             let table = heap_block(size_of_val(&**pairs))
-                + heap_block(places * (size_of::<(opentelemetry::Key, AnyValue)>() + 1) + 16);
+                + heap_block(slots * (size_of::<(opentelemetry::Key, AnyValue)>() + 1) + 16);
             let of =
                 |(key, value): (&opentelemetry::Key, &AnyValue)| heap_block(key.as_str().len()) + heap_of_logged(value);
             table + pairs.iter().map(of).sum::<usize>()
@@ -91,7 +91,7 @@ pub(super) fn heap_of_logged(value: &AnyValue) -> usize {
     }
 }
 
-/// About how many bytes the attributes hold on the heap, without the list that they stand in. Texts count as above.
+/// About how many bytes the attributes hold on the heap, without their list. Texts count as above.
 pub(super) fn heap_of<'a>(pairs: impl IntoIterator<Item = &'a KeyValue>) -> usize {
     let of_value = |value: &Value| match value {
         Value::String(text) => heap_block(text.as_str().len()),
@@ -107,7 +107,7 @@ pub(super) fn heap_of<'a>(pairs: impl IntoIterator<Item = &'a KeyValue>) -> usiz
     pairs.into_iter().map(|pair| heap_block(pair.key.as_str().len()) + of_value(&pair.value)).sum()
 }
 
-/// The same with the list that they stand in.
+/// About how many bytes the attributes hold on the heap, with their list.
 pub(super) fn heap_of_list(pairs: &Vec<KeyValue>) -> usize {
     heap_block(pairs.capacity() * size_of::<KeyValue>()) + heap_of(pairs)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Reads an `Export*ServiceResponse`.
 ///
-/// As OTLP/JSON demands, members of unknown name are skipped, whatever they hold; of a repeated one the last counts.
+/// As OTLP/JSON requires, members with an unknown name are skipped, whatever they contain; of a repeated one the last counts.
 pub(super) fn read(signal: Signal, body: &[u8]) -> serde_json::Result<PartialSuccess> {
     let mut found = PartialSuccess::default();
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -20,7 +20,7 @@ pub(super) fn message(status: &[u8]) -> Option<String> {
     value.get("message")?.as_str().map(str::to_owned)
 }
 
-/// The whole answer.
+/// The whole response.
 struct Response<'f> {
     signal: Signal,
     found: &'f mut PartialSuccess,
@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for Response<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer to an export")
+        f.write_str("the response to an export")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {

@@ -8,13 +8,13 @@ struct Reader<'a>(&'a [u8]);
 enum Payload<'a> {
     Varint(u64),
     Len(&'a [u8]),
-    /// Of a kind that no field we look for has.
+    /// A payload of a kind that none of the fields read here has.
     Other,
 }
 
 /// Reads an `Export*ServiceResponse`; `None` if it is malformed.
 ///
-/// As every protobuf reader must, it skips what it does not know, and takes the last of several values of a field.
+/// As every protobuf reader must, it skips unknown fields, and uses the last of several values of a field.
 pub(super) fn read(body: &[u8]) -> Option<PartialSuccess> {
     let mut found = PartialSuccess::default();
     let mut response = Reader(body);
@@ -54,7 +54,7 @@ fn read_partial_success(message: &[u8], found: &mut PartialSuccess) -> Option<()
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    /// The next field: `Some(None)` at the end, `None` if there is something else than a field.
+    /// The next field: `Some(None)` at the end, `None` if the bytes are no field.
     #[expect(clippy::option_option, reason = "the outer one is for `?`, the inner one for `while let`")]
     fn field(&mut self) -> Option<Option<(u64, Payload<'a>)>> {
         if self.0.is_empty() {
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
                 Payload::Len(self.take(len)?)
             }
             5 => self.take(4).map(|_skipped| Payload::Other)?,
-            // Groups, which proto3 has not, and wire types that do not exist.
+            // Groups, which proto3 does not have, and wire types that do not exist.
             _ => return None,
         };
         let number = tag >> 3;

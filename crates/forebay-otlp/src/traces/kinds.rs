@@ -1,15 +1,15 @@
-/// How a span stands to its parent and its children.
+/// The relation of a span to its parent and its children.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SpanKind {
-    /// Not known; a server takes it for `Internal`.
+    /// Unknown; a server treats it as `Internal`.
     #[default]
     Unspecified = 0,
     /// An operation inside a program.
     Internal = 1,
-    /// The handling of a request from elsewhere.
+    /// The handling of a remote request.
     Server = 2,
-    /// A request to elsewhere.
+    /// A request to a remote service.
     Client = 3,
     /// The sending of a message whose handling the span does not wait for.
     Producer = 4,
@@ -21,10 +21,10 @@ pub enum SpanKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum StatusCode {
-    /// Nobody said.
+    /// The program did not set it.
     #[default]
     Unset = 0,
-    /// It was validated to be a success.
+    /// The program declared it a success.
     Ok = 1,
     /// It failed.
     Error = 2,

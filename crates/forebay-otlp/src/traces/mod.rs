@@ -14,7 +14,7 @@ use self::visit::SpanMessage;
 use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},
-    settle::{Notice, explain},
+    settle::{OtlpEvent, explain},
     signal::{Source, Traces},
     wire::Message,
 };
@@ -43,7 +43,7 @@ impl<T: AsSpan> Source<T> for Traces {
 impl<T, O> Encode<T> for Encoder<Traces, O>
 where
     T: AsSpan,
-    O: Observe<Notice> + Send + Sync + 'static,
+    O: Observe<OtlpEvent> + Send + Sync + 'static,
 {
     fn content_type(&self) -> HeaderValue {
         self.protocol().content_type()
@@ -58,7 +58,7 @@ where
     }
 
     fn settle(&self, head: &response::Parts, body: &[u8], items: usize) -> Settlement {
-        self.settle_answer(head, body, items)
+        self.settle_response(head, body, items)
     }
 
     fn explain(&self, content_type: Option<&HeaderValue>, body: &[u8]) -> ServerText {

@@ -19,27 +19,27 @@ pub struct Span {
     pub span_id: [u8; 8],
     /// The W3C `tracestate`; empty if there is none.
     pub trace_state: Cow<'static, str>,
-    /// The id of its parent; none if it is all zeros.
+    /// The id of its parent; all zeros mean none.
     pub parent_span_id: [u8; 8],
-    /// What was done.
+    /// The name of the operation.
     pub name: Cow<'static, str>,
-    /// How it stands to its parent and its children.
+    /// The relation to its parent and its children.
     pub kind: SpanKind,
     /// When it began, in nanoseconds since 1970.
     pub start_time_unix_nano: u64,
     /// When it ended, in nanoseconds since 1970.
     pub end_time_unix_nano: u64,
-    /// What else is known of it; the keys should differ.
+    /// Further attributes; their keys should differ.
     pub attributes: Vec<KeyValue>,
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     pub dropped_attributes_count: u32,
-    /// What happened meanwhile.
+    /// The events during the operation.
     pub events: Vec<SpanEvent>,
-    /// How many events it lost to a limit.
+    /// The number of events that a limit dropped.
     pub dropped_events_count: u32,
-    /// Spans that it has to do with, of this trace or of others.
+    /// Links to related spans, of this trace or of others.
     pub links: Vec<SpanLink>,
-    /// How many links it lost to a limit.
+    /// The number of links that a limit dropped.
     pub dropped_links_count: u32,
     /// How it ended.
     pub status: Option<SpanStatus>,
@@ -53,11 +53,11 @@ pub struct Span {
 pub struct SpanEvent {
     /// When it happened, in nanoseconds since 1970.
     pub time_unix_nano: u64,
-    /// What happened.
+    /// The name of the event.
     pub name: Cow<'static, str>,
-    /// What else is known of it; the keys should differ.
+    /// Further attributes; their keys should differ.
     pub attributes: Vec<KeyValue>,
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     pub dropped_attributes_count: u32,
 }
 
@@ -71,9 +71,9 @@ pub struct SpanLink {
     pub span_id: [u8; 8],
     /// The W3C `tracestate` of the linked span; empty if there is none.
     pub trace_state: Cow<'static, str>,
-    /// What else is known of the link; the keys should differ.
+    /// Attributes of the link; their keys should differ.
     pub attributes: Vec<KeyValue>,
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     pub dropped_attributes_count: u32,
     /// See [`span_flags`](crate::span_flags).
     pub flags: u32,
@@ -82,9 +82,9 @@ pub struct SpanLink {
 /// How the operation of a span ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpanStatus {
-    /// Well or not.
+    /// The code.
     pub code: StatusCode,
-    /// If not, why.
+    /// The reason of an error.
     pub message: Cow<'static, str>,
 }
 
@@ -97,21 +97,21 @@ impl Span {
         Self { trace_id, span_id, name: name.into(), ..Self::default() }
     }
 
-    /// The id of its parent.
+    /// Sets the id of its parent.
     #[must_use]
     pub fn parent(mut self, span_id: [u8; 8]) -> Self {
         self.parent_span_id = span_id;
         self
     }
 
-    /// How it stands to its parent and its children.
+    /// Sets the relation to its parent and its children.
     #[must_use]
     pub fn kind(mut self, kind: SpanKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// When it began and ended, in nanoseconds since 1970; see [`unix_nanos`](crate::unix_nanos).
+    /// Sets when it began and ended, in nanoseconds since 1970; see [`unix_nanos`](crate::unix_nanos).
     #[must_use]
     pub fn times(mut self, start_unix_nano: u64, end_unix_nano: u64) -> Self {
         (self.start_time_unix_nano, self.end_time_unix_nano) = (start_unix_nano, end_unix_nano);
@@ -139,7 +139,7 @@ impl Span {
         self
     }
 
-    /// How it ended, and if it failed, why.
+    /// Sets how it ended, and the reason of an error.
     #[must_use]
     pub fn status(mut self, code: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         self.status = Some(SpanStatus { code, message: message.into() });
@@ -173,7 +173,7 @@ impl AsSpan for Span {
 // === impl SpanEvent ===
 
 impl SpanEvent {
-    /// What happened, and when in nanoseconds since 1970.
+    /// An event of this name at this time, in nanoseconds since 1970.
     #[must_use]
     pub fn new(time_unix_nano: u64, name: impl Into<Cow<'static, str>>) -> Self {
         Self { time_unix_nano, name: name.into(), ..Self::default() }

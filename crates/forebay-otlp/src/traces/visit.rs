@@ -5,7 +5,7 @@ use crate::{
     wire::{Attributed, Field, Message, fields, setters},
 };
 
-/// What can be sent as a span.
+/// A type that can be sent as a span.
 ///
 /// A type of your own is written field by field straight into the request, without becoming a
 /// [`Span`](crate::Span) first:
@@ -47,22 +47,22 @@ pub trait AsSpan {
     /// Writes the fields of the span.
     fn span<W: SpanWriter>(&self, w: &mut W);
 
-    /// Which part of the program it comes from; the encoder's scope by default.
+    /// The part of the program that it comes from; the encoder's scope by default.
     fn scope(&self) -> Option<impl AsScope> {
         None::<Scope>
     }
 
-    /// Who sends it; the encoder's resource by default.
+    /// The entity that sends it; the encoder's resource by default.
     fn resource(&self) -> Option<impl AsResource> {
         None::<Resource>
     }
 }
 
-/// Takes the fields of one span.
+/// Takes the fields of one span, in any order.
 ///
-/// Any order will do. The order of the methods here, with the attributes behind the end time, is that of the canonical
-/// encoding, and attributes, events and links of which each kind is handed over at once are the fastest. A field that
-/// is given twice keeps its first value; one that is not given is unknown.
+/// The order of the methods here, with the attributes after the end time, is that of the canonical encoding, and consecutive
+/// attributes, events and links are the fastest. A field that is given twice keeps its first value; a field that is not given
+/// is unknown.
 pub trait SpanWriter: AttributesWriter {
     /// Takes the fields of an event.
     type Event<'a>: SpanEventWriter;
@@ -75,27 +75,27 @@ pub trait SpanWriter: AttributesWriter {
     fn span_id(&mut self, id: [u8; 8]);
     /// The W3C `tracestate`.
     fn trace_state(&mut self, state: &str);
-    /// The id of its parent; none if it is all zeros.
+    /// The id of its parent; all zeros mean none.
     fn parent_span_id(&mut self, id: [u8; 8]);
-    /// What was done.
+    /// The name of the operation.
     fn name(&mut self, name: &str);
-    /// How it stands to its parent and its children.
+    /// The relation to its parent and its children.
     fn kind(&mut self, kind: SpanKind);
     /// When it began, in nanoseconds since 1970.
     fn start_time_unix_nano(&mut self, nanos: u64);
     /// When it ended, in nanoseconds since 1970.
     fn end_time_unix_nano(&mut self, nanos: u64);
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     fn dropped_attributes_count(&mut self, count: u32);
-    /// One more event.
+    /// Adds an event.
     fn event(&mut self, write: impl FnOnce(&mut Self::Event<'_>));
-    /// How many events it lost to a limit.
+    /// The number of events that a limit dropped.
     fn dropped_events_count(&mut self, count: u32);
-    /// One more link.
+    /// Adds a link.
     fn link(&mut self, write: impl FnOnce(&mut Self::Link<'_>));
-    /// How many links it lost to a limit.
+    /// The number of links that a limit dropped.
     fn dropped_links_count(&mut self, count: u32);
-    /// How it ended, and if it failed, why.
+    /// How it ended, and the reason of an error.
     fn status(&mut self, code: StatusCode, message: &str);
     /// See [`span_flags`](crate::span_flags).
     fn flags(&mut self, flags: u32);
@@ -105,9 +105,9 @@ pub trait SpanWriter: AttributesWriter {
 pub trait SpanEventWriter: AttributesWriter {
     /// When it happened, in nanoseconds since 1970.
     fn time_unix_nano(&mut self, nanos: u64);
-    /// What happened.
+    /// The name of the event.
     fn name(&mut self, name: &str);
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     fn dropped_attributes_count(&mut self, count: u32);
 }
 
@@ -119,7 +119,7 @@ pub trait SpanLinkWriter: AttributesWriter {
     fn span_id(&mut self, id: [u8; 8]);
     /// The W3C `tracestate` of the linked span.
     fn trace_state(&mut self, state: &str);
-    /// How many attributes it lost to a limit.
+    /// The number of attributes that a limit dropped.
     fn dropped_attributes_count(&mut self, count: u32);
     /// See [`span_flags`](crate::span_flags).
     fn flags(&mut self, flags: u32);
@@ -247,7 +247,7 @@ impl<M: Message<Kind = LinkMessage>> SpanLinkWriter for M {
     }
 }
 
-/// What points to a span is that span.
+/// A pointer to a span is sent as that span.
 macro_rules! pointers {
     ($($pointer:ty)*) => {$(
         impl<T: AsSpan + ?Sized> AsSpan for $pointer {

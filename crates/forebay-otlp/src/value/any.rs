@@ -1,19 +1,19 @@
 use bytes::Bytes;
 use std::borrow::Cow;
 
-/// Any value that OTLP knows, owned.
+/// Any value of OTLP, owned.
 ///
 /// Strings are [`Cow`]s, so a literal takes no allocation.
 ///
 /// A list that is nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH) is not sent, and its record is counted as skipped. A value
-/// of any depth is dropped in constant stack. Like every nested type it is cloned, compared and formatted level by level on
-/// the stack, so code that builds a value from untrusted input should stop at [`MAX_DEPTH`](crate::MAX_DEPTH) already.
+/// of any depth is dropped in constant stack. Clones, comparisons and formatting recurse as for every nested type, so code that
+/// builds a value from untrusted input should stop at [`MAX_DEPTH`](crate::MAX_DEPTH).
 ///
-/// Because a value is dropped in this way, its content is taken by reference or with [`std::mem::take`], not moved out by a
-/// pattern.
+/// Because the type implements `Drop`, its content is used by reference or with [`std::mem::take`], and cannot be moved out by
+/// a pattern.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum AnyValue {
-    /// A value of no kind.
+    /// No value.
     #[default]
     Empty,
     /// Text.
@@ -48,7 +48,7 @@ impl AnyValue {
         matches!(self, Self::Array(_) | Self::KvList(_))
     }
 
-    /// Moves the values of a list to `into`; the list is empty then.
+    /// Moves the values of a list to `into`, and leaves the list empty.
     fn empty_into(&mut self, into: &mut Vec<Self>) {
         match self {
             Self::Array(values) => into.append(values),
@@ -59,14 +59,14 @@ impl AnyValue {
 }
 
 impl Drop for AnyValue {
-    // A value is dropped on the thread of a worker, where an overflow of the stack ends the process.
+    // The worker drops values on its thread, where an overflow of the stack ends the process.
     fn drop(&mut self) {
         let is_nested = match self {
             Self::Array(values) => values.iter().any(Self::is_list),
             Self::KvList(pairs) => pairs.iter().any(|pair| pair.value.is_list()),
             _ => false,
         };
-        // A list of plain values, the usual case, needs no allocation here.
+        // A list of plain values, which is the usual case, needs no allocation here.
         if is_nested {
             let mut rest = Vec::new();
             self.empty_into(&mut rest);
@@ -87,7 +87,7 @@ impl KeyValue {
     }
 }
 
-/// Which kind of value a Rust type becomes.
+/// Lists the kinds of value that Rust types become.
 macro_rules! from {
     ($($type:ty => $kind:ident($value:ident => $into:expr);)*) => {$(
         impl From<$type> for AnyValue {

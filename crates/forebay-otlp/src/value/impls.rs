@@ -37,7 +37,7 @@ impl AsValue for f64 {
     }
 }
 
-/// No `u8`, so that `[u8]` can mean bytes; no `u64` and `usize`, because not all of them fit.
+/// `u8` is left out, so that `[u8]` can mean bytes; `u64` and `usize` are left out, because not all of their values fit.
 macro_rules! integers {
     ($($integer:ty)*) => {$(
         impl AsValue for $integer {
@@ -121,7 +121,7 @@ impl AsValue for AnyValue {
     }
 }
 
-/// What points to a value is that value.
+/// A pointer to a value is written as that value.
 macro_rules! pointers {
     ($($pointer:ty)*) => {$(
         impl<T: AsValue + ?Sized> AsValue for $pointer {

@@ -1,4 +1,4 @@
-//! Values of attributes and bodies: what can be one, and what takes one.
+//! Values of attributes and bodies, and the traits that write them.
 
 mod any;
 mod impls;
@@ -9,9 +9,9 @@ pub use self::{
     visit::{ArrayWriter, AsValue, AttributesWriter, ValueWriter},
 };
 
-/// How deep lists may be nested in a value: a plain value has depth 0, a list of plain values 1.
+/// The greatest depth of lists in a value: a plain value has depth 0, a list of plain values 1.
 ///
-/// A record with a deeper one is left out and listed in [`Skipped`](forebay_export::Skipped). At this depth, wherever
-/// in a message the value stands, no more than 100 protobuf messages and 127 levels of JSON lie in one another: what
-/// protobuf libraries and `serde_json` accept without being configured.
+/// A record with a deeper one is left out and listed in [`Skipped`](forebay_export::Skipped). At this depth, at every
+/// position in a message, at most 100 protobuf messages and 127 levels of JSON are nested, which protobuf libraries and
+/// `serde_json` accept by default.
 pub const MAX_DEPTH: usize = 28;

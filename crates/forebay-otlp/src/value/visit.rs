@@ -1,7 +1,7 @@
-/// What can be the value of an attribute, or the body of a log record.
+/// A type that can be the value of an attribute, or the body of a log record.
 ///
 /// Implemented for strings, `bool`, integers that fit an `i64`, floats, `[u8]` (bytes), slices of values, and
-/// [`AnyValue`](crate::AnyValue). A type of your own says which of the kinds of value it is:
+/// [`AnyValue`](crate::AnyValue). A type of your own chooses its kind of value:
 ///
 /// ```
 /// use forebay_otlp::{ArrayWriter, AsValue, ValueWriter};
@@ -33,7 +33,7 @@ pub trait ValueWriter: Sized {
     /// Takes the pairs of a list of pairs.
     type KvList: AttributesWriter;
 
-    /// A value of no kind.
+    /// No value.
     fn empty(self) -> Self::Done;
     /// Text.
     fn string(self, value: &str) -> Self::Done;
@@ -45,11 +45,11 @@ pub trait ValueWriter: Sized {
     fn double(self, value: f64) -> Self::Done;
     /// Bytes that need not be text.
     fn bytes(self, value: &[u8]) -> Self::Done;
-    /// A list of values, which `write` hands over one by one.
+    /// A list of values, which `write` passes one by one.
     ///
     /// Beyond [`MAX_DEPTH`](crate::MAX_DEPTH) `write` is not called, and the record is left out.
     fn array(self, write: impl FnOnce(&mut Self::Array)) -> Self::Done;
-    /// A list of pairs, which `write` hands over one by one; the keys should differ.
+    /// A list of pairs, which `write` passes one by one; their keys should differ.
     ///
     /// Beyond [`MAX_DEPTH`](crate::MAX_DEPTH) `write` is not called, and the record is left out.
     fn kv_list(self, write: impl FnOnce(&mut Self::KvList)) -> Self::Done;
@@ -57,12 +57,12 @@ pub trait ValueWriter: Sized {
 
 /// Takes the values of an array, in order.
 pub trait ArrayWriter {
-    /// The next value.
+    /// Adds a value.
     fn value(&mut self, value: impl AsValue);
 }
 
 /// Takes attributes, in order.
 pub trait AttributesWriter {
-    /// One more attribute; the keys of one set should differ.
+    /// Adds an attribute. The keys of one set should differ.
     fn attribute(&mut self, key: &str, value: impl AsValue);
 }

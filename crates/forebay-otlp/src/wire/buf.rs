@@ -1,17 +1,17 @@
 use bytes::BytesMut;
 
-/// The request's body while it is written.
+/// The body of a request while it is written.
 #[derive(Debug)]
 pub(crate) struct Buf {
     bytes: BytesMut,
-    /// A value was nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH), and is not written whole.
+    /// Whether a value was nested deeper than [`MAX_DEPTH`](crate::MAX_DEPTH), and is not completely written.
     too_deep: bool,
 }
 
 // === impl Buf ===
 
 impl Buf {
-    /// Goes on where `bytes` ends.
+    /// A body that continues after `bytes`.
     pub(crate) fn new(bytes: BytesMut) -> Self {
         Self { bytes, too_deep: false }
     }
@@ -20,20 +20,20 @@ impl Buf {
         self.bytes
     }
 
-    /// Takes out what was written, and goes on behind it in the same memory.
+    /// Splits off the written bytes, and continues after them in the same memory.
     #[cfg(feature = "opentelemetry")]
     #[inline]
     pub(crate) fn split(&mut self) -> BytesMut {
         self.bytes.split()
     }
 
-    /// A copy of what was written, in memory that is exactly as long.
+    /// A copy of the written bytes, in memory of exactly their length.
     #[cfg(feature = "opentelemetry")]
     pub(crate) fn copied(&self) -> BytesMut {
         BytesMut::from(&*self.bytes)
     }
 
-    /// How many bytes may be written before there has to be more memory.
+    /// How many bytes may be written before the next allocation.
     #[cfg(feature = "opentelemetry")]
     #[inline]
     pub(crate) fn room(&self) -> usize {
@@ -50,14 +50,14 @@ impl Buf {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The same for text, which is short as a rule: then it is copied without a call.
+    /// Writes text. Short text, which is the usual case, is copied without a call.
     #[inline(always)]
     pub(crate) fn put_text(&mut self, text: &[u8]) {
         let len = text.len();
         if len > 16 {
             return self.put(text);
         }
-        // Both ends, which may overlap: where they do they are the same.
+        // The two ends may overlap, and are equal where they do.
         let ends = match (text.first_chunk(), text.last_chunk(), text.first_chunk(), text.last_chunk()) {
             (Some(first), Some(last), ..) => {
                 u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (len - 8))
@@ -72,7 +72,7 @@ impl Buf {
         self.truncate(end);
     }
 
-    /// All that was written from `at` on, to be changed in place.
+    /// The written bytes from `at` on, to be changed in place.
     #[inline]
     pub(crate) fn tail(&mut self, at: usize) -> &mut [u8] {
         self.bytes.get_mut(at..).unwrap_or_default()
@@ -88,7 +88,7 @@ impl Buf {
         self.too_deep = true;
     }
 
-    /// Whether anything was too deep since this was asked last.
+    /// Whether a value was nested too deep since the last call.
     #[inline]
     pub(crate) fn take_too_deep(&mut self) -> bool {
         std::mem::take(&mut self.too_deep)

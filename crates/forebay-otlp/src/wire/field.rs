@@ -3,9 +3,9 @@
 pub struct Field {
     /// Its number in the `.proto` file; at most 31, so that a set of fields is a `u32`.
     pub(crate) number: u32,
-    /// Its key in JSON with all that stands around it: `,"timeUnixNano":`.
+    /// Its key in JSON with the characters around it: `,"timeUnixNano":`.
     pub(crate) key: &'static str,
-    /// How many bytes the length of the message in it will probably take as a varint.
+    /// How many bytes the length of its message probably takes as a varint.
     pub(crate) width: usize,
 }
 
@@ -20,7 +20,7 @@ pub(crate) use fields;
 // === impl Field ===
 
 impl Field {
-    /// `key` is the name in JSON between `,"` and `":`.
+    /// The field with this number, and this name in JSON between `,"` and `":`.
     pub(crate) const fn new(number: u32, key: &'static str) -> Self {
         assert!(number > 0 && number < 32, "a field of OTLP has a small number");
         Self { number, key, width: 1 }

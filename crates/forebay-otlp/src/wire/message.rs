@@ -8,23 +8,23 @@ pub(crate) trait Wire {
     /// Writes the message of a whole request at the end of `buf`.
     fn request(buf: &mut Buf, write: impl FnOnce(&mut Self::Message<'_, Outer>));
 
-    /// Writes fields that [`Message::raw`] takes over into a message of the same kind.
+    /// Writes fields that [`Message::raw`] copies into a message of the same kind.
     fn fragment<K>(buf: &mut Buf, write: impl FnOnce(&mut Self::Message<'_, K>));
 }
 
 /// An open message: takes its fields, in any order.
 ///
-/// The public traits are implemented for every message of the right kind. Their associated types name this trait, so
-/// it has to be public; no path leads to it from outside.
+/// Every message of the right kind implements the public traits. Their associated types name this trait, so it has to be
+/// public; no path leads to it from outside.
 ///
-/// What is the default in proto3 (zero, the empty string, an id of zeros) is left out, unless the method says
-/// otherwise. Whether a field that may occur once is written twice is for the caller to ask [`first`](Self::first).
+/// Default values of proto3 (zero, the empty string, an id of zeros) are left out, unless the method says otherwise. The
+/// caller asks [`first`](Self::first) before it writes a field that may occur once.
 pub trait Message: Sized {
-    /// Which message it is; decides which of the public traits it implements.
+    /// The kind of message, which decides over the public traits that it implements.
     type Kind;
     type Child<'c, K>: Message<Kind = K>;
 
-    /// Whether `field` was not asked for before.
+    /// Whether this is the first call for `field`.
     fn first(&mut self, field: Field) -> bool;
 
     fn bool(&mut self, field: Field, value: bool);
@@ -37,40 +37,40 @@ pub trait Message: Sized {
     /// A trace or span id: bytes in protobuf, hex in JSON.
     fn id<const N: usize>(&mut self, field: Field, value: [u8; N]);
 
-    /// Written whatever the value is.
+    /// Writes the value even if it is the default.
     fn some_sfixed64(&mut self, field: Field, value: i64);
-    /// Written whatever the value is.
+    /// Writes the value even if it is the default.
     fn some_double(&mut self, field: Field, value: f64);
 
     fn uint64s(&mut self, field: Field, values: impl IntoIterator<Item = u64>);
     fn fixed64s(&mut self, field: Field, values: impl IntoIterator<Item = u64>);
     fn doubles(&mut self, field: Field, values: impl IntoIterator<Item = f64>);
 
-    /// An `AnyValue`, written even if it is empty.
+    /// Writes an `AnyValue`, even if it is empty.
     fn value(&mut self, field: Field, value: impl AsValue);
 
-    /// One more `KeyValue` of a repeated field.
+    /// Adds a `KeyValue` to a repeated field.
     fn attribute(&mut self, field: Field, key: &str, value: impl AsValue);
 
-    /// The one message of a field, written even if it is empty.
+    /// Writes the one message of a field, even if it is empty.
     fn message<K>(&mut self, field: Field, write: impl FnOnce(&mut Self::Child<'_, K>));
 
-    /// One more message of a repeated field.
+    /// Adds a message to a repeated field.
     fn element<K>(&mut self, field: Field, write: impl FnOnce(&mut Self::Child<'_, K>));
 
-    /// Like [`element`](Self::element), but leaves nothing behind if a value in it was too deep.
+    /// Adds a message like [`element`](Self::element), but removes it if a value in it was nested too deep.
     ///
-    /// Says how many bytes the message took, tag and length included.
+    /// Returns the length of the message, tag and length prefix included.
     fn element_if_whole<K>(
         &mut self,
         field: Field,
         write: impl FnOnce(&mut Self::Child<'_, K>),
     ) -> Result<usize, TooDeep>;
 
-    /// Fields that were written before, by [`Wire::fragment`].
+    /// Copies fields that [`Wire::fragment`] wrote.
     fn raw(&mut self, fields: &[u8]);
 
-    /// The message cannot be written: a value in it is too deep.
+    /// Marks the message as one that cannot be written: a value in it is nested too deep.
     fn give_up(&mut self);
 
     /// The length of the whole body so far, in bytes.
@@ -99,8 +99,8 @@ pub struct TooDeep;
 
 /// Methods of a public trait that write one field: `name(argument: Type) => NUMBER: kind(argument);`.
 ///
-/// Only the first call of each writes, so that JSON has no name twice and both encodings mean the same. Where calls
-/// follow one another without conditions, the check is gone when this is compiled.
+/// Only the first call of each writes, so that JSON has no name twice and both encodings mean the same. The compiler removes
+/// the check where the calls follow one another without conditions.
 macro_rules! setters {
     ($($name:ident($argument:ident: $type:ty) => $field:ident: $write:ident($value:expr);)*) => {$(
         #[inline(always)]

@@ -1,7 +1,7 @@
-//! What the two encodings have in common: messages made of numbered and named fields.
+//! The common base of the two encodings: messages of numbered and named fields.
 //!
-//! The schema of OTLP stands once, in `logs/`, `traces/` and `metrics/`, in terms of [`Message`]; `protobuf/` and
-//! `json/` know how a field is written, and nothing of OTLP.
+//! The schema of OTLP is written once, in `logs/`, `traces/` and `metrics/`, in terms of [`Message`]; `protobuf/` and
+//! `json/` write fields, and know nothing of OTLP.
 
 mod buf;
 mod field;

@@ -10,11 +10,14 @@ use opentelemetry_proto::tonic::collector::{
 };
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
-use std::num::NonZeroUsize;
 
-fn encoder(protocol: Protocol, max_body: usize) -> LogsEncoder {
-    let max_body = NonZeroUsize::new(max_body).unwrap();
-    LogsEncoder::builder().protocol(protocol).scope(Scope::new("scope")).max_body(max_body).build().unwrap()
+fn encoder(protocol: Protocol, max_request_bytes: usize) -> LogsEncoder {
+    LogsEncoder::builder()
+        .protocol(protocol)
+        .scope(Scope::new("scope"))
+        .max_request_bytes(max_request_bytes)
+        .build()
+        .unwrap()
 }
 
 proptest! {
@@ -94,9 +97,9 @@ fn what_stands_behind_the_records_counts_too() {
     let records = [LogRecord::new("one of two"), LogRecord::new("the other of two")];
     let scope = Scope::new("scope").schema_url("https://opentelemetry.io/schemas/1.27.0");
     for protocol in Protocol::ALL {
-        let with = |max_body: usize| {
+        let with = |max_request_bytes: usize| {
             let builder = LogsEncoder::builder().protocol(protocol).scope(scope.clone());
-            builder.max_body(NonZeroUsize::new(max_body).unwrap()).build().unwrap()
+            builder.max_request_bytes(max_request_bytes).build().unwrap()
         };
         let mut full = BytesMut::new();
         with(1000).encode(&records, &mut full).unwrap();
@@ -122,10 +125,12 @@ fn one_giant_does_not_make_the_next_batch_reserve_for_giants() {
 
 #[test]
 fn a_limit_that_the_resource_alone_exceeds_is_refused() {
-    let one = NonZeroUsize::MIN;
     let builder = LogsEncoder::builder().resource(Resource::new().attribute("service.name", "shop"));
-    let error = builder.max_body(one).build().unwrap_err();
-    assert_eq!(error.to_string(), "`max_body` is 1; allowed: more than the 26 bytes of the resource and the scope");
+    let error = builder.max_request_bytes(1).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`max_request_bytes` is 1; allowed: more than the 26 bytes of the resource and the scope"
+    );
 }
 
 #[test]

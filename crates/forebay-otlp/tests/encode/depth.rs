@@ -64,7 +64,7 @@ fn a_deeper_value_is_skipped_wherever_it_stands_and_its_neighbours_are_sent() {
 }
 
 #[test]
-fn the_depth_is_counted_from_each_value_anew() {
+fn the_depth_is_counted_for_each_value() {
     let batch = [LogRecord::new(arrays(MAX_DEPTH)).attribute("a", pairs(MAX_DEPTH)).attribute("b", arrays(MAX_DEPTH))];
     let mut body = BytesMut::new();
     assert_eq!(LogsEncoder::builder().build().unwrap().encode(&batch, &mut body).unwrap(), Skipped::NONE);

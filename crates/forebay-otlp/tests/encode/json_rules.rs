@@ -3,13 +3,13 @@
 use bytes::BytesMut;
 use forebay_export::Encode;
 use forebay_otlp::{
-    AnyValue, AsLogRecord, Buckets, Encoder, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Kind,
-    LogRecord, LogRecordWriter, LogsEncoder, Metric, MetricData, MetricsEncoder, Number, NumberPoint, Protocol,
-    Quantile, Resource, Scope, Severity, Span, SpanEvent, SpanKind, SpanLink, StatusCode, SummaryPoint, Temporality,
+    AnyValue, AsLogRecord, Buckets, Encoder, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, LogRecord,
+    LogRecordWriter, LogsEncoder, Metric, MetricData, MetricsEncoder, Number, NumberPoint, Protocol, Quantile,
+    Resource, Scope, Severity, SignalKind, Span, SpanEvent, SpanKind, SpanLink, StatusCode, SummaryPoint, Temporality,
     TracesEncoder,
 };
 
-fn json<S: Kind, T>(encoder: &Encoder<S>, items: &[T]) -> String
+fn json<S: SignalKind, T>(encoder: &Encoder<S>, items: &[T]) -> String
 where
     Encoder<S>: Encode<T>,
 {

@@ -1,4 +1,4 @@
-//! Records of a batch are grouped by who sends them and where they come from, and keep their order.
+//! Records of a batch are grouped by resource and scope, and keep their order.
 
 use crate::any::{
     self,
@@ -182,8 +182,7 @@ fn skipped_records_are_listed_in_the_order_of_the_batch() {
 #[test]
 fn a_batch_that_is_too_large_is_given_up_at_the_first_group_that_does_not_fit() {
     for protocol in Protocol::ALL {
-        let limit = std::num::NonZeroUsize::new(5_000).unwrap();
-        let encoder = LogsEncoder::builder().protocol(protocol).max_body(limit).build().unwrap();
+        let encoder = LogsEncoder::builder().protocol(protocol).max_request_bytes(5_000).build().unwrap();
         let sent = |at: usize| Sent {
             record: LogRecord::new("x".repeat(1_000)),
             resource: at.is_multiple_of(2).then(|| Resource::new().attribute("at", format!("{at}"))),

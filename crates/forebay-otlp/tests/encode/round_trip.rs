@@ -3,14 +3,14 @@
 use crate::any::{self, values::Doubles};
 use bytes::BytesMut;
 use forebay_export::{Encode, Skipped};
-use forebay_otlp::{Encoder, Kind, LogsEncoder, MetricsEncoder, Protocol, TracesEncoder};
+use forebay_otlp::{Encoder, LogsEncoder, MetricsEncoder, Protocol, SignalKind, TracesEncoder};
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
 /// What `encoder` makes of `items`, in a buffer that was used before.
-fn body<S: Kind, T>(encoder: &Encoder<S>, items: &[T]) -> BytesMut
+fn body<S: SignalKind, T>(encoder: &Encoder<S>, items: &[T]) -> BytesMut
 where
     Encoder<S>: Encode<T>,
 {

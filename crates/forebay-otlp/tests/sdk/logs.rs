@@ -149,9 +149,9 @@ async fn every_record_arrives_as_the_exporter_of_the_sdk_would_have_written_it()
 
 #[tokio::test]
 async fn a_flush_on_the_only_thread_of_a_runtime_comes_back() {
-    // The receiver lives elsewhere: this thread is blocked while it answers.
+    // The receiver has a thread of its own, because this one is blocked while it responds.
     let (address, given) = std::sync::mpsc::channel();
-    let far_side = std::thread::spawn(move || {
+    let server = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let receiver = receiver([Fault::Slow { by: Duration::from_millis(200) }]).await;
             address.send(receiver.endpoint()).unwrap();
@@ -170,14 +170,14 @@ async fn a_flush_on_the_only_thread_of_a_runtime_comes_back() {
 
     let totals = processor.totals();
     assert_eq!((totals.offered, totals.delivered, totals.pending), (1_000, 1_000, 0));
-    assert_eq!(far_side.join().unwrap(), 1_000);
+    assert_eq!(server.join().unwrap(), 1_000);
 }
 
 #[test]
 fn without_a_runtime_a_shutdown_ends_by_its_deadline_and_names_what_was_lost() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/logs", silent.local_addr().unwrap());
-    let exporter = exporter_to::<SdkLog>(&url).queue(Limits::new().items(50).soft_limit(1.0));
+    let exporter = exporter_to::<SdkLog>(&url).limits(Limits::new().items(50).soft_limit(1.0));
     let processor = ForebayLogProcessor::builder(exporter).flush_timeout(Duration::from_millis(50)).build().unwrap();
     let (provider, processor) = provider(processor);
     let logger = provider.logger("loss");
@@ -218,8 +218,8 @@ async fn a_processor_that_takes_records_writes_the_same_and_leaves_them_empty() 
         let deep = (0..40).fold(AnyValue::Int(1), |inner, _| AnyValue::ListAny(Box::new(vec![inner])));
         say(&provider.logger("deep"), deep);
         say(&provider.logger("deep"), "flat");
-        let told = provider.force_flush().unwrap_err().to_string();
-        assert!(told.contains(&format!("{} (1)", DropReason::Encode)), "{told}");
+        let error = provider.force_flush().unwrap_err().to_string();
+        assert!(error.contains(&format!("{} (1)", DropReason::Encode)), "{error}");
         assert_eq!(receiver.logs().len(), 26);
     }
 }
@@ -251,8 +251,8 @@ async fn what_cannot_be_encoded_costs_only_itself_and_is_named() {
     say(&logger, deep);
     say(&logger, "after");
 
-    let told = provider.force_flush().unwrap_err().to_string();
-    assert!(told.contains(&format!("1 log records were dropped: {} (1)", DropReason::Encode)), "{told}");
+    let error = provider.force_flush().unwrap_err().to_string();
+    assert!(error.contains(&format!("1 log records were dropped: {} (1)", DropReason::Encode)), "{error}");
     provider.force_flush().unwrap();
     assert_eq!(processor.totals().delivered, 2);
     assert_eq!(receiver.logs().len(), 2);
@@ -261,7 +261,7 @@ async fn what_cannot_be_encoded_costs_only_itself_and_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_processor_that_is_only_dropped_sends_what_it_has() {
     let receiver = receiver([]).await;
-    let exporter = exporter::<SdkLog>(&receiver, "/v1/logs").batch(forebay_batch::Batching::new());
+    let exporter = exporter::<SdkLog>(&receiver, "/v1/logs").batching(forebay_batch::Batching::new());
     let processor = ForebayLogProcessor::builder(exporter).build().unwrap();
     let logger = SdkLoggerProvider::builder().build().logger("");
     let scope = InstrumentationScope::builder("dropped").build();

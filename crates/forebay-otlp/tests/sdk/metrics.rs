@@ -55,10 +55,10 @@ impl PushMetricExporter for Reference {
     }
 }
 
-/// Keeps what an export said, which the reader of the SDK only logs.
-struct Told(ForebayMetricExporter, Arc<Mutex<Vec<String>>>);
+/// Keeps the errors of exports, which the reader of the SDK only logs.
+struct Reported(ForebayMetricExporter, Arc<Mutex<Vec<String>>>);
 
-impl PushMetricExporter for Told {
+impl PushMetricExporter for Reported {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.0.export(metrics).await;
         self.1.lock().unwrap().push(result.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned()));
@@ -217,16 +217,16 @@ async fn every_metric_arrives_as_the_exporter_of_the_sdk_would_have_written_it()
 async fn a_failed_delta_is_part_of_the_next_and_a_failed_gauge_is_kept() {
     let receiver = receiver(refused(2 * 3)).await;
     let ours = ForebayMetricExporter::builder(impatient(&receiver)).temporality(Temporality::Delta).build().unwrap();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let provider = SdkMeterProvider::builder().with_reader(reader(Told(ours, Arc::clone(&told)))).build();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let provider = SdkMeterProvider::builder().with_reader(reader(Reported(ours, Arc::clone(&reported)))).build();
     let meter = provider.meter("shop");
     let (orders, level) = (meter.u64_counter("orders").build(), meter.i64_gauge("level").build());
 
     orders.add(1, &[KeyValue::new("kind", "a")]);
     level.record(40, &[]);
     provider.force_flush().unwrap_err();
-    let said = told.lock().unwrap().pop().unwrap();
-    assert!(said.contains("2 of 2 metrics were not delivered") && said.contains("2 are kept"), "{said}");
+    let error = reported.lock().unwrap().pop().unwrap();
+    assert!(error.contains("2 of 2 metrics were not delivered") && error.contains("2 are kept"), "{error}");
     orders.add(10, &[KeyValue::new("kind", "a")]);
     orders.add(100, &[KeyValue::new("kind", "b")]);
     provider.force_flush().unwrap_err();
@@ -272,15 +272,15 @@ async fn a_failed_cumulative_point_is_replaced_and_a_refused_one_is_let_go() {
     let bad = Fault::Status { status: StatusCode::NOT_FOUND, retry_after: Vec::new() };
     let receiver = receiver(refused(2).chain([bad])).await;
     let ours = ForebayMetricExporter::builder(impatient(&receiver)).build().unwrap();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let provider = SdkMeterProvider::builder().with_reader(reader(Told(ours, Arc::clone(&told)))).build();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let provider = SdkMeterProvider::builder().with_reader(reader(Reported(ours, Arc::clone(&reported)))).build();
     let orders = provider.meter("shop").u64_counter("orders").build();
 
     for kept in ["; 1 are kept", "; 0 are kept"] {
         orders.add(1, &[]);
         provider.force_flush().unwrap_err();
-        let said = told.lock().unwrap().pop().unwrap();
-        assert!(said.contains(kept), "{said}");
+        let error = reported.lock().unwrap().pop().unwrap();
+        assert!(error.contains(kept), "{error}");
     }
     orders.add(1, &[]);
     provider.force_flush().unwrap();
@@ -293,18 +293,18 @@ async fn a_failed_cumulative_point_is_replaced_and_a_refused_one_is_let_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn f17_what_is_kept_for_the_next_export_is_bounded_by_bytes() {
     let receiver = receiver(refused(1_000)).await;
-    let exporter = impatient(&receiver).queue(Limits::new().bytes(1 << 20));
+    let exporter = impatient(&receiver).limits(Limits::new().bytes(1 << 20));
     let ours = ForebayMetricExporter::builder(exporter).build().unwrap();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let provider = SdkMeterProvider::builder().with_reader(reader(Told(ours, Arc::clone(&told)))).build();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let provider = SdkMeterProvider::builder().with_reader(reader(Reported(ours, Arc::clone(&reported)))).build();
     let meter = provider.meter("shop");
     for at in 0..20 {
         let large = KeyValue::new("large", "x".repeat(100 << 10));
         meter.u64_counter(format!("counter{at}")).build().add(1, &[large]);
     }
     provider.force_flush().unwrap_err();
-    let said = told.lock().unwrap().pop().unwrap();
+    let error = reported.lock().unwrap().pop().unwrap();
     // Of two megabytes, as many metrics as the queue may hold.
-    assert!(said.contains("; 10 are kept"), "{said}");
+    assert!(error.contains("; 10 are kept"), "{error}");
     provider.shutdown().unwrap_err();
 }

@@ -35,7 +35,7 @@ pub(crate) fn exporter<T>(receiver: &Receiver, path: &str) -> ExporterBuilder<T,
 
 pub(crate) fn exporter_to<T>(url: &str) -> ExporterBuilder<T, (), Http> {
     let batching = Batching::new().max_items(100).max_age(Duration::from_millis(20));
-    Exporter::builder().endpoint(url).client(Client::builder(TokioExecutor::new()).build_http()).batch(batching)
+    Exporter::builder().endpoint(url).client(Client::builder(TokioExecutor::new()).build_http()).batching(batching)
 }
 
 pub(crate) fn flat_logs(logs: &[ResourceLogs]) -> Vec<Flat<LogRecord>> {

@@ -56,9 +56,9 @@ pub fn forward(base: &str, workers: NonZeroUsize, patience: Duration) -> Result<
             .client(http_client())
             .weigh(Batch::weight)
             // The workers wait for the answers: no more than they hold can come together.
-            .batch(Batching::new().max_items(workers.get()).max_age(Duration::from_millis(20)).max_in_flight(4))
+            .batching(Batching::new().max_items(workers.get()).max_age(Duration::from_millis(20)).max_in_flight(4))
             // What waits longer goes to the dead letters, and comes back from there.
-            .give_up_after(patience)
+            .max_age(patience)
             .build()
     };
     let exporters = [exporter(Signal::Traces)?, exporter(Signal::Logs)?, exporter(Signal::Metrics)?];

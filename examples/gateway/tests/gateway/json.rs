@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use forebay::{export::Encode, otlp::Signal};
 use forebay_gateway::{Config, Gateway};
 use forebay_otlp::{
-    AnyValue, Buckets, Encoder, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Kind, LogRecord,
-    LogsEncoder, Metric, MetricData, MetricsEncoder, NumberPoint, Protocol, Quantile, Span, SpanEvent, SpanLink,
+    AnyValue, Buckets, Encoder, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, LogRecord, LogsEncoder,
+    Metric, MetricData, MetricsEncoder, NumberPoint, Protocol, Quantile, SignalKind, Span, SpanEvent, SpanLink,
     SummaryPoint, Temporality, TracesEncoder,
 };
 use forebay_testkit::receiver::{Signal as Of, read_json};
@@ -104,7 +104,7 @@ async fn f26_a_value_nested_64_000_deep_costs_its_own_record() {
 }
 
 /// What the encoder writes in JSON is read back as what it writes in protobuf; NaN is compared as NaN.
-fn same<S: Kind, T, P>(of: Of, make: impl Fn(Protocol) -> Encoder<S>, items: &[T]) -> Result<(), TestCaseError>
+fn same<S: SignalKind, T, P>(of: Of, make: impl Fn(Protocol) -> Encoder<S>, items: &[T]) -> Result<(), TestCaseError>
 where
     Encoder<S>: Encode<T>,
     P: Message + Default + Debug,

@@ -7,22 +7,23 @@ use std::{
     time::Duration,
 };
 
-/// How long a batch that came back waits before it is sent again: each time the far side fails anew, with jitter of its own.
+/// The waits of a parked batch. Each outage of the server draws its own jitter.
 #[derive(Clone, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct ParkBackoff {
     backoff: Backoff,
+    /// The number of the next stream of jitter.
     streams: Arc<AtomicU64>,
 }
 
-// === impl Patience ===
+// === impl ParkBackoff ===
 
-impl Patience {
+impl ParkBackoff {
     pub(crate) fn new(backoff: Backoff) -> Self {
         Self { backoff, streams: Arc::default() }
     }
 }
 
-impl IntoIterator for Patience {
+impl IntoIterator for ParkBackoff {
     type Item = Duration;
     type IntoIter = Delays;
 

@@ -20,66 +20,67 @@ use opentelemetry_sdk::logs::SdkLogRecord;
 use std::cell::RefCell;
 
 thread_local! {
-    /// One per thread, so that nobody waits for another to write, or counts references in each other's cache.
-    static PEN: RefCell<Pen> = RefCell::new(Pen::new());
+    /// One per thread, so that no thread waits for another, and no two threads share the cache line of a reference count.
+    static RECORD_WRITER: RefCell<RecordWriter> = RefCell::new(RecordWriter::new());
 }
 
-/// What a thread needs to write records one behind the other into pieces of memory that are many records long, once it has
-/// written enough of them.
-pub(super) struct Pen {
-    /// Empty between two records; what was written is taken out, and the memory behind it left.
+/// Writes the log records of one thread one after the other into shared blocks of memory, once the thread has written enough of
+/// them.
+pub(super) struct RecordWriter {
+    /// Empty between two records: a written record is split off, and the memory after it stays.
     buf: Buf,
-    /// How many bytes were written so far.
+    /// The bytes that were written so far.
     written: usize,
-    /// The scopes that were asked for last, each in the one place where it may stand.
+    /// The scopes of recent records, each at the one index that its name hashes to.
     remembered: [Option<Remembered>; PLACES],
 }
 
-/// How many scopes a thread remembers.
+/// The number of scopes that a thread remembers.
 const PLACES: usize = 32;
 
 struct Remembered {
+    /// The serial number of the [`Scopes`] that `id` belongs to.
     serial: u64,
     scope: InstrumentationScope,
     target: Option<String>,
     id: ScopeId,
 }
 
-// === impl Pen ===
+// === impl RecordWriter ===
 
-impl Pen {
-    /// The largest piece of memory that records share, in bytes: it holds some seventy of them. All of it stays for as long as
-    /// any of its records does.
+impl RecordWriter {
+    /// The largest block of memory that records share, in bytes: it holds about seventy of them. All of it stays allocated as
+    /// long as one of its records does.
     const LARGEST: usize = 16 << 10;
 
-    /// From this length on, in bytes, a record has memory of its own.
+    /// From this length on, in bytes, a record has a block of its own.
     const LARGE: usize = Self::LARGEST / 4;
 
-    /// A thread that has written less than this, in bytes, gives every record memory of its own.
+    /// A thread that has written less than this, in bytes, gives every record a block of its own.
     const BUSY: usize = 8 << 10;
 
     fn new() -> Self {
         Self { buf: Buf::new(BytesMut::new()), written: 0, remembered: [const { None }; PLACES] }
     }
 
-    /// Makes room for a record, unless there is some.
+    /// Makes room for a record, unless there is enough.
     #[inline]
     fn make_room(&mut self) {
-        // With less room than this most records would have to move while they are written.
+        // With less room than this, most records would be moved while they are written.
         if self.buf.room() < (self.written / 64).min(Self::LARGEST / 16) && self.written >= Self::BUSY {
-            self.begin_piece();
+            self.begin_block();
         }
     }
 
-    /// Begins a piece that is a quarter of what was written so far, at most. What a thread leaves unused when it ends is no
-    /// more than that, so that many short threads hold no more than their records weigh.
+    /// Begins a block of at most a quarter of the bytes that were written so far. A thread that ends leaves no more than that
+    /// unused, so that many short threads hold little more than the weight of their records.
     #[cold]
     #[inline(never)]
-    fn begin_piece(&mut self) {
+    fn begin_block(&mut self) {
         self.buf = Buf::new(BytesMut::with_capacity((self.written / 4).min(Self::LARGEST)));
     }
 
-    /// Takes the record that was written.
+    /// Takes the written record.
     #[inline(always)]
     fn take(&mut self) -> BytesMut {
         let len = self.buf.len();
@@ -87,7 +88,7 @@ impl Pen {
         if self.written >= Self::BUSY && len < Self::LARGE { self.buf.split() } else { self.copy_out() }
     }
 
-    /// The same into memory of its own, exactly as much as it takes.
+    /// Takes the written record as a copy, in a block of exactly its length.
     #[cold]
     #[inline(never)]
     fn copy_out(&mut self) -> BytesMut {
@@ -99,17 +100,17 @@ impl Pen {
         record
     }
 
-    /// The scope of `record`, from the memory of this thread.
+    /// The scope of `record`, by the scopes that this thread remembers.
     pub(super) fn scope_of(scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> ScopeId {
         let asked = ScopeOf { scope, target: record.target().map(|target| &**target) };
-        let with = |pen: &RefCell<Self>| pen.try_borrow_mut().ok().map(|mut pen| pen.scope(scopes, &asked));
-        PEN.try_with(with).ok().flatten().unwrap_or_else(|| scopes.id_of(&asked))
+        let with = |writer: &RefCell<Self>| writer.try_borrow_mut().ok().map(|mut writer| writer.scope(scopes, &asked));
+        RECORD_WRITER.try_with(with).ok().flatten().unwrap_or_else(|| scopes.id_of(&asked))
     }
 
-    /// Writes `record` with the pen of this thread, and gives it to `hand_over`.
+    /// Writes `record` with the writer of this thread, and passes the item to `hand_over`.
     ///
-    /// What is written is handed over from where it was made: each place that it is moved to in between is read in other
-    /// pieces than it was written in, which takes longer than the queue does.
+    /// Inlined on purpose, so that the item is built where it is handed over. A move in between reloads it with wider loads than
+    /// its stores, which defeats store forwarding.
     #[inline(always)]
     pub(super) fn write(
         scopes: &Scopes,
@@ -117,15 +118,15 @@ impl Pen {
         scope: &InstrumentationScope,
         hand_over: impl Fn(SdkLog),
     ) {
-        let with = |pen: &RefCell<Self>| match pen.try_borrow_mut() {
-            Ok(mut pen) => {
-                hand_over(pen.put(scopes, record, scope));
+        let with = |writer: &RefCell<Self>| match writer.try_borrow_mut() {
+            Ok(mut writer) => {
+                hand_over(writer.put(scopes, record, scope));
                 true
             }
             Err(_) => false,
         };
-        // While a thread ends its pen may be gone before the last record comes.
-        if !PEN.try_with(with).unwrap_or(false) {
+        // At the end of a thread its writer may be dropped before the last record is emitted.
+        if !RECORD_WRITER.try_with(with).unwrap_or(false) {
             Self::alone(scopes, record, scope, &hand_over);
         }
     }
@@ -136,12 +137,12 @@ impl Pen {
         hand_over(Self::new().put(scopes, record, scope));
     }
 
-    // Inlined, so that the item is made where it is handed over, and not moved there.
+    // Inlined on purpose, as above.
     #[inline(always)]
     fn put(&mut self, scopes: &Scopes, record: &SdkLogRecord, scope: &InstrumentationScope) -> SdkLog {
         let severity = record.severity_number().map_or(Severity::Unspecified, severity);
         let id = self.scope(scopes, &ScopeOf { scope, target: record.target().map(|target| &**target) });
-        // In place: moving it back and forth would take longer than writing half the record.
+        // The buffer is used in place: a move out and back would take longer than writing half the record.
         self.make_room();
         let buf = &mut self.buf;
         match scopes.encoding() {
@@ -172,7 +173,7 @@ impl Pen {
     }
 }
 
-/// Where a name is remembered; names of one program differ in their length or at their end.
+/// The index at which a scope is remembered. The names of one program usually differ in their length or at their end.
 #[inline]
 fn place_of(name: &str, serial: u64) -> usize {
     let end = name.as_bytes().last_chunk::<8>().map_or(0, |end| u64::from_le_bytes(*end));
@@ -190,12 +191,12 @@ impl Remembered {
             && self.scope.name() == asked.scope.name()
             && self.scope.version() == asked.scope.version()
             && self.scope.schema_url() == asked.scope.schema_url()
-            // In order, because that is how they are written.
+            // In order, because the encoding has them in order.
             && self.scope.attributes().eq(asked.scope.attributes())
     }
 }
 
-/// The fields in the order of the canonical encoding.
+/// Writes the fields in the order of the canonical encoding.
 #[inline]
 pub(super) fn fields<M: Message<Kind = LogRecordMessage>>(record: &SdkLogRecord, severity: Severity, m: &mut M) {
     if let Some(time) = record.timestamp() {

@@ -1,79 +1,32 @@
 use crate::{ServerText, secrets::Secrets};
-use bytes::Bytes;
-use forebay_core::{Advice, DropReason, Outcome, Seen, Verdict, http::StatusError};
+use forebay_core::{Advice, DropReason, Outcome, Seen, Verdict};
 use forebay_retry::grpc::Code;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::HeaderMap;
 use std::{error::Error, fmt};
-
-/// The far side refused a request, and gave reasons in the body of its answer.
-///
-/// The body is only kept for whoever can read it; its text is never part of `Debug` or `Display`.
-#[derive(Clone)]
-pub(crate) struct Refusal {
-    pub(crate) content_type: Option<HeaderValue>,
-    pub(crate) body: Bytes,
-    status: StatusError,
-    secrets: Secrets,
-}
 
 /// A gRPC call ended with a status other than OK.
 ///
-/// Whether a retry is sensible is in the [`Verdict`] that is this error's source.
+/// The source is a [`Verdict`], which says whether a retry is sensible.
 #[derive(Clone, Debug)]
 pub struct GrpcError {
     code: Code,
-    /// The call ended without a status; `code` is what that counts as.
+    /// The call ended without a status, which counts as `code`.
     is_missing: bool,
     message: ServerText,
     verdict: Verdict,
 }
 
-/// How much of the body of a refusal is kept, in bytes.
-pub(crate) const REASONS: usize = 4 << 10;
-
-// === impl Refusal ===
-
-impl Refusal {
-    pub(crate) fn new(status: StatusCode, outcome: Outcome, headers: &HeaderMap, secrets: Secrets) -> Self {
-        let content_type = headers.get(header::CONTENT_TYPE).cloned();
-        Self { content_type, body: Bytes::new(), status: StatusError::new(status, outcome), secrets }
-    }
-
-    /// `text`, which the server gave as a reason, without what it repeats of the request.
-    pub(crate) fn redact(&self, text: &ServerText) -> ServerText {
-        self.secrets.redact(text)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was refused")
-    }
-}
-
-impl fmt::Debug for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refusal").field("status", &self.status).finish_non_exhaustive()
-    }
-}
-
-impl Error for Refusal {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.status)
-    }
-}
-
 // === impl GrpcError ===
 
 impl GrpcError {
-    /// The status in `headers`, which may be trailers, means `outcome`.
+    /// The error of the status in `headers`, which may be trailers. The classifier makes `outcome` of it.
     pub(crate) fn new(code: Code, outcome: Outcome, headers: &HeaderMap, secrets: &Secrets) -> Self {
         let message = headers.get("grpc-message").map(|value| percent_decoded(value.as_bytes())).unwrap_or_default();
         let verdict = Verdict::new(DropReason::Rejected, Seen::Yes, advice_of(outcome));
         Self { code, is_missing: false, message: secrets.redact(&ServerText::from_bytes(&message)), verdict }
     }
 
-    /// The call ended in order and without a status, which counts as UNKNOWN and means `outcome`. The server may have taken the
+    /// The error of a call that ended in order and without a status, which counts as UNKNOWN. The server may have accepted the
     /// request: nothing says that it refused it.
     pub(crate) fn without_status(outcome: Outcome) -> Self {
         let verdict = Verdict::new(DropReason::Failed, Seen::Maybe, advice_of(outcome));
@@ -86,7 +39,7 @@ impl GrpcError {
         self.code
     }
 
-    /// What the far side says of it.
+    /// The message of the server; empty if it gave none.
     #[must_use]
     pub fn message(&self) -> &ServerText {
         &self.message
@@ -94,10 +47,10 @@ impl GrpcError {
 
     /// Whether the server refuses the message for its size.
     ///
-    /// There is no code for that, and each implementation has words of its own, before unpacking and after it. Where the code
-    /// is about the request itself (`RESOURCE_EXHAUSTED`, `INVALID_ARGUMENT`) any words of a size will do, for a smaller
-    /// request is the only one that could pass; unless the server says when to come back. Where it is not
-    /// (`OUT_OF_RANGE`, which OTLP calls retryable, and what a proxy's status was turned into), only words that are known.
+    /// gRPC has no code for that, and each implementation has words of its own, before decompression and after it. Where the
+    /// code is about the request itself (`RESOURCE_EXHAUSTED`, `INVALID_ARGUMENT`) any words about a size count, since only a
+    /// smaller request could pass; unless the server says when to retry. Where it is not (`OUT_OF_RANGE`, which OTLP calls
+    /// retryable, and the code that a proxy's status was mapped to), only known words count.
     pub(crate) fn is_too_large(&self) -> bool {
         /// A size, in the words of any implementation.
         const SIZES: [&str; 9] = [
@@ -111,7 +64,7 @@ impl GrpcError {
             "size limit",
             "maximum message size",
         ];
-        /// What is said under other codes. tonic: `decoded message length too large` as OUT_OF_RANGE, `size limit, of N bytes,
+        /// The words that come under other codes. tonic: `decoded message length too large` as OUT_OF_RANGE, `size limit, of N bytes,
         /// exceeded` as RESOURCE_EXHAUSTED (before 0.14 as INTERNAL). Envoy: the reason phrase of its 413, `Payload Too Large`,
         /// as UNKNOWN, which is what 413 maps to; where an operator has put `%RESPONSE_CODE_DETAILS%` into a local reply, the
         /// details `request_payload_too_large`, under the code that was chosen there. RFC 9110 calls 413 `Content Too Large`.
@@ -127,10 +80,10 @@ impl GrpcError {
             return false;
         }
         let message = self.message.as_str().to_ascii_lowercase();
-        let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+        let contains = |words: &[&str]| words.iter().any(|words| message.contains(words));
         match self.code {
-            Code::ResourceExhausted | Code::InvalidArgument => says(&SIZES) || says(&KNOWN),
-            Code::OutOfRange | Code::Unknown | Code::Internal | Code::Unavailable => says(&KNOWN),
+            Code::ResourceExhausted | Code::InvalidArgument => contains(&SIZES) || contains(&KNOWN),
+            Code::OutOfRange | Code::Unknown | Code::Internal | Code::Unavailable => contains(&KNOWN),
             _ => false,
         }
     }
@@ -151,7 +104,7 @@ pub(crate) fn code_of(headers: &HeaderMap) -> Option<Code> {
     Some(number.map_or(Code::Unknown, Code::from_number))
 }
 
-/// `%XX` in a `grpc-message` is the byte XX; a broken one stands for itself.
+/// The bytes of a `grpc-message`, in which `%XX` is the byte XX. A broken escape is kept as it is.
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
@@ -191,6 +144,7 @@ impl Error for GrpcError {
 mod tests {
     use super::*;
     use forebay_testkit::laws;
+    use http::{HeaderValue, header};
 
     fn error(code: Code, message: &'static str) -> GrpcError {
         let headers = HeaderMap::from_iter([(
@@ -211,7 +165,7 @@ mod tests {
         laws::error_chain_has_one_link_per_sentence(&missing);
     }
 
-    /// What each implementation says, before a message is unpacked and after it.
+    /// The words of each implementation, before a message is decompressed and after it.
     #[test]
     fn f08_a_message_that_is_too_large_is_known_by_the_words_of_every_server() {
         for (code, words) in [
@@ -238,7 +192,7 @@ mod tests {
             (Code::Unavailable, "request_payload_too_large"),
             // The reason phrase of a proxy that follows RFC 9110.
             (Code::Unknown, "Content Too Large"),
-            // Words of nobody in particular.
+            // Words of no known implementation.
             (Code::InvalidArgument, "batch too big"),
             (Code::ResourceExhausted, "request size limit reached"),
         ] {
@@ -253,7 +207,7 @@ mod tests {
         ] {
             assert!(!error(code, words).is_too_large(), "{code}: {words}");
         }
-        // The server says when to come back: it is not for the size that it is refused now.
+        // The server says when to retry, so the size is not the reason of this refusal.
         let headers = HeaderMap::from_iter([(
             header::HeaderName::from_static("grpc-message"),
             HeaderValue::from_static("the size limit of this minute is reached"),

@@ -1,0 +1,170 @@
+//! The knobs of an exporter that hold from its build on: field, default and check of each stand here.
+//!
+//! The knobs that a handle may change later are in [`Settings`].
+
+use crate::{
+    Credential, Endpoint, control::Settings, counters::Counting, encoding::is_about_items, telemetry::Observer,
+};
+use bytes::Bytes;
+use forebay_batch::Batching;
+use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
+use forebay_cached::Cached;
+use forebay_core::{BoxError, ByError, ConfigError, Unkeyed, http::Classifier};
+use forebay_intake::{Limits, Overflow};
+use forebay_retry::{
+    Backoff, Jitter, RetryBuilder, RetryEvent, grpc,
+    http::{Authority, HttpPolicy},
+    policy::Keyed,
+};
+use http::{HeaderMap, Method, Response};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::runtime::Handle;
+
+/// The builder of the exporter's retry layer. Its methods are those of [`RetryBuilder`].
+#[doc(hidden)]
+pub type ExportRetry = RetryBuilder<ByError, HttpPolicy, Keyed<Authority>>;
+
+/// The builder of the exporter's circuit breaker. Its methods are those of [`BreakerBuilder`].
+#[doc(hidden)]
+pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Excluding<ByDefault, Excluded>>;
+
+/// Names the results that the circuit breaker ignores.
+type Excluded = fn(&Result<Response<Bytes>, BoxError>) -> bool;
+
+/// Every knob of an [`ExporterBuilder`](crate::ExporterBuilder) that is not a type parameter of it.
+///
+/// A layer reads its knobs from here when it is built, so that a new knob is a field here, a method of the builder, and the
+/// line that uses it.
+pub(crate) struct Knobs<T> {
+    /// What a handle may change while the exporter runs.
+    pub(crate) settings: Settings,
+    /// The name in metrics and events; `None` takes the next number.
+    pub(crate) name: Option<Arc<str>>,
+    /// Fetches the credential of the requests.
+    pub(crate) provider: Option<Result<Cached<Credential>, ConfigError>>,
+    /// Takes the requests for which no credential is accepted.
+    pub(crate) fallback: Option<Result<Endpoint, ConfigError>>,
+    /// The headers of the requests to the fallback.
+    pub(crate) fallback_headers: Result<HeaderMap, ConfigError>,
+    /// The greatest number of items and bytes that are held.
+    pub(crate) limits: Limits,
+    /// What happens to an item that finds no room.
+    pub(crate) overflow: Overflow,
+    /// When a batch closes, and how many are in flight.
+    pub(crate) batching: Batching,
+    /// Names the items that close their batch.
+    pub(crate) flush_when: Option<FlushWhen<T>>,
+    /// Gives the key that the items of one batch share.
+    pub(crate) partition_key: Option<PartitionKey<T>>,
+    /// How many batches with different keys are open at a time.
+    pub(crate) max_open_partitions: usize,
+    /// Decides over HTTP statuses and over errors of the client.
+    pub(crate) classifier: Classifier,
+    /// Decides over gRPC statuses.
+    pub(crate) codes: grpc::Classifier,
+    pub(crate) retry: ExportRetry,
+    pub(crate) breaker: ExportBreaker,
+    /// The counts that the retry layer and the circuit breaker write.
+    pub(crate) counting: Arc<Counting>,
+    /// The age at which an item expires; zero never parks a batch.
+    pub(crate) max_age: Duration,
+    /// The waits between two attempts of a parked batch.
+    pub(crate) park_backoff: Backoff,
+    /// The longest hint of a server that counts.
+    pub(crate) max_hint: Duration,
+    /// The greatest number of requests for the parts of one refused batch.
+    pub(crate) split_budget: u32,
+    /// The greatest body of a response that is read, without its content encoding.
+    pub(crate) max_response_bytes: usize,
+    /// Sees each failed export.
+    pub(crate) observer: Option<Box<Observer>>,
+    /// Runs the worker; `None` takes the current runtime, or a new thread.
+    pub(crate) runtime: Option<Handle>,
+}
+
+type FlushWhen<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+type PartitionKey<T> = Box<dyn for<'r> Fn(&'r T) -> &'r str + Send + Sync>;
+
+// === impl Knobs ===
+
+impl<T> Default for Knobs<T> {
+    fn default() -> Self {
+        let counting = Arc::<Counting>::default();
+        Self {
+            settings: Settings::default(),
+            name: None,
+            provider: None,
+            fallback: None,
+            fallback_headers: Ok(HeaderMap::new()),
+            limits: Limits::new(),
+            overflow: Overflow::Refuse,
+            batching: Batching::new(),
+            flush_when: None,
+            partition_key: None,
+            max_open_partitions: 128,
+            classifier: Classifier::otlp(),
+            codes: grpc::Classifier::otlp(),
+            retry: retry(Arc::clone(&counting)),
+            breaker: breaker(Arc::clone(&counting)),
+            counting,
+            max_age: Duration::from_secs(300),
+            park_backoff: Backoff::exponential(Duration::from_secs(1))
+                .cap(Duration::from_secs(30))
+                .jitter(Jitter::Equal),
+            max_hint: Duration::from_secs(60),
+            split_budget: 64,
+            max_response_bytes: 4 << 20,
+            observer: None,
+            runtime: None,
+        }
+    }
+}
+
+impl<T> Knobs<T> {
+    /// Checks the knobs that no layer checks.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.max_response_bytes == 0 {
+            return Err(ConfigError::new("max_response_bytes", 0, "1 and more"));
+        }
+        if self.partition_key.is_some() && self.max_open_partitions == 0 {
+            return Err(ConfigError::new("max_open_partitions", 0, "1 and more"));
+        }
+        self.park_backoff.check()
+    }
+
+    /// Whether a batch that comes back retryable waits for another attempt.
+    pub(crate) fn parks(&self) -> bool {
+        !self.max_age.is_zero()
+    }
+}
+
+/// An export is a POST, and its protocol says what may be sent again. A wait that would end more than a minute after the
+/// first attempt is left to the batch, which waits beside the queue and is not in flight.
+fn retry(counting: Arc<Counting>) -> ExportRetry {
+    let count_retries = move |event: &RetryEvent| {
+        if let RetryEvent::Retrying { .. } = event {
+            counting.retries.fetch_add(1, Relaxed);
+        }
+    };
+    RetryBuilder::http_with(ByError::new())
+        .methods([Method::POST])
+        .max_elapsed(Duration::from_secs(60))
+        .observe(count_retries)
+}
+
+fn breaker(counting: Arc<Counting>) -> ExportBreaker {
+    let count_opens = move |event: &BreakerEvent| {
+        if let BreakerEvent::Changed { to: State::Open, .. } = event {
+            counting.breaker_opens.fetch_add(1, Relaxed);
+        }
+    };
+    BreakerLayer::driver().excluding(is_refused_for_items as Excluded).observe(count_opens)
+}
+
+/// A request that is refused for its content (400, 413) says nothing about the health of the server.
+fn is_refused_for_items(result: &Result<Response<Bytes>, BoxError>) -> bool {
+    result.as_ref().err().is_some_and(is_about_items)
+}

@@ -1,0 +1,119 @@
+//! The layers of an exporter in their order, from the batcher down to the client.
+
+use crate::{
+    Encode, Exporter, ExporterHandle, Framing,
+    authorize::{Auth, Authorize, Fallback},
+    control::Control,
+    counters::Counted,
+    encoding::{Encoding, SettleExport},
+    knobs::Knobs,
+    park_backoff::ParkBackoff,
+    read_response::ReadResponse,
+    reporting_worker::ReportingWorker,
+    runtime,
+    telemetry::Telemetry,
+};
+use bytes::Bytes;
+use forebay_batch::BatchLayer;
+use forebay_core::{BoxError, ConfigError, Weigh};
+use forebay_intake::PriorityOf;
+use http::{HeaderName, Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+use tower::timeout::Timeout;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// What stands at the two ends of the stack, and how items are described.
+pub(crate) struct Parts<E, C, W, P> {
+    pub(crate) encoder: E,
+    pub(crate) client: C,
+    pub(crate) weigh: W,
+    pub(crate) priority: P,
+}
+
+/// Builds the layers, and starts the worker. Nothing runs after an error.
+pub(crate) fn start<T, E, C, W, P, B>(mut knobs: Knobs<T>, parts: Parts<E, C, W, P>) -> Result<Exporter<T>, ConfigError>
+where
+    T: Send + Sync + 'static,
+    E: Encode<T>,
+    C: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + 'static,
+    C::Error: Into<BoxError>,
+    C::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    W: Weigh<T> + Send + Sync + 'static,
+    P: PriorityOf<T> + Send + Sync + 'static,
+{
+    let Parts { encoder, client, weigh, priority } = parts;
+    knobs.settings.framing = encoder.framing();
+    knobs.settings = knobs.settings.checked()?;
+    knobs.check()?;
+    let (parks, framing) = (knobs.parks(), knobs.settings.framing);
+    let name = knobs.name.take().unwrap_or_else(next_name);
+
+    // One attempt: read the response within its time, with the credential of the moment.
+    let counted = Counted::new(client, Arc::clone(&knobs.counting));
+    let attempt = Timeout::new(ReadResponse::new(counted, &knobs), knobs.settings.attempt_timeout);
+    let fallback = match knobs.fallback.take() {
+        Some(endpoint) => Some(Fallback { uri: knobs.settings.uri(&endpoint?)?, headers: knobs.fallback_headers? }),
+        None => None,
+    };
+    let authorized = Authorize::new(attempt, Auth::new(knobs.provider.transpose()?, fallback, &name));
+
+    // One export: its attempts, and the circuit above them, which sees one result for all of them.
+    let retry = match framing {
+        Framing::Plain => knobs.retry,
+        Framing::Grpc { .. } => knobs.retry.attempt_header(HeaderName::from_static("grpc-previous-rpc-attempts")),
+    };
+    let (retry, breaker) = (retry.build()?, knobs.breaker.build()?);
+    // The handle is taken before the layer is applied; both have the same state.
+    let circuit = breaker.handle();
+    let export = breaker.layer(retry.layer(authorized));
+
+    // The batches: each becomes one export, and waits beside the queue when it comes back retryable.
+    let mut batch = BatchLayer::builder()
+        .limits(knobs.limits)
+        .overflow(knobs.overflow)
+        .batching(knobs.batching)
+        .weigh(weigh)
+        .priority_of(priority)
+        .keep_items()
+        .settle(SettleExport)
+        .answer_fates()
+        .split_budget(knobs.split_budget)
+        // Parked items keep their slots, so the limits of the queue bound them.
+        .park(ParkBackoff::new(knobs.park_backoff), usize::MAX)
+        .max_hint(knobs.max_hint)
+        // A dropped future of an exporter does not take its item back.
+        .run_cancelled(true);
+    if let Some(flush) = knobs.flush_when {
+        batch = batch.flush_when(flush);
+    }
+    if let Some(key) = knobs.partition_key {
+        batch = batch.partition_by(knobs.max_open_partitions, key);
+    }
+    batch = if parks { batch.expire_after(knobs.max_age) } else { batch.without_parking() };
+    let batch = batch.build()?;
+
+    let control = Arc::new(Control::new(knobs.settings));
+    let telemetry = Arc::new(Telemetry::new(name, knobs.observer));
+    let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
+    let (batch, worker) = batch.pair(encoding);
+    let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), knobs.counting, telemetry);
+    // The worker starts last: everything before may fail, and an error must leave nothing running.
+    runtime::run(knobs.runtime, ReportingWorker::new(worker, handle.clone()))?;
+    Ok(Exporter::new(batch, control, handle))
+}
+
+/// The name of an exporter that was given none.
+fn next_name() -> Arc<str> {
+    static BUILT: AtomicU64 = AtomicU64::new(0);
+
+    format!("exporter/{}", BUILT.fetch_add(1, Relaxed)).into()
+}
