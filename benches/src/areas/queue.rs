@@ -11,7 +11,6 @@ use forebay_queue::{Limits, Offer, Queue, QueueLayer, channel};
 use std::{
     hint::black_box,
     mem,
-    num::NonZeroUsize,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -140,10 +139,7 @@ const BY_HAND: &str = "tokio mpsc + oneshot, worker written by hand";
 fn call_through(runtime: &Runtime, title: String) -> Table<'_> {
     let entered = runtime.enter();
     let bounds = [Bound::of(BY_HAND, 1.05), Bound::of_best_rival(0.7)];
-    let layer = |workers| {
-        let workers = NonZeroUsize::new(workers).unwrap();
-        QueueLayer::builder().limits(Limits::new().items(1024)).workers(workers).build().unwrap()
-    };
+    let layer = |workers| QueueLayer::builder().limits(Limits::new().items(1024)).workers(workers).build().unwrap();
     let (one, eight) = (layer(1).layer(Echo), layer(8).layer(Echo));
     let table = Table::new("queue", title)
         .floor(BY_HAND, {

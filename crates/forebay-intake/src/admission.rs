@@ -2,24 +2,27 @@ use crate::{Limits, limits::Bounds};
 use forebay_core::{ConfigError, DropReason, Fate, Ledger, Priority, Totals};
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
-/// Who may enter, what is held, and what became of it: the pure state behind a queue and a batch.
+/// Limits, slots and ledger: which items are admitted, what they hold, and what became of them.
 ///
-/// It has no lock, clock or runtime. An intake keeps it beside its lanes, under one lock, so that limits, slots and
-/// ledger always agree. An item that was admitted holds its slot until it is settled.
+/// Pure state, without lock, clock or runtime. An [`Intake`](crate::Intake) keeps it under the lock of its owner, so that
+/// limits, slots and ledger always agree. An item that was admitted holds its slot until it is settled.
 #[derive(Debug)]
 pub struct Admission {
+    /// The limits, as numbers to compare with.
     bounds: Bounds,
+    /// The bytes that are held.
     bytes: usize,
+    /// Counts every offer and every fate; the items that are held are those it counts as pending.
     ledger: Ledger,
     /// Items of normal priority held per key; empty where no fair share is asked for.
     shares: HashMap<u64, u64>,
-    /// The epoch that items enter in; a flush ends it.
+    /// The epoch that items are admitted in; a flush ends it.
     epoch: u32,
-    /// How many items had been taken in when it began.
+    /// How many items had been admitted when the epoch began.
     accepted_before: u64,
     /// Items of this epoch that have a fate.
     settled: u64,
-    /// Items without a fate of the epochs before, oldest first, without gaps; the first is never zero.
+    /// Items without a fate of the epochs before, oldest epoch first, without gaps; the first is never zero.
     earlier: VecDeque<u64>,
 }
 
@@ -30,7 +33,7 @@ pub struct Charge {
     pub items: u64,
     /// Their weight together.
     pub bytes: usize,
-    /// The epoch they entered in.
+    /// The epoch that they were admitted in.
     pub epoch: Epoch,
 }
 
@@ -59,34 +62,26 @@ impl Admission {
         })
     }
 
-    /// Changes the limits. What is held stays, even above the new ones; nothing enters until it has drained below.
+    /// Changes the limits. What is held stays, even above the new ones; no item is admitted until enough have left.
     ///
     /// # Errors
     ///
-    /// When a knob is out of its range; nothing was changed then.
+    /// When a knob is out of its range; the limits are unchanged then.
     pub fn set_limits(&mut self, limits: &Limits) -> Result<(), ConfigError> {
         self.bounds = limits.bounds()?;
         Ok(())
     }
 
-    /// Takes one item of `bytes` in, or says why not; a refusal is not counted before [`refuse`](Self::refuse).
+    /// Admits one item of `bytes`; a refusal is not counted before [`refuse`](Self::refuse).
     ///
     /// `key` is the item's fair-share key, if shares are kept.
     ///
     /// # Errors
     ///
-    /// The reason for which it may not enter now.
+    /// The reason for which the item is not admitted now.
     #[inline]
     pub fn admit(&mut self, bytes: usize, priority: Priority, key: Option<u64>) -> Result<Epoch, DropReason> {
-        let bounds = &self.bounds;
-        let held = self.ledger.pending();
-        let below = match priority {
-            Priority::High => held < bounds.items,
-            Priority::Normal => held < bounds.soft_items && self.bytes < bounds.soft_bytes,
-        };
-        // `self.bytes` may lie above the limit after the limit was lowered.
-        let fits = bytes <= bounds.item_bytes && bytes <= bounds.bytes.saturating_sub(self.bytes);
-        if !(below && fits) {
+        if !self.has_room(bytes, priority) {
             return Err(self.reason(bytes, priority, key));
         }
         if let Some(key) = key
@@ -99,12 +94,12 @@ impl Admission {
         Ok(Epoch(self.epoch))
     }
 
-    /// Items of the epoch that have no fate.
+    /// Items of the current epoch that have no fate.
     fn current(&self) -> u64 {
         self.ledger.accepted() - self.accepted_before - self.settled
     }
 
-    /// Whether all that is held entered in the same epoch, the returned one.
+    /// The epoch of every item that is held, if it is the same one for all.
     #[inline]
     #[must_use]
     pub fn only_epoch(&self) -> Option<Epoch> {
@@ -119,7 +114,7 @@ impl Admission {
         if bytes > item_bytes {
             DropReason::TooLarge
         } else if shared && key.is_some_and(|key| self.shares.get(&key).is_some_and(|held| *held >= share_items)) {
-            // Before all that passes by itself: making room would not help.
+            // Before the reasons that pass by themselves: room would not help.
             DropReason::FairShare
         } else if held >= items {
             DropReason::Full
@@ -140,7 +135,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts items that were offered and did not enter.
+    /// Counts items that were offered and not admitted.
     #[inline]
     pub fn refuse(&mut self, reason: DropReason, items: u64) {
         self.ledger.refuse(reason, items);
@@ -148,7 +143,7 @@ impl Admission {
 
     /// Counts the fate of what `charge` holds and frees its slots. Shares are freed by [`free_share`](Self::free_share).
     ///
-    /// Returns whether an epoch ended with it, so that a flush may be over.
+    /// Returns whether an epoch is over with it, so that a flush may be over.
     #[inline]
     pub fn settle(&mut self, fate: Fate, charge: Charge) -> bool {
         let Charge { items, bytes, epoch } = charge;
@@ -163,7 +158,7 @@ impl Admission {
         self.settle_earlier(items, epoch)
     }
 
-    /// Counts items that have met their fate after the end of their epoch.
+    /// Counts items that have their fate after the end of their epoch.
     fn settle_earlier(&mut self, items: u64, epoch: Epoch) -> bool {
         let age = self.epoch.wrapping_sub(epoch.0) as usize;
         // The epoch of age 1 stands last.
@@ -194,7 +189,7 @@ impl Admission {
     pub fn end_epoch(&mut self) -> Epoch {
         let current = self.current();
         let ended = if current == 0 {
-            // Nothing came since the last flush: that one is waited for.
+            // No item was admitted since the last flush, so this flush waits for that one.
             self.epoch.wrapping_sub(1)
         } else {
             self.earlier.push_back(current);
@@ -207,7 +202,7 @@ impl Admission {
         Epoch(ended)
     }
 
-    /// Whether every item that entered in `epoch`, or before, has its fate.
+    /// Whether every item that was admitted in `epoch`, or before, has its fate.
     #[must_use]
     pub fn is_settled(&self, epoch: Epoch) -> bool {
         let age = self.epoch.wrapping_sub(epoch.0) as usize;
@@ -216,12 +211,14 @@ impl Admission {
     }
 
     /// Whether another item of this weight would be admitted, fair shares aside.
+    #[inline]
     #[must_use]
     pub fn has_room(&self, bytes: usize, priority: Priority) -> bool {
         self.would_have_room(bytes, priority, Charge::default())
     }
 
     /// As [`has_room`](Self::has_room), once what `freed` holds is free.
+    #[inline]
     #[must_use]
     pub fn would_have_room(&self, bytes: usize, priority: Priority, freed: Charge) -> bool {
         let bounds = &self.bounds;
@@ -231,10 +228,11 @@ impl Admission {
             Priority::High => held < bounds.items,
             Priority::Normal => held < bounds.soft_items && held_bytes < bounds.soft_bytes,
         };
+        // What is held may be above a limit that was lowered.
         below && bytes <= bounds.item_bytes && bytes <= bounds.bytes.saturating_sub(held_bytes)
     }
 
-    /// Whether an item of this weight can never enter, however empty the queue is.
+    /// Whether an item of this weight is refused however empty the queue is.
     #[must_use]
     pub fn is_too_large(&self, bytes: usize) -> bool {
         bytes > self.bounds.item_bytes
@@ -325,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn q01_below_the_soft_limit_everything_enters() {
+    fn q01_below_the_soft_limit_every_item_is_admitted() {
         let mut admission = admission(Limits::new().items(100));
         for _ in 0..90 {
             admission.admit(1, Normal, None).unwrap();
@@ -334,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn q02_q03_from_soft_to_full_only_high_priority_enters() {
+    fn q02_q03_from_soft_to_full_only_high_priority_is_admitted() {
         let mut admission = admission(Limits::new().items(100));
         fill(&mut admission, 90, 1);
         assert_eq!(admission.admit(1, Normal, None), Err(DropReason::SoftLimit));
@@ -367,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn q06_an_item_above_its_own_limit_never_enters() {
+    fn q06_an_item_above_its_own_limit_is_never_admitted() {
         let mut admission = admission(Limits::new().bytes(100).item_bytes(50));
         assert_eq!(admission.admit(51, High, None), Err(DropReason::TooLarge));
         assert!(admission.is_too_large(51));
@@ -381,7 +379,7 @@ mod tests {
         admission.admit(1, Normal, Some(7)).unwrap();
         admission.admit(1, Normal, Some(7)).unwrap();
         assert_eq!(admission.admit(1, Normal, Some(7)), Err(DropReason::FairShare));
-        assert!(admission.admit(1, High, Some(7)).is_ok(), "high priority is not shared out");
+        assert!(admission.admit(1, High, Some(7)).is_ok(), "high priority takes no share");
         assert!(admission.admit(1, Normal, Some(8)).is_ok(), "another key has its own share");
 
         admission.settle(Fate::Delivered, Charge::one(1, epoch));
@@ -389,7 +387,7 @@ mod tests {
         assert!(admission.admit(1, Normal, Some(7)).is_ok());
         assert_eq!(admission.shares.len(), 2);
         admission.free_share(8);
-        assert_eq!(admission.shares.len(), 1, "a key that holds nothing is forgotten");
+        assert_eq!(admission.shares.len(), 1, "a key that holds nothing takes no memory");
     }
 
     #[test]
@@ -402,7 +400,7 @@ mod tests {
         let one = admission.end_epoch();
         let second = admission.admit(1, Normal, None).unwrap();
         let two = admission.end_epoch();
-        assert_eq!(admission.end_epoch(), two, "nothing came since");
+        assert_eq!(admission.end_epoch(), two, "no item was admitted since");
         let third = admission.admit(1, Normal, None).unwrap();
 
         assert!(!admission.settle(Fate::Delivered, Charge::one(1, second)));
@@ -415,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn lowered_limits_keep_what_is_held_and_let_nothing_in() {
+    fn lowered_limits_keep_what_is_held_and_admit_nothing() {
         let mut admission = admission(Limits::new().items(100).bytes(1000));
         fill(&mut admission, 50, 10);
         admission.set_limits(&Limits::new().items(10).bytes(100)).unwrap();

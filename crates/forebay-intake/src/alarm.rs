@@ -1,4 +1,4 @@
-//! A timer for where there is no runtime: a thread that sleeps.
+//! A timer without a runtime: a thread that sleeps.
 
 use crate::clock::now;
 use std::{
@@ -15,35 +15,36 @@ pub(crate) struct Alarm(Option<Arc<Sleeper>>);
 
 #[derive(Debug, Default)]
 struct Sleeper {
-    state: Mutex<State>,
+    state: Mutex<AlarmState>,
+    /// Notified after each change of the state.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Who is to be woken, and when; `None` after that.
+struct AlarmState {
+    /// When to wake, and which task; `None` after that.
     next: Option<(Instant, Waker)>,
-    /// The alarm is gone: the thread ends.
+    /// Whether the alarm was dropped, so that the thread ends.
     over: bool,
 }
 
 // === impl Alarm ===
 
 impl Alarm {
-    /// Wakes `waker` at `due`, and nothing that was set before.
+    /// Wakes `waker` at `due`, in the place of what was set before.
     ///
     /// # Errors
     ///
-    /// Where no thread can be had.
+    /// When no thread can be started.
     pub(crate) fn set(&mut self, due: Instant, waker: &Waker) -> io::Result<()> {
         let next = (due, waker.clone());
         if let Some(sleeper) = &self.0 {
-            // Bound to a name: a waker that is dropped may run the code of an executor, and does so without the lock.
+            // CORRECTNESS: bound to a name, so that the old waker, which is code of an executor, is dropped without the lock.
             let _old = sleeper.lock().next.replace(next);
             sleeper.changed.notify_one();
             return Ok(());
         }
-        let state = Mutex::new(State { next: Some(next), over: false });
+        let state = Mutex::new(AlarmState { next: Some(next), over: false });
         let sleeper = Arc::new(Sleeper { state, changed: Condvar::new() });
         let thread = Arc::clone(&sleeper);
         thread::Builder::new().name("forebay-timer".to_owned()).spawn(move || thread.run())?;
@@ -68,8 +69,8 @@ impl Drop for Alarm {
 // === impl Sleeper ===
 
 impl Sleeper {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing of a user runs under the lock, so what it guards is whole.
+    fn lock(&self) -> MutexGuard<'_, AlarmState> {
+        // No user code runs under the lock, so what it guards is whole after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,7 +86,8 @@ impl Sleeper {
                 Some(_) => {
                     let due = state.next.take();
                     drop(state);
-                    // A waker is the code of an executor: its panic is not to end the alarm.
+                    // CORRECTNESS: a waker is code of an executor: it is woken without the lock, and its panic does not end the
+                    // alarm.
                     let _reported = forebay_core::panic::catch(|| due.into_iter().for_each(|(_, waker)| waker.wake()));
                     self.lock()
                 }

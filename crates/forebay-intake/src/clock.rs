@@ -1,4 +1,4 @@
-//! The clock of an age limit, and the timer of what waits for another attempt, or for the end.
+//! The clock of age limits, and the timer of parked items, flushes and drains.
 //!
 //! Under the model checker time stands still until a test moves it.
 
@@ -20,13 +20,13 @@ mod real {
     };
     use tokio::{runtime::Handle, time::Sleep};
 
-    /// The time, which tests may pause.
+    /// The time of tokio's clock, which tests may pause.
     #[must_use]
     pub fn now() -> Instant {
         tokio::time::Instant::now().into_std()
     }
 
-    /// What `future` ends with, or `None` if it has not ended after `wait`; with or without a runtime.
+    /// The output of `future`, or `None` if it is not ready after `wait`; with or without a runtime.
     ///
     /// # Cancellation
     ///
@@ -41,7 +41,7 @@ mod real {
         .await
     }
 
-    /// A timer, made when it is first needed: tokio's, or a thread's where there is no runtime that keeps time.
+    /// A timer, made when it is first needed: tokio's, or that of a thread where no runtime keeps time.
     #[derive(Default)]
     pub struct Timer(Kind);
 
@@ -54,7 +54,7 @@ mod real {
     }
 
     impl Timer {
-        /// Ready when `due` has come; wakes the task then. Never, where there is no `due`.
+        /// Ready at `due`, when it also wakes the task; never where there is no `due`.
         pub fn poll(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
             let Some(due) = due else {
                 self.0 = Kind::None;
@@ -65,7 +65,7 @@ mod real {
             }
             if let Kind::Tokio(sleep) = &mut self.0 {
                 let at = tokio::time::Instant::from_std(due);
-                // Tokio panics where the runtime of the timer has ended.
+                // Tokio panics if the runtime of the timer has ended.
                 let polled = catch(|| {
                     if sleep.deadline() != at {
                         sleep.as_mut().reset(at);
@@ -81,7 +81,7 @@ mod real {
                 return Poll::Ready(());
             }
             let Kind::Thread(alarm) = &mut self.0 else { return Poll::Pending };
-            // CORRECTNESS: where no thread can be had, the task asks again at once: that costs time, and loses no wake-up.
+            // CORRECTNESS: where no thread can be started, the task polls again at once: that costs time, and loses no wake-up.
             if alarm.set(due, cx.waker()).is_err() {
                 cx.waker().wake_by_ref();
             }
@@ -94,7 +94,7 @@ mod real {
             if Handle::try_current().is_err() {
                 return Self::Thread(Alarm::default());
             }
-            // Tokio panics where the runtime was built without timers.
+            // Tokio panics if the runtime was built without timers.
             match catch(|| Box::pin(tokio::time::sleep_until(due.into()))) {
                 Ok(sleep) => Self::Tokio(sleep),
                 Err(_untimed) => Self::Thread(Alarm::default()),
@@ -125,16 +125,16 @@ mod model {
     #[derive(Default)]
     struct Time {
         passed: Duration,
-        /// Who is to be woken when, each by the number of its timer.
+        /// The number of a timer, the time at which it is due, and the task to wake then.
         sleepers: Vec<(u64, Duration, Waker)>,
         timers: u64,
     }
 
-    /// Wakes the task that polled it last, at the time that was set last.
+    /// Wakes the task that polled it last, at the time that was set last; it has a number once it was polled.
     #[derive(Debug, Default)]
     pub struct Timer(Option<u64>);
 
-    /// Any instant would do.
+    /// The instant from which the model counts; any would do.
     fn start() -> Instant {
         static START: OnceLock<Instant> = OnceLock::new();
         *START.get_or_init(Instant::now)
@@ -146,7 +146,7 @@ mod model {
         start() + TIME.lock().unwrap().passed
     }
 
-    /// So much later all that is due by then is woken.
+    /// Moves the time, and wakes every task that is due by then.
     pub fn advance(by: Duration) {
         let mut time = TIME.lock().unwrap();
         time.passed += by;
@@ -159,7 +159,7 @@ mod model {
     }
 
     impl Timer {
-        /// Ready when `due` has come; wakes the task then. Never, where there is no `due`.
+        /// Ready at `due`, when it also wakes the task; never where there is no `due`.
         pub fn poll(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
             if due.is_none() && self.0.is_none() {
                 return Poll::Pending;

@@ -10,28 +10,31 @@ use std::{
     },
 };
 
-/// What an intake must know of an item before it takes the lock: weight, lane, and whose fair share it is.
+/// Finds what an intake has to know of an item before it takes the lock: its weight, its lane, and its fair-share key.
 ///
-/// The functions of the user are behind one virtual call, so that a handle has no type parameter for each of them. A panic of
-/// one of them does not reach the host that hands an item over: it is counted, and the item gets what it has by default.
+/// The user's functions are behind one virtual call, so that a handle has no type parameter for each of them. A panic of one of
+/// them does not reach the host that hands an item over: it is counted, and the item gets the default.
 pub struct Describe<T> {
     look: Look<T>,
     panics: ClosurePanics,
 }
 
-/// Counts the panics of the user's functions that look at an item when it is handed over; clones share the count.
+/// Counts the panics of the user's functions that describe an item; clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct ClosurePanics(Arc<AtomicU64>);
 
-/// What an item is looked at for.
+/// Which of the user's functions describe an item.
 enum Look<T> {
-    /// Nothing: every item weighs its `size_of`, is of normal priority, and has no key.
+    /// None: every item weighs its `size_of`, has normal priority, and has no key.
     None,
-    /// Its weight alone.
+    /// The one for its weight.
     Weight(Arc<dyn Fn(&T) -> usize + Send + Sync>),
-    /// Its weight, its lane and its key, as far as the offer does not say them.
-    All(Arc<dyn Fn(&Offer<T>) -> OfferMeta + Send + Sync>),
+    /// Those for its weight, its lane and its key, as far as the offer does not state them.
+    All(Arc<DescribeOffer<T>>),
 }
+
+/// The user's functions behind one call.
+type DescribeOffer<T> = dyn Fn(&Offer<T>) -> OfferMeta + Send + Sync;
 
 /// Builds a [`Describe`].
 #[derive(Clone, Debug)]
@@ -39,8 +42,9 @@ pub struct Description<W = ByFootprint, P = AllNormal, K = Unkeyed> {
     weigh: W,
     priority: P,
     key: K,
-    /// Random keys: who chooses the keys cannot make them collide.
+    /// Has random keys, so that a peer that chooses the fair-share keys cannot make them collide.
     hasher: RandomState,
+    /// Which fair shares are kept.
     shares: Shares,
 }
 
@@ -49,9 +53,9 @@ pub struct Description<W = ByFootprint, P = AllNormal, K = Unkeyed> {
 enum Shares {
     /// None.
     Off,
-    /// Those of the keys that offers name.
+    /// Shares of the keys that offers name.
     ByOffer,
-    /// Those as well, and for any other offer that of the item's own key.
+    /// Shares of the keys that offers name, and for any other offer of the item's own key.
     ByKey,
 }
 
@@ -68,7 +72,7 @@ pub trait PriorityOf<T> {
 // === impl Describe ===
 
 impl<T> Describe<T> {
-    /// What admission needs to know of `offer` where no function of the user has to run for it.
+    /// What admission needs to know of `offer`, if no user code has to run for it.
     #[inline(always)]
     #[must_use]
     pub fn known(&self, offer: &Offer<T>) -> Option<OfferMeta> {
@@ -79,9 +83,9 @@ impl<T> Describe<T> {
         }
     }
 
-    /// What admission needs to know of `offer`: what it says itself, and what the functions of the user say of the rest.
+    /// What admission needs to know of `offer`: what it states itself, and what the user's functions say of the rest.
     ///
-    /// Call it without a lock: it runs the functions that the offer leaves a question for, and no other.
+    /// Call it without a lock: it runs user code for what the offer does not state, and for nothing else.
     #[inline]
     #[must_use]
     pub fn meta(&self, offer: &Offer<T>) -> OfferMeta {
@@ -92,7 +96,7 @@ impl<T> Describe<T> {
         }
     }
 
-    /// How often its functions have panicked.
+    /// The count of panics of the user's functions.
     #[must_use]
     pub const fn panics(&self) -> &ClosurePanics {
         &self.panics
@@ -123,7 +127,7 @@ impl<T> fmt::Debug for Describe<T> {
 // === impl ClosurePanics ===
 
 impl ClosurePanics {
-    /// Runs a function of the user, or counts its panic and returns `default`. Call it without a lock.
+    /// Runs user code, or counts its panic and returns `default`. Call it without a lock.
     #[inline]
     pub fn catch<R>(&self, run: impl FnOnce() -> R, default: R) -> R {
         match panic::catch(run) {
@@ -135,7 +139,7 @@ impl ClosurePanics {
         }
     }
 
-    /// How many there were.
+    /// How many panics there were.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -173,7 +177,7 @@ impl<W, P, K> Description<W, P, K> {
         Description { weigh, priority, key, hasher, shares }
     }
 
-    /// Whose fair share an item is.
+    /// The key whose fair share an item takes.
     #[must_use]
     pub fn key<K2>(self, key: K2) -> Description<W, P, K2> {
         let Self { weigh, priority, hasher, .. } = self;
@@ -205,7 +209,7 @@ impl<W, P, K> Description<W, P, K> {
         let (panics, plain) = (ClosurePanics::default(), weigh.is_size_of());
         let counted = panics.clone();
         let weight = move |item: &T| counted.catch(|| weigh.weigh(item), size_of::<T>());
-        // An item that has nothing to say for itself is not looked at.
+        // No function describes an item where all of them are the defaults.
         if shares == Shares::Off && is::<P, AllNormal>() {
             let look = if plain { Look::None } else { Look::Weight(Arc::new(weight)) };
             return Describe { look, panics };
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_looked_at_for_what_was_asked_for_and_nothing_else() {
+    fn only_the_functions_that_were_set_describe_an_item() {
         let of = |describe: &Describe<u32>| {
             let (item, weighed) = (Offer::new(7), Offer::new(7).weight(1));
             let OfferMeta { bytes, priority, key } = describe.meta(&item);
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_offer_says_is_not_asked_again() {
+    fn no_function_runs_for_what_an_offer_states() {
         let describe = Description::new()
             .weigh(|_: &u32| -> usize { panic!("weight") })
             .priority(|_: &u32| -> Priority { panic!("lane") })

@@ -1,5 +1,5 @@
 use crate::{
-    Limits,
+    Control, Limits,
     admission::Epoch,
     clock::{self, Timer},
     describe::ClosurePanics,
@@ -12,13 +12,14 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-/// Reads and changes a queue from outside; any number of them, and none keeps the queue open.
+/// Reads and changes a queue from outside. There may be any number of handles, and none keeps the queue open.
 pub struct IntakeHandle<T> {
     control: Arc<dyn Control<T>>,
+    /// The panics of the closures that describe an item.
     panics: ClosurePanics,
 }
 
@@ -28,56 +29,22 @@ pub struct IntakeHandle<T> {
 pub struct DrainReport<T> {
     /// The ledger when the drain ended.
     pub totals: Totals,
-    /// The items that were not worked off, as far as they could be recovered; they count as dropped by shutdown.
+    /// The items that were not processed, as far as they could be recovered; they count as dropped by shutdown.
     pub unsent: Vec<T>,
 }
 
-/// The future of [`IntakeHandle::flush`]; dropping it changes nothing.
+/// The future of [`IntakeHandle::flush`].
+///
+/// # Cancellation
+///
+/// A dropped flush changes nothing.
 #[must_use = "futures do nothing unless polled"]
 pub struct Flush<T> {
     control: Arc<dyn Control<T>>,
+    /// The flush is over when this epoch, and all before it, are settled.
     epoch: Epoch,
+    /// The place among the flushes that wait, once this one waits.
     ticket: Option<Ticket>,
-}
-
-/// What a [`IntakeHandle`] does with a queue or a batch, whatever stands under its lock.
-pub trait Control<T>: Send + Sync {
-    /// The ledger.
-    fn totals(&self) -> Totals;
-    /// Items that wait, without those in flight.
-    fn queued(&self) -> usize;
-    /// Bytes held, in flight included.
-    fn bytes(&self) -> usize;
-    /// The larger of the shares of items and of bytes.
-    fn fullness(&self) -> f64;
-    /// The most items that may be held, in flight included.
-    fn max_items(&self) -> u64;
-    /// The most bytes that may be held, in flight included.
-    fn max_bytes(&self) -> usize;
-    /// Changes the limits, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// When a knob is out of its range.
-    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError>;
-    /// Changes the age limit, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// When there is none to change.
-    fn set_max_age(&self, age: Duration) -> Result<(), ConfigError>;
-    /// From now on nothing enters.
-    fn close(&self);
-    /// From now on nothing is worked off: the items that were queued, whose callers have been told.
-    fn abandon(&self) -> Vec<T>;
-    /// Items that were let go after [`abandon`](Self::abandon), where they could be recovered.
-    fn recovered(&self) -> Vec<T>;
-    /// Ends the epoch, and with it sends what only waits for company.
-    fn flush(&self) -> Epoch;
-    /// Whether all up to `epoch` is settled; waits with `waker` if not.
-    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool;
-    /// A flush goes away.
-    fn stop_flushing(&self, ticket: Ticket);
 }
 
 /// How long a drain waits, after its deadline, for work in flight to be let go.
@@ -92,15 +59,16 @@ impl<T> IntakeHandle<T> {
         Self { control, panics: ClosurePanics::default() }
     }
 
-    /// The same handle, which reads the panics of those closures.
+    /// The same handle, which reads the count of `panics`.
     #[must_use]
     pub fn with_panics(mut self, panics: &ClosurePanics) -> Self {
         self.panics = panics.clone();
         self
     }
 
-    /// How often a function of the user that looks at an item when it is handed over (its weight, priority or key) has
-    /// panicked so far. Such an item is not lost: it weighs its own `size_of`, has normal priority, or has no key.
+    /// How often a closure that describes an item (its weight, priority or key) has panicked so far.
+    ///
+    /// Such an item is not lost: it weighs its own `size_of`, has normal priority, or has no key.
     #[must_use]
     pub fn closure_panics(&self) -> u64 {
         self.panics.get()
@@ -112,19 +80,19 @@ impl<T> IntakeHandle<T> {
         self.control.totals()
     }
 
-    /// Items that wait. Those in flight are not among them.
+    /// The items that wait, without those in flight.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.control.queued()
     }
 
-    /// Bytes held, queued and in flight.
+    /// The bytes that are held, queued and in flight.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.control.bytes()
     }
 
-    /// How full the queue is: the larger of the shares of items and of bytes, in flight included.
+    /// How full the queue is: the larger of the shares of items and of bytes, in flight included; 1.0 is full.
     #[must_use]
     pub fn fullness(&self) -> f64 {
         self.control.fullness()
@@ -142,11 +110,11 @@ impl<T> IntakeHandle<T> {
         self.control.max_bytes()
     }
 
-    /// Changes the limits. Nothing that is held is lost; above lower limits nothing enters until it has drained.
+    /// Changes the limits. No item is lost; above lower limits no item is admitted until enough have left.
     ///
     /// # Errors
     ///
-    /// When a knob is out of its range; nothing was changed then.
+    /// When a knob is out of its range; the limits are unchanged then.
     pub fn set_limits(&self, limits: Limits) -> Result<(), ConfigError> {
         self.control.set_limits(&limits)
     }
@@ -155,46 +123,46 @@ impl<T> IntakeHandle<T> {
     ///
     /// # Errors
     ///
-    /// When the queue was built without one: it has not noted when its items came.
+    /// When the queue was built without an age limit, since it does not note when its items are offered then.
     pub fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
         self.control.set_max_age(age)
     }
 
-    /// From now on every offer is refused. What is queued is worked off.
+    /// From now on every offer is refused. The items that are queued are processed.
     pub fn close(&self) {
         self.control.close();
     }
 
-    /// Waits until every item that entered before this call has a fate.
+    /// Waits until every item that was admitted before this call has a fate.
     pub fn flush(&self) -> Flush<T> {
         Flush { control: Arc::clone(&self.control), epoch: self.control.flush(), ticket: None }
     }
 
-    /// Closes the queue and waits until it is worked off, for `deadline` at most.
+    /// Closes the queue and waits until every item has a fate, for `deadline` at most.
     ///
-    /// What is still queued then is returned, and counts as dropped by shutdown. So does an item that a
-    /// `Queue`'s worker has in hand: one that waits for the inner service to be ready is returned, and one that
-    /// the inner service has got is let go, and returned if a clone was kept for another attempt (`QueueBuilder::park`).
-    /// For a plain channel what was received stays pending in the hands of its receiver. Returns no later than 20 ms after the deadline.
+    /// The items that are still queued then are returned, and count as dropped by shutdown. So does the item that a worker of a
+    /// `Queue` has in hand: one that waits for the inner service to be ready is returned, and one that the inner service works
+    /// on is let go, and returned if a clone was kept for another attempt (`QueueBuilder::park_backoff`). In a plain channel a
+    /// received item stays pending until its receiver settles it. A drain returns no later than 20 ms after the deadline.
     ///
     /// # Cancellation
     ///
-    /// A dropped drain leaves the queue closed; what is in it goes on being worked off.
+    /// A dropped drain leaves the queue closed; the items in it are still processed.
     pub async fn drain(&self, deadline: Duration) -> DrainReport<T> {
         self.close();
         let mut unsent = Vec::new();
         if !self.is_flushed_within(deadline).await {
             unsent = self.control.abandon();
-            // Whether or not it is let go in time, the totals say what is still pending.
+            // Whether or not the work is let go in time, the totals say what is still pending.
             let _in_time = self.is_flushed_within(LET_GO).await;
         }
-        // Also where all was settled in time: a worker that was dropped meanwhile has let its items go.
+        // Also where all was settled in time, since a worker that was dropped meanwhile has let its items go.
         let mut totals = self.totals();
         loop {
             unsent.extend(self.control.recovered());
             let after = self.totals();
-            // CORRECTNESS: an item that was let go between the two looks counts as dropped, and has to be in the report. Nothing
-            // enters any more, so that this ends with the last one.
+            // CORRECTNESS: an item that was let go between the two looks counts as dropped, and has to be in the report. No item
+            // is admitted any more, so this ends with the last one.
             if after == totals {
                 break;
             }
@@ -206,7 +174,7 @@ impl<T> IntakeHandle<T> {
 
     async fn is_flushed_within(&self, wait: Duration) -> bool {
         let (mut flush, mut timer) = (self.flush(), Timer::default());
-        // A wait that no clock can tell has no end.
+        // A wait beyond the clock's range has no end.
         let due = clock::now().checked_add(wait);
         poll_fn(|cx| match Pin::new(&mut flush).poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),

@@ -17,9 +17,11 @@ pub struct Intake {
     pub admission: Admission,
     /// Whether items are admitted and processed.
     lifecycle: Lifecycle,
+    /// What happens to an item for which there is no room.
     overflow: Overflow,
-    /// Senders that found no room.
+    /// Senders of items of high priority that found no room, and services that are not ready.
     high_senders: WaitLine,
+    /// Senders of items of normal priority that found no room.
     normal_senders: WaitLine,
     /// Flushes that are not over.
     flushes: WaitLine,
@@ -39,36 +41,38 @@ pub enum Lifecycle {
 /// What admission needs to know of an item: its weight, its lane, and its fair-share key.
 #[derive(Clone, Copy, Debug)]
 pub struct OfferMeta {
-    /// Its weight.
+    /// The weight of the item, in bytes, heap included.
     pub bytes: usize,
-    /// Its lane.
+    /// The lane of the item.
     pub priority: Priority,
-    /// Its fair-share key, if shares are kept.
+    /// A hash of the item's fair-share key, if shares are kept.
     pub key: Option<u64>,
 }
 
 /// The slot of an item that was admitted, with its part of the fair share of its key; it is held until the item has its fate.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
-    /// Fits: limits keep one item below 4 GiB.
+pub struct Slot {
+    /// The weight of the item. It fits, since limits keep one item below 4 GiB.
     bytes: u32,
+    /// The epoch that the item was admitted in.
     epoch: Epoch,
+    /// The key whose share the item takes; `None` where no shares are kept.
     key: Option<u64>,
 }
 
 /// Why an item that may wait was not admitted.
 #[derive(Debug)]
 pub enum AdmitError {
-    /// It waits in line, with this ticket.
+    /// The item waits in line, with this ticket.
     Waits(Ticket),
-    /// It is refused, and the refusal is counted; its turn was passed on.
+    /// The item is refused, and the refusal is counted. The wakers are those of the senders that get its turn.
     Refused(DropReason, WakerSet),
 }
 
 // === impl Intake ===
 
 impl Intake {
-    /// An open door.
+    /// An empty, open intake.
     #[must_use]
     pub const fn new(admission: Admission, overflow: Overflow) -> Self {
         Self {
@@ -88,46 +92,46 @@ impl Intake {
         self.lifecycle
     }
 
-    /// Lets `candidate` in if there is room; a refusal is not counted.
+    /// Admits an item if there is room; a refusal is not counted.
     ///
     /// # Errors
     ///
-    /// The reason for which it may not enter now.
+    /// The reason for which the item is not admitted now.
     #[inline]
-    pub fn admit(&mut self, candidate: OfferMeta) -> Result<Epoch, DropReason> {
+    pub fn admit(&mut self, meta: OfferMeta) -> Result<Epoch, DropReason> {
         if self.lifecycle != Lifecycle::Open {
             return Err(DropReason::Shutdown);
         }
-        self.admission.admit(candidate.bytes, candidate.priority, candidate.key)
+        self.admission.admit(meta.bytes, meta.priority, meta.key)
     }
 
-    /// Lets `candidate` in, making room with `evict` where the overflow policy says so, or counts its refusal.
+    /// Admits an item, after evictions where the overflow policy asks for them, or counts its refusal.
     ///
-    /// `evictable` is what could be freed in all, `evict` frees the oldest item of normal priority. Who can go on because of it
-    /// is added to `wakes`.
+    /// `evictable` is what could be freed in all, `evict` frees the oldest item of normal priority. The tasks that can go on
+    /// because of it are added to `wakers`.
     ///
     /// # Errors
     ///
-    /// The reason for which it was refused.
+    /// The reason for which the item is refused.
     pub fn admit_or_evict(
         &mut self,
-        candidate: OfferMeta,
+        meta: OfferMeta,
         evictable: Charge,
-        mut evict: impl FnMut() -> Option<Held>,
-        wakes: &mut WakerSet,
+        mut evict: impl FnMut() -> Option<Slot>,
+        wakers: &mut WakerSet,
     ) -> Result<Epoch, DropReason> {
-        let reason = match self.admit(candidate) {
+        let reason = match self.admit(meta) {
             Ok(epoch) => return Ok(epoch),
             Err(reason) => reason,
         };
         let passes = matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes);
-        let OfferMeta { bytes, priority, .. } = candidate;
-        // Dropping what is there must not be for nothing: there has to be room once all that may go is gone.
+        let OfferMeta { bytes, priority, .. } = meta;
+        // Items are evicted only if that makes enough room.
         if self.overflow == Overflow::DropOldest && passes && self.admission.would_have_room(bytes, priority, evictable)
         {
-            while let Some(held) = evict() {
-                self.settle(held, Fate::Dropped(DropReason::Evicted), wakes);
-                if let Ok(epoch) = self.admit(candidate) {
+            while let Some(slot) = evict() {
+                self.settle(slot, Fate::Dropped(DropReason::Evicted), wakers);
+                if let Ok(epoch) = self.admit(meta) {
                     return Ok(epoch);
                 }
             }
@@ -137,33 +141,33 @@ impl Intake {
         Err(reason)
     }
 
-    /// Lets `candidate` in if there is room and nobody waits in line before it.
+    /// Admits an item if there is room and no sender waits in line before it.
     #[must_use]
-    pub fn admit_unless_wait(&mut self, candidate: OfferMeta) -> Option<Epoch> {
-        if self.line(candidate.priority).is_empty() { self.admit(candidate).ok() } else { None }
+    pub fn admit_unless_wait(&mut self, meta: OfferMeta) -> Option<Epoch> {
+        if self.line(meta.priority).is_empty() { self.admit(meta).ok() } else { None }
     }
 
-    /// Lets `candidate` in, or lets it wait in line.
+    /// Admits an item, or lets its sender wait in line.
     ///
     /// # Errors
     ///
-    /// When it waits, or is refused for a reason that does not pass.
+    /// When the sender waits, or the item is refused for a reason that waiting does not change.
     pub fn admit_or_wait(
         &mut self,
-        candidate: OfferMeta,
+        meta: OfferMeta,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
     ) -> Result<(Epoch, WakerSet), AdmitError> {
-        // Who comes anew does not overtake who waits.
+        // A new sender never overtakes senders that already wait.
         let waits_behind =
-            ticket.is_none() && self.lifecycle == Lifecycle::Open && !self.line(candidate.priority).is_empty();
-        let reason = if waits_behind && !self.admission.is_too_large(candidate.bytes) {
+            ticket.is_none() && self.lifecycle == Lifecycle::Open && !self.line(meta.priority).is_empty();
+        let reason = if waits_behind && !self.admission.is_too_large(meta.bytes) {
             DropReason::Full
         } else {
-            match self.admit(candidate) {
-                // CORRECTNESS: one item that left may make room for several; each that enters wakes the next.
+            match self.admit(meta) {
+                // CORRECTNESS: one item that left may make room for several; each sender that is admitted wakes the next.
                 Ok(epoch) => {
-                    self.leave_line(candidate.priority, ticket, registration);
+                    self.leave_line(meta.priority, ticket, registration);
                     return Ok((epoch, self.wake_sender()));
                 }
                 Err(reason) => reason,
@@ -171,29 +175,29 @@ impl Intake {
         };
         match reason {
             DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => {
-                Err(AdmitError::Waits(self.line(candidate.priority).wait(ticket, registration)))
+                Err(AdmitError::Waits(self.line(meta.priority).wait(ticket, registration)))
             }
             _ => {
                 self.admission.refuse(reason, 1);
-                self.leave_line(candidate.priority, ticket, registration);
-                // CORRECTNESS: whoever was let go and cannot use the turn passes it on.
+                self.leave_line(meta.priority, ticket, registration);
+                // CORRECTNESS: a sender that was woken and cannot use its turn passes the turn on.
                 Err(AdmitError::Refused(reason, self.wake_sender()))
             }
         }
     }
 
-    /// CORRECTNESS: a sender may have been polled before it was let go. A place that it left behind in the line would take the
-    /// turn of one that still waits.
+    /// CORRECTNESS: a sender may be polled before it is woken. A place that it left behind in the line would take the turn of
+    /// one that still waits.
     fn leave_line(&mut self, priority: Priority, ticket: Option<Ticket>, registration: &mut Registration<'_>) {
         if let Some(ticket) = ticket {
             registration.retire(self.line(priority).leave(ticket));
         }
     }
 
-    /// A sender that waited goes away.
+    /// A sender that waits is dropped.
     pub fn stop_waiting(&mut self, ticket: Ticket, priority: Priority) -> WakerSet {
         match self.line(priority).leave(ticket) {
-            Some(waker) => WakerSet::Gone(waker),
+            Some(waker) => WakerSet::Retired(waker),
             None => self.wake_sender(),
         }
     }
@@ -212,21 +216,21 @@ impl Intake {
             return Err(self.high_senders.wait(ticket, registration));
         }
         let Some(ticket) = ticket else { return Ok(WakerSet::None) };
-        // CORRECTNESS: the room is only seen, not taken; the next may see it too.
+        // CORRECTNESS: the room is only seen, not taken, so the next sender may see it too.
         Ok(match self.high_senders.leave(ticket) {
-            Some(waker) => WakerSet::Gone(waker),
+            Some(waker) => WakerSet::Retired(waker),
             None => self.wake_sender(),
         })
     }
 
-    /// Whether no sender has to wait for room: there is some, or there will never be any.
+    /// Whether no sender has to wait for room: there is some, or the intake is closed.
     #[inline]
     #[must_use]
     pub fn has_room_or_ended(&self) -> bool {
         self.lifecycle != Lifecycle::Open || self.admission.has_room(0, Priority::High)
     }
 
-    /// Lets everybody who waits try again, after the limits have changed.
+    /// Lets every sender that waits try again, after the limits have changed.
     pub fn wake_senders(&mut self) -> WakerSet {
         let lines = [&mut self.high_senders, &mut self.normal_senders];
         WakerSet::Many(lines.into_iter().flat_map(WaitLine::release_all).collect())
@@ -239,7 +243,7 @@ impl Intake {
         }
     }
 
-    /// Whether anybody waits in line for room.
+    /// Whether a sender waits in line for room.
     #[inline]
     #[must_use]
     pub fn has_senders(&self) -> bool {
@@ -258,27 +262,27 @@ impl Intake {
         WakerSet::one(line.release())
     }
 
-    /// Counts the fate of an item that left, and frees its slot; who can go on because of it is added to `wakes`.
+    /// Counts the fate of an item that left, and frees its slot. The tasks that can go on because of it are added to `wakers`.
     #[inline]
-    pub fn settle(&mut self, held: Held, fate: Fate, wakes: &mut WakerSet) {
-        if let Some(key) = held.key {
+    pub fn settle(&mut self, slot: Slot, fate: Fate, wakers: &mut WakerSet) {
+        if let Some(key) = slot.key {
             self.admission.free_share(key);
         }
-        self.settle_charge(held.charge(), fate, wakes);
+        self.settle_charge(slot.charge(), fate, wakers);
     }
 
-    /// As [`settle`](Self::settle), for any number of items that left together, whose shares are freed apart.
+    /// As [`settle`](Self::settle), for items that left together. Their fair shares are freed apart.
     #[inline]
-    pub fn settle_charge(&mut self, charge: Charge, fate: Fate, wakes: &mut WakerSet) {
+    pub fn settle_charge(&mut self, charge: Charge, fate: Fate, wakers: &mut WakerSet) {
         if self.admission.settle(fate, charge) {
-            wakes.add(WakerSet::Many(self.flushes.release_all()));
+            wakers.add(WakerSet::Many(self.flushes.release_all()));
         }
         if self.has_senders() {
-            wakes.add(self.wake_sender());
+            wakers.add(self.wake_sender());
         }
     }
 
-    /// Whether everything up to `epoch` is settled; waits for it if not.
+    /// Whether every item up to `epoch` is settled; waits for it if not.
     pub fn flushed_or_wait(
         &mut self,
         epoch: Epoch,
@@ -295,28 +299,28 @@ impl Intake {
         false
     }
 
-    /// A flush goes away.
+    /// A flush is dropped before it is over.
     pub fn stop_flushing(&mut self, ticket: Ticket) -> WakerSet {
-        self.flushes.leave(ticket).map_or(WakerSet::None, WakerSet::Gone)
+        self.flushes.leave(ticket).map_or(WakerSet::None, WakerSet::Retired)
     }
 
-    /// From now on nothing enters.
+    /// From now on no item is admitted.
     pub fn close(&mut self) -> WakerSet {
         self.lifecycle = self.lifecycle.max(Lifecycle::Closed);
         self.wake_senders()
     }
 
-    /// From now on nothing enters, and nothing is worked off.
+    /// From now on no item is admitted, and none is processed.
     pub fn abandon(&mut self) -> WakerSet {
         self.lifecycle = Lifecycle::Aborted;
         self.wake_senders()
     }
 }
 
-// === impl Held ===
+// === impl Slot ===
 
-impl Held {
-    /// One item of `bytes` that entered in `epoch`, of the fair share of `key`.
+impl Slot {
+    /// The slot of one item of `bytes` that was admitted in `epoch`, in the fair share of `key`.
     #[inline]
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "admitted, so below 4 GiB")]
@@ -324,14 +328,14 @@ impl Held {
         Self { bytes: bytes as u32, epoch, key }
     }
 
-    /// Whose fair share it is.
+    /// The key whose fair share the item takes.
     #[inline]
     #[must_use]
     pub const fn key(&self) -> Option<u64> {
         self.key
     }
 
-    /// Its slot.
+    /// What the slot holds.
     #[inline]
     #[must_use]
     pub const fn charge(&self) -> Charge {

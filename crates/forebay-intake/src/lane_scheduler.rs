@@ -1,15 +1,16 @@
 use forebay_core::Priority;
 
-/// Whose turn it is when both lanes wait: high overtakes normal, and normal never starves.
+/// The lane to take from next: the high lane overtakes, and the normal lane never starves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LaneScheduler {
+    /// How often the high lane was taken from in a row while the normal lane waited.
     high_in_a_row: u8,
 }
 
 // === impl LaneScheduler ===
 
 impl LaneScheduler {
-    /// No lane was taken from yet.
+    /// A scheduler before its first turn.
     #[must_use]
     pub const fn new() -> Self {
         Self { high_in_a_row: 0 }
@@ -18,7 +19,7 @@ impl LaneScheduler {
     /// Of this many takes while both lanes wait, one is normal.
     pub const NORMAL_EVERY: u8 = 8;
 
-    /// The lane to take from, of those that wait; `None` if neither does.
+    /// The lane to take from, of those that have items; `None` if neither has.
     #[inline]
     pub fn take(&mut self, high_waits: bool, normal_waits: bool) -> Option<Priority> {
         match (high_waits, normal_waits) {
@@ -26,7 +27,7 @@ impl LaneScheduler {
                 self.high_in_a_row += 1;
                 return Some(Priority::High);
             }
-            // Nobody was overtaken: no turns are saved up.
+            // The normal lane was not overtaken, so it saves up no turn.
             _ => self.high_in_a_row = 0,
         }
         match (high_waits, normal_waits) {

@@ -6,6 +6,7 @@ mod admission;
 #[cfg(not(loom))]
 mod alarm;
 mod clock;
+mod control;
 mod describe;
 mod handle;
 mod intake;
@@ -26,12 +27,18 @@ mod wakers;
 pub use self::clock::advance;
 #[cfg(not(loom))]
 pub use self::clock::within;
+#[doc(no_inline)]
+pub use forebay_core::{ConfigError, DropReason, Fate, Priority, Totals};
+
+#[doc(hidden)]
+pub use self::intake::Slot as Held;
 pub use self::{
     admission::{Admission, Charge, Epoch},
     clock::{Timer, now},
+    control::{Control, IntakeOwner},
     describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
-    handle::{Control, DrainReport, Flush, IntakeHandle},
-    intake::{AdmitError, Held, Intake, Lifecycle, OfferMeta},
+    handle::{DrainReport, Flush, IntakeHandle},
+    intake::{AdmitError, Intake, Lifecycle, OfferMeta, Slot},
     lane_scheduler::LaneScheduler,
     limits::Limits,
     offer::Offer,

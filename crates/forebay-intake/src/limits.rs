@@ -1,6 +1,6 @@
 use forebay_core::ConfigError;
 
-/// How much a queue may hold, queued and in flight together.
+/// How many items and bytes a queue may hold, queued and in flight together.
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
@@ -10,11 +10,12 @@ use forebay_core::ConfigError;
 /// | [`soft_limit`](Self::soft_limit) | 0.9 | a share from 0.0 to 1.0 |
 /// | [`fair_share`](Self::fair_share) | 1.0 | a share above 0.0, to 1.0 |
 ///
-/// Nothing is allocated ahead: a large limit costs memory only when it is used.
+/// No memory is allocated ahead, so a large limit costs memory only when it is used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     items: usize,
     bytes: usize,
+    /// `None` stands for `bytes`.
     item_bytes: Option<usize>,
     soft_limit: f64,
     fair_share: f64,
@@ -40,17 +41,17 @@ impl Limits {
         Self { items: 65_536, bytes: 64 << 20, item_bytes: None, soft_limit: 0.9, fair_share: 1.0 }
     }
 
-    /// The most items, queued and in flight.
+    /// The most items, queued and in flight. Default: 65,536.
     #[must_use]
     pub const fn items(mut self, items: usize) -> Self {
         self.items = items;
         self
     }
 
-    /// The most bytes, queued and in flight, as `Weigh` counts them.
+    /// The most bytes, queued and in flight, as `Weigh` counts them. Default: 64 MiB.
     ///
-    /// By default an item weighs its [`Footprint`](forebay_core::Footprint), so this is a limit of memory: what waits holds at
-    /// most a quarter more, and what no weight tells: the bodies of the batches in flight, and, while a shutdown hands the items
+    /// By default an item weighs its [`Footprint`](forebay_core::Footprint), so this is a limit of memory: the items that wait
+    /// hold at most a quarter more. Beyond it are the bodies of the batches in flight, and, while a shutdown hands the items
     /// back, their own size without the heap once more. The list in which the items of a queue wait (not those of a batch)
     /// grows by doubling, and may take three times their own size without the heap.
     #[must_use]
@@ -59,21 +60,21 @@ impl Limits {
         self
     }
 
-    /// The most bytes of one item; a heavier one is refused as too large, whatever room there is.
+    /// The most bytes of one item; a heavier one is refused as too large, whatever room there is. Default: as `bytes`.
     #[must_use]
     pub const fn item_bytes(mut self, bytes: usize) -> Self {
         self.item_bytes = Some(bytes);
         self
     }
 
-    /// The share of `items` and of `bytes` above which only high priority enters; 1.0 switches the limit off.
+    /// The share of `items` and of `bytes` above which only high priority is admitted. Default: 0.9. 1.0 switches the limit off.
     #[must_use]
     pub const fn soft_limit(mut self, share: f64) -> Self {
         self.soft_limit = share;
         self
     }
 
-    /// The share of `items` that one key may hold with normal priority; 1.0 switches the limit off.
+    /// The share of `items` that one key may hold with normal priority. Default: 1.0, which switches the limit off.
     #[must_use]
     pub const fn fair_share(mut self, share: f64) -> Self {
         self.fair_share = share;
@@ -90,8 +91,9 @@ impl Limits {
     }
 
     pub(crate) fn bounds(&self) -> Result<Bounds, ConfigError> {
-        /// Up to here a share of a number is exact in `f64`, and a weight fits into what an entry stores.
+        /// Up to here a share of a number is exact in `f64`.
         const MOST_BYTES: usize = 1 << 53;
+        /// A weight fits into the 32 bits that an entry stores.
         const MOST_ITEM_BYTES: usize = u32::MAX as usize;
 
         let Self { items, bytes, item_bytes, soft_limit, fair_share } = *self;
@@ -119,7 +121,7 @@ impl Limits {
             item_bytes: item_bytes.unwrap_or(bytes).min(MOST_ITEM_BYTES),
             soft_items: share_of(items, soft_limit) as u64,
             soft_bytes: share_of(bytes, soft_limit),
-            // A key may always hold something.
+            // A key may always hold one item.
             share_items: share_of(items, fair_share).max(1) as u64,
         })
     }

@@ -1,10 +1,10 @@
 use crate::intake::OfferMeta;
 use forebay_core::Priority;
 
-/// An item with what its caller says of it: its weight, its lane, the key of its fair share.
+/// An item with what its caller states of it: its weight, its lane, the key of its fair share.
 ///
-/// What an offer does not say, the layer's own settings say (`weigh`, `priority`, `fair_share_key`). So every item is an
-/// offer as it is, and a caller that knows more says more:
+/// The layer's settings (`weigh`, `priority`, `fair_share_key`) decide what an offer does not state. So every item is an offer as it
+/// is, and a caller that knows more states more:
 ///
 /// ```
 /// use forebay_core::Priority;
@@ -21,9 +21,9 @@ use forebay_core::Priority;
 pub struct Offer<T> {
     /// The item itself.
     pub item: T,
-    /// What the item is charged for, in bytes, heap included. `None`: what the layer weighs it at.
+    /// What the item is charged for, in bytes, heap included. `None`: the layer weighs it.
     pub bytes: Option<usize>,
-    /// The lane of the item. `None`: what the layer gives it.
+    /// The lane of the item. `None`: the layer chooses it.
     pub priority: Option<Priority>,
     /// The hash of the key whose fair share the item counts against. `None`: the layer's key, if it has one.
     pub key: Option<u64>,
@@ -32,14 +32,14 @@ pub struct Offer<T> {
 // === impl Offer ===
 
 impl<T> Offer<T> {
-    /// `item`, of which everything else is left to the layer.
+    /// `item`, with everything else left to the layer.
     #[must_use]
     #[inline(always)]
     pub const fn new(item: T) -> Self {
         Self { item, bytes: None, priority: None, key: None }
     }
 
-    /// Charges the item for `bytes`, heap included, whatever the layer would weigh it at.
+    /// Charges the item for `bytes`, heap included, in the place of what the layer would weigh it.
     #[must_use]
     #[inline(always)]
     pub const fn weight(mut self, bytes: usize) -> Self {
@@ -47,7 +47,7 @@ impl<T> Offer<T> {
         self
     }
 
-    /// Puts the item into the lane of `priority`, whatever the layer would give it.
+    /// Puts the item into the lane of `priority`, in the place of the one that the layer would choose.
     #[must_use]
     #[inline(always)]
     pub const fn priority(mut self, priority: Priority) -> Self {
@@ -65,7 +65,7 @@ impl<T> Offer<T> {
         self
     }
 
-    /// What admission needs to know, as far as the offer says it; the rest is the default: normal priority, and no key.
+    /// What admission needs to know, as far as the offer states it; the rest is the default: normal priority, and no key.
     #[must_use]
     #[inline(always)]
     pub(crate) fn meta_or(&self, bytes: impl FnOnce(&T) -> usize) -> OfferMeta {

@@ -2,16 +2,16 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Hand it back at once (the default).
+    /// The item is handed back at once (the default).
     #[default]
     Refuse,
-    /// Drop the oldest items of normal priority until the new one fits; hand it back, and drop nothing, where all of them
-    /// would not be enough.
+    /// The oldest items of normal priority are dropped until the new one fits. Where all of them would not make enough room,
+    /// none is dropped and the new item is handed back.
     ///
-    /// What is in flight is never dropped for it.
+    /// An item in flight is never dropped for a new one.
     DropOldest,
-    /// Let the caller wait in line. A service is not ready while it is full; a call that finds it full again waits.
+    /// The caller waits in line. A service is not ready while it is full; a call that finds it full again waits.
     ///
-    /// An item above its fair share is handed back all the same: in line it would stand in the way of other keys.
+    /// An item above its fair share is handed back all the same, since in line it would block other keys.
     Wait,
 }

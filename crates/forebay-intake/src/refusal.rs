@@ -1,4 +1,4 @@
-//! A refusal as the answer of an HTTP or gRPC server.
+//! A refusal as the response of an HTTP or gRPC server.
 
 use crate::Rejected;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
@@ -14,9 +14,8 @@ const UNAVAILABLE: u32 = 14;
 // === impl Rejected ===
 
 impl<T> Rejected<T> {
-    /// The HTTP status that tells a client what became of its request.
-    ///
-    /// 429 where a retry is sensible, 413 for an item that is too large, 503 for a queue that is closed.
+    /// The HTTP status of the refusal: 429 where a retry is sensible, 413 for an item that is too large, 503 for a queue that is
+    /// closed.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.reason {
@@ -28,7 +27,7 @@ impl<T> Rejected<T> {
 
     /// The response of an HTTP server: [`status`](Self::status), and `Retry-After` where a retry is sensible.
     ///
-    /// `retry_after` is rounded up to whole seconds, as the header has no smaller unit.
+    /// `retry_after` is rounded up to whole seconds, since the header has no smaller unit.
     #[must_use]
     pub fn http_response<B: Default>(&self, retry_after: Duration) -> Response<B> {
         let mut response = Response::new(B::default());
@@ -63,7 +62,7 @@ impl<T> Rejected<T> {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from(self.grpc_code()));
-        // No text of ours has a character that a header or `grpc-message` would have to escape.
+        // No text of this crate has a character that a header or `grpc-message` would have to escape.
         if let Ok(message) = HeaderValue::try_from(self.to_string()) {
             headers.insert("grpc-message", message);
         }
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_fit_is_413_without_retry_after() {
+    fn a_too_large_item_is_413_without_retry_after() {
         let response = Rejected::new((), DropReason::TooLarge).http_response::<()>(Duration::from_secs(1));
         assert_eq!(response.status(), 413);
         assert!(!response.headers().contains_key(header::RETRY_AFTER));

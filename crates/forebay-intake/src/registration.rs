@@ -3,15 +3,16 @@ use std::task::Waker;
 
 /// The waker of a task that may have to wait, on its way under a lock and out of it.
 ///
-/// To clone or to drop a waker runs code of an executor, which may come back to the very queue that holds the lock. So the
-/// clone is made before the lock is taken, and the wakers that come out are dropped after it is released: an owner declares
-/// the registration before its guard.
+/// To clone or to drop a waker runs code of an executor, which may call into the very queue that holds the lock. So the
+/// clone is made before the lock is taken, and replaced wakers are dropped after it is released: an owner declares the
+/// registration before its guard.
 #[derive(Debug)]
 pub struct Registration<'a> {
+    /// The waker of the task that is polled.
     waker: &'a Waker,
     /// The clone to store; `None` before it is made, and once it is stored.
     clone: Option<Waker>,
-    /// A clone was needed, and there was none.
+    /// Whether a clone was needed and there was none.
     is_short: bool,
     /// Wakers that were replaced, or whose tasks wait no longer.
     retired: Vec<Waker>,
@@ -20,7 +21,7 @@ pub struct Registration<'a> {
 // === impl Registration ===
 
 impl<'a> Registration<'a> {
-    /// With a clone of `waker`; call it without a lock.
+    /// A registration with a clone of `waker`; call it without a lock.
     #[must_use]
     pub fn new(waker: &'a Waker) -> Self {
         let mut registration = Self::without_clone(waker);
@@ -28,7 +29,7 @@ impl<'a> Registration<'a> {
         registration
     }
 
-    /// Without a clone, for a task that most likely has not to wait: [`prepare`](Self::prepare) makes one.
+    /// A registration without a clone, for a task that most likely does not wait: [`prepare`](Self::prepare) makes one.
     #[inline]
     #[must_use]
     pub const fn without_clone(waker: &'a Waker) -> Self {
@@ -42,7 +43,7 @@ impl<'a> Registration<'a> {
         self.clone.is_some()
     }
 
-    /// Makes a clone, if there is none, and drops what came out; call it without a lock.
+    /// Makes a clone, if there is none, and drops the replaced wakers; call it without a lock.
     #[inline]
     pub fn prepare(&mut self) {
         self.is_short = false;
@@ -61,14 +62,14 @@ impl<'a> Registration<'a> {
         self.is_short
     }
 
-    /// Puts the waker into `slot`, unless one that wakes the same task is there.
+    /// Puts the waker into `place`, unless one that wakes the same task is there.
     #[inline]
-    pub fn store(&mut self, slot: &mut Option<Waker>) {
-        if slot.as_ref().is_some_and(|known| known.will_wake(self.waker)) {
+    pub fn store(&mut self, place: &mut Option<Waker>) {
+        if place.as_ref().is_some_and(|known| known.will_wake(self.waker)) {
             return;
         }
         match self.clone.take() {
-            Some(clone) => self.retired.extend(slot.replace(clone)),
+            Some(clone) => self.retired.extend(place.replace(clone)),
             None => self.is_short = true,
         }
     }
@@ -79,7 +80,7 @@ impl<'a> Registration<'a> {
         self.clone.take().unwrap_or_else(|| self.waker.clone())
     }
 
-    /// Puts the waker in the place of `known`, unless that wakes the same task.
+    /// Replaces `known` by the waker, unless `known` wakes the same task.
     pub(crate) fn replace(&mut self, known: &mut Waker) {
         if !known.will_wake(self.waker) {
             let new = self.take();
@@ -87,7 +88,7 @@ impl<'a> Registration<'a> {
         }
     }
 
-    /// Takes a waker that waits no longer, and drops it after the lock is released.
+    /// Takes the waker of a task that waits no longer, and drops it after the lock is released.
     #[inline]
     pub fn retire(&mut self, waker: Option<Waker>) {
         if let Some(waker) = waker {
@@ -97,7 +98,7 @@ impl<'a> Registration<'a> {
 
     #[cold]
     fn drop_retired(&mut self) {
-        // The task of a waker that panics when it is dropped waits here no longer; it costs nobody else anything.
+        // A waker that panics when it is dropped is that of a task that does not wait here any more.
         self.retired.drain(..).for_each(panic::discard);
     }
 }
@@ -126,23 +127,23 @@ mod tests {
     }
 
     #[test]
-    fn f22_a_slot_takes_a_clone_once_and_gives_the_old_one_back() {
+    fn f22_a_place_takes_a_clone_once_and_gives_the_old_one_back() {
         let (one, two) = (Arc::new(Task), Arc::new(Task));
         let (first, second) = (Waker::from(Arc::clone(&one)), Waker::from(Arc::clone(&two)));
-        let mut slot = None;
+        let mut place = None;
         let mut registration = Registration::without_clone(&first);
-        registration.store(&mut slot);
-        assert!(registration.is_short() && slot.is_none());
+        registration.store(&mut place);
+        assert!(registration.is_short() && place.is_none());
         registration.prepare();
-        registration.store(&mut slot);
-        assert!(slot.is_some() && !registration.is_short() && !registration.is_prepared());
+        registration.store(&mut place);
+        assert!(place.is_some() && !registration.is_short() && !registration.is_prepared());
         // The same task again: nothing is needed.
-        registration.store(&mut slot);
+        registration.store(&mut place);
         assert!(!registration.is_short());
         drop(registration);
 
         let mut registration = Registration::new(&second);
-        registration.store(&mut slot);
+        registration.store(&mut place);
         assert_eq!((Arc::strong_count(&one), Arc::strong_count(&two)), (3, 3), "the old one is not dropped yet");
         drop(registration);
         assert_eq!((Arc::strong_count(&one), Arc::strong_count(&two)), (2, 3));

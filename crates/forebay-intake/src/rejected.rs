@@ -24,7 +24,7 @@ use std::{
 /// ```
 #[non_exhaustive]
 pub struct Rejected<T> {
-    // Never locked: the mutex is what makes a refusal `Sync` for every item that is `Send`.
+    /// Never locked: the mutex makes a refusal `Sync` for every item that is `Send`.
     item: Mutex<T>,
     /// Why it was not admitted.
     pub reason: DropReason,
@@ -76,7 +76,7 @@ impl<T> fmt::Display for Rejected<T> {
 
 impl<T> fmt::Debug for Rejected<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The item may be large, secret, or no `Debug`.
+        // The item may be large or secret, or may not be `Debug`.
         f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()
     }
 }
@@ -87,88 +87,15 @@ impl<T> Error for Rejected<T> {
     }
 }
 
-/// The queue ended while the item was in it, or in the hands of its inner service.
-///
-/// In the second case the far side may have seen it, and the [`Verdict`] says so.
-#[derive(Clone, Debug)]
-pub struct Abandoned {
-    verdict: Verdict,
-}
+/// Declares errors that say what became of an item that was admitted.
+macro_rules! errors {
+    ($($(#[$doc:meta])* $error:ident: $words:literal),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $error {
+            verdict: Verdict,
+        }
 
-/// The inner service panicked with the item in its hands.
-///
-/// The far side may have seen it. The panic is reported by the panic hook as usual; the queue goes on.
-#[derive(Clone, Debug)]
-pub struct Panicked {
-    verdict: Verdict,
-}
-
-/// The item was older than the age limit when its turn came; the inner service has not seen it.
-#[derive(Clone, Debug)]
-pub struct Expired {
-    verdict: Verdict,
-}
-
-/// A newer item took the place of this one; the inner service has not seen it.
-#[derive(Clone, Debug)]
-pub struct Evicted {
-    verdict: Verdict,
-}
-
-// === impl Abandoned, Panicked, Expired, Evicted ===
-
-impl Abandoned {
-    /// The queue ended; `seen` says whether the item had been handed to the inner service.
-    #[must_use]
-    pub const fn new(seen: Seen) -> Self {
-        Self { verdict: Verdict::new(DropReason::Shutdown, seen, Advice::Never) }
-    }
-}
-
-impl Panicked {
-    /// The one value.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { verdict: Verdict::new(DropReason::Panicked, Seen::Maybe, Advice::Never) }
-    }
-}
-
-impl Default for Panicked {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Expired {
-    /// The one value.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { verdict: Verdict::new(DropReason::Expired, Seen::No, Advice::Never) }
-    }
-}
-
-impl Default for Expired {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Evicted {
-    /// The one value.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { verdict: Verdict::new(DropReason::Evicted, Seen::No, Advice::Retry) }
-    }
-}
-
-impl Default for Evicted {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-macro_rules! says {
-    ($($error:ident: $words:literal),* $(,)?) => {$(
         impl fmt::Display for $error {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str($words)
@@ -181,13 +108,50 @@ macro_rules! says {
             }
         }
     )*};
+    ($($error:ident => $reason:ident, $seen:ident, $advice:ident);* $(;)?) => {$(
+        impl $error {
+            /// The one value.
+            #[must_use]
+            pub const fn new() -> Self {
+                Self { verdict: Verdict::new(DropReason::$reason, Seen::$seen, Advice::$advice) }
+            }
+        }
+
+        impl Default for $error {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    )*};
 }
 
-says! {
+errors! {
+    /// The queue ended while the item was in it, or while the inner service worked on it.
+    ///
+    /// In the second case the server may have seen it, and the [`Verdict`] says so.
     Abandoned: "the queue ended before the item was done",
+    /// The inner service panicked while it worked on the item.
+    ///
+    /// The server may have seen it. The panic hook reports the panic as usual; the queue goes on.
     Panicked: "the inner service panicked",
+    /// The item was older than the age limit when its turn came; the inner service has not seen it.
     Expired: "the item outlived its age limit in the queue",
+    /// A newer item took the place of this one; the inner service has not seen it.
     Evicted: "a newer item took the place of this one",
+}
+
+errors! {
+    Panicked => Panicked, Maybe, Never;
+    Expired => Expired, No, Never;
+    Evicted => Evicted, No, Retry;
+}
+
+impl Abandoned {
+    /// The queue ended; `seen` says whether the inner service had got the item.
+    #[must_use]
+    pub const fn new(seen: Seen) -> Self {
+        Self { verdict: Verdict::new(DropReason::Shutdown, seen, Advice::Never) }
+    }
 }
 
 #[cfg(test)]

@@ -8,20 +8,20 @@ pub use std::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 pub use loom::sync::{Mutex, MutexGuard};
 
-/// How often the lock is looked at before the thread sleeps. A lock that is taken and given back all the time is found
-/// free by about every third look; who sleeps for it makes each thread that gives it back call the kernel.
+/// How often a thread looks at a taken lock before it sleeps. A lock under constant use is free at about every third look,
+/// and a thread that sleeps makes each release call the kernel.
 #[cfg(not(loom))]
 const LOOKS: u32 = 16;
 
-/// How long between two looks: about half a microsecond, in which the other thread does its work without us.
+/// The spins between two looks: about half a microsecond, in which the other thread has the lock's cache line to itself.
 #[cfg(not(loom))]
 const PAUSES: u32 = 64;
 
-/// Locks `mutex`, also after a panic: no code of a user may run under it, so that what it guards is whole.
+/// Locks `mutex`, also after a panic: no user code runs under it, so that what it guards is whole.
 ///
-/// Whoever finds it taken looks again a few times, some microseconds in all, before it sleeps. Locks of an intake are held
-/// for nanoseconds: sleeping takes longer than they do, and a thread that hands over many items in a row, while another
-/// keeps its hands off the lock for that long, has all of it in its own cache.
+/// A thread that finds it taken looks again a few times, some microseconds in all, before it sleeps. Locks of an intake are
+/// held for nanoseconds, and sleeping takes longer than that. While one thread stays off the lock for so long, another that
+/// hands over many items in a row has the guarded state in its own cache.
 #[inline]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.try_lock() {
@@ -34,7 +34,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cold]
 #[inline(never)]
 fn lock_taken<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The model checker counts every look; that there are several shows it nothing new.
+    // Several looks add only steps for the model checker, and no new order of them.
     #[cfg(not(loom))]
     for _ in 0..LOOKS {
         (0..PAUSES).for_each(|_| std::hint::spin_loop());
@@ -51,12 +51,12 @@ mod tests {
     use std::{sync::Arc, thread};
 
     #[test]
-    fn a_lock_is_had_after_a_panic_and_by_everybody_in_turn() {
+    fn a_lock_can_be_taken_after_a_panic_and_by_every_thread_in_turn() {
         let count = Arc::new(Mutex::new(0_u32));
         let poisoner = Arc::clone(&count);
         let panicked = thread::spawn(move || {
             let _guard = lock(&poisoner);
-            panic!("with the lock in hand");
+            panic!("while it holds the lock");
         });
         assert!(panicked.join().is_err());
         thread::scope(|scope| {

@@ -1,31 +1,21 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! The events for `tracing`, each emitted without the lock, since a subscriber may hand it to this very intake.
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) use self::off::*;
-#[cfg(feature = "tracing")]
-pub(crate) use self::on::*;
+use forebay_core::{Totals, event};
 
-#[cfg(feature = "tracing")]
-mod on {
-    use forebay_core::{Totals, panic};
-    use tracing::debug;
+const TARGET: &str = "forebay_intake";
 
-    const TARGET: &str = "forebay_intake";
-
-    /// A drain has ended. Called without the lock: a subscriber may hand its events to this very intake.
-    pub(crate) fn drained(totals: &Totals, unsent: usize) {
-        let Totals { offered, delivered, spooled, pending, .. } = *totals;
-        let dropped = totals.dropped.total();
-        // A subscriber that panics costs its own event alone.
-        let _reported =
-            panic::catch(|| debug!(target: TARGET, offered, delivered, spooled, dropped, pending, unsent, "drained"));
-    }
-}
-
-#[cfg(not(feature = "tracing"))]
-mod off {
-    use forebay_core::Totals;
-
-    #[inline(always)]
-    pub(crate) fn drained(_: &Totals, _: usize) {}
+/// A drain has ended.
+pub(crate) fn drained(totals: &Totals, unsent: usize) {
+    let Totals { offered, delivered, spooled, pending, .. } = *totals;
+    let dropped = totals.dropped.total();
+    event!(
+        TARGET,
+        "drained",
+        offered = offered,
+        delivered = delivered,
+        spooled = spooled,
+        dropped = dropped,
+        pending = pending,
+        unsent = unsent
+    );
 }

@@ -3,11 +3,13 @@ use std::{collections::VecDeque, task::Waker};
 
 /// Tasks that wait in line, first come first served. Pure state.
 ///
-/// A waiter that was let go and finds no room comes back to the front. One that leaves the line, or goes through,
-/// passes the word on: the caller asks for the next with [`release`](Self::release) as long as there is room.
+/// A waiter that was released and finds no room returns to the front. When one leaves the line, or is admitted, the owner
+/// releases the next with [`release`](Self::release) as long as there is room.
 #[derive(Debug, Default)]
 pub struct WaitLine {
+    /// The waiters in their order, each with its place.
     line: VecDeque<(Ticket, Waker)>,
+    /// The number of the ticket that was given last.
     last: u64,
 }
 
@@ -24,7 +26,7 @@ impl WaitLine {
         Self { line: VecDeque::new(), last: 0 }
     }
 
-    /// Waits: at the end of the line without a `ticket`, else where it stands, or in front if it was let go.
+    /// Waits: at the end of the line without a `ticket`, else at its place, or in front if it was released.
     pub fn wait(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) -> Ticket {
         let Some(ticket) = ticket else {
             self.last += 1;
@@ -39,9 +41,9 @@ impl WaitLine {
         ticket
     }
 
-    /// Leaves the line, with its waker, to be dropped outside of any lock. `None` if the ticket had been let go already: its
-    /// turn must be passed on.
-    #[must_use = "a waker is dropped outside of any lock, and a turn is passed on"]
+    /// Leaves the line, and returns the waker, which is dropped without the lock. `None` if the ticket was released already: the
+    /// owner then gives its turn to the next.
+    #[must_use = "a waker is dropped without the lock, and a turn is passed on"]
     #[inline]
     pub fn leave(&mut self, ticket: Ticket) -> Option<Waker> {
         if self.line.is_empty() { None } else { self.remove(ticket) }
@@ -52,11 +54,11 @@ impl WaitLine {
         self.line.remove(place).map(|(_, waker)| waker)
     }
 
-    /// Lets the first in line go; the caller wakes it, outside of any lock.
+    /// Releases the first in line; the owner wakes it without the lock.
     #[must_use = "a waker that is not woken is a task that sleeps for ever"]
     #[inline]
     pub fn release(&mut self) -> Option<Waker> {
-        // Mostly nobody waits: only that look is worth a place in the code of every sender.
+        // The line is empty in nearly all calls, so only this look is inlined.
         if self.line.is_empty() { None } else { self.release_first() }
     }
 
@@ -65,13 +67,13 @@ impl WaitLine {
         self.line.pop_front().map(|(_, waker)| waker)
     }
 
-    /// Lets all go, as on close.
+    /// Releases all, as on close.
     #[must_use = "a waker that is not woken is a task that sleeps for ever"]
     pub fn release_all(&mut self) -> Vec<Waker> {
         self.line.drain(..).map(|(_, waker)| waker).collect()
     }
 
-    /// Whether nobody waits.
+    /// Whether no task waits.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -125,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn who_was_let_go_and_leaves_must_pass_the_turn_on() {
+    fn a_released_waiter_that_leaves_passes_its_turn_on() {
         let (_, waker) = waker();
         let mut line = WaitLine::new();
         let first = wait(&mut line, None, &waker);
         let second = wait(&mut line, None, &waker);
         assert!(line.release().is_some());
-        assert!(line.leave(first).is_none(), "its turn was given");
+        assert!(line.leave(first).is_none(), "it was released");
         assert!(line.leave(second).is_some());
         assert!(line.leave(second).is_none());
     }

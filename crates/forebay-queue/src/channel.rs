@@ -1,10 +1,10 @@
 use crate::{
     Drained, EmitOrWait, Limits, Offer, Overflow, QueueHandle, Rejected,
-    drained::Burst,
+    drained::{DrainBuf, unsettled},
     shared::{Setup, Shared},
 };
-use forebay_core::{ByFootprint, ConfigError, DropReason, Fate, Footprint, Weigh, panic};
-use forebay_intake::{Describe, Description, Held, Ticket};
+use forebay_core::{ByFootprint, ConfigError, Fate, Footprint, Weigh, panic};
+use forebay_intake::{Describe, Description, IntakeOwner, Slot, Ticket};
 use std::{
     fmt,
     future::poll_fn,
@@ -16,8 +16,8 @@ use std::{
 
 /// A queue as a plain channel, with refusing as its overflow policy and without age limit.
 ///
-/// Any number of [`Sender`]s and [`Receiver`]s; each item goes to one receiver. Its slot is taken until what was
-/// received is [settled](Received::settle). An item weighs its [`Footprint`]; for items of another kind see
+/// There may be any number of [`Sender`]s and [`Receiver`]s; each item goes to one receiver. An item holds its slot until its
+/// receiver [settles](Received::settle) it. An item weighs its [`Footprint`]; for items of another kind see
 /// [`ChannelBuilder::weigh`].
 ///
 /// # Errors
@@ -29,13 +29,13 @@ pub fn channel<T: Footprint>(limits: Limits) -> Result<(Sender<T>, Receiver<T>),
 
 /// Builds a queue as a plain channel.
 ///
-/// | knob | default |
-/// | --- | --- |
-/// | [`limits`](Self::limits) | see [`Limits`] |
-/// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] |
-/// | [`weigh`](Self::weigh) | [`ByFootprint`] |
-/// | [`max_age`](Self::max_age) | none |
-/// | [`fair_shares`](Self::fair_shares) | off |
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9 | see [`Limits`] |
+/// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | any |
+/// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item states, in bytes | any [`Weigh`] |
+/// | [`max_age`](Self::max_age) | none | any |
+/// | [`fair_shares`](Self::fair_shares) | off | on, off |
 #[derive(Clone, Debug)]
 pub struct ChannelBuilder<W = ByFootprint> {
     setup: Setup,
@@ -44,7 +44,7 @@ pub struct ChannelBuilder<W = ByFootprint> {
 
 /// The end of a queue where items enter.
 ///
-/// The queue closes when the last sender is dropped; what is in it is worked off.
+/// The queue closes when the last sender is dropped; the items in it can still be received.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
     describe: Describe<T>,
@@ -52,29 +52,34 @@ pub struct Sender<T> {
 
 /// The end of a queue where items leave.
 ///
-/// When the last receiver is dropped, what is in the queue is dropped too, counted as [`DropReason::Shutdown`], and
-/// nothing enters any more.
+/// When the last receiver is dropped, the items in the queue are dropped too, counted as
+/// [`DropReason::Shutdown`](crate::DropReason::Shutdown), and no item is admitted any more.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
+    /// The place in the line of receivers, while this one waits.
     ticket: Option<Ticket>,
-    /// Kept from one burst to the next, so that draining allocates nothing.
-    burst: Burst<T>,
+    /// Kept from one drain to the next, so that draining allocates nothing.
+    buf: DrainBuf<T>,
 }
 
 /// An item that left the queue and still holds its slot.
 ///
-/// Dropped without [`settle`](Self::settle), it counts as [`DropReason::Panicked`] during a panic, else as
-/// [`DropReason::Failed`].
+/// # Cancellation
+///
+/// An item that is dropped without [`settle`](Self::settle) counts as [`DropReason::Panicked`](crate::DropReason::Panicked)
+/// during a panic, else as [`DropReason::Failed`](crate::DropReason::Failed).
 #[must_use = "an item that is not settled counts as failed"]
 pub struct Received<T> {
     item: T,
-    slot: Slot<T>,
+    slot: SlotGuard<T>,
 }
 
-/// The slot that an item holds until its work is done.
-pub struct Slot<T> {
+/// Holds the slot of a received item until its work is done; dropped without [`settle`](Self::settle), it counts as [`Received`]
+/// does.
+pub struct SlotGuard<T> {
     shared: Arc<Shared<T>>,
-    held: Option<Held>,
+    /// `None` once it was settled.
+    slot: Option<Slot>,
 }
 
 /// A receiver while it waits in [`Receiver::recv`].
@@ -97,7 +102,9 @@ impl Default for ChannelBuilder {
 }
 
 impl<W> ChannelBuilder<W> {
-    /// How much the queue may hold.
+    /// How many items and bytes the queue may hold, until they are settled.
+    ///
+    /// Default: 65,536 items, 64 MiB, and a soft limit of 0.9.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.setup.limits = limits;
@@ -106,7 +113,7 @@ impl<W> ChannelBuilder<W> {
 
     /// What happens to an item for which there is no room.
     ///
-    /// [`Sender::emit`] never waits: for it, [`Overflow::Wait`] is the same as [`Overflow::Refuse`].
+    /// Default: [`Overflow::Refuse`]. [`Sender::emit`] never waits: for it, [`Overflow::Wait`] is the same as [`Overflow::Refuse`].
     #[must_use]
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.setup.overflow = overflow;
@@ -114,13 +121,17 @@ impl<W> ChannelBuilder<W> {
     }
 
     /// How many bytes an item is charged for, where its [offer](Offer::weight) does not say it.
+    ///
+    /// Default: the [footprint](Footprint) of the item.
     #[must_use]
     pub fn weigh<W2>(self, weigh: W2) -> ChannelBuilder<W2> {
         let Self { setup, description } = self;
         ChannelBuilder { setup, description: description.weigh(weigh) }
     }
 
-    /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item.
+    /// How long an item may wait; one that is older when its turn comes is dropped, and no receiver sees it.
+    ///
+    /// Default: none. Costs a clock read per item.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.setup.max_age = Some(age);
@@ -128,6 +139,8 @@ impl<W> ChannelBuilder<W> {
     }
 
     /// Keeps [`Limits::fair_share`] by the [key](Offer::fair_share_key) of each offer.
+    ///
+    /// Default: off.
     #[must_use]
     pub fn fair_shares(mut self) -> Self {
         self.setup.fair_shares = true;
@@ -135,7 +148,7 @@ impl<W> ChannelBuilder<W> {
         self
     }
 
-    /// The two ends.
+    /// The two ends of the queue.
     ///
     /// # Errors
     ///
@@ -155,7 +168,7 @@ impl<W> ChannelBuilder<W> {
 impl<T> Sender<T> {
     /// Hands an item over, without waiting and without allocating.
     ///
-    /// Under [`Overflow::DropOldest`] the items it takes the place of are dropped here.
+    /// Under [`Overflow::DropOldest`] the items that the new one evicts are dropped here.
     ///
     /// # Errors
     ///
@@ -184,7 +197,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// A future that is dropped while it waits drops its item, and the ledger counts no offer.
     pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T>
     where
         T: Send,
@@ -221,14 +234,14 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Receiver<T> {
     fn new(shared: Arc<Shared<T>>) -> Self {
-        Self { shared, ticket: None, burst: Burst::default() }
+        Self { shared, ticket: None, buf: DrainBuf::default() }
     }
 
     /// The next item, high priority first; `None` once the queue is closed and empty.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future takes nothing off the queue, and leaves its place in the line of the receivers.
+    /// A dropped future takes no item off the queue, and gives up its place in the line of receivers.
     pub async fn recv(&mut self) -> Option<Received<T>> {
         let receiving = Receiving(self);
         poll_fn(|cx| receiving.0.poll_recv(cx)).await
@@ -236,31 +249,28 @@ impl<T> Receiver<T> {
 
     /// As [`recv`](Self::recv), for a hand-written future.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received<T>>> {
-        // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
-        let mut expired = Vec::new();
-        let next = self.shared.poll_next(cx.waker(), &mut self.ticket, &mut expired);
-        next.map(|next| next.map(|(item, held)| self.received(item, held)))
+        self.shared
+            .poll_next(cx.waker(), &mut self.ticket)
+            .map(|next| next.map(|(item, slot)| self.received(item, slot)))
     }
 
     /// The next item, if there is one now.
     pub fn try_recv(&mut self) -> Option<Received<T>> {
-        let mut expired = Vec::new();
-        self.shared.try_next(&mut expired).map(|(item, held)| self.received(item, held))
+        self.shared.try_next().map(|(item, slot)| self.received(item, slot))
     }
 
     /// Up to `most` of the items that are there now, taken at once; empty if there are none.
     ///
-    /// It is the fastest way out of a queue: where all that is there may be taken, it is swapped out at once.
+    /// It is the fastest way out of a queue: where `most` is not below the number of items, all of them are swapped out at once.
     #[inline]
     pub fn drain(&mut self, most: usize) -> Drained<'_, T> {
-        self.burst.clear();
-        // The items that outlived the age limit are counted, and dropped here, after the lock is gone.
-        drop(self.shared.drain(most, &mut self.burst));
-        Drained::new(&self.shared, &mut self.burst)
+        self.buf.clear();
+        self.shared.drain(most, &mut self.buf);
+        Drained::new(&self.shared, &mut self.buf)
     }
 
-    fn received(&self, item: T, held: Held) -> Received<T> {
-        Received { item, slot: Slot { shared: Arc::clone(&self.shared), held: Some(held) } }
+    fn received(&self, item: T, slot: Slot) -> Received<T> {
+        Received { item, slot: SlotGuard { shared: Arc::clone(&self.shared), slot: Some(slot) } }
     }
 
     fn stop_waiting(&mut self) {
@@ -279,15 +289,15 @@ impl<T> Receiver<T> {
     }
 }
 
-/// A clone competes for the same items.
-/// CORRECTNESS: whoever stops receiving may have been woken for an item that it does not fetch now; the next in line has
-/// to hear of it, or it sleeps beside the item.
+/// CORRECTNESS: a receiver that stops may have been woken for an item that it does not fetch now; the next in line is woken in its
+/// place, or it would sleep beside the item.
 impl<T> Drop for Receiving<'_, T> {
     fn drop(&mut self) {
         self.0.stop_waiting();
     }
 }
 
+/// A clone competes for the same items.
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         self.shared.add_receiver();
@@ -298,7 +308,7 @@ impl<T> Clone for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.stop_waiting();
-        // What is left in the queue if this was the last receiver is counted as `Shutdown`.
+        // If this is the last receiver, the items that are left are counted as `Shutdown`.
         self.shared.remove_receiver();
     }
 }
@@ -306,14 +316,14 @@ impl<T> Drop for Receiver<T> {
 // === impl Received ===
 
 impl<T> Received<T> {
-    /// The work is done: the slot is free, and the item has met its fate.
+    /// The work is done: the slot is free, and the item has `fate`.
     pub fn settle(self, fate: Fate) {
         self.slot.settle(fate);
     }
 
     /// The item by itself, and its slot, which must be settled.
     #[must_use]
-    pub fn into_parts(self) -> (T, Slot<T>) {
+    pub fn into_parts(self) -> (T, SlotGuard<T>) {
         (self.item, self.slot)
     }
 }
@@ -332,22 +342,21 @@ impl<T> DerefMut for Received<T> {
     }
 }
 
-// === impl Slot ===
+// === impl SlotGuard ===
 
-impl<T> Slot<T> {
-    /// The work is done: the slot is free, and its item has met its fate.
+impl<T> SlotGuard<T> {
+    /// The work is done: the slot is free, and its item has `fate`.
     pub fn settle(mut self, fate: Fate) {
-        if let Some(held) = self.held.take() {
-            self.shared.settle(held, fate);
+        if let Some(slot) = self.slot.take() {
+            self.shared.settle(slot, fate);
         }
     }
 }
 
-impl<T> Drop for Slot<T> {
+impl<T> Drop for SlotGuard<T> {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            let reason = if std::thread::panicking() { DropReason::Panicked } else { DropReason::Failed };
-            self.shared.settle(held, Fate::Dropped(reason));
+        if let Some(slot) = self.slot.take() {
+            self.shared.settle(slot, unsettled());
         }
     }
 }
@@ -372,8 +381,8 @@ impl<T: fmt::Debug> fmt::Debug for Received<T> {
     }
 }
 
-impl<T> fmt::Debug for Slot<T> {
+impl<T> fmt::Debug for SlotGuard<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("SlotGuard").field("slot", &self.slot).finish_non_exhaustive()
     }
 }

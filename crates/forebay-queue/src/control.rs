@@ -1,47 +1,51 @@
-use crate::shared::Shared;
-use forebay_core::{ConfigError, Totals};
-use forebay_intake::{Control, Epoch, Limits, Registration, Ticket};
-use std::{task::Waker, time::Duration};
+use crate::{emit::Line, entry::Entry, shared::Shared};
+use forebay_core::{ConfigError, DropReason, Priority};
+use forebay_intake::{Intake, IntakeOwner, OfferMeta, Rejected, Ticket};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
-/// What stands beside a queue under its lock, and so decides how items leave that are not worked off.
-pub(crate) trait Aside<Entry, T>: Send + Sized {
-    /// The items of entries that left the queue. Called without the lock.
-    fn discard(shared: &Shared<Entry, Self>, entries: Vec<Entry>) -> Vec<T>;
+/// What a queue stores as `E`, and what it owes to the callers: a channel stores plain items and has no callers, a service stores
+/// calls and has a table of replies.
+///
+/// It is implemented by what stands beside the queue under its lock.
+pub(crate) trait Replies<E>: Sized {
+    /// What a host hands over.
+    type Item;
+    /// An item as it is stored, without a caller.
+    fn stored(item: Self::Item) -> E;
+    /// The item of what was stored.
+    fn item(stored: E) -> Self::Item;
+    /// The item of what left the queue without being processed; its caller gets an error. Called without the lock.
+    fn dismiss(shared: &Shared<E, Self>, stored: E, reason: DropReason) -> Self::Item;
 }
 
-impl<T> Aside<T, T> for () {
-    fn discard(_: &Shared<T>, entries: Vec<T>) -> Vec<T> {
-        entries
+impl<T> Replies<T> for () {
+    type Item = T;
+
+    fn stored(item: T) -> T {
+        item
+    }
+
+    fn item(stored: T) -> T {
+        stored
+    }
+
+    fn dismiss(_: &Shared<T>, stored: T, _: DropReason) -> T {
+        stored
     }
 }
 
-impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
-    fn totals(&self) -> Totals {
-        self.totals()
+impl<E, R: Replies<E>> IntakeOwner for Shared<E, R> {
+    type Item = R::Item;
+
+    fn with_intake<Out>(&self, act: impl FnOnce(&mut Intake) -> Out) -> Out {
+        act(&mut self.lock().state.intake)
     }
 
     fn queued(&self) -> usize {
         self.lock().state.queued()
-    }
-
-    fn bytes(&self) -> usize {
-        self.lock().state.intake.admission.bytes()
-    }
-
-    fn fullness(&self) -> f64 {
-        self.lock().state.intake.admission.fullness()
-    }
-
-    fn max_items(&self) -> u64 {
-        self.lock().state.intake.admission.max_items()
-    }
-
-    fn max_bytes(&self) -> usize {
-        self.lock().state.intake.admission.max_bytes()
-    }
-
-    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
-        self.set_limits(limits)
     }
 
     fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
@@ -52,26 +56,32 @@ impl<Entry: Send, A: Aside<Entry, T>, T> Control<T> for Shared<Entry, A> {
         self.close();
     }
 
-    fn abandon(&self) -> Vec<T> {
-        A::discard(self, self.abandon())
+    fn abandon(&self) -> Vec<R::Item> {
+        let stored = self.abandon();
+        stored.into_iter().map(|stored| R::dismiss(self, stored, DropReason::Shutdown)).collect()
     }
 
-    fn recovered(&self) -> Vec<T> {
-        let entries = std::mem::take(&mut self.lock().state.recovered);
-        A::discard(self, entries)
+    fn recovered(&self) -> Vec<R::Item> {
+        let stored = std::mem::take(&mut self.lock().state.recovered);
+        // Their callers have the error already.
+        stored.into_iter().map(R::item).collect()
+    }
+}
+
+impl<E, R: Replies<E>> Line<R::Item> for Shared<E, R> {
+    fn poll_emit(
+        &self,
+        cx: &Context<'_>,
+        entry: &mut Option<(R::Item, OfferMeta)>,
+        ticket: &mut Option<Ticket>,
+    ) -> Poll<Result<(), Rejected<R::Item>>> {
+        let mut waiting = entry.take().map(|(item, meta)| Entry { item: R::stored(item), meta });
+        let polled = self.poll_offer(cx, &mut waiting, ticket);
+        *entry = waiting.map(|Entry { item, meta }| (R::item(item), meta));
+        polled.map_err(|rejected| rejected.map(R::item))
     }
 
-    fn flush(&self) -> Epoch {
-        self.lock().state.intake.admission.end_epoch()
-    }
-
-    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        let mut registration = Registration::new(waker);
-        self.lock().state.intake.flushed_or_wait(epoch, ticket, &mut registration)
-    }
-
-    fn stop_flushing(&self, ticket: Ticket) {
-        let wakes = self.lock().state.intake.stop_flushing(ticket);
-        wakes.wake();
+    fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
+        IntakeOwner::stop_waiting(self, ticket, priority);
     }
 }

@@ -8,18 +8,23 @@ use std::{fmt, vec};
 
 /// Items that left a queue together and hold their slots together.
 ///
-/// Iterate it for the items, then [`settle`](Self::settle) it once, for all of them. Dropped without that, they count
-/// as [`DropReason::Panicked`] during a panic, else as [`DropReason::Failed`].
+/// It is an iterator over the items; [`settle`](Self::settle) gives one fate to all of them.
+///
+/// # Cancellation
+///
+/// Items of a `Drained` that is dropped without `settle` count as [`DropReason::Panicked`] during a panic, else as
+/// [`DropReason::Failed`].
 #[must_use = "items that are not settled count as failed"]
 pub struct Drained<'a, T> {
     high: Leaving<'a, T>,
     normal: Leaving<'a, T>,
     ordered: vec::Drain<'a, T>,
-    turn: LaneScheduler,
-    slots: Slots<'a, T>,
+    scheduler: LaneScheduler,
+    slots: SlotsGuard<'a, T>,
 }
 
-struct Slots<'a, T> {
+/// The slots of the items, until they are settled.
+struct SlotsGuard<'a, T> {
     shared: &'a Shared<T>,
     charges: &'a mut Vec<Charge>,
     keys: &'a mut Vec<u64>,
@@ -27,22 +32,28 @@ struct Slots<'a, T> {
 
 /// The buffers of a [`Drained`], kept by its receiver.
 #[derive(Debug)]
-pub(crate) struct Burst<T> {
-    /// Lanes that were swapped out whole: their turns are taken on the way out.
+pub(crate) struct DrainBuf<T> {
+    /// Lanes that were swapped out whole: their items are interleaved as they leave.
     pub(crate) high: Swapped<T>,
     pub(crate) normal: Swapped<T>,
-    pub(crate) turn: LaneScheduler,
+    pub(crate) scheduler: LaneScheduler,
     /// Items that were taken one by one.
     pub(crate) ordered: Vec<T>,
-    /// What all of them hold, by epoch.
+    /// What all of the items hold, by epoch.
     pub(crate) charges: Vec<Charge>,
+    /// The fair-share keys of the items that have one.
     pub(crate) keys: Vec<u64>,
 }
 
-// === impl Burst ===
+/// The fate of what is dropped without having been settled.
+pub(crate) fn unsettled() -> Fate {
+    Fate::Dropped(if std::thread::panicking() { DropReason::Panicked } else { DropReason::Failed })
+}
 
-impl<T> Burst<T> {
-    /// Drops what was left behind by a [`Drained`] that was forgotten.
+// === impl DrainBuf ===
+
+impl<T> DrainBuf<T> {
+    /// Drops the items that a leaked [`Drained`] left behind.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.high.clear();
@@ -60,13 +71,12 @@ impl<T> Burst<T> {
     }
 }
 
-impl<T> Default for Burst<T> {
+impl<T> Default for DrainBuf<T> {
     fn default() -> Self {
-        let turn = LaneScheduler::default();
         Self {
             high: Swapped::default(),
             normal: Swapped::default(),
-            turn,
+            scheduler: LaneScheduler::default(),
             ordered: Vec::new(),
             charges: Vec::new(),
             keys: Vec::new(),
@@ -78,18 +88,18 @@ impl<T> Default for Burst<T> {
 
 impl<'a, T> Drained<'a, T> {
     #[inline]
-    pub(crate) fn new(shared: &'a Shared<T>, burst: &'a mut Burst<T>) -> Self {
-        let Burst { high, normal, turn, ordered, charges, keys } = burst;
+    pub(crate) fn new(shared: &'a Shared<T>, buf: &'a mut DrainBuf<T>) -> Self {
+        let DrainBuf { high, normal, scheduler, ordered, charges, keys } = buf;
         Self {
             high: high.leave(),
             normal: normal.leave(),
             ordered: ordered.drain(..),
-            turn: *turn,
-            slots: Slots { shared, charges, keys },
+            scheduler: *scheduler,
+            slots: SlotsGuard { shared, charges, keys },
         }
     }
 
-    /// The work is done: all slots are free, and all items have met `fate`, also those that were not iterated over.
+    /// The work is done: all slots are free, and all items have `fate`, also those that were not iterated over.
     #[inline]
     pub fn settle(mut self, fate: Fate) {
         self.slots.settle(fate);
@@ -101,8 +111,7 @@ impl<T> Iterator for Drained<'_, T> {
 
     #[inline]
     fn next(&mut self) -> Option<T> {
-        let turn = self.turn.take(self.high.len() > 0, self.normal.len() > 0);
-        match turn {
+        match self.scheduler.take(self.high.len() > 0, self.normal.len() > 0) {
             Some(Priority::Normal) => self.normal.next(),
             Some(Priority::High) => self.high.next(),
             None => self.ordered.next(),
@@ -124,9 +133,9 @@ impl<T> fmt::Debug for Drained<'_, T> {
     }
 }
 
-// === impl Slots ===
+// === impl SlotsGuard ===
 
-impl<T> Slots<'_, T> {
+impl<T> SlotsGuard<'_, T> {
     fn settle(&mut self, fate: Fate) {
         self.shared.settle_all(self.charges, self.keys, fate);
         self.charges.clear();
@@ -134,11 +143,10 @@ impl<T> Slots<'_, T> {
     }
 }
 
-impl<T> Drop for Slots<'_, T> {
+impl<T> Drop for SlotsGuard<'_, T> {
     fn drop(&mut self) {
         if !self.charges.is_empty() {
-            let reason = if std::thread::panicking() { DropReason::Panicked } else { DropReason::Failed };
-            self.settle(Fate::Dropped(reason));
+            self.settle(unsettled());
         }
     }
 }

@@ -1,9 +1,4 @@
-use crate::{
-    Rejected,
-    job::{Calls, Job},
-    shared::Shared,
-    state::Entry,
-};
+use crate::Rejected;
 use forebay_core::Priority;
 use forebay_intake::{OfferMeta, Ticket};
 use std::{
@@ -15,7 +10,9 @@ use std::{
 
 /// The future of [`Queue::emit_or_wait`](crate::Queue::emit_or_wait) and [`Sender::emit_or_wait`](crate::Sender::emit_or_wait).
 ///
-/// Dropped while it waits, the item goes with it, and nothing was offered.
+/// # Cancellation
+///
+/// A future that is dropped while it waits drops its item, and the ledger counts no offer.
 #[must_use = "futures do nothing unless polled"]
 pub struct EmitOrWait<'a, T> {
     /// Behind a pointer, so that the future of a queue and that of a channel are one type.
@@ -73,44 +70,5 @@ impl<T> Drop for EmitOrWait<'_, T> {
 impl<T> fmt::Debug for EmitOrWait<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmitOrWait").field("waiting", &self.ticket.is_some()).finish_non_exhaustive()
-    }
-}
-
-// === impl Line ===
-
-impl<T: Send> Line<T> for Shared<T> {
-    fn poll_emit(
-        &self,
-        cx: &Context<'_>,
-        entry: &mut Option<(T, OfferMeta)>,
-        ticket: &mut Option<Ticket>,
-    ) -> Poll<Result<(), Rejected<T>>> {
-        let mut waiting = entry.take().map(|(item, meta)| Entry { item, meta });
-        let polled = self.poll_offer(cx, &mut waiting, ticket);
-        *entry = waiting.map(|Entry { item, meta }| (item, meta));
-        polled
-    }
-
-    fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        self.stop_waiting(ticket, priority);
-    }
-}
-
-impl<T: Send, Res: Send> Line<T> for Calls<T, Res> {
-    fn poll_emit(
-        &self,
-        cx: &Context<'_>,
-        entry: &mut Option<(T, OfferMeta)>,
-        ticket: &mut Option<Ticket>,
-    ) -> Poll<Result<(), Rejected<T>>> {
-        let job = |request| Job { request, answer: None };
-        let mut waiting = entry.take().map(|(item, meta)| Entry { item: job(item), meta });
-        let polled = self.poll_offer(cx, &mut waiting, ticket);
-        *entry = waiting.map(|Entry { item, meta }| (item.request, meta));
-        polled.map_err(|rejected| rejected.map(|job| job.request))
-    }
-
-    fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        self.stop_waiting(ticket, priority);
     }
 }

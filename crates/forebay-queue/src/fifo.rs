@@ -4,17 +4,19 @@ use std::{
     vec::{self, Drain},
 };
 
-/// First in, first out, in chunks: it holds little more memory than its entries, and none of them is moved to grow. Pure state.
+/// First in, first out, in chunks: it holds little more memory than its entries, and moves none of them when it grows. Pure
+/// state.
 ///
-/// What comes is pushed to a `Vec`, so that all of it can be swapped out at once.
+/// A new entry is pushed to a `Vec`, so that all entries can be swapped out at once.
 #[derive(Debug)]
 pub(crate) struct Fifo<E> {
+    /// The newest entries.
     incoming: Vec<E>,
     /// Full chunks, older than `incoming`.
     full: VecDeque<Vec<E>>,
-    /// How many entries those have.
+    /// How many entries `full` has.
     in_full: usize,
-    /// Older than `full`; filled from it when somebody takes a single entry.
+    /// Older than `full`; filled from it when a single entry is taken.
     outgoing: VecDeque<E>,
 }
 
@@ -22,21 +24,23 @@ pub(crate) struct Fifo<E> {
 #[derive(Debug)]
 pub(crate) struct Swapped<E> {
     full: VecDeque<Vec<E>>,
+    /// Newer than `full`.
     last: Vec<E>,
 }
 
-/// Entries on their way out of [`Swapped`].
+/// An iterator that takes the entries out of [`Swapped`].
 #[derive(Debug)]
 pub(crate) struct Leaving<'a, E> {
-    /// The chunk that is under way, if there is more than one.
+    /// The rest of the chunk that is taken from now, if there is more than one.
     first: vec::IntoIter<E>,
     full: &'a mut VecDeque<Vec<E>>,
     last: Drain<'a, E>,
+    /// How many entries are left.
     len: usize,
 }
 
-/// How large a chunk becomes. It is what a queue holds beyond its entries, a few times over: large enough for a burst of
-/// some hundred items to leave in one piece.
+/// How large a chunk becomes. A queue holds a few chunks beyond its entries; one is large enough for some hundred items to
+/// leave in one piece.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The fewest entries of a chunk, however large they are.
@@ -118,7 +122,7 @@ impl<E> Fifo<E> {
         self.outgoing.is_empty()
     }
 
-    /// Takes all entries, and the buffers of `out` for those to come.
+    /// Moves all entries to `out`, and keeps the buffers of `out` for the next ones.
     #[inline]
     pub(crate) fn swap(&mut self, out: &mut Swapped<E>) {
         debug_assert!(self.is_whole() && out.is_empty());
@@ -129,7 +133,7 @@ impl<E> Fifo<E> {
         }
     }
 
-    /// Lets go of all entries, which are not the user's.
+    /// Drops all entries, which hold no user value.
     pub(crate) fn clear(&mut self) {
         self.incoming.clear();
         self.full.clear();
@@ -152,7 +156,7 @@ impl<E> Swapped<E> {
         Leaving { first: Vec::new().into_iter(), full: &mut self.full, last: self.last.drain(..), len }
     }
 
-    /// Drops what was left behind by one who did not let it leave.
+    /// Drops the chunks that an iterator left behind when it was leaked.
     #[inline]
     pub(crate) fn clear(&mut self) {
         if !self.full.is_empty() {

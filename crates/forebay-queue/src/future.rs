@@ -2,12 +2,12 @@
 
 use crate::{
     Abandoned, Rejected,
-    answers::Index,
-    job::{Calls, Job},
-    state::Entry,
+    call::{Call, CallQueue},
+    entry::Entry,
+    replies::ReplyId,
 };
 use forebay_core::{BoxError, Priority, Seen};
-use forebay_intake::{Registration, Ticket};
+use forebay_intake::{IntakeOwner, Registration, Ticket};
 use std::{
     fmt,
     future::Future,
@@ -16,7 +16,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The answer to one item.
+/// The reply to one item.
+///
+/// # Cancellation
 ///
 /// Dropping it cancels the item: one that the inner service has not begun is dropped as
 /// [cancelled](forebay_core::DropReason::Cancelled) when its turn comes, unless the queue
@@ -24,45 +26,51 @@ use std::{
 /// its end. One that still waits in line for room ([`Overflow::Wait`](crate::Overflow::Wait)) was never offered.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, Res> {
-    state: State<T, Res>,
+    state: CallState<T, Res>,
 }
 
-enum State<T, Res> {
-    Accepted(Expected<T, Res>),
-    Late(Late<T, Res>),
+enum CallState<T, Res> {
+    /// The item was admitted, and the caller waits for the reply.
+    Accepted(PendingReply<T, Res>),
+    /// The item was refused, or waits for room.
+    NotAdmitted(NotAdmitted<T, Res>),
 }
 
-/// A call that did not get in at once.
+/// A call whose item was not admitted at once.
 ///
-/// Small, whatever the item is, as futures are moved about: only who has to wait for room has a box, with the item in it.
-pub(crate) enum Late<T, Res> {
-    /// `None` once the error was handed out.
+/// Its size does not depend on the item, since futures are moved: only an item that waits for room is in a box.
+pub(crate) enum NotAdmitted<T, Res> {
+    /// `None` once the error was returned.
     Rejected(Option<BoxError>),
-    Waits(Box<InLine<T, Res>>),
+    /// The item waits in line.
+    Waits(Box<WaitingForRoom<T, Res>>),
 }
 
-/// An answer that is to come; fetched, or forgotten on drop.
-struct Expected<T, Res> {
-    shared: Arc<Calls<T, Res>>,
+/// A reply that the caller waits for; it is fetched, or abandoned on drop.
+struct PendingReply<T, Res> {
+    shared: Arc<CallQueue<T, Res>>,
     place: Place,
 }
 
-/// Where an answer is to come.
+/// Where the caller waits.
 #[derive(Clone, Copy)]
 enum Place {
-    /// No waker was left there.
-    New(Index),
-    /// A waker was left there.
-    Registered(Index),
-    /// It was fetched, or given back.
+    /// In a cell without a waker.
+    New(ReplyId),
+    /// In a cell with a waker.
+    Registered(ReplyId),
+    /// The reply was fetched, or its cell given back.
     Over,
 }
 
 /// An item that waits for room. It keeps the queue open.
-pub(crate) struct InLine<T, Res> {
-    expected: Expected<T, Res>,
-    entry: Option<Entry<Job<T>>>,
+pub(crate) struct WaitingForRoom<T, Res> {
+    reply: PendingReply<T, Res>,
+    /// `None` once the item was admitted or handed back.
+    entry: Option<Entry<Call<T>>>,
+    /// The place in line, while there is one.
     ticket: Option<Ticket>,
+    /// The lane whose line the item waits in.
     priority: Priority,
 }
 
@@ -70,13 +78,13 @@ pub(crate) struct InLine<T, Res> {
 
 impl<T, Res> ResponseFuture<T, Res> {
     #[inline]
-    pub(crate) fn accepted(shared: Arc<Calls<T, Res>>, index: Index) -> Self {
-        Self { state: State::Accepted(Expected { shared, place: Place::New(index) }) }
+    pub(crate) fn accepted(shared: Arc<CallQueue<T, Res>>, id: ReplyId) -> Self {
+        Self { state: CallState::Accepted(PendingReply { shared, place: Place::New(id) }) }
     }
 
     #[inline]
-    pub(crate) fn late(late: Late<T, Res>) -> Self {
-        Self { state: State::Late(late) }
+    pub(crate) fn not_admitted(not_admitted: NotAdmitted<T, Res>) -> Self {
+        Self { state: CallState::NotAdmitted(not_admitted) }
     }
 }
 
@@ -86,12 +94,12 @@ impl<T: Send + 'static, Res> Future for ResponseFuture<T, Res> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let State::Late(late) = &mut this.state {
-            this.state = State::Accepted(ready!(late.poll(cx))?);
-        }
-        match &mut this.state {
-            State::Accepted(expected) => expected.poll(cx),
-            State::Late(_) => Poll::Pending,
+        loop {
+            match &mut this.state {
+                CallState::Accepted(reply) => return reply.poll(cx),
+                // ## NotAdmitted => (NotAdmitted | Accepted | ended)
+                CallState::NotAdmitted(waiting) => this.state = CallState::Accepted(ready!(waiting.poll(cx))?),
+            }
         }
     }
 }
@@ -102,31 +110,31 @@ impl<T, Res> Unpin for ResponseFuture<T, Res> {}
 impl<T, Res> fmt::Debug for ResponseFuture<T, Res> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Accepted(_) => "accepted",
-            State::Late(Late::Rejected(_)) => "rejected",
-            State::Late(Late::Waits(_)) => "waits",
+            CallState::Accepted(_) => "accepted",
+            CallState::NotAdmitted(NotAdmitted::Rejected(_)) => "rejected",
+            CallState::NotAdmitted(NotAdmitted::Waits(_)) => "waits",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }
 
-// === impl Late ===
+// === impl NotAdmitted ===
 
-impl<T: Send + 'static, Res> Late<T, Res> {
+impl<T: Send + 'static, Res> NotAdmitted<T, Res> {
     pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
         Self::Rejected(Some(rejected.into()))
     }
 
     /// Waits in line with an item that was not offered yet.
-    pub(crate) fn waits(shared: &Arc<Calls<T, Res>>, entry: Entry<Job<T>>, index: Index) -> Self {
+    pub(crate) fn waits(shared: &Arc<CallQueue<T, Res>>, entry: Entry<Call<T>>, id: ReplyId) -> Self {
         shared.add_sender();
         let priority = entry.meta.priority;
-        let expected = Expected { shared: Arc::clone(shared), place: Place::New(index) };
-        Self::Waits(Box::new(InLine { expected, entry: Some(entry), ticket: None, priority }))
+        let reply = PendingReply { shared: Arc::clone(shared), place: Place::New(id) };
+        Self::Waits(Box::new(WaitingForRoom { reply, entry: Some(entry), ticket: None, priority }))
     }
 
     #[cold]
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, BoxError>> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<PendingReply<T, Res>, BoxError>> {
         match self {
             Self::Rejected(error) => Poll::Ready(Err(error.take().unwrap_or_else(|| Abandoned::new(Seen::No).into()))),
             Self::Waits(line) => line.poll(cx).map_err(BoxError::from),
@@ -137,80 +145,79 @@ impl<T: Send + 'static, Res> Late<T, Res> {
 // === impl Place ===
 
 impl Place {
-    fn take(&mut self) -> Option<Index> {
+    fn take(&mut self) -> Option<ReplyId> {
         match std::mem::replace(self, Self::Over) {
-            Self::New(index) | Self::Registered(index) => Some(index),
+            Self::New(id) | Self::Registered(id) => Some(id),
             Self::Over => None,
         }
     }
 }
 
-// === impl Expected ===
+// === impl PendingReply ===
 
-impl<T, Res> Expected<T, Res> {
+impl<T, Res> PendingReply<T, Res> {
     #[inline]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Res, BoxError>> {
-        // At first the answer is hardly ever there, and later the same task waits for it: the clone is made where it is needed.
-        let (index, mut registration) = match self.place {
-            Place::New(index) => (index, Registration::new(cx.waker())),
-            Place::Registered(index) => (index, Registration::without_clone(cx.waker())),
-            Place::Over => {
-                debug_assert!(false, "polled after it was ready");
-                return Poll::Pending;
-            }
+        // On the first poll the reply is hardly ever there, so a clone of the waker is needed; later the same task polls, and the
+        // stored one does.
+        let (id, mut registration) = match self.place {
+            Place::New(id) => (id, Registration::new(cx.waker())),
+            Place::Registered(id) => (id, Registration::without_clone(cx.waker())),
+            // Polled after it was ready: no reply is left.
+            Place::Over => return Poll::Ready(Err(Abandoned::new(Seen::Maybe).into())),
         };
         loop {
-            // CORRECTNESS: the worker answers under the same lock, so it either sees this waker or the answer is here.
-            let polled = self.shared.lock().aside.poll(index, &mut registration);
+            // CORRECTNESS: the worker replies under the same lock, so it either sees this waker or the reply is here.
+            let polled = self.shared.lock().replies.poll(id, &mut registration);
             if polled.is_pending() && registration.is_short() {
                 registration.prepare();
                 continue;
             }
-            self.place = if polled.is_ready() { Place::Over } else { Place::Registered(index) };
+            self.place = if polled.is_ready() { Place::Over } else { Place::Registered(id) };
             return polled;
         }
     }
 }
 
-impl<T, Res> Drop for Expected<T, Res> {
+impl<T, Res> Drop for PendingReply<T, Res> {
     fn drop(&mut self) {
-        if let Some(index) = self.place.take() {
-            // Bound to a name, so that it is dropped without the lock.
-            let _unwanted = self.shared.lock().aside.forget(index);
+        if let Some(id) = self.place.take() {
+            // CANCEL: the worker skips the item, or drops its reply. CORRECTNESS: bound to a name, so that what was in the cell is
+            // dropped without the lock.
+            let _vacated = self.shared.lock().replies.abandon(id);
         }
     }
 }
 
-// === impl InLine ===
+// === impl WaitingForRoom ===
 
-impl<T, Res> InLine<T, Res> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Expected<T, Res>, Rejected<T>>> {
-        let shared = &self.expected.shared;
-        let entered = ready!(shared.poll_offer(cx, &mut self.entry, &mut self.ticket));
-        Poll::Ready(match entered {
+impl<T, Res> WaitingForRoom<T, Res> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<PendingReply<T, Res>, Rejected<T>>> {
+        let shared = &self.reply.shared;
+        Poll::Ready(match ready!(shared.poll_offer(cx, &mut self.entry, &mut self.ticket)) {
             Ok(()) => {
-                let place = std::mem::replace(&mut self.expected.place, Place::Over);
-                Ok(Expected { shared: Arc::clone(shared), place })
+                let place = std::mem::replace(&mut self.reply.place, Place::Over);
+                Ok(PendingReply { shared: Arc::clone(shared), place })
             }
             Err(rejected) => {
-                if let Some(index) = self.expected.place.take() {
-                    let _unused = shared.lock().aside.cancel(index);
+                if let Some(id) = self.reply.place.take() {
+                    let _vacated = shared.lock().replies.cancel(id);
                 }
-                Err(rejected.map(|job| job.request))
+                Err(rejected.map(|call| call.request))
             }
         })
     }
 }
 
-impl<T, Res> Drop for InLine<T, Res> {
+impl<T, Res> Drop for WaitingForRoom<T, Res> {
     fn drop(&mut self) {
-        let shared = &self.expected.shared;
+        let shared = &self.reply.shared;
         if let Some(ticket) = self.ticket {
             shared.stop_waiting(ticket, self.priority);
         }
-        if let Some(index) = self.expected.place.take() {
-            // It was never offered, so nobody will answer.
-            let _unused = shared.lock().aside.cancel(index);
+        if let Some(id) = self.reply.place.take() {
+            // CANCEL: the item was never offered, so no worker replies.
+            let _vacated = shared.lock().replies.cancel(id);
         }
         shared.remove_sender();
     }

@@ -2,22 +2,22 @@ use crate::fifo::{Fifo, Swapped};
 use forebay_core::Priority;
 use forebay_intake::LaneScheduler;
 
-/// Two lanes of entries, and whose turn it is. Pure state.
+/// Two lanes of entries, and the lane to take from next. Pure state.
 ///
-/// High overtakes normal, but of any [`LaneScheduler::NORMAL_EVERY`] entries taken while both wait, one is normal: no flood of
-/// high priority starves the rest. Within a lane entries leave in the order they came.
+/// The high lane overtakes, but of any [`LaneScheduler::NORMAL_EVERY`] entries taken while both lanes wait one is normal, so
+/// that no flood of high priority starves the rest. Within a lane entries leave in the order in which they were pushed.
 #[derive(Debug)]
 pub(crate) struct Lanes<E> {
     pub(crate) high: Fifo<E>,
     pub(crate) normal: Fifo<E>,
-    turn: LaneScheduler,
+    scheduler: LaneScheduler,
 }
 
 // === impl Lanes ===
 
 impl<E> Lanes<E> {
     pub(crate) const fn new() -> Self {
-        Self { high: Fifo::new(), normal: Fifo::new(), turn: LaneScheduler::new() }
+        Self { high: Fifo::new(), normal: Fifo::new(), scheduler: LaneScheduler::new() }
     }
 
     #[inline]
@@ -28,18 +28,24 @@ impl<E> Lanes<E> {
     /// The next entry, and the lane it was in.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(E, Priority)> {
-        let priority = self.turn.take(!self.high.is_empty(), !self.normal.is_empty())?;
+        let priority = self.scheduler.take(!self.high.is_empty(), !self.normal.is_empty())?;
         self.lane(priority).pop().map(|entry| (entry, priority))
     }
 
-    /// Both lanes at once, with whose turn it is among their entries.
+    /// Swaps both lanes out at once, with the scheduler of their order; `false`, and nothing is moved, where entries that were
+    /// set apart for single takes have to leave first.
     #[inline]
-    pub(crate) fn swap(&mut self, high: &mut Swapped<E>, normal: &mut Swapped<E>, turn: &mut LaneScheduler) -> bool {
+    pub(crate) fn swap(
+        &mut self,
+        high: &mut Swapped<E>,
+        normal: &mut Swapped<E>,
+        scheduler: &mut LaneScheduler,
+    ) -> bool {
         let whole = self.high.is_whole() && self.normal.is_whole();
         if whole {
             self.high.swap(high);
             self.normal.swap(normal);
-            *turn = std::mem::take(&mut self.turn);
+            *scheduler = std::mem::take(&mut self.scheduler);
         }
         whole
     }
@@ -88,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_not_saved_up_while_nobody_waits() {
+    fn turns_are_not_saved_up_while_no_entry_waits() {
         let mut lanes = Lanes::new();
         (0..7).for_each(|n| lanes.push(n, High));
         assert_eq!(taken(&mut lanes).len(), 7);
@@ -100,15 +106,15 @@ mod tests {
     #[test]
     fn entries_leave_in_order_however_they_are_taken() {
         let mut lanes = Lanes::new();
-        let (mut high, mut normal, mut turn) = (Swapped::default(), Swapped::default(), LaneScheduler::default());
+        let (mut high, mut normal, mut scheduler) = (Swapped::default(), Swapped::default(), LaneScheduler::default());
         (0..3).for_each(|n| lanes.push(n, Normal));
         assert_eq!(lanes.pop(), Some((0, Normal)));
         lanes.push(3, Normal);
-        assert!(!lanes.swap(&mut high, &mut normal, &mut turn), "older ones stand before the new one");
+        assert!(!lanes.swap(&mut high, &mut normal, &mut scheduler), "older entries have to leave before the new one");
         assert_eq!(taken(&mut lanes), [1, 2, 3]);
         (4..6).for_each(|n| lanes.push(n, Normal));
         lanes.push(100, High);
-        assert!(lanes.swap(&mut high, &mut normal, &mut turn));
+        assert!(lanes.swap(&mut high, &mut normal, &mut scheduler));
         let left = |out: &mut Swapped<u32>| {
             let mut leaving = out.leave();
             std::iter::from_fn(|| leaving.next()).collect::<Vec<_>>()

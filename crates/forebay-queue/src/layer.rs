@@ -1,75 +1,84 @@
 use crate::{
     Limits, Overflow, Queue, Worker,
-    answers::Answers,
-    hands::Orders,
     parked::Parking,
+    receive::Orders,
+    replies::ReplyTable,
     shared::{Setup, Shared},
 };
 use forebay_core::{BoxError, ByFootprint, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh};
 use forebay_intake::{AllNormal, Describe, Description, PriorityOf};
-use std::{fmt, marker::PhantomData, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 #[cfg(not(loom))]
 use tower_layer::Layer;
 use tower_service::Service;
 
 /// Puts a [`Queue`] in front of a service.
 ///
-/// Each service the layer makes has its own queue, and its own workers.
+/// Each service that the layer makes has its own queue, and its own workers.
 pub struct QueueLayer<T, Se = SettleByVerdict> {
-    setup: Setup,
-    workers: NonZeroUsize,
+    knobs: Knobs<T>,
     describe: Describe<T>,
     settle: Se,
-    parking: Option<Parking<T>>,
 }
 
 /// Builds a [`QueueLayer`].
 ///
-/// | knob | default |
-/// | --- | --- |
-/// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] |
-/// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] |
-/// | [`workers`](Self::workers) | 8 |
-/// | [`max_age`](Self::max_age) | none |
-/// | [`weigh`](Self::weigh) | [`ByFootprint`]: what the item says that it holds |
-/// | [`priority`](Self::priority) | all normal |
-/// | [`fair_share_key`](Self::fair_share_key) | none |
-/// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered |
-/// | [`park`](Self::park) | off |
-/// | [`max_hint`](Self::max_hint) | 60 s |
-/// | [`run_cancelled`](Self::run_cancelled) | false |
+/// | knob | default | allowed |
+/// | --- | --- | --- |
+/// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9 | see [`Limits`] |
+/// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | any |
+/// | [`workers`](Self::workers) | 8 | 1 and more |
+/// | [`max_age`](Self::max_age) | none | any |
+/// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item states, in bytes | any [`Weigh`] |
+/// | [`priority`](Self::priority) | [`Priority::Normal`] for all | any [`PriorityOf`] |
+/// | [`fair_share_key`](Self::fair_share_key) | none | any |
+/// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered | any [`Settle`] |
+/// | [`park_backoff`](Self::park_backoff) | none: items are not parked | any |
+/// | [`park_bytes`](Self::park_bytes) | as the limits | 1 and more |
+/// | [`max_hint`](Self::max_hint) | 60 s | any |
+/// | [`run_cancelled`](Self::run_cancelled) | `false` | any |
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct QueueBuilder<T, W = ByFootprint, P = AllNormal, K = Unkeyed, Se = SettleByVerdict> {
-    setup: Setup,
-    workers: NonZeroUsize,
+    knobs: Knobs<T>,
     description: Description<W, P, K>,
     settle: Se,
-    parking: Option<Parking<T>>,
-    item: PhantomData<fn(T)>,
 }
 
-/// Of the ingest pipeline this queue replaces: as many requests at a time as one database takes well.
-const WORKERS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+/// The knobs without a type of their own.
+#[derive(Debug)]
+struct Knobs<T> {
+    setup: Setup,
+    workers: usize,
+    /// `None` where items are not parked.
+    parking: Option<Parking<T>>,
+    park_bytes: Option<usize>,
+    max_hint: Option<Duration>,
+    run_cancelled: bool,
+}
+
+/// The default number of workers: as many requests at a time as one database takes well.
+const WORKERS: usize = 8;
 
 // === impl QueueLayer ===
 
 impl<T> QueueLayer<T> {
     /// Starts with the defaults of [`QueueBuilder`].
     pub fn builder() -> QueueBuilder<T> {
-        QueueBuilder {
+        let knobs = Knobs {
             setup: Setup::default(),
             workers: WORKERS,
-            description: Description::new(),
-            settle: SettleByVerdict,
             parking: None,
-            item: PhantomData,
-        }
+            park_bytes: None,
+            max_hint: None,
+            run_cancelled: false,
+        };
+        QueueBuilder { knobs, description: Description::new(), settle: SettleByVerdict }
     }
 }
 
 impl<T, Se> QueueLayer<T, Se> {
-    /// A queue and its one worker, which is not spawned yet: nothing is worked off until somebody polls it.
+    /// A queue and its one worker, which is not spawned yet: no item is processed before the worker is polled.
     ///
     /// The only form that does not need a `Clone` service; [`workers`](QueueBuilder::workers) has no effect on it.
     pub fn pair<S>(&self, inner: S) -> (Queue<T, S::Response>, Worker<T, S, Se>)
@@ -78,12 +87,13 @@ impl<T, Se> QueueLayer<T, Se> {
         S::Error: Into<BoxError>,
         Se: Settle<S::Response> + Clone,
     {
+        let Knobs { setup, parking, run_cancelled, .. } = &self.knobs;
         // The limits were checked when the layer was built.
         #[expect(clippy::expect_used, reason = "checked by `build`")]
-        let shared = Arc::new(Shared::new(self.setup, Answers::new()).expect("limits that were checked"));
-        let orders = Orders { parking: self.parking.clone(), run_cancelled: self.setup.run_cancelled };
+        let shared = Arc::new(Shared::new(*setup, ReplyTable::new()).expect("limits that were checked"));
+        let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled };
         let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
-        (Queue::new(shared, self.describe.clone(), self.setup.overflow), worker)
+        (Queue::new(shared, self.describe.clone(), setup.overflow), worker)
     }
 }
 
@@ -101,10 +111,10 @@ where
 
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which is to run the workers: use [`pair`](QueueLayer::pair) there.
+    /// Outside of a tokio runtime, on which the workers are spawned: use [`pair`](QueueLayer::pair) there.
     fn layer(&self, inner: S) -> Self::Service {
         let (queue, worker) = self.pair(inner);
-        for _ in 1..self.workers.get() {
+        for _ in 1..self.knobs.workers {
             // They end by themselves when the last queue is dropped, and settle what they hold when they are aborted.
             drop(tokio::spawn(worker.clone()));
         }
@@ -115,108 +125,132 @@ where
 
 impl<T, Se: Clone> Clone for QueueLayer<T, Se> {
     fn clone(&self) -> Self {
-        let Self { setup, workers, describe, settle, parking } = self;
-        let (describe, settle, parking) = (describe.clone(), settle.clone(), parking.clone());
-        Self { setup: *setup, workers: *workers, describe, settle, parking }
+        Self { knobs: self.knobs.clone(), describe: self.describe.clone(), settle: self.settle.clone() }
     }
 }
 
 impl<T, Se> fmt::Debug for QueueLayer<T, Se> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueLayer").field("setup", &self.setup).field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("QueueLayer")
+            .field("setup", &self.knobs.setup)
+            .field("workers", &self.knobs.workers)
+            .finish_non_exhaustive()
     }
 }
 
 // === impl QueueBuilder ===
 
 impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
-    /// How much the queue may hold, in flight included.
+    /// How many items and bytes the queue may hold, in flight included.
+    ///
+    /// Default: 65,536 items, 64 MiB, and a soft limit of 0.9.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.setup.limits = limits;
+        self.knobs.setup.limits = limits;
         self
     }
 
     /// What happens to an item for which there is no room.
+    ///
+    /// Default: [`Overflow::Refuse`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.setup.overflow = overflow;
+        self.knobs.setup.overflow = overflow;
         self
     }
 
-    /// How many items are worked on at a time; each worker is a task with a clone of the inner service.
-    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
-        self.workers = workers;
+    /// How many items are processed at a time, 1 and more; each worker is a task with a clone of the inner service.
+    ///
+    /// Default: 8.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.knobs.workers = workers;
         self
     }
 
-    /// How long an item may wait before it is dropped, unseen, when its turn comes. Costs a clock read per item, and 32 bytes
-    /// beside the weight of each that waits.
+    /// How long an item may wait; one that is older when its turn comes is dropped, and the inner service does not see it.
+    ///
+    /// Default: none. Costs a clock read per item, and 32 bytes beside the weight of each that waits.
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.setup.max_age = Some(age);
+        self.knobs.setup.max_age = Some(age);
         self
     }
 
     /// How many bytes an item is charged for: any `Fn(&T) -> usize`.
+    ///
+    /// Default: the [footprint](forebay_core::Footprint) of the item.
     pub fn weigh<W2: Weigh<T>>(self, weigh: W2) -> QueueBuilder<T, W2, P, K, Se> {
-        let Self { setup, workers, description, settle, parking, item } = self;
-        QueueBuilder { setup, workers, description: description.weigh(weigh), settle, parking, item }
+        let Self { knobs, description, settle } = self;
+        QueueBuilder { knobs, description: description.weigh(weigh), settle }
     }
 
     /// Which lane an item takes.
+    ///
+    /// Default: the normal lane.
     pub fn priority<P2: Fn(&T) -> Priority>(self, priority: P2) -> QueueBuilder<T, W, P2, K, Se> {
-        let Self { setup, workers, description, settle, parking, item } = self;
-        QueueBuilder { setup, workers, description: description.priority(priority), settle, parking, item }
+        let Self { knobs, description, settle } = self;
+        QueueBuilder { knobs, description: description.priority(priority), settle }
     }
 
-    /// Whose [fair share](Limits::fair_share) an item of normal priority is. Costs 32 bytes beside the weight of each that
-    /// waits (together with [`max_age`](Self::max_age)).
+    /// The key whose [fair share](Limits::fair_share) an item of normal priority takes.
+    ///
+    /// Default: none, so that no shares are kept. Costs 32 bytes beside the weight of each item that waits (together with
+    /// [`max_age`](Self::max_age)).
     pub fn fair_share_key<Key: ?Sized, K2>(self, key: K2) -> QueueBuilder<T, W, P, K2, Se>
     where
         K2: for<'r> Fn(&'r T) -> &'r Key,
     {
-        let Self { setup, workers, description, settle, parking, item } = self;
-        QueueBuilder { setup, workers, description: description.key(key), settle, parking, item }
+        let Self { knobs, description, settle } = self;
+        QueueBuilder { knobs, description: description.key(key), settle }
     }
 
     /// Turns the result of the inner service into the fate of the item.
     ///
-    /// What would be split by a batch is final here, and so is what may be sent again unless it [parks](Self::park): it is
-    /// dropped for the reason given.
+    /// Default: [`SettleByVerdict`]. A result that a batch would split is final here, and so is a retryable one unless the item
+    /// [parks](Self::park_backoff): the item is dropped for the reason given.
     pub fn settle<Se2>(self, settle: Se2) -> QueueBuilder<T, W, P, K, Se2> {
-        let Self { setup, workers, description, parking, item, .. } = self;
-        QueueBuilder { setup, workers, description, settle, parking, item }
+        let Self { knobs, description, .. } = self;
+        QueueBuilder { knobs, description, settle }
     }
 
-    /// Lets an item that came back retryable wait for another attempt; a clone of each request is kept for it.
+    /// Parks an item that came back retryable until its next attempt, for each wait of `backoff` in turn; a clone of each
+    /// request is kept for it.
     ///
-    /// It waits aside, with its slot and without a worker, for as long as `backoff` says (or longer, if the server asked for
-    /// it, at most for [`max_hint`](Self::max_hint)), until `backoff` ends: then its result is final. Meanwhile the workers go on with the other items. When the
-    /// wait is over one item goes as a probe; when it is taken, two, then four. At most `max_bytes` wait; beyond that the
-    /// oldest is dropped as evicted.
-    pub fn park<B>(mut self, backoff: B, max_bytes: usize) -> Self
+    /// Default: none, so that a retryable result is final. A parked item keeps its slot and holds no worker, so the other items
+    /// go on. A server may ask for a longer wait, of [`max_hint`](Self::max_hint) at most. When the waits of `backoff` end, the
+    /// result is final. When a wait is over, one item goes as a probe; after it is taken two may go, then four.
+    pub fn park_backoff<B>(mut self, backoff: B) -> Self
     where
         T: Clone,
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
-        self.parking = Some(Parking::new(backoff, max_bytes));
+        self.knobs.parking = Some(Parking::new(backoff));
         self
     }
 
-    /// The longest that a server's hint (`Retry-After`) may let a [parked](Self::park) item wait; a longer one counts as this
-    /// long, and none is longer than [`max_age`](Self::max_age). Zero ignores hints.
-    pub fn max_hint(mut self, most: Duration) -> Self {
-        self.setup.max_hint = Some(most);
-        self
-    }
-
-    /// Whether the inner service also gets an item whose caller is gone, since it has dropped the future of its `call`.
+    /// The most bytes of [parked](Self::park_backoff) items, 1 and more; beyond it the oldest is dropped as evicted.
     ///
-    /// By default it does not: when the item's turn comes, it is dropped as [cancelled](forebay_core::DropReason::Cancelled)
-    /// and its slot is free, and so is one that [waits](Self::park) for another attempt. An item that the inner service has
-    /// already begun runs to its end either way, and so does every item of [`Queue::offer`], for which nobody waits.
+    /// Default: as many as the [limits](Self::limits) allow. Without a backoff it has no effect.
+    pub fn park_bytes(mut self, bytes: usize) -> Self {
+        self.knobs.park_bytes = Some(bytes);
+        self
+    }
+
+    /// The longest wait of a [parked](Self::park_backoff) item that a server's hint (`Retry-After`) may ask for; a longer one
+    /// counts as this long, and none is longer than [`max_age`](Self::max_age).
+    ///
+    /// Default: 60 s. Zero ignores hints.
+    pub fn max_hint(mut self, most: Duration) -> Self {
+        self.knobs.max_hint = Some(most);
+        self
+    }
+
+    /// Whether the inner service also gets an item whose caller has dropped the future of its `call`.
+    ///
+    /// Default: `false`. When the turn of such an item comes, it is dropped as [cancelled](forebay_core::DropReason::Cancelled)
+    /// and its slot is free, and so is one that is [parked](Self::park_backoff). An item that the inner service has already
+    /// begun runs to its end either way, and so does every item of [`Queue::emit`], which has no caller.
     ///
     /// Set it where handing an item over is a promise to process it, whatever becomes of the caller.
     pub fn run_cancelled(mut self, run: bool) -> Self {
-        self.setup.run_cancelled = run;
+        self.knobs.run_cancelled = run;
         self
     }
 
@@ -224,19 +258,46 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     ///
     /// # Errors
     ///
-    /// When a knob of the limits is out of its range.
+    /// When a knob is out of its range.
     pub fn build(self) -> Result<QueueLayer<T, Se>, ConfigError>
     where
         W: Weigh<T> + Send + Sync + 'static,
         P: PriorityOf<T> + Send + Sync + 'static,
         K: KeyOf<T> + Send + Sync + 'static,
     {
-        let Self { mut setup, workers, description, settle, mut parking, .. } = self;
-        if let (Some(parking), Some(most)) = (&mut parking, setup.max_hint) {
-            parking.max_hint = most;
+        let Self { mut knobs, description, settle } = self;
+        knobs.setup.limits.validate()?;
+        for (knob, value) in [("workers", Some(knobs.workers)), ("park_bytes", knobs.park_bytes)] {
+            if value == Some(0) {
+                return Err(ConfigError::new(knob, 0, "1 and more"));
+            }
         }
-        setup.limits.validate()?;
-        setup.fair_shares = description.is_keyed();
-        Ok(QueueLayer { setup, workers, describe: description.describe(), settle, parking })
+        if let Some(parking) = &mut knobs.parking {
+            parking.max_bytes = knobs.park_bytes.unwrap_or(parking.max_bytes);
+            parking.max_hint = knobs.max_hint.unwrap_or(parking.max_hint);
+        }
+        knobs.setup.fair_shares = description.is_keyed();
+        Ok(QueueLayer { knobs, describe: description.describe(), settle })
+    }
+}
+
+// === impl Knobs ===
+
+impl<T> Clone for Knobs<T> {
+    fn clone(&self) -> Self {
+        Self { parking: self.parking.clone(), ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q12_a_knob_of_zero_is_refused_by_name() {
+        let knob = |builder: QueueBuilder<u32>| builder.build().unwrap_err().knob();
+        assert_eq!(knob(QueueLayer::builder().workers(0)), "workers");
+        assert_eq!(knob(QueueLayer::builder().park_bytes(0)), "park_bytes");
+        assert_eq!(knob(QueueLayer::builder().limits(Limits::new().items(0))), "items");
     }
 }

@@ -2,26 +2,33 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
-mod answers;
+mod call;
 mod channel;
-mod charges;
 mod control;
 mod drained;
 mod emit;
+mod entry;
 mod fifo;
 pub mod future;
-mod hands;
-mod job;
+mod in_hand;
 mod lanes;
 mod layer;
 mod parked;
+mod receive;
+mod replies;
 mod runs;
 mod service;
 mod shared;
+mod slots;
 mod state;
 mod trace;
 mod worker;
 
+#[doc(no_inline)]
+pub use forebay_core::{
+    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, KeyOf, Priority, Settle, SettleByVerdict,
+    Settlement, Totals, Unkeyed, Verdict, Weigh,
+};
 #[doc(inline)]
 pub use forebay_intake::{
     Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle as QueueHandle, Limits, Offer, Overflow,
@@ -29,7 +36,7 @@ pub use forebay_intake::{
 };
 
 pub use self::{
-    channel::{ChannelBuilder, Received, Receiver, Sender, Slot, channel},
+    channel::{ChannelBuilder, Received, Receiver, Sender, SlotGuard, channel},
     drained::Drained,
     emit::EmitOrWait,
     future::ResponseFuture,

@@ -1,4 +1,4 @@
-use forebay_intake::Held;
+use forebay_intake::Slot;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -6,76 +6,75 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How a queue lets what came back retryable wait for another attempt.
+/// How items that came back retryable wait for another attempt.
 pub(crate) struct Parking<T> {
-    /// The inner service takes the request itself, so that one is kept.
+    /// Clones a request: the inner service consumes the one it gets.
     keep: fn(&T) -> T,
+    /// Starts the waits of an item that is parked for the first time.
     backoff: Arc<dyn Fn() -> Delays + Send + Sync>,
+    /// The most bytes of parked items; beyond it the oldest is evicted.
     pub(crate) max_bytes: usize,
-    /// The longest that a server's hint may let an item wait.
+    /// The longest wait that a server's hint may ask for.
     pub(crate) max_hint: Duration,
 }
 
-/// How long a server's hint is obeyed at most, if nothing else is asked for.
-pub(crate) const MAX_HINT: Duration = Duration::from_secs(60);
-
-/// How long to wait before each further attempt.
+/// The waits before each further attempt.
 pub(crate) type Delays = Box<dyn Iterator<Item = Duration> + Send>;
 
-/// Items that wait aside, without a worker, for another attempt. Pure state.
+/// The parked items, which wait without a worker for another attempt. Pure state.
 ///
-/// After a failure one goes at a time; whenever one is taken, twice as many may.
+/// After a failure one attempt is made at a time; each success allows twice as many.
 #[derive(Debug)]
-pub(crate) struct ParkingLot<T> {
-    /// By when they are due, then by when they came.
+pub(crate) struct ParkedItems<T> {
+    /// The items by the instant at which they are due, then by the order in which they were parked.
     waits: BTreeMap<(Instant, u64), Parked<T>>,
-    came: u64,
+    /// How many items were parked so far; the number of the last one.
+    last: u64,
+    /// The weight of the parked items.
     bytes: usize,
-    /// Attempts under way.
+    /// The attempts under way of items that were parked.
     out: usize,
-    /// How many there may be.
+    /// How many attempts there may be at a time.
     allowed: usize,
 }
 
-/// What became of the attempt of an item that was parked before.
+/// How an attempt of an item that was parked has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    UnderWay,
+    /// The result was final: the server took the item, or refused it for good.
     Taken,
+    /// The server did not take the item, or the attempt was given up.
     Failed,
-    /// It was not made.
+    /// The attempt was not made.
     Withdrawn,
 }
 
 /// An item that waits for another attempt, with its slot.
 pub(crate) struct Parked<T> {
     pub(crate) item: T,
-    pub(crate) held: Held,
+    pub(crate) slot: Slot,
+    /// The waits that are left after this one.
     pub(crate) delays: Delays,
 }
 
 // === impl Parking ===
 
 impl<T> Parking<T> {
-    pub(crate) fn new<B>(backoff: B, max_bytes: usize) -> Self
+    pub(crate) fn new<B>(backoff: B) -> Self
     where
         T: Clone,
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
-        Self {
-            keep: T::clone,
-            backoff: Arc::new(move || Box::new(backoff.clone().into_iter())),
-            max_bytes,
-            max_hint: MAX_HINT,
-        }
+        let backoff = Arc::new(move || -> Delays { Box::new(backoff.clone().into_iter()) });
+        Self { keep: T::clone, backoff, max_bytes: usize::MAX, max_hint: Duration::from_secs(60) }
     }
 
-    /// A request like this one. Runs code of the user; call it without a lock.
+    /// A copy of `request`. Runs user code; call it without a lock.
     pub(crate) fn keep(&self, request: &T) -> T {
         (self.keep)(request)
     }
 
-    /// The waits of an item that came back for the first time. Runs code of the user; call it without a lock.
+    /// The waits of an item that is parked for the first time. Runs user code; call it without a lock.
     pub(crate) fn delays(&self) -> Delays {
         (self.backoff)()
     }
@@ -94,20 +93,20 @@ impl<T> fmt::Debug for Parking<T> {
     }
 }
 
-// === impl ParkingLot ===
+// === impl ParkedItems ===
 
-impl<T> ParkingLot<T> {
+impl<T> ParkedItems<T> {
     pub(crate) const fn new() -> Self {
-        Self { waits: BTreeMap::new(), came: 0, bytes: 0, out: 0, allowed: 1 }
+        Self { waits: BTreeMap::new(), last: 0, bytes: 0, out: 0, allowed: 1 }
     }
 
     pub(crate) fn park(&mut self, parked: Parked<T>, due: Instant) {
-        self.came += 1;
-        self.bytes += parked.held.charge().bytes;
-        self.waits.insert((due, self.came), parked);
+        self.last += 1;
+        self.bytes += parked.slot.charge().bytes;
+        self.waits.insert((due, self.last), parked);
     }
 
-    /// One that is due at `now`, if it may go.
+    /// An item that is due at `now`, if another attempt may be made.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Parked<T>> {
         if self.next_due()? > now {
             return None;
@@ -116,37 +115,37 @@ impl<T> ParkingLot<T> {
         self.pop()
     }
 
-    /// When the next may go; `None` if none waits, or those under way have to land before.
+    /// When the next attempt may be made; `None` if no item waits, or an attempt under way has to end before.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let ((due, _), _) = self.waits.first_key_value()?;
         (self.out < self.allowed).then_some(*due)
     }
 
-    /// An attempt is over: the server has taken the item, is still away, or was not asked.
-    pub(crate) fn landed(&mut self, attempt: Attempt) {
+    /// An attempt has ended.
+    pub(crate) fn end_attempt(&mut self, attempt: Attempt) {
         self.out -= 1;
         self.allowed = match attempt {
             Attempt::Taken => self.allowed.saturating_mul(2),
-            Attempt::Failed | Attempt::UnderWay => 1,
+            Attempt::Failed => 1,
             Attempt::Withdrawn => self.allowed,
         };
     }
 
-    /// The one that came first, if more than `max_bytes` wait.
+    /// The item that was parked first, if more than `max_bytes` are parked.
     pub(crate) fn evict(&mut self, max_bytes: usize) -> Option<Parked<T>> {
         if self.bytes <= max_bytes {
             return None;
         }
-        let oldest = self.waits.keys().min_by_key(|(_, came)| *came).copied()?;
+        let oldest = self.waits.keys().min_by_key(|(_, number)| *number).copied()?;
         let parked = self.waits.remove(&oldest)?;
-        self.bytes -= parked.held.charge().bytes;
+        self.bytes -= parked.slot.charge().bytes;
         Some(parked)
     }
 
-    /// The next one, whether or not it is due.
+    /// The next item, whether or not it is due.
     pub(crate) fn pop(&mut self) -> Option<Parked<T>> {
         let (_, parked) = self.waits.pop_first()?;
-        self.bytes -= parked.held.charge().bytes;
+        self.bytes -= parked.slot.charge().bytes;
         Some(parked)
     }
 
@@ -164,6 +163,6 @@ impl<T> ParkingLot<T> {
 
 impl<T: fmt::Debug> fmt::Debug for Parked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parked").field("item", &self.item).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("Parked").field("item", &self.item).field("held", &self.slot).finish_non_exhaustive()
     }
 }

@@ -1,14 +1,14 @@
 use crate::fifo::Fifo;
 
-/// Numbers, first in, first out, where most are like the one before: equal ones in a row take no memory of their own, and any
-/// other takes four bytes. Pure state.
+/// Numbers, first in, first out, most of which equal the one before: equal numbers in a row take no memory of their own, and
+/// any other takes four bytes. Pure state.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    /// The oldest number, and how often it is left.
+    /// The oldest number, and how many of it are left.
     head: (u32, u64),
     /// Those in between, each as one word or more.
     words: Fifo<u32>,
-    /// The newest number, and how often it came; empty only if all are.
+    /// The newest number, and how often it was pushed in a row; empty only if all are.
     tail: (u32, u64),
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn f17_numbers_leave_as_they_came(
+        fn f17_numbers_leave_in_the_order_of_their_pushes(
             steps in prop::collection::vec((prop::sample::select(vec![0, 1, 8, MORE - 1, MORE, MORE + 1, LARGE]), 0..5_u8, 0..6_u8), 1..60),
         ) {
             let (mut runs, mut plain) = (Runs::new(), VecDeque::new());

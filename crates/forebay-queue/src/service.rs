@@ -1,12 +1,12 @@
 use crate::{
     EmitOrWait, Offer, Overflow, QueueHandle, Rejected, ResponseFuture,
-    answers::Index,
-    future::Late,
-    job::{Calls, Job},
-    state::Entry,
+    call::{Call, CallQueue},
+    entry::Entry,
+    future::NotAdmitted,
+    replies::ReplyId,
 };
 use forebay_core::{BoxError, DropReason, Priority, panic};
-use forebay_intake::{Describe, OfferMeta, Ticket, wake};
+use forebay_intake::{Describe, IntakeOwner, OfferMeta, Ticket, wake};
 use std::{
     fmt, mem,
     sync::Arc,
@@ -14,31 +14,32 @@ use std::{
 };
 use tower_service::Service;
 
-/// A bounded queue with a priority lane in front of a service that answers with `Res`.
+/// A bounded queue with a priority lane, in front of a service whose response is `Res`.
 ///
 /// See the [crate documentation](crate) for when slots are taken and given back. The queue closes when the last clone
-/// is dropped; what is in it is worked off.
+/// is dropped; the items in it are still processed.
 pub struct Queue<T, Res> {
-    shared: Arc<Calls<T, Res>>,
+    shared: Arc<CallQueue<T, Res>>,
     describe: Describe<T>,
     overflow: Overflow,
     readiness: Readiness,
 }
 
-/// What the last `poll_ready` said to the next `call`.
+/// What the last `poll_ready` means for the next `call`.
 #[derive(Debug)]
 enum Readiness {
+    /// It was not polled since the last call, or needs no readiness.
     Unknown,
-    /// In line for room.
+    /// The service waits in line for room.
     Waits(Ticket),
-    /// Said once, and not taken back.
+    /// The service is ready, and stays so until the call.
     Ready,
 }
 
 // === impl Queue ===
 
 impl<T, Res> Queue<T, Res> {
-    pub(crate) fn new(shared: Arc<Calls<T, Res>>, describe: Describe<T>, overflow: Overflow) -> Self {
+    pub(crate) fn new(shared: Arc<CallQueue<T, Res>>, describe: Describe<T>, overflow: Overflow) -> Self {
         Self { shared, describe, overflow, readiness: Readiness::Unknown }
     }
 
@@ -51,8 +52,8 @@ impl<T, Res> Queue<T, Res> {
     pub fn emit(&self, offer: impl Into<Offer<T>>) -> Result<(), Rejected<T>> {
         let offer = offer.into();
         let meta = self.describe.meta(&offer);
-        let job = Job { request: offer.item, answer: None };
-        self.shared.offer(job, meta, |jobs| self.evict(jobs)).map_err(|rejected| rejected.map(|job| job.request))
+        let call = Call { request: offer.item, reply: None };
+        self.shared.offer(call, meta, |calls| self.evict(calls)).map_err(|rejected| rejected.map(|call| call.request))
     }
 
     /// As [`emit`](Self::emit), but waits in line while there is no room.
@@ -63,7 +64,7 @@ impl<T, Res> Queue<T, Res> {
     ///
     /// # Cancellation
     ///
-    /// Dropped while it waits, the item goes with it, and nothing was offered.
+    /// A future that is dropped while it waits drops its item, and the ledger counts no offer.
     pub fn emit_or_wait(&self, offer: impl Into<Offer<T>>) -> EmitOrWait<'_, T>
     where
         T: Send + 'static,
@@ -84,53 +85,54 @@ impl<T, Res> Queue<T, Res> {
         QueueHandle::new(Arc::clone(&self.shared) as _).with_panics(self.describe.panics())
     }
 
-    fn evict(&self, jobs: Vec<Job<T>>) {
-        jobs.into_iter().for_each(|job| panic::discard(self.shared.discard(job, DropReason::Evicted)));
+    fn evict(&self, calls: Vec<Call<T>>) {
+        calls.into_iter().for_each(|call| panic::discard(self.shared.dismiss(call, DropReason::Evicted)));
     }
 
     /// Offers an item, and opens a place for the reply, in one step.
     #[inline]
-    fn offer_call(&self, request: T, meta: OfferMeta) -> Result<Index, Late<T, Res>>
+    fn offer_call(&self, request: T, meta: OfferMeta) -> Result<ReplyId, NotAdmitted<T, Res>>
     where
         T: Send + 'static,
     {
+        // CORRECTNESS: the cell of the reply is open before a worker can take the item.
         let mut locked = self.shared.lock();
-        let places = locked.aside.expect().map(|index| (index, locked.state.admit_simply(meta)));
-        let Some((index, Some(epoch))) = places else {
-            let _unused = places.map(|(unused, _)| locked.aside.cancel(unused));
+        let places = locked.replies.open().map(|id| (id, locked.state.admit_simply(meta)));
+        let Some((id, Some(epoch))) = places else {
+            let _vacated = places.map(|(unused, _)| locked.replies.cancel(unused));
             drop(locked);
             return self.offer_call_at_limit(request, meta);
         };
-        let waker = locked.state.push(Job { request, answer: Some(index) }, meta, epoch);
+        let waker = locked.state.push(Call { request, reply: Some(id) }, meta, epoch);
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
         }
-        Ok(index)
+        Ok(id)
     }
 
-    /// The same where there may be no room.
+    /// As [`offer_call`](Self::offer_call), where there may be no room.
     #[cold]
-    fn offer_call_at_limit(&self, request: T, meta: OfferMeta) -> Result<Index, Late<T, Res>>
+    fn offer_call_at_limit(&self, request: T, meta: OfferMeta) -> Result<ReplyId, NotAdmitted<T, Res>>
     where
         T: Send + 'static,
     {
-        let Some(index) = self.shared.lock().aside.expect() else {
+        let Some(id) = self.shared.lock().replies.open() else {
             self.shared.lock().state.intake.admission.refuse(DropReason::Full, 1);
-            return Err(Late::rejected(Rejected::new(request, DropReason::Full)));
+            return Err(NotAdmitted::rejected(Rejected::new(request, DropReason::Full)));
         };
-        let entry = Entry { item: Job { request, answer: Some(index) }, meta };
+        let entry = Entry { item: Call { request, reply: Some(id) }, meta };
         if self.overflow == Overflow::Wait {
             return match self.shared.offer_unless_wait(entry) {
-                Ok(()) => Ok(index),
-                Err(entry) => Err(Late::waits(&self.shared, entry, index)),
+                Ok(()) => Ok(id),
+                Err(entry) => Err(NotAdmitted::waits(&self.shared, entry, id)),
             };
         }
-        match self.shared.offer_at_limit(entry, |jobs| self.evict(jobs)) {
-            Ok(()) => Ok(index),
+        match self.shared.offer_at_limit(entry, |calls| self.evict(calls)) {
+            Ok(()) => Ok(id),
             Err(rejected) => {
-                let _unused = self.shared.lock().aside.cancel(index);
-                Err(Late::rejected(rejected.map(|job| job.request)))
+                let _vacated = self.shared.lock().replies.cancel(id);
+                Err(NotAdmitted::rejected(rejected.map(|call| call.request)))
             }
         }
     }
@@ -148,16 +150,17 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
     type Error = BoxError;
     type Future = ResponseFuture<T, Res>;
 
-    /// Ready at once, for `call` refuses; under [`Overflow::Wait`] when there is room. No slot is taken here.
+    /// Ready at once, since `call` refuses where there is no room; under [`Overflow::Wait`] when there is room. No slot is taken
+    /// here.
     ///
-    /// A closed queue is ready, so that nobody waits for it in vain: the call hands the item back.
+    /// A closed queue is ready, so that no caller waits in vain: the call hands the item back.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if self.overflow == Overflow::Wait && !matches!(self.readiness, Readiness::Ready) {
             let mut ticket = match self.readiness {
                 Readiness::Waits(ticket) => Some(ticket),
                 Readiness::Unknown | Readiness::Ready => None,
             };
-            // CORRECTNESS: registers with the line before `Pending`; whoever leaves the queue, or closes it, wakes it.
+            // CORRECTNESS: registers in the line before `Pending`; an item that leaves the queue, or its end, wakes the task.
             let polled = self.shared.poll_room(cx, &mut ticket);
             self.readiness = ticket.map_or(Readiness::Ready, Readiness::Waits);
             return polled.map(Ok);
@@ -165,7 +168,7 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the slot, or refuses: the response is then an error, a [`Rejected`] that hands the item back.
+    /// Takes the slot, or refuses: the future then ends with a [`Rejected`] that hands the item back.
     ///
     /// CANCEL: an item whose future is dropped before the inner service has begun it is not begun (see
     /// [`run_cancelled`](crate::QueueBuilder::run_cancelled)); one that was begun runs to its end.
@@ -175,13 +178,13 @@ impl<T: Send + 'static, Res> Service<T> for Queue<T, Res> {
         let offer = Offer::new(item);
         let meta = self.describe.meta(&offer);
         match self.offer_call(offer.item, meta) {
-            Ok(index) => ResponseFuture::accepted(Arc::clone(&self.shared), index),
-            Err(late) => ResponseFuture::late(late),
+            Ok(id) => ResponseFuture::accepted(Arc::clone(&self.shared), id),
+            Err(not_admitted) => ResponseFuture::not_admitted(not_admitted),
         }
     }
 }
 
-/// A clone shares the queue, never the readiness.
+/// A clone shares the queue, and never the readiness.
 impl<T, Res> Clone for Queue<T, Res> {
     fn clone(&self) -> Self {
         self.shared.add_sender();

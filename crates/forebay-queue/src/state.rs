@@ -1,119 +1,111 @@
 use crate::{
     Rejected,
-    charges::Charges,
-    drained::Burst,
+    drained::DrainBuf,
+    entry::{Entry, Refused},
     lanes::Lanes,
-    parked::{Attempt, Delays, Parked, ParkingLot},
+    parked::{Attempt, Delays, Parked, ParkedItems},
+    slots::SlotRuns,
 };
 use forebay_core::{DropReason, Fate, Priority, panic};
 use forebay_intake::{
-    AdmitError, Charge, Epoch, Held, Intake, Lifecycle, OfferMeta, Registration, Ticket, WaitLine, WakerSet,
+    AdmitError, Charge, Epoch, Intake, Lifecycle, OfferMeta, Registration, Slot, Ticket, WaitLine, WakerSet,
 };
 use std::{
     task::Waker,
     time::{Duration, Instant},
 };
 
-/// A queue without its lock: what is in it, in which order it leaves, and who waits for it. Pure state.
+/// A queue without its lock: the items in it, the order in which they leave, and the tasks that wait for them. Pure state.
 #[derive(Debug)]
-pub(crate) struct State<T> {
+pub(crate) struct QueueState<T> {
+    /// Admission, lifecycle and ledger.
     pub(crate) intake: Intake,
+    /// The items that wait.
     lanes: Lanes<T>,
-    /// What every entry of each lane holds, in step with it.
-    high: Charges,
-    normal: Charges,
-    /// What only some queues know of an entry, in step with `lanes`; empty in all others.
+    /// What each entry of the high lane holds, in step with it.
+    high: SlotRuns,
+    /// What each entry of the normal lane holds, in step with it.
+    normal: SlotRuns,
+    /// The age and key of each entry, in step with `lanes`; `None` in queues without age limit and fair shares.
     tracked: Option<Lanes<Tracked>>,
-    /// Items that wait for another attempt; empty in all but some queues before a service.
-    parked: ParkingLot<T>,
+    /// Items that wait for another attempt; empty unless the queue parks.
+    parked: ParkedItems<T>,
     /// Bytes that wait in the high lane.
     high_bytes: usize,
     /// Bytes that have left the lanes and are not settled.
     in_hand: usize,
+    /// The age limit; `None` in a queue that was built without one.
     pub(crate) max_age: Option<Duration>,
-    /// Receivers that found nothing.
-    receivers: WaitLine,
-    /// Workers with an item in flight, to be told when the queue is abandoned.
+    /// Receivers that found no item.
+    idle: WaitLine,
+    /// Workers with an item in flight, which are woken when the queue is abandoned.
     busy: WaitLine,
-    /// Items that workers had in hand when they let go of them, for a drain to return.
+    /// How many ends there are where items enter; the last one closes the queue.
+    pub(crate) senders: usize,
+    /// How many ends there are where items leave; the last one abandons the queue.
+    pub(crate) receivers: usize,
+    /// Items that workers let go, for a drain to return.
     pub(crate) recovered: Vec<T>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Tracked {
-    entered: Option<Instant>,
+    /// When the item was admitted; `None` without an age limit.
+    admitted: Option<Instant>,
+    /// The key whose fair share the item takes.
     key: Option<u64>,
-}
-
-/// What it means that there is no item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Empty {
-    /// There may be one later.
-    ForNow,
-    /// The queue is closed.
-    ForGood,
-}
-
-/// An item at the point of admission, with all that admission needs to know of it.
-#[derive(Debug)]
-pub(crate) struct Entry<T> {
-    pub(crate) item: T,
-    pub(crate) meta: OfferMeta,
-}
-
-/// Why an entry that may wait was not admitted.
-pub(crate) enum Refused<T> {
-    Wait(Entry<T>, Ticket),
-    Rejected(Rejected<T>, WakerSet),
 }
 
 /// What was in a queue when it was abandoned.
 pub(crate) struct Leftover<T> {
     pub(crate) items: Vec<T>,
-    /// Code of the user, to be dropped outside of the lock.
+    /// User code, which is dropped without the lock.
     delays: Vec<Delays>,
 }
 
-// === impl State ===
+// === impl QueueState ===
 
-impl<T> State<T> {
+impl<T> QueueState<T> {
+    /// An empty queue, with one sender and one receiver.
     pub(crate) const fn new(intake: Intake, max_age: Option<Duration>, fair_shares: bool) -> Self {
         Self {
             intake,
             lanes: Lanes::new(),
-            high: Charges::new(),
-            normal: Charges::new(),
+            high: SlotRuns::new(),
+            normal: SlotRuns::new(),
             tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
-            parked: ParkingLot::new(),
+            parked: ParkedItems::new(),
             high_bytes: 0,
             in_hand: 0,
             max_age,
-            receivers: WaitLine::new(),
+            idle: WaitLine::new(),
             busy: WaitLine::new(),
+            senders: 1,
+            receivers: 1,
             recovered: Vec::new(),
         }
     }
 
-    /// Lets an item like `candidate` in, where no more is to be done than to [`push`](Self::push) it.
+    /// Admits an item of this meta, if then it only has to be [pushed](Self::push).
     ///
-    /// The item itself is not looked at, so that it is moved just once, into its place.
+    /// The item itself is not passed, so that it is moved just once, into its place.
     #[inline]
-    pub(crate) fn admit_simply(&mut self, candidate: OfferMeta) -> Option<Epoch> {
+    pub(crate) fn admit_simply(&mut self, meta: OfferMeta) -> Option<Epoch> {
         if self.tracked.is_some() || self.intake.has_senders() {
             return None;
         }
-        self.intake.admit(OfferMeta { key: None, ..candidate }).ok()
+        // No shares are kept here, so there is no key.
+        self.intake.admit(OfferMeta { key: None, ..meta }).ok()
     }
 
-    /// Takes `entry` in, or hands it back and counts that. Evicted items are put into `evicted`.
+    /// Admits `entry`, or hands it back and counts the refusal. Evicted items are put into `evicted`.
     pub(crate) fn offer(
         &mut self,
         entry: Entry<T>,
         now: Option<Instant>,
         evicted: &mut Vec<T>,
-        wakes: &mut WakerSet,
+        wakers: &mut WakerSet,
     ) -> Result<(), Rejected<T>> {
-        let candidate = self.candidate(entry.meta);
         let evictable = Charge {
             items: self.lanes.normal.len() as u64,
             bytes: self.intake.admission.bytes() - self.in_hand - self.high_bytes,
@@ -125,63 +117,66 @@ impl<T> State<T> {
             let (bytes, epoch) = normal.pop();
             let tracked = tracked.as_mut().and_then(|tracked| tracked.normal.pop());
             evicted.push(item);
-            Some(Held::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
+            Some(Slot::new(bytes, epoch, tracked.and_then(|tracked| tracked.key)))
         };
-        match intake.admit_or_evict(candidate, evictable, evict, wakes) {
+        match intake.admit_or_evict(entry.meta, evictable, evict, wakers) {
             Ok(epoch) => {
-                wakes.add(self.enter(entry, epoch, now));
+                self.enter(entry, epoch, now, wakers);
                 Ok(())
             }
             Err(reason) => Err(Rejected::new(entry.item, reason)),
         }
     }
 
-    /// Takes `entry` in if there is room for it and no other waits in line before it.
-    pub(crate) fn offer_unless_wait(&mut self, entry: Entry<T>, now: Option<Instant>) -> Result<WakerSet, Entry<T>> {
-        let candidate = self.candidate(entry.meta);
-        match self.intake.admit_unless_wait(candidate) {
-            Some(epoch) => Ok(self.enter(entry, epoch, now)),
-            None => Err(entry),
-        }
+    /// Admits `entry` if there is room for it and no sender waits in line before it.
+    pub(crate) fn offer_unless_wait(
+        &mut self,
+        entry: Entry<T>,
+        now: Option<Instant>,
+        wakers: &mut WakerSet,
+    ) -> Result<(), Entry<T>> {
+        let Some(epoch) = self.intake.admit_unless_wait(entry.meta) else { return Err(entry) };
+        self.enter(entry, epoch, now, wakers);
+        Ok(())
     }
 
-    /// As [`offer`](Self::offer), but waits in line where there is no room.
+    /// As [`offer`](Self::offer), but the sender waits in line where there is no room.
     pub(crate) fn offer_or_wait(
         &mut self,
         entry: Entry<T>,
         now: Option<Instant>,
         ticket: Option<Ticket>,
         registration: &mut Registration<'_>,
-    ) -> Result<WakerSet, Refused<T>> {
-        let candidate = self.candidate(entry.meta);
-        match self.intake.admit_or_wait(candidate, ticket, registration) {
-            Ok((epoch, mut wakes)) => {
-                wakes.add(self.enter(entry, epoch, now));
-                Ok(wakes)
+        wakers: &mut WakerSet,
+    ) -> Result<(), Refused<T>> {
+        match self.intake.admit_or_wait(entry.meta, ticket, registration) {
+            Ok((epoch, woken)) => {
+                wakers.add(woken);
+                self.enter(entry, epoch, now, wakers);
+                Ok(())
             }
             Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
-            Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
+            Err(AdmitError::Refused(reason, woken)) => {
+                wakers.add(woken);
+                Err(Refused::Rejected(Rejected::new(entry.item, reason)))
+            }
         }
     }
 
-    fn candidate(&self, meta: OfferMeta) -> OfferMeta {
-        let key = if self.tracked.is_some() { meta.key } else { None };
-        OfferMeta { key, ..meta }
-    }
-
-    fn enter(&mut self, entry: Entry<T>, epoch: Epoch, now: Option<Instant>) -> WakerSet {
+    /// Stores an entry that was admitted.
+    fn enter(&mut self, entry: Entry<T>, epoch: Epoch, now: Option<Instant>, wakers: &mut WakerSet) {
+        let Entry { item, meta } = entry;
         if let Some(tracked) = &mut self.tracked {
-            let OfferMeta { priority, key, .. } = entry.meta;
-            let key = if priority == Priority::Normal { key } else { None };
-            tracked.push(Tracked { entered: now, key }, priority);
+            let key = if meta.priority == Priority::Normal { meta.key } else { None };
+            tracked.push(Tracked { admitted: now, key }, meta.priority);
         }
-        WakerSet::one(self.push(entry.item, entry.meta, epoch))
+        wakers.add(WakerSet::one(self.push(item, meta, epoch)));
     }
 
-    /// Puts an item that was admitted as `candidate` into its lane, and names the receiver to wake.
+    /// Puts an item that was admitted into its lane, and returns the receiver to wake.
     #[inline]
-    pub(crate) fn push(&mut self, item: T, candidate: OfferMeta, epoch: Epoch) -> Option<Waker> {
-        let OfferMeta { bytes, priority, .. } = candidate;
+    pub(crate) fn push(&mut self, item: T, meta: OfferMeta, epoch: Epoch) -> Option<Waker> {
+        let OfferMeta { bytes, priority, .. } = meta;
         self.lanes.push(item, priority);
         match priority {
             Priority::Normal => self.normal.push(bytes, epoch),
@@ -190,19 +185,17 @@ impl<T> State<T> {
                 self.high_bytes += bytes;
             }
         }
-        self.receivers.release()
+        self.idle.release()
     }
 
-    /// The next item. Those that outlived the age limit at `now` are settled and put into `expired`.
-    ///
-    /// Always inlined, for the reason for which an offer is.
+    /// The next item. Items beyond the age limit at `now` are settled and put into `expired`.
     #[inline(always)]
     pub(crate) fn next(
         &mut self,
         now: Option<Instant>,
         expired: &mut Vec<T>,
-        wakes: &mut WakerSet,
-    ) -> Option<(T, Held)> {
+        wakers: &mut WakerSet,
+    ) -> Option<(T, Slot)> {
         loop {
             let (item, priority) = self.lanes.pop()?;
             let (bytes, epoch) = match priority {
@@ -214,121 +207,111 @@ impl<T> State<T> {
                 }
             };
             let (key, is_expired) = if self.tracked.is_some() { self.pop_tracked(now) } else { (None, false) };
-            let held = Held::new(bytes, epoch, key);
+            let slot = Slot::new(bytes, epoch, key);
             if is_expired {
-                self.intake.settle(held, Fate::Dropped(DropReason::Expired), wakes);
+                self.intake.settle(slot, Fate::Dropped(DropReason::Expired), wakers);
                 expired.push(item);
                 continue;
             }
             self.in_hand += bytes;
-            return Some((item, held));
+            return Some((item, slot));
         }
     }
 
-    /// The key of the item that was just popped, and whether it outlived the age limit at `now`.
+    /// The key of the item that was just popped, and whether it is beyond the age limit at `now`.
     #[cold]
     fn pop_tracked(&mut self, now: Option<Instant>) -> (Option<u64>, bool) {
         let tracked = self.tracked.as_mut().and_then(Lanes::pop).map(|(tracked, _)| tracked);
-        let entered = tracked.and_then(|tracked| tracked.entered);
-        let is_expired = match (self.max_age, now, entered) {
-            (Some(limit), Some(now), Some(entered)) => now.saturating_duration_since(entered) > limit,
+        let admitted = tracked.and_then(|tracked| tracked.admitted);
+        let is_expired = match (self.max_age, now, admitted) {
+            (Some(limit), Some(now), Some(admitted)) => now.saturating_duration_since(admitted) > limit,
             _ => false,
         };
         (tracked.and_then(|tracked| tracked.key), is_expired)
     }
 
-    /// What it means that there is no next item now.
-    pub(crate) fn empty(&self) -> Empty {
-        // What waits for another attempt may yet be for whoever waits.
+    /// Waits for an item where there is [none](Self::next), in the line of the others; `None` if there will be none.
+    #[inline]
+    pub(crate) fn wait(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) -> Option<Ticket> {
+        // A parked item may yet be for a receiver that waits.
         if self.intake.lifecycle() == Lifecycle::Open || !self.parked.is_empty() {
-            Empty::ForNow
-        } else {
-            Empty::ForGood
+            return Some(self.idle.wait(ticket, registration));
         }
+        self.stop_waiting(ticket, registration);
+        None
     }
 
-    /// Waits for an item where there is [none](Self::next), in the line of the others.
+    /// A receiver has found an item, and waits no longer.
     #[inline]
-    pub(crate) fn wait(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) -> Empty {
-        let empty = self.empty();
-        match empty {
-            Empty::ForNow => *ticket = Some(self.receivers.wait(ticket.take(), registration)),
-            Empty::ForGood => self.stop_waiting(ticket, registration),
-        }
-        empty
-    }
-
-    /// Waits no longer: it was let go for the item it has, or found it by chance.
-    #[inline]
-    pub(crate) fn stop_waiting(&mut self, ticket: &mut Option<Ticket>, registration: &mut Registration<'_>) {
-        if let Some(ticket) = ticket.take() {
-            registration.retire(self.receivers.leave(ticket));
+    pub(crate) fn stop_waiting(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) {
+        if let Some(ticket) = ticket {
+            registration.retire(self.idle.leave(ticket));
         }
     }
 
-    /// Takes up to `most` items into `burst`, by two swaps where that is possible.
+    /// Takes up to `most` items into `buf`, by two swaps where all items may leave and nothing is tracked of them.
     #[inline]
     pub(crate) fn drain(
         &mut self,
         most: usize,
         now: Option<Instant>,
-        burst: &mut Burst<T>,
+        buf: &mut DrainBuf<T>,
         expired: &mut Vec<T>,
-        wakes: &mut WakerSet,
+        wakers: &mut WakerSet,
     ) {
         let waiting = self.lanes.len();
         if let Some(epoch) = self.intake.admission.only_epoch()
             && waiting <= most
             && self.tracked.is_none()
-            && self.lanes.swap(&mut burst.high, &mut burst.normal, &mut burst.turn)
+            && self.lanes.swap(&mut buf.high, &mut buf.normal, &mut buf.scheduler)
         {
-            // All that is held and was not in anybody's hands.
+            // All that is held and has not left the lanes before.
             let bytes = self.intake.admission.bytes() - self.in_hand;
             self.in_hand += bytes;
             self.high_bytes = 0;
             self.high.clear();
             self.normal.clear();
-            burst.charges.push(Charge { items: waiting as u64, bytes, epoch });
+            buf.charges.push(Charge { items: waiting as u64, bytes, epoch });
             return;
         }
         for _ in 0..most {
-            let Some((item, held)) = self.next(now, expired, wakes) else { break };
-            burst.keys.extend(held.key());
-            burst.add(held.charge());
-            burst.ordered.push(item);
+            let Some((item, slot)) = self.next(now, expired, wakers) else { break };
+            buf.keys.extend(slot.key());
+            buf.add(slot.charge());
+            buf.ordered.push(item);
         }
     }
 
-    /// A receiver goes away: whatever it was woken for is for another.
+    /// A receiver that waits is dropped; the item that it was woken for is for another.
     pub(crate) fn stop_receiving(&mut self, ticket: Ticket) -> WakerSet {
-        if let Some(waker) = self.receivers.leave(ticket) {
-            return WakerSet::Gone(waker);
+        if let Some(waker) = self.idle.leave(ticket) {
+            return WakerSet::Retired(waker);
         }
         let nothing = self.lanes.len() == 0 && self.parked.is_empty();
-        if nothing { WakerSet::None } else { WakerSet::one(self.receivers.release()) }
+        if nothing { WakerSet::None } else { WakerSet::one(self.idle.release()) }
     }
 
-    /// An item that was taken off waits for another attempt until `due`, and keeps its slot; at most `max_bytes` do.
+    /// Parks an item that was taken off until `due`, with its slot; at most `max_bytes` are parked.
     ///
-    /// Handed back when the queue is abandoned; those that have to go are settled and put into `evicted`.
+    /// The item is handed back when the queue is abandoned. Items beyond `max_bytes` are settled and put into `evicted`.
     pub(crate) fn park(
         &mut self,
         parked: Parked<T>,
         due: Instant,
         max_bytes: usize,
         evicted: &mut Vec<Parked<T>>,
-        wakes: &mut WakerSet,
+        wakers: &mut WakerSet,
     ) -> Result<(), Parked<T>> {
         if self.intake.lifecycle() == Lifecycle::Aborted {
             return Err(parked);
         }
         self.parked.park(parked, due);
         while let Some(oldest) = self.parked.evict(max_bytes) {
-            self.settle(oldest.held, Fate::Dropped(DropReason::Evicted), wakes);
+            self.settle(oldest.slot, Fate::Dropped(DropReason::Evicted), wakers);
             evicted.push(oldest);
         }
-        // CORRECTNESS: whoever parks it may be busy when it is due; one who is idle learns of the time.
-        wakes.add(WakerSet::one(self.receivers.release()));
+        // CORRECTNESS: the worker that parks the item may be busy when it is due, so an idle one is woken to set its timer.
+        wakers.add(WakerSet::one(self.idle.release()));
         Ok(())
     }
 
@@ -339,55 +322,55 @@ impl<T> State<T> {
     }
 
     /// An item whose next attempt is due at `now`.
-    pub(crate) fn unpark(&mut self, now: Instant, wakes: &mut WakerSet) -> Option<Parked<T>> {
+    pub(crate) fn unpark(&mut self, now: Instant, wakers: &mut WakerSet) -> Option<Parked<T>> {
         let parked = self.parked.take_due(now)?;
         if self.parked.is_empty() && self.intake.lifecycle() != Lifecycle::Open {
-            // CORRECTNESS: those that stayed for what was parked have nothing to stay for.
-            wakes.add(WakerSet::Many(self.receivers.release_all()));
+            // CORRECTNESS: receivers of a closed queue that waited for parked items have nothing to wait for any more.
+            wakers.add(WakerSet::Many(self.idle.release_all()));
         } else if self.lanes.len() > 0 {
-            // CORRECTNESS: it may have been woken for one of these.
-            wakes.add(WakerSet::one(self.receivers.release()));
+            // CORRECTNESS: the receiver may have been woken for an item of the lanes, which is for the next one.
+            wakers.add(WakerSet::one(self.idle.release()));
         }
         Some(parked)
     }
 
-    /// An attempt of an item that was parked is over.
-    pub(crate) fn unparked(&mut self, attempt: Attempt, wakes: &mut WakerSet) {
-        self.parked.landed(attempt);
+    /// An attempt of an item that was parked has ended.
+    pub(crate) fn unparked(&mut self, attempt: Attempt, wakers: &mut WakerSet) {
+        self.parked.end_attempt(attempt);
         if !self.parked.is_empty() {
-            // CORRECTNESS: another may go now, or twice as many, and somebody has to see to it.
-            wakes.add(WakerSet::one(self.receivers.release()));
+            // CORRECTNESS: another attempt may be made now, or twice as many, and needs a receiver.
+            wakers.add(WakerSet::one(self.idle.release()));
         }
     }
 
-    /// An item that was parked gets no other attempt, as its caller is gone.
-    pub(crate) fn withdraw(&mut self, held: Held, wakes: &mut WakerSet) {
-        self.unparked(Attempt::Withdrawn, wakes);
-        self.settle(held, Fate::Dropped(DropReason::Cancelled), wakes);
+    /// An item that was parked gets no other attempt, since no caller waits for it.
+    pub(crate) fn withdraw(&mut self, slot: Slot, wakers: &mut WakerSet) {
+        self.unparked(Attempt::Withdrawn, wakers);
+        self.settle(slot, Fate::Dropped(DropReason::Cancelled), wakers);
     }
 
-    /// When the next of those that wait may go.
+    /// When the next attempt of a parked item may be made.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.parked.next_due()
     }
 
     /// Counts the fate of an item that was taken off, and frees its slot.
     #[inline]
-    pub(crate) fn settle(&mut self, held: Held, fate: Fate, wakes: &mut WakerSet) {
-        self.in_hand -= held.charge().bytes;
-        self.intake.settle(held, fate, wakes);
+    pub(crate) fn settle(&mut self, slot: Slot, fate: Fate, wakers: &mut WakerSet) {
+        self.in_hand -= slot.charge().bytes;
+        self.intake.settle(slot, fate, wakers);
     }
 
     /// As [`settle`](Self::settle), for items that left together.
-    pub(crate) fn settle_all(&mut self, charges: &[Charge], keys: &[u64], fate: Fate, wakes: &mut WakerSet) {
+    pub(crate) fn settle_all(&mut self, charges: &[Charge], keys: &[u64], fate: Fate, wakers: &mut WakerSet) {
         keys.iter().for_each(|key| self.intake.admission.free_share(*key));
         for charge in charges {
             self.in_hand -= charge.bytes;
-            self.intake.settle_charge(*charge, fate, wakes);
+            self.intake.settle_charge(*charge, fate, wakers);
         }
     }
 
-    /// Whether what is in flight is to be let go; waits for that if not.
+    /// Whether work in flight is let go; waits for that if not.
     pub(crate) fn abandoned_or_wait(
         &mut self,
         ticket: &mut Option<Ticket>,
@@ -400,34 +383,47 @@ impl<T> State<T> {
         false
     }
 
+    /// A worker is dropped.
     pub(crate) fn stop_being_busy(&mut self, ticket: Ticket) -> WakerSet {
-        self.busy.leave(ticket).map_or(WakerSet::None, WakerSet::Gone)
+        self.busy.leave(ticket).map_or(WakerSet::None, WakerSet::Retired)
     }
 
-    /// From now on nothing enters.
-    pub(crate) fn close(&mut self) -> WakerSet {
-        let mut wakes = self.intake.close();
-        wakes.add(WakerSet::Many(self.receivers.release_all()));
-        wakes
+    /// From now on no item is admitted.
+    pub(crate) fn close(&mut self, wakers: &mut WakerSet) {
+        wakers.add(self.intake.close());
+        wakers.add(WakerSet::Many(self.idle.release_all()));
     }
 
-    /// From now on nothing enters and nothing is worked off. What was queued is settled and returned.
-    pub(crate) fn abandon(&mut self) -> (Leftover<T>, WakerSet) {
-        let mut wakes = self.intake.abandon();
-        let mut items = Vec::with_capacity(self.lanes.len() + self.parked.len());
-        let mut delays = Vec::new();
-        while let Some((item, held)) = self.next(None, &mut Vec::new(), &mut wakes) {
-            self.settle(held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
-            items.push(item);
+    /// From now on no item is admitted, and none is processed. The items that were queued are settled and returned.
+    pub(crate) fn abandon(&mut self, wakers: &mut WakerSet) -> Leftover<T> {
+        wakers.add(self.intake.abandon());
+        let mut left = Leftover { items: Vec::with_capacity(self.queued()), delays: Vec::new() };
+        while let Some((item, slot)) = self.next(None, &mut Vec::new(), wakers) {
+            self.settle(slot, Fate::Dropped(DropReason::Shutdown), wakers);
+            left.items.push(item);
         }
         while let Some(parked) = self.parked.pop() {
-            self.settle(parked.held, Fate::Dropped(DropReason::Shutdown), &mut wakes);
-            items.push(parked.item);
-            delays.push(parked.delays);
+            self.settle(parked.slot, Fate::Dropped(DropReason::Shutdown), wakers);
+            left.items.push(parked.item);
+            left.delays.push(parked.delays);
         }
-        wakes.add(WakerSet::Many(self.receivers.release_all()));
-        wakes.add(WakerSet::Many(self.busy.release_all()));
-        (Leftover { items, delays }, wakes)
+        wakers.add(WakerSet::Many(self.idle.release_all()));
+        wakers.add(WakerSet::Many(self.busy.release_all()));
+        left
+    }
+
+    /// The last sender closes the queue: the items in it are processed.
+    pub(crate) fn remove_sender(&mut self, wakers: &mut WakerSet) {
+        self.senders -= 1;
+        if self.senders == 0 {
+            self.close(wakers);
+        }
+    }
+
+    /// The last receiver abandons the queue, since no item in it would ever be processed: what is left then.
+    pub(crate) fn remove_receiver(&mut self, wakers: &mut WakerSet) -> Leftover<T> {
+        self.receivers -= 1;
+        if self.receivers == 0 { self.abandon(wakers) } else { Leftover { items: Vec::new(), delays: Vec::new() } }
     }
 
     /// Items that wait.
@@ -437,12 +433,6 @@ impl<T> State<T> {
 }
 
 // === impl Leftover ===
-
-impl<T> Default for Leftover<T> {
-    fn default() -> Self {
-        Self { items: Vec::new(), delays: Vec::new() }
-    }
-}
 
 impl<T> Drop for Leftover<T> {
     fn drop(&mut self) {

@@ -1,39 +1,15 @@
-//! What is told to `tracing`; without the feature nothing is.
+//! The events for `tracing`, each emitted without the lock, since a subscriber may hand it to this very queue.
 
-#[cfg(not(feature = "tracing"))]
-pub(crate) use self::off::*;
-#[cfg(feature = "tracing")]
-pub(crate) use self::on::*;
+use forebay_core::event;
 
-#[cfg(feature = "tracing")]
-mod on {
-    use forebay_core::panic;
-    use tracing::debug;
+const TARGET: &str = "forebay_queue";
 
-    const TARGET: &str = "forebay_queue";
-
-    /// A subscriber that panics is not allowed to take the worker along. Called without the lock: a subscriber may hand
-    /// its events to this very queue.
-    fn quietly(tell: impl FnOnce()) {
-        let _reported = panic::catch(tell);
-    }
-
-    /// The inner service panicked, and the item in its hands is lost.
-    pub(crate) fn panicked() {
-        quietly(|| debug!(target: TARGET, "inner service panicked"));
-    }
-
-    /// A worker was dropped, and so many items with it.
-    pub(crate) fn closed(items: usize) {
-        quietly(|| debug!(target: TARGET, items, "worker closed with losses"));
-    }
+/// The inner service panicked, and the item that it worked on is lost.
+pub(crate) fn panicked() {
+    event!(TARGET, "inner service panicked");
 }
 
-#[cfg(not(feature = "tracing"))]
-mod off {
-    #[inline(always)]
-    pub(crate) fn panicked() {}
-
-    #[inline(always)]
-    pub(crate) fn closed(_: usize) {}
+/// A worker was dropped, and so many items with it.
+pub(crate) fn closed(items: usize) {
+    event!(TARGET, "worker closed with losses", items = items);
 }

@@ -1,13 +1,16 @@
 use crate::{
-    hands::{Hands, Orders},
-    job::Calls,
+    call::CallQueue,
+    in_hand::{Done, InHand, Item},
+    parked::Parking,
+    receive::{CallReceiver, Next, Orders},
 };
 use forebay_core::{BoxError, DropReason, Settle, SettleByVerdict, panic};
-use forebay_intake::Registration;
+use forebay_intake::{Registration, Ticket};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,7 +22,7 @@ pin_project! {
     ///
     /// A clone works beside it, with a clone of the inner service.
     ///
-    /// A panic of the inner service, of the settler, or of anything of the user that is dropped costs the item in hand at most;
+    /// A panic of the inner service, of the settler, or of any user value that is dropped costs the item in hand at most;
     /// the worker goes on.
     ///
     /// CANCEL: a worker that is dropped settles the item it has in hand as dropped by shutdown, and so does the last worker
@@ -31,11 +34,41 @@ pin_project! {
     {
         inner: S,
         settle: Se,
-        // Before the hands, which free the slot: in-flight work counts.
+        receiver: CallReceiver<T, S::Response>,
         #[pin]
-        running: Option<S::Future>,
-        hands: Hands<T, S::Response>,
+        state: WorkerState<T, S::Future>,
     }
+
+    impl<T, S, Se> PinnedDrop for Worker<T, S, Se>
+    where
+        S: Service<T>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let (waiter, in_hand) = this.state.as_mut().take();
+            let done = in_hand.map(|(request, item)| Done::without_result(DropReason::Shutdown, request, item));
+            this.receiver.leave(waiter, done);
+        }
+    }
+}
+
+pin_project! {
+    /// What a worker does.
+    #[project = StateProj]
+    enum WorkerState<T, F> {
+        /// The inner service works on an item.
+        Running { #[pin] future: F, copy: Option<T>, item: Item },
+        /// No call is under way.
+        Between { waits: Waits<T> },
+    }
+}
+
+/// What a worker waits for between two calls. It is moved as a whole, so that a transition takes all that a state has.
+enum Waits<T> {
+    /// Waits for an item, in line if it has looked for one.
+    Idle { waiter: Option<Ticket> },
+    /// Holds an item, and waits for the inner service to be ready.
+    Ready { request: T, item: Item },
 }
 
 // === impl Worker ===
@@ -45,9 +78,8 @@ where
     S: Service<T>,
 {
     /// Is one receiver of the queue; its maker has counted it.
-    pub(crate) fn new(inner: S, shared: Arc<Calls<T, S::Response>>, settle: Se, orders: Orders<T>) -> Self {
-        let hands = Hands::new(shared, orders);
-        Self { inner, settle, hands, running: None }
+    pub(crate) fn new(inner: S, shared: Arc<CallQueue<T, S::Response>>, settle: Se, orders: Orders<T>) -> Self {
+        Self { inner, settle, receiver: CallReceiver::new(shared, orders), state: WorkerState::IDLE }
     }
 }
 
@@ -57,9 +89,9 @@ where
     Se: Clone,
 {
     fn clone(&self) -> Self {
-        let (shared, orders) = (Arc::clone(&self.hands.shared), self.hands.orders.clone());
+        let (shared, orders) = (Arc::clone(&self.receiver.shared), self.receiver.orders.clone());
         let (inner, settle) = (self.inner.clone(), self.settle.clone());
-        // Only now, as the code of the user above may panic.
+        // Counted only now, as the user code above may panic.
         shared.add_receiver();
         Self::new(inner, shared, settle, orders)
     }
@@ -74,58 +106,70 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        /// Steps in one poll, so that a queue that never empties does not keep other tasks waiting.
-        const STEPS: usize = 128;
+        /// Steps in one poll, so that a queue that never empties does not keep other tasks waiting; each item takes two.
+        const STEPS: usize = 256;
 
         let mut this = self.project();
+        let (inner, receiver) = (this.inner, this.receiver);
         let mut registration = Registration::without_clone(cx.waker());
-        // Whether the item in hand was taken in this poll.
+        // Whether the item in hand was taken in this poll: its caller has not had the time to leave.
         let mut just_taken = false;
         for _ in 0..STEPS {
-            let result = if let Some(running) = this.running.as_mut().as_pin_mut() {
+            let (waiter, done) = match this.state.as_mut().project() {
                 // ## Running => (Running | Idle)
-                isolate(|| running.poll(cx).map(|result| result.map_err(Into::into)))
-            } else if !just_taken && this.hands.is_cancelled() {
-                // ## Taken => Idle: its caller has gone while it waited for the inner service to be ready.
-                Poll::Ready(Err(DropReason::Cancelled))
-            } else if this.hands.next.is_some() {
-                // ## Taken => (Taken | Running | Idle): only an item in hand makes the inner service ready, so that an
-                // idle worker reserves nothing there.
-                let (inner, hands, mut running) = (&mut *this.inner, &mut *this.hands, this.running.as_mut());
-                isolate(|| match ready!(inner.poll_ready(cx)) {
-                    Err(error) => Poll::Ready(Err(error.into())),
-                    Ok(()) => {
-                        let Some(request) = hands.next.take() else { return Poll::Pending };
-                        hands.kept = hands.orders.parking.as_ref().map(|parking| parking.keep(&request));
-                        running.set(Some(inner.call(request)));
-                        let Some(running) = running.as_mut().as_pin_mut() else { return Poll::Pending };
-                        running.poll(cx).map(|result| result.map_err(Into::into))
-                    }
-                })
-            } else if ready!(this.hands.poll_take(None, cx, &mut registration)) {
-                // ## Idle => (Idle | Taken | ended)
-                just_taken = true;
-                continue;
-            } else {
-                return Poll::Ready(());
-            };
-            let result = match result {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    // CORRECTNESS: registers for the end of the queue only now, when the inner service has registered
-                    // for its own progress.
-                    ready!(this.hands.poll_abandoned(&mut registration));
-                    Err(DropReason::Shutdown)
+                StateProj::Running { future, .. } => {
+                    let polled = panic::catch(|| future.poll(cx).map(|result| result.map_err(Into::into)));
+                    let result = ready!(receiver.unless_abandoned(polled, &mut registration));
+                    let (waiter, in_hand) = this.state.as_mut().take();
+                    let done =
+                        in_hand.and_then(|(request, item)| receiver.conclude(this.settle, result, request, item));
+                    (waiter, done)
                 }
+                StateProj::Between { waits } => match mem::replace(waits, Waits::Idle { waiter: None }) {
+                    // ## Idle => (Idle | Ready | ended)
+                    Waits::Idle { waiter } => (waiter, None),
+                    // ## Ready => Idle: its caller has left while the item waited for the inner service to be ready.
+                    Waits::Ready { request, item } if !just_taken && receiver.is_cancelled(&item) => {
+                        (None, Some(Done::without_result(DropReason::Cancelled, InHand::Unsent(request), item)))
+                    }
+                    // ## Ready => (Ready | Running | Idle): only an item in hand makes the inner service ready, so that an
+                    // idle worker reserves nothing there.
+                    Waits::Ready { request, item } => {
+                        let polled = panic::catch(|| inner.poll_ready(cx).map(|ready| ready.map_err(Into::into)));
+                        match receiver.unless_abandoned(polled, &mut registration) {
+                            Poll::Pending => {
+                                *waits = Waits::Ready { request, item };
+                                return Poll::Pending;
+                            }
+                            // CORRECTNESS: the instance that was polled ready is the one called; nothing awaits between
+                            // the two.
+                            Poll::Ready(Ok(Ok(()))) => match call(inner, receiver.orders.parking.as_ref(), request) {
+                                Ok((future, copy)) => {
+                                    this.state.set(WorkerState::Running { future, copy, item });
+                                    continue;
+                                }
+                                Err(in_hand) => (None, Some(Done::without_result(DropReason::Panicked, in_hand, item))),
+                            },
+                            Poll::Ready(Ok(Err(error))) => {
+                                (None, receiver.conclude(this.settle, Ok(Err(error)), InHand::Unsent(request), item))
+                            }
+                            Poll::Ready(Err(reason)) => {
+                                (None, Some(Done::without_result(reason, InHand::Unsent(request), item)))
+                            }
+                        }
+                    }
+                },
             };
-            let done = this.hands.conclude(this.settle, result);
-            // The inner future goes before its slot is free: in-flight work counts. A panic while it is dropped changes
-            // nothing of what it has answered.
-            panic::discard_pinned(this.running.as_mut());
-            // ## Idle => (Idle | Taken | ended)
-            if !ready!(this.hands.poll_take(done, cx, &mut registration)) {
-                return Poll::Ready(());
-            }
+            let waits = match receiver.next(waiter, done, cx, &mut registration) {
+                Next::Item(request, item) => Waits::Ready { request, item },
+                Next::Skipped => Waits::Idle { waiter: None },
+                Next::Wait(waiter) => {
+                    this.state.set(WorkerState::Between { waits: Waits::Idle { waiter: Some(waiter) } });
+                    return Poll::Pending;
+                }
+                Next::End => return Poll::Ready(()),
+            };
+            this.state.set(WorkerState::Between { waits });
             just_taken = true;
         }
         cx.waker().wake_by_ref();
@@ -133,13 +177,22 @@ where
     }
 }
 
-/// Runs code of the inner service; a panic in it stays with the item.
-#[inline]
-fn isolate<R>(run: impl FnOnce() -> Poll<R>) -> Poll<Result<R, DropReason>> {
-    // What a panic leaves half done is the inner service's own state, and that of the item, which is gone.
-    match panic::catch(run) {
-        Ok(polled) => polled.map(Ok),
-        Err(_reported) => Poll::Ready(Err(DropReason::Panicked)),
+/// Calls the inner service, which is ready, and keeps a copy of the request where the queue parks.
+///
+/// # Errors
+///
+/// What is left in hand where one of them panicked.
+fn call<T, S: Service<T>>(
+    inner: &mut S,
+    parking: Option<&Parking<T>>,
+    request: T,
+) -> Result<(S::Future, Option<T>), InHand<T>> {
+    let Ok(copy) = panic::catch(|| parking.map(|parking| parking.keep(&request))) else {
+        return Err(InHand::Unsent(request));
+    };
+    match panic::catch(|| inner.call(request)) {
+        Ok(future) => Ok((future, copy)),
+        Err(_reported) => Err(InHand::Sent(copy)),
     }
 }
 
@@ -148,6 +201,39 @@ where
     S: Service<T>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("busy", &self.hands.held.is_some()).finish_non_exhaustive()
+        f.debug_struct("Worker").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+// === impl WorkerState ===
+
+impl<T, F> WorkerState<T, F> {
+    const IDLE: Self = Self::Between { waits: Waits::Idle { waiter: None } };
+
+    /// Leaves an idle worker, and returns its place in line and the item in hand.
+    fn take(mut self: Pin<&mut Self>) -> (Option<Ticket>, Option<(InHand<T>, Item)>) {
+        match self.as_mut().project() {
+            StateProj::Running { copy, item, .. } => {
+                let in_hand = (InHand::Sent(copy.take()), item.take());
+                // The inner future is dropped here, before the slot of its item is free: work in flight counts. A panic of its
+                // `Drop` changes nothing of what it has returned, and an assignment writes the new value all the same.
+                let _reported = panic::catch(|| self.set(Self::IDLE));
+                (None, Some(in_hand))
+            }
+            StateProj::Between { waits } => match mem::replace(waits, Waits::Idle { waiter: None }) {
+                Waits::Idle { waiter } => (waiter, None),
+                Waits::Ready { request, item } => (None, Some((InHand::Unsent(request), item))),
+            },
+        }
+    }
+}
+
+impl<T, F> fmt::Debug for WorkerState<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running { .. } => "Running",
+            Self::Between { waits: Waits::Ready { .. } } => "Ready",
+            Self::Between { waits: Waits::Idle { .. } } => "Idle",
+        })
     }
 }

@@ -30,7 +30,7 @@ fn one_place() -> (Sender<u32>, Receiver<u32>, QueueHandle<u32>) {
     (sender, receiver, handle)
 }
 
-/// Polls `future` so many times, with a step of the test after each, and drops it. Whether it came to its end.
+/// Polls `future` so many times, with a step of the test after each, and drops it. Returns whether it was ready.
 fn poll_and_drop(future: impl Future, polls: usize, mut between: impl FnMut(usize)) -> bool {
     let mut future = task::spawn(future);
     for poll in 0..polls {
@@ -47,10 +47,10 @@ fn look(future: &mut task::Spawn<impl Future<Output = ()>>) {
     let _either = future.poll();
 }
 
-fn answer_all(answers: impl Iterator<Item = oneshot::Sender<u32>>) {
-    for answer in answers {
-        // Nobody waits for those that are not reached.
-        let _unheard = answer.send(1);
+fn respond_to_all(responses: impl Iterator<Item = oneshot::Sender<u32>>) {
+    for response in responses {
+        // No receiver waits for those that are not reached.
+        let _unreceived = response.send(1);
     }
 }
 
@@ -77,7 +77,7 @@ fn q07_a_cancelled_send_leaves_nothing_and_passes_its_turn_on() {
             _ => {}
         });
         assert_eq!(entered, polls > 3);
-        // What is in the queue leaves, and then who stood behind the cancelled one is in.
+        // The item in the queue leaves, and then the sender behind the cancelled one is admitted.
         while let Some(received) = receiver.try_recv() {
             received.settle(Fate::Delivered);
         }
@@ -105,7 +105,7 @@ fn q07_a_cancelled_receive_takes_nothing_and_passes_its_turn_on() {
         if polls > 0 {
             let mut first = task::spawn(receiver.recv());
             assert_pending!(first.poll());
-            // Stands second in line.
+            // The second in line.
             let mut second = task::spawn(other.recv());
             assert_pending!(second.poll());
             waits = Some(second);
@@ -116,7 +116,7 @@ fn q07_a_cancelled_receive_takes_nothing_and_passes_its_turn_on() {
             assert_eq!(first.is_woken(), polls > 1);
         }
         let woken = waits.as_ref().is_some_and(task::Spawn::is_woken);
-        assert_eq!(woken, polls > 1, "whoever is next hears of the item");
+        assert_eq!(woken, polls > 1, "the next receiver is woken for the item");
         if let Some(second) = &mut waits
             && woken
         {
@@ -126,11 +126,11 @@ fn q07_a_cancelled_receive_takes_nothing_and_passes_its_turn_on() {
     }
 }
 
-/// Ready at its second look, and done when the test says so.
+/// Ready when polled for the second time, and done when the test says so.
 struct Slow {
     looks: usize,
     calls: Arc<AtomicUsize>,
-    answers: std::collections::VecDeque<oneshot::Receiver<u32>>,
+    responses: std::collections::VecDeque<oneshot::Receiver<u32>>,
 }
 
 impl Service<u32> for Slow {
@@ -149,36 +149,36 @@ impl Service<u32> for Slow {
 
     fn call(&mut self, _: u32) -> Self::Future {
         self.calls.fetch_add(1, SeqCst);
-        let answer = self.answers.pop_front().unwrap();
-        Box::pin(async move { Ok(answer.await?) })
+        let response = self.responses.pop_front().unwrap();
+        Box::pin(async move { Ok(response.await?) })
     }
 }
 
 type Rig = (Queue<u32, u32>, Worker<u32, Slow>, Vec<oneshot::Sender<u32>>, Arc<AtomicUsize>);
 
 fn rig(overflow: Overflow, items: usize) -> Rig {
-    let (senders, answers): (Vec<_>, _) = (0..3).map(|_| oneshot::channel()).unzip();
+    let (senders, responses): (Vec<_>, _) = (0..3).map(|_| oneshot::channel()).unzip();
     let calls = Arc::new(AtomicUsize::new(0));
-    let inner = Slow { looks: 0, calls: Arc::clone(&calls), answers };
+    let inner = Slow { looks: 0, calls: Arc::clone(&calls), responses };
     let layer = QueueLayer::builder().limits(limits(items)).overflow(overflow).run_cancelled(true).build().unwrap();
     let (queue, worker) = layer.pair(inner);
     (queue, worker, senders, calls)
 }
 
 #[test]
-fn q07_a_cancelled_call_is_worked_off_all_the_same_where_that_is_wanted() {
+fn q07_a_cancelled_call_is_processed_where_that_is_asked_for() {
     for overflow in [Overflow::Refuse, Overflow::Wait] {
         for polls in 0..POLLS {
-            let (mut queue, worker, answers, calls) = rig(overflow, 1);
+            let (mut queue, worker, responses, calls) = rig(overflow, 1);
             let (handle, mut worker) = (queue.handle(), task::spawn(worker));
-            let mut answers = answers.into_iter();
+            let mut responses = responses.into_iter();
             poll_and_drop(queue.call(1), polls, |poll| {
                 assert_pending!(worker.poll());
                 if poll == 3 {
-                    answers.next().unwrap().send(1).unwrap();
+                    responses.next().unwrap().send(1).unwrap();
                 }
             });
-            answer_all(answers);
+            respond_to_all(responses);
             drop(queue);
             (0..4).for_each(|_| look(&mut worker));
             assert_eq!((nothing_left(&handle).delivered, calls.load(SeqCst)), (1, 1));
@@ -186,25 +186,25 @@ fn q07_a_cancelled_call_is_worked_off_all_the_same_where_that_is_wanted() {
     }
 }
 
-/// One that stands in line for room goes with its item; one that is in has its item worked off.
+/// A call that waits for room takes its item with it; the item of an admitted one is processed.
 #[test]
 fn q07_a_call_that_is_cancelled_in_line_was_never_offered() {
     for polls in 0..POLLS {
-        let (mut queue, worker, answers, calls) = rig(Overflow::Wait, 1);
+        let (mut queue, worker, responses, calls) = rig(Overflow::Wait, 1);
         let (handle, mut worker) = (queue.handle(), task::spawn(worker));
-        let mut answers = answers.into_iter();
+        let mut responses = responses.into_iter();
         let first = queue.call(1);
         poll_and_drop(queue.call(2), polls, |poll| {
             look(&mut worker);
             if poll == 2 {
-                answers.next().unwrap().send(1).unwrap();
+                responses.next().unwrap().send(1).unwrap();
             }
         });
-        answer_all(answers);
+        respond_to_all(responses);
         drop((first, queue));
         (0..8).for_each(|_| look(&mut worker));
         let totals = nothing_left(&handle);
-        // Up to its fourth poll it stood in line; then the first was done, and it was let in at the next.
+        // Up to its fourth poll it waited in line; then the first was done, and it was admitted at the next.
         let expected = if polls > 4 { 2 } else { 1 };
         assert_eq!((totals.offered, totals.delivered), (expected, expected));
         assert_eq!(calls.load(SeqCst) as u64, expected);
@@ -214,20 +214,20 @@ fn q07_a_call_that_is_cancelled_in_line_was_never_offered() {
 #[test]
 fn q11_a_cancelled_worker_gives_its_item_a_fate_and_the_queued_ones_too() {
     for polls in 0..POLLS {
-        let (mut queue, worker, answers, _) = rig(Overflow::Refuse, 4);
+        let (mut queue, worker, responses, _) = rig(Overflow::Refuse, 4);
         let handle = queue.handle();
         let mut callers: Vec<_> = (0..2).map(|n| task::spawn(queue.call(n))).collect();
-        let mut answers = answers.into_iter();
+        let mut responses = responses.into_iter();
         poll_and_drop(worker, polls, |poll| {
             if poll == 1 {
-                answers.next().unwrap().send(1).unwrap();
+                responses.next().unwrap().send(1).unwrap();
             }
         });
         let totals = nothing_left(&handle);
         assert_eq!(totals.delivered, u64::from(polls > 2));
         assert_eq!(totals.dropped.get(DropReason::Shutdown), 2 - totals.delivered);
         for caller in &mut callers {
-            assert!(matches!(caller.poll(), Poll::Ready(_)), "every caller is told");
+            assert!(matches!(caller.poll(), Poll::Ready(_)), "every caller has a reply");
         }
     }
 }
@@ -235,7 +235,7 @@ fn q11_a_cancelled_worker_gives_its_item_a_fate_and_the_queued_ones_too() {
 #[tokio::test(start_paused = true)]
 async fn q09_a_cancelled_flush_or_drain_leaves_the_queue_working() {
     for polls in 0..4 {
-        let (queue, worker, answers, _) = rig(Overflow::Refuse, 4);
+        let (queue, worker, responses, _) = rig(Overflow::Refuse, 4);
         let handle = queue.handle();
         queue.emit(1).unwrap();
         poll_and_drop(handle.flush(), polls, |_| {});
@@ -243,7 +243,7 @@ async fn q09_a_cancelled_flush_or_drain_leaves_the_queue_working() {
         let drained = poll_and_drop(handle.drain(Duration::from_secs(1)), polls, |_| {});
         assert!(!drained);
         assert_eq!(queue.emit(3).is_err(), polls > 0, "a drain that was begun has closed the queue");
-        answer_all(answers.into_iter());
+        respond_to_all(responses.into_iter());
         drop(queue);
         worker.await;
         let totals = nothing_left(&handle);
@@ -251,7 +251,7 @@ async fn q09_a_cancelled_flush_or_drain_leaves_the_queue_working() {
     }
 }
 
-/// Whoever keeps a worker busy for ever keeps nobody else from the thread.
+/// A queue that keeps a worker busy for ever does not keep other tasks from the thread.
 #[test]
 fn a_worker_leaves_the_thread_to_others_after_a_while() {
     let (queue, worker) = QueueLayer::builder()

@@ -1,4 +1,4 @@
-//! Work for callers that are gone is not begun, unless that is wanted.
+//! The work of callers that do not wait any more is not begun, unless that is asked for.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -7,7 +7,6 @@ use forebay_queue::{Limits, Overflow, Queue, QueueHandle, QueueLayer, Worker};
 use proptest::prelude::*;
 use std::{
     future::{Future, Ready, ready},
-    num::NonZeroUsize,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -96,7 +95,7 @@ async fn f15_a_server_runs_none_of_the_requests_of_clients_that_hung_up() {
                 Ok::<_, BoxError>(request)
             }
         });
-        let layer = QueueLayer::builder().workers(NonZeroUsize::MIN).run_cancelled(run_cancelled).build().unwrap();
+        let layer = QueueLayer::builder().workers(1).run_cancelled(run_cancelled).build().unwrap();
         let queue = layer.layer(inner);
         let served = tokio::spawn(queue.clone().oneshot(0));
         while begun.lock().unwrap().is_empty() {
@@ -110,7 +109,7 @@ async fn f15_a_server_runs_none_of_the_requests_of_clients_that_hung_up() {
         assert_eq!(served.await.unwrap().unwrap(), 0);
         let handle = queue.handle();
         handle.flush().await;
-        // The one that was begun and the one for which nobody waits.
+        // The one that was begun, and the one that has no caller.
         assert_eq!(begun.lock().unwrap().len(), 2 + expected);
         let totals = nothing_left(&handle);
         assert_eq!((totals.delivered, totals.offered), (2 + expected as u64, 22));
@@ -135,14 +134,14 @@ fn f15_many_cancelled_items_in_a_row_are_skipped_in_steps_and_those_between_them
 }
 
 #[test]
-fn f15_an_item_in_hand_is_skipped_when_its_caller_goes_while_the_service_is_not_ready() {
+fn f15_an_item_in_hand_is_skipped_when_its_caller_stops_waiting_while_the_service_is_not_ready() {
     for run_cancelled in [false, true] {
         let (mut queue, mut worker, noted) = pair(run_cancelled);
         noted.unready.store(true, SeqCst);
-        let (gone, mut stays) = (queue.call(1), task::spawn(queue.call(2)));
+        let (dropped, mut stays) = (queue.call(1), task::spawn(queue.call(2)));
         assert_pending!(worker.poll());
         assert_eq!(queue.handle().queued(), 1, "one is in hand");
-        drop(gone);
+        drop(dropped);
         noted.unready.store(false, SeqCst);
         assert_pending!(worker.poll());
         assert_eq!(assert_ready!(stays.poll()).unwrap(), 2);
@@ -156,12 +155,12 @@ fn f15_the_slot_of_a_skipped_item_goes_to_the_next_in_line() {
     let noted = Noted::default();
     let layer = QueueLayer::builder().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
     let (mut queue, worker) = layer.pair(noted.clone());
-    let (mut worker, gone) = (task::spawn(worker), queue.call(1));
+    let (mut worker, dropped) = (task::spawn(worker), queue.call(1));
     let mut waits = task::spawn(queue.call(2));
     assert_pending!(waits.poll());
     let mut flush = task::spawn(queue.handle().flush());
     assert_pending!(flush.poll());
-    drop(gone);
+    drop(dropped);
     assert_pending!(worker.poll());
     assert!(waits.is_woken() && flush.is_woken());
     assert_pending!(waits.poll());
@@ -170,17 +169,18 @@ fn f15_the_slot_of_a_skipped_item_goes_to_the_next_in_line() {
     assert_eq!(noted.begun(), [2]);
 }
 
-/// Three fail and wait; the callers of two of them go before the next attempt.
+/// Three fail and are parked; the callers of two of them stop waiting before the next attempt.
 #[tokio::test(start_paused = true)]
-async fn f15_an_item_that_waits_for_another_attempt_gets_none_when_its_caller_is_gone() {
+async fn f15_a_parked_item_gets_no_other_attempt_when_its_caller_stops_waiting() {
     for run_cancelled in [false, true] {
         let noted = Noted::default();
         noted.fails.store(true, SeqCst);
         let layer = QueueLayer::builder()
             .limits(limits(10))
-            .workers(NonZeroUsize::MIN)
+            .workers(1)
             .settle(settle)
-            .park([Duration::from_secs(1)], 1000)
+            .park_backoff([Duration::from_secs(1)])
+            .park_bytes(1000)
             .run_cancelled(run_cancelled)
             .build()
             .unwrap();
@@ -202,8 +202,8 @@ async fn f15_an_item_that_waits_for_another_attempt_gets_none_when_its_caller_is
 }
 
 proptest! {
-    /// Calls come, callers go, and the worker works, in any order: what is begun is what had a caller, or needs none, when its
-    /// turn came.
+    /// Calls are made and dropped, and the worker works, in any order: an item is begun if, when its turn comes, its caller waits
+    /// or it needs none.
     #[test]
     fn f15_any_order_of_calls_hang_ups_and_work_leaves_books_that_balance(
         steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..100),

@@ -27,7 +27,7 @@ fn a_slot_is_taken_until_what_was_received_is_settled() {
 }
 
 #[test]
-fn what_is_lost_in_a_panic_is_counted_as_that() {
+fn an_item_that_is_dropped_in_a_panic_counts_as_panicked() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
     let handle = sender.handle();
     sender.emit(1).unwrap();
@@ -67,7 +67,7 @@ fn a_burst_leaves_in_order_and_settles_at_once() {
 }
 
 #[tokio::test]
-async fn receivers_wait_in_turn_and_pass_on_what_they_do_not_take() {
+async fn receivers_wait_in_turn_and_pass_on_items_that_they_do_not_take() {
     let (sender, mut first) = channel::<u32>(Limits::new()).unwrap();
     let mut second = first.clone();
     let mut waits = task::spawn(async move { first.recv().await.map(|item| item.into_parts().0) });
@@ -82,7 +82,7 @@ async fn receivers_wait_in_turn_and_pass_on_what_they_do_not_take() {
 }
 
 #[tokio::test]
-async fn recv_ends_when_the_last_sender_is_gone_and_all_is_taken() {
+async fn recv_ends_when_the_last_sender_is_dropped_and_all_items_are_taken() {
     let (sender, mut receiver) = channel::<u32>(Limits::new()).unwrap();
     let other = sender.clone();
     sender.emit(1).unwrap();
@@ -189,4 +189,33 @@ fn the_channel_drops_the_oldest_where_asked_to() {
     (0..5).for_each(|n| sender.emit(n).unwrap());
     assert_eq!(receiver.drain(9).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(sender.handle().totals().dropped.get(DropReason::Evicted), 2);
+}
+
+/// Panics when it is dropped, if it says so.
+struct Fragile(bool);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(!self.0 || std::thread::panicking(), "the item");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f18_an_expired_item_that_panics_when_it_is_dropped_does_not_cost_the_next_one() {
+    let limit = Duration::from_secs(1);
+    let (sender, mut receiver) = ChannelBuilder::new().weigh(|_: &Fragile| 1).max_age(limit).build().unwrap();
+    for (n, take) in [1, 2].into_iter().zip([false, true]) {
+        sender.emit(Fragile(true)).unwrap();
+        tokio::time::advance(2 * limit).await;
+        sender.emit(Fragile(false)).unwrap();
+        if take {
+            let drained = receiver.drain(8);
+            assert_eq!(drained.len(), 1);
+            drained.settle(Fate::Delivered);
+        } else {
+            receiver.try_recv().unwrap().settle(Fate::Delivered);
+        }
+        let totals = sender.handle().totals();
+        assert_eq!((totals.delivered, totals.dropped.get(DropReason::Expired), totals.pending), (n, n, 0));
+    }
 }

@@ -4,7 +4,6 @@ use forebay_core::{BoxError, DropReason, Settlement};
 use forebay_queue::{DrainReport, Limits, QueueLayer};
 use std::{
     future::{Pending, pending},
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -15,7 +14,7 @@ use std::{
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service};
 
-/// Never ready, or never done.
+/// A service that is never ready, or never done.
 #[derive(Clone, Default)]
 struct Hanging {
     is_ready: bool,
@@ -47,7 +46,7 @@ fn all_of(mut report: DrainReport<u32>, items: u32, what: &str) {
     }
 }
 
-/// On a machine that is busy a worker may not let go in time: then its item is still pending, and the report says so.
+/// On a busy machine a worker may not let its item go in time: then the item is still pending, and the report says so.
 #[test]
 fn f20_a_drain_reports_every_item_that_a_worker_had_in_hand_whatever_thread_is_first() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
@@ -62,7 +61,7 @@ fn f20_a_drain_reports_every_item_that_a_worker_had_in_hand_whatever_thread_is_f
         let report = runtime.block_on(async {
             let layer = QueueLayer::builder()
                 .limits(Limits::new().soft_limit(1.0))
-                .workers(NonZeroUsize::new(usize::try_from(workers).unwrap()).unwrap())
+                .workers(usize::try_from(workers).unwrap())
                 .build()
                 .unwrap();
             let inner = Hanging::default();
@@ -89,8 +88,8 @@ fn f20_a_drain_reports_every_item_that_a_worker_had_in_hand_whatever_thread_is_f
 #[tokio::test(start_paused = true)]
 async fn f20_an_item_in_hand_is_in_the_report_at_the_deadline() {
     for (is_ready, parks) in [(false, false), (false, true), (true, true)] {
-        let layer = QueueLayer::builder().limits(Limits::new().soft_limit(1.0)).workers(NonZeroUsize::new(3).unwrap());
-        let layer = if parks { layer.park([Duration::ZERO], 1000) } else { layer };
+        let layer = QueueLayer::builder().limits(Limits::new().soft_limit(1.0)).workers(3);
+        let layer = if parks { layer.park_backoff([Duration::ZERO]).park_bytes(1000) } else { layer };
         let queue = layer.build().unwrap().layer(Hanging { is_ready, ..Hanging::default() });
         (0..10).for_each(|item| queue.emit(item).unwrap());
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -102,7 +101,7 @@ async fn f20_an_item_in_hand_is_in_the_report_at_the_deadline() {
 }
 
 #[test]
-fn f20_what_the_last_worker_had_is_in_the_report_of_a_later_drain() {
+fn f20_the_item_of_the_last_worker_is_in_the_report_of_a_later_drain() {
     let (mut queue, worker) = QueueLayer::builder().build().unwrap().pair(Hanging::default());
     let mut worker = task::spawn(worker);
     (0..5).for_each(|item| queue.emit(item).unwrap());
@@ -116,7 +115,7 @@ fn f20_what_the_last_worker_had_is_in_the_report_of_a_later_drain() {
     all_of(assert_ready!(drain.poll()), 6, "dropped worker");
 }
 
-/// An item comes back retryable when the queue is abandoned: there is no other attempt, and it is not delivered.
+/// An item is retryable when the queue is abandoned: there is no other attempt, and it is not delivered.
 #[test]
 fn f20_an_item_that_fails_when_the_queue_is_abandoned_is_in_the_report() {
     let (fail, failed) = tokio::sync::oneshot::channel::<()>();
@@ -132,7 +131,8 @@ fn f20_an_item_that_fails_when_the_queue_is_abandoned_is_in_the_report() {
     });
     let layer = QueueLayer::builder()
         .settle(|_: &Result<(), BoxError>, _: usize| Settlement::Retry { after: None, otherwise: DropReason::Failed })
-        .park([Duration::from_secs(1)], 1000)
+        .park_backoff([Duration::from_secs(1)])
+        .park_bytes(1000)
         .build()
         .unwrap();
     let (queue, worker) = layer.pair(inner);

@@ -1,4 +1,4 @@
-//! Every duration that a user or a server can say, at the ends of its range: refused by name, or borne.
+//! Every duration that a user or a server can set, at the ends of its range: refused by name, or accepted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -6,7 +6,6 @@ use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_queue::{ChannelBuilder, Limits, QueueBuilder, QueueLayer};
 use std::{
     future::ready,
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -31,7 +30,7 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
         Ok(_) => Settlement::All(Fate::Delivered),
         Err(_) => Settlement::Retry { after: hint, otherwise: DropReason::Failed },
     };
-    let builder = builder.limits(Limits::new().items(10)).workers(NonZeroUsize::MIN).settle(settle);
+    let builder = builder.limits(Limits::new().items(10)).workers(1).settle(settle);
     let queue = match builder.build() {
         Ok(layer) => layer.layer(inner),
         Err(refused) => {
@@ -43,7 +42,7 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
         queue.emit(number).unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    // The worker lives: what is offered without any failure is taken as long as it may wait at all.
+    // The worker lives: an item that does not fail is processed, if it may wait at all.
     let handle = queue.handle();
     let ended = tokio::time::timeout(Duration::from_secs(700), handle.drain(Duration::from_secs(600))).await;
     let report = ended.unwrap_or_else(|_| panic!("{what}: it did not end"));
@@ -52,18 +51,20 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
     assert_eq!(totals.dropped.get(DropReason::Panicked), 0, "{what}");
     assert_eq!(totals.dropped.get(DropReason::Shutdown), report.unsent.len() as u64, "{what}");
     let worked = asked.load(SeqCst) > 0 || totals.dropped.get(DropReason::Expired) == 4;
-    assert!(worked, "{what}: no item was worked off: {totals}");
+    assert!(worked, "{what}: no item was processed: {totals}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn f02_every_duration_knob_and_every_hint_is_refused_or_borne_at_the_ends_of_its_range() {
+async fn f02_every_duration_knob_and_every_hint_is_refused_or_accepted_at_the_ends_of_its_range() {
     type Knob = (&'static str, fn(Builder, Duration) -> Builder);
     let second = Duration::from_secs(1);
     let knobs: [Knob; 4] = [
-        ("max_age", |builder, time| builder.max_age(time).park([Duration::from_secs(1); 3], 1000)),
-        ("max_hint", |builder, time| builder.max_hint(time).park([Duration::from_secs(1); 3], 1000)),
-        ("backoff", |builder, time| builder.park([time; 3], 1000)),
-        ("backoff with age", |builder, time| builder.park([time; 3], 1000).max_age(Duration::from_secs(5))),
+        ("max_age", |builder, time| builder.max_age(time).park_backoff([Duration::from_secs(1); 3]).park_bytes(1000)),
+        ("max_hint", |builder, time| builder.max_hint(time).park_backoff([Duration::from_secs(1); 3]).park_bytes(1000)),
+        ("backoff", |builder, time| builder.park_backoff([time; 3]).park_bytes(1000)),
+        ("backoff with age", |builder, time| {
+            builder.park_backoff([time; 3]).park_bytes(1000).max_age(Duration::from_secs(5))
+        }),
     ];
     for (name, knob) in knobs {
         for end in ENDS {
@@ -76,7 +77,7 @@ async fn f02_every_duration_knob_and_every_hint_is_refused_or_borne_at_the_ends_
 }
 
 #[tokio::test(start_paused = true)]
-async fn f02_a_channel_and_a_drain_bear_every_duration() {
+async fn f02_a_channel_and_a_drain_accept_every_duration() {
     for end in ENDS {
         let (sender, mut receiver) = ChannelBuilder::new().max_age(end).build::<u32>().unwrap();
         sender.emit(1).unwrap();

@@ -4,14 +4,10 @@
 
 use forebay_queue::{Limits, Overflow, Queue, QueueLayer, Rejected, ResponseFuture, Worker};
 use forebay_testkit::{Probe, laws};
-use std::num::NonZeroUsize;
 use tower::{Layer, Service, ServiceExt};
 
 fn over(overflow: Overflow, workers: usize) -> impl Fn(Probe<u32>) -> Queue<u32, u32> {
-    move |probe| {
-        let workers = NonZeroUsize::new(workers).unwrap();
-        QueueLayer::builder().overflow(overflow).workers(workers).build().unwrap().layer(probe)
-    }
+    move |probe| QueueLayer::builder().overflow(overflow).workers(workers).build().unwrap().layer(probe)
 }
 
 const EVERY: [Overflow; 3] = [Overflow::Refuse, Overflow::DropOldest, Overflow::Wait];

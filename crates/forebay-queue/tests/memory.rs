@@ -108,7 +108,7 @@ fn f17_small_items_hold_no_more_than_the_limit_before_a_service() {
         while queue.emit(offered).is_ok() {
             offered += 1;
         }
-        // What goes when they are dropped is not counted: it is put into one list first.
+        // The memory that their drop takes is not counted: they are put into one list first.
         full = Some((queue, worker));
     });
     drop(full);

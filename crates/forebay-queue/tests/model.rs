@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test code")]
 
 use forebay_core::{DropReason, Fate, Priority};
-use forebay_queue::{ChannelBuilder, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, SlotGuard};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use tokio_test::task;
@@ -19,7 +19,7 @@ struct Item {
     key: u64,
 }
 
-/// The queue as one would write it down first: two lists, and sums taken anew each time.
+/// The plainest queue: two lists, and sums that are taken again each time.
 #[derive(Default)]
 struct Model {
     high: VecDeque<Item>,
@@ -81,7 +81,7 @@ impl Model {
     fn offer(&mut self, item: Item, caps: Caps, overflow: Overflow) -> Result<(), DropReason> {
         self.offered += 1;
         let first = self.refusal(&item, caps);
-        // Nothing is dropped in vain.
+        // Items are dropped only if that makes enough room.
         let normal = std::mem::take(&mut self.normal);
         let in_vain = self.refusal(&item, caps).is_some();
         self.normal = normal;
@@ -119,7 +119,7 @@ struct Real {
     sender: Option<Sender<Item>>,
     receiver: Receiver<Item>,
     handle: QueueHandle<Item>,
-    slots: Vec<(Item, Slot<Item>)>,
+    slots: Vec<(Item, SlotGuard<Item>)>,
     /// Each flush, and the items that were held when it began.
     flushes: Vec<(task::Spawn<Flush<Item>>, Vec<u32>)>,
 }

@@ -1,4 +1,4 @@
-//! A panic of user code costs its own item at most: callers are answered, the ledger balances, the worker goes on, and the
+//! A panic of user code costs its own item at most: callers get a reply, the ledger balances, the worker goes on, and the
 //! host that hands items over does not notice.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
@@ -10,7 +10,6 @@ use std::{
     error::Error,
     fmt,
     future::Future,
-    num::NonZeroUsize,
     panic::panic_any,
     pin::Pin,
     sync::{
@@ -235,15 +234,15 @@ impl Drop for BackoffWaits {
 }
 
 /// A caller's waker.
-struct Bell(Trap);
+struct CallerWaker(Trap);
 
-impl Wake for Bell {
+impl Wake for CallerWaker {
     fn wake(self: Arc<Self>) {
         self.0.spring(Place::WakerWake);
     }
 }
 
-impl Drop for Bell {
+impl Drop for CallerWaker {
     fn drop(&mut self) {
         self.0.spring(Place::WakerDrop);
     }
@@ -251,7 +250,7 @@ impl Drop for Bell {
 
 fn queue(trap: &Trap) -> Queue<Dropped, Dropped> {
     let layer = QueueLayer::builder()
-        .workers(NonZeroUsize::MIN)
+        .workers(1)
         .limits(Limits::new().items(100))
         .weigh(|item: &Dropped| {
             item.0.spring(Place::Weigh);
@@ -263,7 +262,8 @@ fn queue(trap: &Trap) -> Queue<Dropped, Dropped> {
         })
         .fair_share_key(key)
         .settle(Judge(trap.clone()))
-        .park(Backoff(trap.clone()), 1 << 20)
+        .park_backoff(Backoff(trap.clone()))
+        .park_bytes(1 << 20)
         .build()
         .unwrap();
     layer.layer(Inner(trap.clone()))
@@ -284,23 +284,23 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_item_at_most() {
         trap.0.2.store(true, SeqCst);
         let handle = queue.handle();
         queue.emit(item()).unwrap();
-        let mut belled = Some(queue.call(item()));
-        let bell = Waker::from(Arc::new(Bell(trap.clone())));
-        assert!(Pin::new(belled.as_mut().unwrap()).poll(&mut Context::from_waker(&bell)).is_pending(), "{what}");
+        let mut polled_once = Some(queue.call(item()));
+        let waker = Waker::from(Arc::new(CallerWaker(trap.clone())));
+        assert!(Pin::new(polled_once.as_mut().unwrap()).poll(&mut Context::from_waker(&waker)).is_pending(), "{what}");
         // The clone that waits is the last one.
-        drop(bell);
-        for called in [queue.call(item()), belled.take().unwrap()] {
-            let answered = timeout(Duration::from_secs(60), called).await;
-            assert!(answered.is_ok(), "{what}: a caller waits for ever");
+        drop(waker);
+        for called in [queue.call(item()), polled_once.take().unwrap()] {
+            let reply = timeout(Duration::from_secs(60), called).await;
+            assert!(reply.is_ok(), "{what}: a caller waits for ever");
             // The response and the error are the caller's.
-            panic::discard(answered);
+            panic::discard(reply);
         }
-        // One whose caller is gone when it is answered.
-        let mut gone = Some(queue.call(item()));
-        let polled = Pin::new(gone.as_mut().unwrap()).poll(&mut Context::from_waker(Waker::noop()));
+        // An item whose caller does not wait any more when its reply is there.
+        let mut dropped = Some(queue.call(item()));
+        let polled = Pin::new(dropped.as_mut().unwrap()).poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending(), "{what}");
         tokio::task::yield_now().await;
-        panic::discard(gone);
+        panic::discard(dropped);
         assert!(timeout(Duration::from_secs(60), handle.flush()).await.is_ok(), "{what}: a flush waits for ever");
         let totals = handle.totals();
         assert!(totals.balance() && totals.pending == 0 && totals.offered == 4, "{what}: {totals:?}");
@@ -310,8 +310,8 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_item_at_most() {
         trap.0.2.store(false, SeqCst);
         let called: Vec<_> = (0..3).map(|_| queue.call(item())).collect();
         for call in called {
-            let answered = timeout(Duration::from_secs(60), call).await;
-            assert!(answered.expect(&what).is_ok(), "{what}: the worker goes on");
+            let reply = timeout(Duration::from_secs(60), call).await;
+            assert!(reply.expect(&what).is_ok(), "{what}: the worker goes on");
         }
         assert!(handle.totals().balance());
         assert_eq!(handle.bytes(), 0, "{what}");

@@ -1,11 +1,10 @@
-//! What comes back retryable waits aside: with its slot, without a worker.
+//! A retryable item is parked: with its slot, without a worker.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_core::{BoxError, DropReason, Settlement};
 use forebay_queue::{Abandoned, Evicted, Limits, Queue, QueueLayer};
 use std::{
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
@@ -16,7 +15,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When each request came, in milliseconds, and which.
+/// When each request was received, in milliseconds, and which it was.
 type Log = Arc<Mutex<Vec<(u128, u32)>>>;
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +37,7 @@ fn settle(result: &Result<u32, BoxError>, _: usize) -> Settlement {
     }
 }
 
-/// A queue whose far side takes 10 ms for each request, and answers by `script`, which gets the time and the request.
+/// A queue whose server takes 10 ms for each request, and responds by `script`, which gets the time and the request.
 fn rig(
     workers: usize,
     max_bytes: usize,
@@ -56,10 +55,11 @@ fn rig(
     });
     let layer = QueueLayer::builder()
         .limits(Limits::new().items(64).soft_limit(1.0))
-        .workers(NonZeroUsize::new(workers).unwrap())
+        .workers(workers)
         .weigh(|_: &u32| 10)
         .settle(settle)
-        .park([SECOND, 2 * SECOND], max_bytes)
+        .park_backoff([SECOND, 2 * SECOND])
+        .park_bytes(max_bytes)
         .build()
         .unwrap();
     (layer.layer(inner), log)
@@ -77,7 +77,7 @@ async fn r19_a_waiting_retry_holds_its_slot_and_no_worker() {
     for n in 1..=20 {
         assert_eq!(queue.clone().oneshot(n).await.unwrap(), n);
     }
-    // Its one worker went on at full rate, while the first waits.
+    // Its one worker went on at full rate, while the first item is parked.
     assert_eq!(log.lock().unwrap().last().unwrap().0, 200);
     let totals = handle.totals();
     assert_eq!((totals.delivered, totals.pending, handle.bytes()), (20, 1, 10));
@@ -87,7 +87,7 @@ async fn r19_a_waiting_retry_holds_its_slot_and_no_worker() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_backoff_ends_the_last_failure_is_the_answer() {
+async fn when_the_backoff_ends_the_last_failure_is_the_reply() {
     let (queue, log) = rig(2, 1000, |_, _| Err(Away(None)));
     let error = queue.clone().oneshot(7).await.unwrap_err();
     assert!(error.is::<Away>());
@@ -97,7 +97,7 @@ async fn when_the_backoff_ends_the_last_failure_is_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_of_the_far_side_is_waited_for() {
+async fn a_hint_of_the_server_is_waited_for() {
     let (queue, log) = rig(1, 1000, |now, n| if now == 0 { Err(Away(Some(5 * SECOND))) } else { Ok(n) });
     assert_eq!(queue.clone().oneshot(7).await.unwrap(), 7);
     assert_eq!(times(&log, 7), [0, 5010]);
@@ -118,21 +118,21 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_bounded_by_bytes_and_the_oldest_goes() {
+async fn parked_items_are_bounded_by_bytes_and_the_oldest_is_evicted() {
     let (queue, _) = rig(1, 20, |now, n| if now < 500 { Err(Away(None)) } else { Ok(n) });
     let callers: Vec<_> = (0..3).map(|n| tokio::spawn(queue.clone().oneshot(n))).collect();
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     for caller in callers {
-        answers.push(caller.await.unwrap());
+        replies.push(caller.await.unwrap());
     }
-    assert!(answers[0].as_ref().unwrap_err().is::<Evicted>());
-    assert_eq!((*answers[1].as_ref().unwrap(), *answers[2].as_ref().unwrap()), (1, 2));
+    assert!(replies[0].as_ref().unwrap_err().is::<Evicted>());
+    assert_eq!((*replies[1].as_ref().unwrap(), *replies[2].as_ref().unwrap()), (1, 2));
     let totals = queue.handle().totals();
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Evicted), totals.pending), (2, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn q09_what_waits_is_worked_off_after_the_last_handle_is_gone() {
+async fn q09_parked_items_are_processed_after_the_last_handle_is_dropped() {
     let (queue, log) = rig(4, 1000, |now, n| if now < 500 { Err(Away(None)) } else { Ok(n) });
     let handle = queue.handle();
     (0..6).for_each(|n| queue.emit(n).unwrap());
@@ -140,13 +140,13 @@ async fn q09_what_waits_is_worked_off_after_the_last_handle_is_gone() {
     handle.flush().await;
     assert_eq!(handle.totals().delivered, 6);
     assert_eq!(log.lock().unwrap().len(), 12);
-    // Every worker has ended: nobody has the queue any more but the handle.
+    // Every worker has ended: only the handle has the queue still.
     sleep(SECOND).await;
     assert_eq!((handle.totals().pending, handle.queued()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn q09_a_drain_hands_back_what_waits_at_its_deadline() {
+async fn q09_a_drain_hands_back_parked_items_at_its_deadline() {
     let (queue, _) = rig(2, 1000, |_, _| Err(Away(Some(3600 * SECOND))));
     let handle = queue.handle();
     let caller = tokio::spawn(queue.clone().oneshot(1));
@@ -162,9 +162,9 @@ async fn q09_a_drain_hands_back_what_waits_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn q11_what_waits_is_told_when_the_worker_is_gone() {
+async fn q11_the_caller_of_a_parked_item_gets_an_error_when_the_worker_is_dropped() {
     let away = service_fn(|_: u32| std::future::ready(Err::<u32, _>(Away(None))));
-    let layer = QueueLayer::builder().settle(settle).park([SECOND], 1000).build().unwrap();
+    let layer = QueueLayer::builder().settle(settle).park_backoff([SECOND]).park_bytes(1000).build().unwrap();
     let (mut queue, worker) = layer.pair(away);
     let mut worker = task::spawn(worker);
     let mut call = task::spawn(queue.call(1));

@@ -7,15 +7,12 @@ use forebay_queue::{Expired, Limits, Overflow, Panicked, Queue, QueueHandle, Que
 use forebay_testkit::{Probe, Watch, laws};
 use std::{
     future::{pending, ready},
-    num::NonZeroUsize,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
-
-const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// An item and its lane.
 type Item = (u32, Priority);
@@ -28,7 +25,7 @@ fn high(n: u32) -> Item {
     (n, Priority::High)
 }
 
-/// A queue over a service that works on an item when the test lets it, and notes in which order it got them.
+/// A queue over a service that processes an item when the test lets it, and notes the order of the items.
 struct Rig {
     queue: Queue<Item, u32>,
     gate: Arc<Semaphore>,
@@ -37,10 +34,10 @@ struct Rig {
 
 impl Rig {
     fn new(limits: Limits) -> Self {
-        Self::with(limits, Overflow::Refuse, ONE)
+        Self::with(limits, Overflow::Refuse, 1)
     }
 
-    fn with(limits: Limits, overflow: Overflow, workers: NonZeroUsize) -> Self {
+    fn with(limits: Limits, overflow: Overflow, workers: usize) -> Self {
         let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (inner_gate, inner_seen) = (Arc::clone(&gate), Arc::clone(&seen));
         let probe = Probe::new(move |(n, _): Item| {
@@ -130,7 +127,7 @@ async fn q07_slots_come_back_after_success_failure_panic_and_cancel() {
             _ => pending().await,
         }
     });
-    let layer = QueueLayer::builder().limits(Limits::new().items(4).soft_limit(1.0)).workers(ONE).build().unwrap();
+    let layer = QueueLayer::builder().limits(Limits::new().items(4).soft_limit(1.0)).workers(1).build().unwrap();
     let (queue, worker) = layer.pair(probe);
     let mut worker = task::spawn(worker);
     let mut calls: Vec<_> = (0..4).map(|n| task::spawn(queue.clone().oneshot(n))).collect();
@@ -142,7 +139,7 @@ async fn q07_slots_come_back_after_success_failure_panic_and_cancel() {
     assert!(assert_ready!(calls[2].poll()).unwrap_err().is::<Panicked>());
     assert_eq!((queue.handle().totals().pending, queue.handle().bytes()), (1, 4));
 
-    // The caller goes: the item stays, for it was accepted. The worker goes: the item is settled.
+    // The caller is dropped: the item stays, since it was admitted. The worker is dropped: the item is settled.
     drop(calls);
     assert_eq!(queue.handle().totals().pending, 1);
     drop(worker);
@@ -157,7 +154,7 @@ async fn q08_q20_a_flood_of_one_key_leaves_the_others_their_share() {
     let layer = QueueLayer::builder()
         .limits(Limits::new().items(10).soft_limit(1.0).fair_share(0.3))
         .fair_share_key(|item: &(&'static str, u32)| item.0)
-        .workers(ONE)
+        .workers(1)
         .build()
         .unwrap();
     let gate = Arc::new(Semaphore::new(0));
@@ -179,7 +176,7 @@ async fn q08_q20_a_flood_of_one_key_leaves_the_others_their_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn q09_drain_works_everything_off() {
+async fn q09_a_drain_processes_every_item() {
     let rig = Rig::new(Limits::new());
     (0..5).for_each(|n| rig.queue.emit(normal(n)).unwrap());
     rig.gate.add_permits(5);
@@ -189,10 +186,10 @@ async fn q09_drain_works_everything_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drain_ends_at_its_deadline_and_says_what_is_left() {
+async fn a_drain_ends_at_its_deadline_and_returns_the_items_that_are_left() {
     let rig = Rig::new(Limits::new());
-    let mut answer = task::spawn(rig.queue.clone().oneshot(normal(0)));
-    assert_pending!(answer.poll());
+    let mut reply = task::spawn(rig.queue.clone().oneshot(normal(0)));
+    assert_pending!(reply.poll());
     (1..4).for_each(|n| rig.queue.emit(normal(n)).unwrap());
     let start = tokio::time::Instant::now();
     let report = rig.handle().drain(Duration::from_secs(5)).await;
@@ -201,7 +198,7 @@ async fn drain_ends_at_its_deadline_and_says_what_is_left() {
     assert_eq!(unsent, [1, 2, 3]);
     assert_eq!((report.totals.pending, report.totals.dropped.get(DropReason::Shutdown)), (0, 4));
 
-    let error = assert_ready!(answer.poll()).unwrap_err();
+    let error = assert_ready!(reply.poll()).unwrap_err();
     let verdict = Verdict::of(&*error).unwrap();
     assert_eq!((verdict.reason(), verdict.seen()), (DropReason::Shutdown, Seen::Maybe));
 }
@@ -241,16 +238,16 @@ async fn q11_a_panic_in_ready_call_or_future_costs_that_item_only() {
             })
         }
     }
-    let queue = QueueLayer::builder().workers(ONE).build().unwrap().layer(Panics);
+    let queue = QueueLayer::builder().workers(1).build().unwrap().layer(Panics);
     for n in 0..5 {
-        let answer = queue.clone().oneshot(n).await;
+        let reply = queue.clone().oneshot(n).await;
         match n {
             1 | 2 => {
-                let error = answer.unwrap_err();
+                let error = reply.unwrap_err();
                 laws::error_chain_has_one_link_per_sentence(&*error);
                 assert_eq!(Verdict::of(&*error).unwrap().reason(), DropReason::Panicked);
             }
-            _ => assert_eq!(answer.unwrap(), n),
+            _ => assert_eq!(reply.unwrap(), n),
         }
     }
     let totals = queue.handle().totals();
@@ -280,7 +277,7 @@ async fn q11_a_panic_in_readiness_or_in_settling_costs_that_item_only() {
         assert!(!matches!(result, Ok(2)), "in settling");
         Settlement::All(Fate::Delivered)
     };
-    let queue = QueueLayer::builder().workers(ONE).settle(settle).build().unwrap().layer(Unready(0));
+    let queue = QueueLayer::builder().workers(1).settle(settle).build().unwrap().layer(Unready(0));
     assert!(queue.clone().oneshot(1).await.unwrap_err().is::<Panicked>());
     assert!(queue.clone().oneshot(2).await.unwrap_err().is::<Panicked>());
     assert_eq!(queue.clone().oneshot(3).await.unwrap(), 3);
@@ -291,7 +288,7 @@ async fn q11_a_panic_in_readiness_or_in_settling_costs_that_item_only() {
 async fn an_inner_service_that_fails_to_get_ready_costs_that_item_only() {
     let probe = Probe::<u32>::echo();
     let watch = probe.watch();
-    let queue = QueueLayer::builder().workers(ONE).build().unwrap().layer(probe);
+    let queue = QueueLayer::builder().workers(1).build().unwrap().layer(probe);
     watch.fail("down");
     assert_eq!(queue.clone().oneshot(1).await.unwrap_err().to_string(), "down");
     watch.recover();
@@ -299,7 +296,7 @@ async fn an_inner_service_that_fails_to_get_ready_costs_that_item_only() {
 }
 
 #[tokio::test]
-async fn q13_high_priority_overtakes_what_waits() {
+async fn q13_high_priority_overtakes_the_items_that_wait() {
     let rig = Rig::new(Limits::new());
     (0..4).for_each(|n| rig.queue.emit(normal(n)).unwrap());
     settle_down().await;
@@ -310,8 +307,8 @@ async fn q13_high_priority_overtakes_what_waits() {
 }
 
 #[tokio::test]
-async fn q15_whoever_has_the_answer_finds_it_in_the_ledger() {
-    let rig = Rig::with(Limits::new(), Overflow::Refuse, NonZeroUsize::new(4).unwrap());
+async fn q15_a_fate_is_in_the_ledger_before_its_caller_has_the_reply() {
+    let rig = Rig::with(Limits::new(), Overflow::Refuse, 4);
     rig.gate.add_permits(100);
     for n in 1..=100 {
         rig.queue.clone().oneshot(normal(u32::try_from(n).unwrap())).await.unwrap();
@@ -321,7 +318,7 @@ async fn q15_whoever_has_the_answer_finds_it_in_the_ledger() {
 
 #[tokio::test]
 async fn q16_drop_oldest_keeps_high_priority_and_what_is_in_flight() {
-    let rig = Rig::with(Limits::new().items(4).soft_limit(1.0), Overflow::DropOldest, ONE);
+    let rig = Rig::with(Limits::new().items(4).soft_limit(1.0), Overflow::DropOldest, 1);
     rig.queue.emit(normal(0)).unwrap();
     settle_down().await;
     rig.queue.emit(high(1)).unwrap();
@@ -378,13 +375,13 @@ async fn drop_oldest_drops_nothing_where_there_would_be_too_many_items_all_the_s
 
 #[tokio::test]
 async fn q17_a_ready_service_stays_ready_when_others_fill_the_queue() {
-    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
+    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     let mut first = rig.queue.clone();
     assert!(laws::poll_once(&mut first).await.is_ready());
     rig.queue.emit(normal(1)).unwrap();
     assert!(laws::poll_once(&mut rig.queue.clone()).await.is_pending());
     assert!(laws::poll_once(&mut first).await.is_ready());
-    // The room is gone: the call waits for the next, and is not refused.
+    // There is no room any more: the call waits for the next, and is not refused.
     let mut call = task::spawn(first.call(normal(2)));
     assert_pending!(call.poll());
     rig.gate.add_permits(2);
@@ -399,7 +396,7 @@ async fn q17_a_ready_service_stays_ready_when_others_fill_the_queue() {
 #[tokio::test]
 async fn q18_a_thousand_idle_clones_hold_no_slot() {
     for overflow in [Overflow::Refuse, Overflow::Wait] {
-        let rig = Rig::with(Limits::new().items(2), overflow, ONE);
+        let rig = Rig::with(Limits::new().items(2), overflow, 1);
         let mut clones = vec![rig.queue.clone(); 1000];
         for clone in &mut clones {
             assert!(laws::poll_once(clone).await.is_ready());
@@ -433,19 +430,19 @@ async fn q19_nothing_is_shed_because_the_coop_budget_is_used_up() {
 #[tokio::test(start_paused = true)]
 async fn an_item_that_waited_too_long_is_dropped_unseen() {
     let (probe, watch) = gated();
-    let layer = QueueLayer::builder().max_age(Duration::from_secs(5)).workers(ONE).build().unwrap();
+    let layer = QueueLayer::builder().max_age(Duration::from_secs(5)).workers(1).build().unwrap();
     let queue = layer.layer(probe.0);
-    let mut answers: Vec<_> = (0..3).map(|n| task::spawn(queue.clone().oneshot(n))).collect();
-    answers.iter_mut().for_each(|answer| assert_pending!(answer.poll()));
+    let mut replies: Vec<_> = (0..3).map(|n| task::spawn(queue.clone().oneshot(n))).collect();
+    replies.iter_mut().for_each(|reply| assert_pending!(reply.poll()));
     settle_down().await;
     tokio::time::advance(Duration::from_millis(5001)).await;
     let mut young = task::spawn(queue.clone().oneshot(3));
     assert_pending!(young.poll());
     probe.1.add_permits(10);
     settle_down().await;
-    assert_eq!(assert_ready!(answers[0].poll()).unwrap(), 0, "it was in flight");
-    for answer in &mut answers[1..] {
-        let error = assert_ready!(answer.poll()).unwrap_err();
+    assert_eq!(assert_ready!(replies[0].poll()).unwrap(), 0, "it was in flight");
+    for reply in &mut replies[1..] {
+        let error = assert_ready!(reply.poll()).unwrap_err();
         assert!(error.is::<Expired>());
         assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::No);
     }
@@ -469,8 +466,8 @@ fn gated() -> ((Probe<u32>, Arc<Semaphore>), Watch) {
 }
 
 #[tokio::test]
-async fn waiting_callers_enter_in_order_and_a_cancelled_one_passes_its_turn_on() {
-    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
+async fn waiting_callers_are_admitted_in_order_and_a_cancelled_one_passes_its_turn_on() {
+    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     rig.queue.emit(normal(0)).unwrap();
     let mut waiting: Vec<_> = (1..5)
         .map(|n| {
@@ -483,7 +480,7 @@ async fn waiting_callers_enter_in_order_and_a_cancelled_one_passes_its_turn_on()
     rig.gate.add_permits(1);
     settle_down().await;
     assert!(waiting[0].is_woken() && !waiting[1].is_woken(), "one slot, one wake-up");
-    // Let go, and gone before it could enter: the next in line must not sleep on.
+    // Woken, and dropped before it was admitted: the next in line must not sleep on.
     drop(waiting.remove(0));
     assert!(waiting[0].is_woken() && !waiting[1].is_woken());
     rig.gate.add_permits(3);
@@ -496,9 +493,9 @@ async fn waiting_callers_enter_in_order_and_a_cancelled_one_passes_its_turn_on()
 }
 
 #[tokio::test]
-async fn dropping_every_handle_works_the_queue_off_and_ends_the_workers() {
+async fn after_the_last_handle_is_dropped_the_items_are_processed_and_the_workers_end() {
     let (probe, watch) = gated();
-    let layer = QueueLayer::builder().workers(ONE).build().unwrap();
+    let layer = QueueLayer::builder().workers(1).build().unwrap();
     let (queue, worker) = layer.pair(probe.0);
     let handle = queue.handle();
     let worker = tokio::spawn(worker);
@@ -510,21 +507,21 @@ async fn dropping_every_handle_works_the_queue_off_and_ends_the_workers() {
 }
 
 #[tokio::test]
-async fn the_last_worker_that_goes_takes_nothing_along_unseen() {
+async fn the_items_of_the_last_worker_have_a_fate_when_it_is_dropped() {
     let (probe, _watch) = gated();
     let (queue, worker) = QueueLayer::builder().build().unwrap().pair(probe.0);
-    let mut answer = task::spawn(queue.clone().oneshot(1));
-    assert_pending!(answer.poll());
+    let mut reply = task::spawn(queue.clone().oneshot(1));
+    assert_pending!(reply.poll());
     queue.emit(2).unwrap();
     drop(worker);
-    assert_eq!(Verdict::of(&*assert_ready!(answer.poll()).unwrap_err()).unwrap().seen(), Seen::No);
+    assert_eq!(Verdict::of(&*assert_ready!(reply.poll()).unwrap_err()).unwrap().seen(), Seen::No);
     assert_eq!(queue.emit(3).unwrap_err().reason, DropReason::Shutdown);
     let totals = queue.handle().totals();
     assert_eq!((totals.dropped.get(DropReason::Shutdown), totals.pending), (3, 0));
 }
 
 #[tokio::test]
-async fn flush_waits_for_what_came_before_it_and_for_no_more() {
+async fn a_flush_waits_for_the_items_before_it_and_for_no_others() {
     let rig = Rig::new(Limits::new());
     rig.queue.emit(normal(0)).unwrap();
     let handle = rig.handle();
@@ -540,8 +537,8 @@ async fn flush_waits_for_what_came_before_it_and_for_no_more() {
 }
 
 #[tokio::test]
-async fn raised_limits_let_those_in_who_wait() {
-    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, ONE);
+async fn raised_limits_admit_callers_that_wait() {
+    let rig = Rig::with(Limits::new().items(1).soft_limit(1.0), Overflow::Wait, 1);
     rig.queue.emit(normal(0)).unwrap();
     let mut queue = rig.queue.clone();
     let mut call = task::spawn(queue.call(normal(1)));
@@ -559,11 +556,11 @@ fn outside_of_a_runtime_a_pair_can_be_driven_by_hand() {
     std::thread::scope(|threads| {
         threads.spawn(|| queue.emit(1).unwrap());
     });
-    let mut answer = task::spawn(queue.clone().oneshot(2));
-    assert_pending!(answer.poll());
+    let mut reply = task::spawn(queue.clone().oneshot(2));
+    assert_pending!(reply.poll());
     let mut worker = task::spawn(worker);
     assert_pending!(worker.poll());
-    assert_eq!(assert_ready!(answer.poll()).unwrap(), 2);
+    assert_eq!(assert_ready!(reply.poll()).unwrap(), 2);
     drop(queue);
     assert!(worker.is_woken());
     assert_ready!(worker.poll());

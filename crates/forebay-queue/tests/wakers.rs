@@ -1,5 +1,5 @@
-//! Nothing foreign runs or is dropped under the queue's lock: wakers, items, iterators of delays. Each of them comes back to
-//! the queue here; under the lock that would be a deadlock.
+//! No user value runs or is dropped under the queue's lock: wakers, items, iterators of delays. Each of them calls into the queue
+//! here; under the lock that would be a deadlock.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -23,7 +23,7 @@ use tower::{Service, service_fn};
 /// What foreign code does with the queue.
 type Act = Box<dyn Fn() + Send + Sync>;
 
-/// Comes back to a queue when it is cloned, woken or dropped.
+/// Calls into a queue when it is cloned, woken or dropped.
 #[derive(Default)]
 struct Foreign(Arc<Inner>);
 
@@ -34,7 +34,7 @@ struct Inner {
 }
 
 thread_local! {
-    /// What comes back does not come back from there again.
+    /// What calls into the queue does not do so again from there.
     static WITHIN: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -58,7 +58,7 @@ impl Foreign {
         self.0.acts.load(SeqCst)
     }
 
-    /// From now on it comes back to the queue of `handle`, and `offers` to it.
+    /// From now on it calls into the queue of `handle`, and `offers` to it.
     fn arm<T: Send + 'static>(&self, handle: QueueHandle<T>, offers: impl Fn() + Send + Sync + 'static) {
         let act = move || {
             assert!(handle.totals().balance());
@@ -91,7 +91,7 @@ impl WakeRef for Foreign {
 
 impl Wake for Foreign {}
 
-/// Runs `scenario` on a thread of its own, which does not come back where something waits for its own lock.
+/// Runs `scenario` on a thread of its own, which does not end where something waits for its own lock.
 fn ends(name: &str, scenario: impl FnOnce(Foreign) + Send + 'static) {
     let (done, waits) = mpsc::channel();
     let foreign = Foreign::default();
@@ -116,7 +116,7 @@ fn limits(items: usize) -> Limits {
     Limits::new().items(items).bytes(1000).soft_limit(1.0)
 }
 
-/// An item that is the waker's kin.
+/// An item that calls into the queue when it is dropped.
 struct Item(#[expect(dead_code, reason = "it acts when it is dropped")] Foreign);
 
 fn item(foreign: &Foreign) -> Offer<Item> {
@@ -131,7 +131,7 @@ fn channel(foreign: &Foreign, overflow: Overflow) -> Ends {
     let handle: QueueHandle<Item> = sender.handle();
     let (offers, kin) = (Mutex::new(Some(sender.clone())), Foreign(Arc::clone(&foreign.0)));
     foreign.arm(handle.clone(), move || {
-        // Never enters, so that it does not change what the scenario is about.
+        // Never admitted, so that it does not change the scenario.
         let sender = offers.lock().unwrap().clone();
         if let Some(sender) = sender {
             let refused = sender.emit(item(&kin).weight(2000)).unwrap_err();
@@ -142,7 +142,7 @@ fn channel(foreign: &Foreign, overflow: Overflow) -> Ends {
 }
 
 #[test]
-fn f22_a_sender_that_waits_and_goes_or_enters() {
+fn f22_a_sender_that_waits_and_is_dropped_or_admitted() {
     for polls in 0..3 {
         for goes in [false, true] {
             ends(&format!("send, polled {polls} times, cancelled: {goes}"), move |foreign| {
@@ -168,7 +168,7 @@ fn f22_a_sender_that_waits_and_goes_or_enters() {
 }
 
 #[test]
-fn f22_a_receiver_that_waits_and_goes_or_receives() {
+fn f22_a_receiver_that_waits_and_is_dropped_or_receives() {
     for goes in [false, true] {
         ends(&format!("recv, cancelled: {goes}"), move |foreign| {
             let (sender, mut receiver, _) = channel(&foreign, Overflow::Refuse);
@@ -195,7 +195,7 @@ fn f22_a_receiver_that_waits_and_goes_or_receives() {
 }
 
 #[test]
-fn f22_a_flush_or_a_drain_that_waits_and_goes_or_ends() {
+fn f22_a_flush_or_a_drain_that_waits_and_is_dropped_or_ends() {
     for goes in [false, true] {
         ends(&format!("flush and drain, cancelled: {goes}"), move |foreign| {
             let (sender, mut receiver, handle) = channel(&foreign, Overflow::Refuse);
@@ -220,7 +220,7 @@ fn f22_a_flush_or_a_drain_that_waits_and_goes_or_ends() {
 }
 
 #[test]
-fn f22_the_end_and_other_limits_wake_all_who_wait() {
+fn f22_the_end_and_other_limits_wake_every_task_that_waits() {
     type Way = fn(&Sender<Item>, Receiver<Item>, &QueueHandle<Item>);
     let ways: [(&str, Way); 3] = [
         ("close", |_, _, handle| handle.close()),
@@ -241,7 +241,7 @@ fn f22_the_end_and_other_limits_wake_all_who_wait() {
 }
 
 #[test]
-fn f22_items_that_make_room_or_outlive_their_time_are_dropped_without_the_lock() {
+fn f22_items_that_are_evicted_or_expire_are_dropped_without_the_lock() {
     ends("evicted", |foreign| {
         let (sender, _receiver, _) = channel(&foreign, Overflow::DropOldest);
         for _ in 0..3 {
@@ -264,7 +264,7 @@ fn f22_items_that_make_room_or_outlive_their_time_are_dropped_without_the_lock()
 
 type Calls = Queue<u32, Foreign>;
 
-/// A service whose responses are foreign, that answers even numbers and keeps odd ones for ever.
+/// A service whose responses are foreign: it responds to even numbers and keeps odd ones for ever.
 fn service(foreign: &Foreign) -> impl Service<u32, Response = Foreign, Error = BoxError, Future: Send> + Clone + use<> {
     let foreign = Foreign(Arc::clone(&foreign.0));
     service_fn(move |n: u32| {
@@ -287,7 +287,7 @@ fn arm(foreign: &Foreign, queue: &Calls) {
 }
 
 #[test]
-fn f22_calls_and_workers_that_wait_go_or_end() {
+fn f22_calls_and_workers_that_wait_are_dropped_or_end() {
     for overflow in [Overflow::Refuse, Overflow::DropOldest, Overflow::Wait] {
         ends(&format!("calls, {overflow:?}"), move |foreign| {
             let layer = QueueLayer::builder().limits(limits(4)).overflow(overflow).build().unwrap();
@@ -298,25 +298,25 @@ fn f22_calls_and_workers_that_wait_go_or_end() {
                 assert!(poll(&foreign, &mut worker).is_pending());
                 assert!(poll(&foreign, &mut idle).is_pending());
             }
-            // One is answered and fetched, one is answered for nobody, one has no caller, one is cancelled before it begins.
-            let (mut fetched, mut unwanted, gone) = (queue.call(2), queue.call(4), queue.call(6));
+            // One reply is fetched, one is abandoned, one item has no caller, and one is cancelled before it begins.
+            let (mut fetched, mut unwanted, dropped) = (queue.call(2), queue.call(4), queue.call(6));
             for _ in 0..2 {
                 assert!(poll(&foreign, &mut fetched).is_pending());
                 assert!(poll(&foreign, &mut unwanted).is_pending());
             }
-            drop(gone);
+            drop(dropped);
             queue.emit(8).unwrap();
             assert!(poll(&foreign, &mut worker).is_pending());
             drop(unwanted);
             assert!(poll(&foreign, &mut fetched).is_ready());
             assert!(poll(&foreign, &mut idle).is_pending());
-            // In flight for ever, until the workers are let go.
+            // In flight until the workers are dropped.
             let mut hangs = queue.call(1);
             for _ in 0..2 {
                 assert!(poll(&foreign, &mut hangs).is_pending());
                 assert!(poll(&foreign, &mut worker).is_pending());
             }
-            // More than there is room for.
+            // More items than there is room for.
             let mut ready = queue.clone();
             let mut more: Vec<_> = (0..6).map(|n| queue.call(3 + 2 * n)).collect();
             for _ in 0..2 {
@@ -332,7 +332,7 @@ fn f22_calls_and_workers_that_wait_go_or_end() {
     }
 }
 
-/// Delays that come back to the queue when they are asked and dropped.
+/// Delays that call into the queue when they are polled and dropped.
 #[derive(Clone)]
 struct Delays(Foreign);
 
@@ -346,7 +346,7 @@ impl Iterator for Delays {
 }
 
 #[test]
-fn f22_items_that_wait_for_another_attempt_go_with_their_delays_without_the_lock() {
+fn f22_parked_items_and_their_delays_are_dropped_without_the_lock() {
     for max_bytes in [1, 100] {
         ends(&format!("parked, {max_bytes} bytes at most"), move |foreign| {
             let layer = QueueLayer::builder()
@@ -356,7 +356,8 @@ fn f22_items_that_wait_for_another_attempt_go_with_their_delays_without_the_lock
                     after: None,
                     otherwise: DropReason::Failed,
                 })
-                .park(Delays(Foreign(Arc::clone(&foreign.0))), max_bytes)
+                .park_backoff(Delays(Foreign(Arc::clone(&foreign.0))))
+                .park_bytes(max_bytes)
                 .build()
                 .unwrap();
             let (mut queue, worker) = layer.pair(service(&foreign));

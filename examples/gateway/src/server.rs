@@ -76,7 +76,7 @@ impl Gateway {
         let (ledgers, meters) = (Arc::<Ledgers>::default(), Arc::<Meters>::default());
         let layer = QueueLayer::<Job>::builder()
             .limits(config.limits)
-            .workers(config.workers)
+            .workers(config.workers.get())
             .weigh(|job: &Job| job.batch.weight())
             .priority(|job: &Job| job.batch.priority())
             .fair_share_key(|job: &Job| &job.share)

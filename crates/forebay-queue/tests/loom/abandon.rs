@@ -37,7 +37,7 @@ fn with_receivers(run: impl Fn(Receiver<Item>, Other) + Send + Sync + 'static) {
         run(receiver, Other { sender, handle: handle.clone(), slot, item: Arc::clone(&item) });
         let totals = checked(&handle, 0);
         assert_eq!(totals.delivered + totals.dropped.total(), totals.offered, "{totals}");
-        assert_eq!((handle.queued(), handle.bytes()), (0, 0), "every slot came back");
+        assert_eq!((handle.queued(), handle.bytes()), (0, 0), "every slot is free");
         drop(handle);
         assert_eq!(Arc::strong_count(&item), 1, "no item is kept");
     });
@@ -55,7 +55,7 @@ fn an_offer_is_dropped_with_the_rest_or_refused() {
 }
 
 #[test]
-fn whoever_waits_for_room_is_sent_away() {
+fn a_sender_that_waits_for_room_is_refused() {
     beside(|other| {
         let sent = block_on(other.sender.emit_or_wait(other.item));
         assert_eq!(sent.unwrap_err().reason, DropReason::Shutdown);

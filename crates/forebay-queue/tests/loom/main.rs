@@ -33,8 +33,7 @@ fn model(run: impl Fn() + Send + Sync + 'static) {
     builder.check(run);
 }
 
-/// As [`model`], for what takes many steps: there are three points at most where a thread is interrupted that could have
-/// gone on. Nearly all races need no more than two (Musuvathi and Qadeer, "Iterative context bounding", PLDI 2007).
+/// As [`model`], for what takes many steps: a thread that could continue is interrupted at three points at most. Nearly all races need no more than two (Musuvathi and Qadeer, "Iterative context bounding", PLDI 2007).
 fn bounded(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 20_000;
@@ -59,16 +58,16 @@ fn checked<T>(handle: &QueueHandle<T>, most: u64) -> Totals {
 
 /// Notes that it was woken.
 #[derive(Default)]
-struct Heard(AtomicBool);
+struct Woken(AtomicBool);
 
-impl Wake for Heard {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
     }
 }
 
-impl Heard {
-    fn of_it(&self) -> bool {
+impl Woken {
+    fn was_woken(&self) -> bool {
         self.0.load(SeqCst)
     }
 }

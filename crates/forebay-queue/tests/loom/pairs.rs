@@ -166,7 +166,7 @@ fn pair(ops: [Op; 2]) {
     drop(hands);
     let totals = checked(&handle, 0);
     assert_eq!(totals.delivered + totals.dropped.total(), totals.offered);
-    assert_eq!(handle.bytes(), 0, "every slot came back");
+    assert_eq!(handle.bytes(), 0, "every slot is free");
 }
 
 /// Every operation beside every other, and beside itself.

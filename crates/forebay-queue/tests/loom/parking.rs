@@ -1,8 +1,8 @@
-//! What came back waits aside for another attempt, beside everything that another thread may do.
+//! Parked items wait for another attempt, beside everything that another thread may do.
 //!
 //! Time is moved by hand. Under the planted race a worker may sleep for ever.
 
-use super::{Heard, SECOND, bounded, checked, limits, model, poll_once};
+use super::{SECOND, Woken, bounded, checked, limits, model, poll_once};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_intake::advance;
 use forebay_queue::{Overflow, Queue, QueueHandle, QueueLayer, ResponseFuture, Worker};
@@ -19,16 +19,16 @@ use std::{
 };
 use tower_service::Service;
 
-/// Is away when a request below 10 comes for the first time.
+/// A server that fails each request below 10 at its first attempt.
 #[derive(Clone, Default)]
 struct Far {
     seen: Arc<Mutex<Vec<u32>>>,
-    /// Answers nothing as long as it is shut.
+    /// It does not respond while it is shut.
     shut: Arc<AtomicBool>,
 }
 
-struct Answering {
-    answer: Option<Result<u32, BoxError>>,
+struct Responding {
+    response: Option<Result<u32, BoxError>>,
     shut: Arc<AtomicBool>,
 }
 
@@ -46,26 +46,26 @@ struct Rig {
 impl Service<u32> for Far {
     type Response = u32;
     type Error = BoxError;
-    type Future = Answering;
+    type Future = Responding;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: u32) -> Answering {
+    fn call(&mut self, request: u32) -> Responding {
         let mut seen = self.seen.lock().unwrap();
         let away = request < 10 && !seen.contains(&request);
         seen.push(request);
-        let answer = Some(if away { Err("away".into()) } else { Ok(request) });
-        Answering { answer, shut: Arc::clone(&self.shut) }
+        let response = Some(if away { Err("away".into()) } else { Ok(request) });
+        Responding { response, shut: Arc::clone(&self.shut) }
     }
 }
 
-impl Future for Answering {
+impl Future for Responding {
     type Output = Result<u32, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.shut.load(SeqCst) { Poll::Pending } else { Poll::Ready(self.answer.take().unwrap()) }
+        if self.shut.load(SeqCst) { Poll::Pending } else { Poll::Ready(self.response.take().unwrap()) }
     }
 }
 
@@ -78,12 +78,18 @@ impl Rig {
             Err(_) => Settlement::Retry { after: None, otherwise: DropReason::RetriesExhausted },
         };
         let far = Far::default();
-        let layer = QueueLayer::builder().limits(limits(4)).settle(settle).park([SECOND], 1 << 20).build().unwrap();
+        let layer = QueueLayer::builder()
+            .limits(limits(4))
+            .settle(settle)
+            .park_backoff([SECOND])
+            .park_bytes(1 << 20)
+            .build()
+            .unwrap();
         let (queue, worker) = layer.pair(far.clone());
         Self { handle: queue.handle(), queue, worker: Box::pin(worker), far }
     }
 
-    /// A call of each of these, which has come back and waits.
+    /// A call of each of these requests, which is parked.
     fn parks(&mut self, requests: impl IntoIterator<Item = u32>) -> Vec<ResponseFuture<u32, u32>> {
         let calls: Vec<_> = requests.into_iter().map(|request| self.queue.call(request)).collect();
         assert!(poll_once(self.worker.as_mut()).is_pending());
@@ -101,7 +107,7 @@ impl Rig {
 enum Op {
     Offer,
     Call,
-    /// Looks for something to do, sends what is due, parks what comes back.
+    /// Looks for an item, sends one that is due, parks one that fails.
     Work,
     /// The worker is dropped; the last one takes what waits with it.
     Leave,
@@ -200,7 +206,7 @@ fn pair(ops: [Op; 2], due: bool) {
         calls.extend(call);
         workers.extend(worker);
     }
-    // All senders are gone: whoever is left works it off, or it has gone with the last worker.
+    // All senders are dropped: a worker that is left processes the items, or they ended with the last worker.
     for _ in 0..6 {
         workers.retain_mut(|worker| poll_once(worker.as_mut()).is_pending());
         advance(SECOND);
@@ -208,8 +214,8 @@ fn pair(ops: [Op; 2], due: bool) {
     assert!(workers.is_empty(), "the workers end");
     let totals = checked(&handle, 0);
     assert_eq!(totals.delivered + totals.dropped.total(), totals.offered, "{totals}");
-    assert_eq!((handle.queued(), handle.bytes()), (0, 0), "every slot came back");
-    assert!(calls.into_iter().all(|call| poll_once(call).is_ready()), "everybody was told");
+    assert_eq!((handle.queued(), handle.bytes()), (0, 0), "every slot is free");
+    assert!(calls.into_iter().all(|call| poll_once(call).is_ready()), "every caller has a reply");
 }
 
 #[test]
@@ -224,9 +230,9 @@ fn x01_parking_beside_every_other_operation_keeps_the_equation_and_loses_nothing
     }
 }
 
-/// The worker sleeps until the wait is over, sends it again, and answers.
+/// The worker sleeps until the wait is over, sends the item again, and replies.
 #[test]
-fn who_waits_for_the_end_of_a_wait_is_woken() {
+fn a_worker_that_waits_for_a_parked_item_is_woken() {
     bounded(|| {
         let mut rig = Rig::new();
         let calls = rig.parks([0]);
@@ -244,15 +250,15 @@ fn who_waits_for_the_end_of_a_wait_is_woken() {
 
 /// A worker has looked, and found nothing to wait for; another one parks an item, and goes on to something else.
 #[test]
-fn an_idle_worker_learns_of_what_a_busy_one_parks() {
+fn an_idle_worker_is_woken_for_an_item_that_a_busy_one_parks() {
     bounded(|| {
         let Rig { mut queue, handle, mut worker, far } = Rig::new();
         let mut idle: Works = Box::pin(Worker::clone(&worker));
         far.shut.store(true, SeqCst);
         let call = queue.call(0);
         assert!(poll_once(worker.as_mut()).is_pending(), "it has the request");
-        let heard = Arc::new(Heard::default());
-        let waker = Arc::clone(&heard).into();
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
         let looks = thread::spawn(move || {
             assert!(idle.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             idle
@@ -261,17 +267,17 @@ fn an_idle_worker_learns_of_what_a_busy_one_parks() {
         assert!(poll_once(worker.as_mut()).is_pending(), "it has parked the request");
         let mut idle = looks.join().unwrap();
         advance(SECOND);
-        let told = heard.of_it();
+        let was_woken = woken.was_woken();
         assert!(poll_once(idle.as_mut()).is_pending());
-        let answered = poll_once(call).is_ready();
+        let has_reply = poll_once(call).is_ready();
         drop((queue, idle, worker, handle));
-        assert!(told && answered, "it sleeps for ever");
+        assert!(was_woken && has_reply, "it sleeps for ever");
     });
 }
 
-/// All workers of a closed queue stay for what waits, and all end once it was sent.
+/// All workers of a closed queue stay for a parked item, and all end once it was sent.
 #[test]
-fn who_stays_for_what_waits_ends_with_it() {
+fn workers_that_stay_for_a_parked_item_end_with_it() {
     bounded(|| {
         let mut rig = Rig::new();
         let calls = rig.parks([0]);
@@ -286,9 +292,10 @@ fn who_stays_for_what_waits_ends_with_it() {
     });
 }
 
-/// One goes as a probe. Whoever found that nothing else may go hears when it was taken, even if the other one goes away.
+/// One item is the probe. A worker that found that no other may be sent is woken when the attempt ends, even if it ends because
+/// the other worker is dropped.
 #[test]
-fn after_the_probe_the_next_one_goes() {
+fn after_the_probe_the_next_item_is_sent() {
     model(|| {
         let mut rig = Rig::new();
         let calls = rig.parks([0, 1]);
@@ -296,31 +303,31 @@ fn after_the_probe_the_next_one_goes() {
         advance(SECOND);
         rig.far.shut.store(true, SeqCst);
         assert!(poll_once(rig.worker.as_mut()).is_pending(), "it has the probe");
-        let heard = Arc::new(Heard::default());
-        let waker: Waker = Arc::clone(&heard).into();
+        let woken = Arc::new(Woken::default());
+        let waker: Waker = Arc::clone(&woken).into();
         let looks = thread::spawn(move || {
             let cx = &mut Context::from_waker(&waker);
             assert!(idle.as_mut().poll(cx).is_pending());
             idle
         });
-        // It goes without an answer: that attempt is over.
+        // It is dropped without a response: that attempt is over.
         drop(rig.worker);
         let mut idle = looks.join().unwrap();
         rig.far.shut.store(false, SeqCst);
         let found = rig.far.seen.lock().unwrap().len() == 4;
-        let told = heard.of_it();
+        let was_woken = woken.was_woken();
         assert!(poll_once(idle.as_mut()).is_pending());
-        let answered = calls.into_iter().all(|call| poll_once(call).is_ready());
+        let has_reply = calls.into_iter().all(|call| poll_once(call).is_ready());
         let totals = rig.handle.totals();
         drop((rig.queue, idle));
-        assert!((found || told) && answered, "it sleeps for ever");
+        assert!((found || was_woken) && has_reply, "it sleeps for ever");
         assert_eq!((totals.delivered, totals.dropped.get(DropReason::Shutdown)), (1, 1));
     });
 }
 
-/// A full queue, in which what waits holds its slot: whoever waits for room gets it after the second attempt.
+/// A full queue, in which a parked item holds its slot: a caller that waits for room gets it after the second attempt.
 #[test]
-fn a_slot_that_waits_aside_lets_the_next_in_when_it_is_settled() {
+fn the_slot_of_a_parked_item_is_given_on_when_it_is_settled() {
     bounded(|| {
         let settle: fn(&Result<u32, BoxError>, usize) -> Settlement = |result, _| match result {
             Ok(_) => Settlement::All(Fate::Delivered),
@@ -330,7 +337,8 @@ fn a_slot_that_waits_aside_lets_the_next_in_when_it_is_settled() {
             .limits(limits(1))
             .overflow(Overflow::Wait)
             .settle(settle)
-            .park([SECOND], 1 << 20)
+            .park_backoff([SECOND])
+            .park_bytes(1 << 20)
             .build()
             .unwrap();
         let (mut queue, worker) = layer.pair(Far::default());

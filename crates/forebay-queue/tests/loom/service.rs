@@ -35,14 +35,14 @@ impl Service<u32> for Count {
 }
 
 #[test]
-fn a_call_is_answered_and_the_worker_ends_with_the_queue() {
+fn a_call_has_its_reply_and_the_worker_ends_with_the_queue() {
     model(|| {
         let (mut queue, worker) = QueueLayer::builder().limits(limits(2)).build().unwrap().pair(Count::default());
         let handle = queue.handle();
         let works = thread::spawn(move || block_on(worker));
-        let answer: Result<u32, BoxError> = block_on(queue.call(7));
-        assert_eq!(answer.unwrap(), 7);
-        assert_eq!(handle.totals().delivered, 1, "in the ledger before the answer");
+        let reply: Result<u32, BoxError> = block_on(queue.call(7));
+        assert_eq!(reply.unwrap(), 7);
+        assert_eq!(handle.totals().delivered, 1, "in the ledger before the reply");
         drop(queue);
         works.join().unwrap();
         assert!(handle.totals().balance());

@@ -1,6 +1,6 @@
-//! Whoever waits hears of what it waits for, and of the end.
+//! Each task that waits is woken for what it waits for, and for the end.
 
-use super::{Heard, SECOND, limits, model, poll_once};
+use super::{SECOND, Woken, limits, model, poll_once};
 use forebay_core::{DropReason, Fate};
 use forebay_intake::advance;
 use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Sender, Slot};
@@ -13,42 +13,42 @@ use std::{
 
 /// A receiver looks once, beside `meanwhile`; if it found nothing it has to be woken.
 ///
-/// The verdict is spoken when all ends are gone: they take locks, which a thread that panics under the model cannot.
-fn hears(meanwhile: impl Fn(Sender<u32>) -> Option<Sender<u32>> + Send + Sync + Copy + 'static) {
+/// The assertion stands behind the drop of all ends: they take locks, which a thread that panics under the model cannot.
+fn is_woken(meanwhile: impl Fn(Sender<u32>) -> Option<Sender<u32>> + Send + Sync + Copy + 'static) {
     model(move || {
         let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
-        let heard = Arc::new(Heard::default());
-        let waker = Arc::clone(&heard);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken);
         let looks = thread::spawn(move || {
             let polled = receiver.poll_recv(&mut Context::from_waker(&waker.into()));
             (polled.is_ready(), receiver)
         });
         let sender = meanwhile(sender);
         let (found, receiver) = looks.join().unwrap();
-        let heard = heard.of_it();
+        let woken = woken.was_woken();
         drop((sender, receiver));
-        assert!(found || heard, "it sleeps for ever");
+        assert!(found || woken, "it sleeps for ever");
     });
 }
 
 #[test]
-fn whoever_found_nothing_is_woken_for_an_item() {
-    hears(|sender| {
+fn a_receiver_that_found_no_item_is_woken_for_one() {
+    is_woken(|sender| {
         sender.emit(1).unwrap();
         Some(sender)
     });
 }
 
 #[test]
-fn whoever_found_nothing_is_woken_for_the_end() {
-    hears(|sender| {
+fn a_receiver_that_found_no_item_is_woken_for_the_end() {
+    is_woken(|sender| {
         drop(sender);
         None
     });
 }
 
 #[test]
-fn whoever_waits_for_an_item_hears_of_it() {
+fn a_receiver_that_waits_is_woken_for_an_item() {
     model(|| {
         let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let receives = thread::spawn(move || {
@@ -62,7 +62,7 @@ fn whoever_waits_for_an_item_hears_of_it() {
 }
 
 #[test]
-fn whoever_waits_for_an_item_hears_of_the_end() {
+fn a_receiver_that_waits_is_woken_for_the_end() {
     model(|| {
         let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build::<u32>().unwrap();
         let receives = thread::spawn(move || assert!(block_on(receiver.recv()).is_none()));
@@ -128,7 +128,7 @@ fn raised_limits_let_the_next_in() {
 }
 
 #[test]
-fn close_sends_whoever_waits_away() {
+fn close_wakes_every_sender_that_waits() {
     waits_for_room(
         |handle, slot| {
             handle.close();
@@ -154,7 +154,7 @@ fn a_flush_ends_with_the_last_item_before_it() {
     });
 }
 
-/// A drain whose deadline does not come waits for the last item, and finds nothing left over.
+/// A drain before its deadline waits for the last item, and returns none.
 #[test]
 fn a_drain_ends_with_the_last_item() {
     model(|| {
@@ -168,9 +168,9 @@ fn a_drain_ends_with_the_last_item() {
     });
 }
 
-/// The deadline comes beside the last item: it was delivered, or is handed back, and never both.
+/// The deadline passes beside the last item: it was delivered, or is handed back, and never both.
 #[test]
-fn a_drain_whose_deadline_comes_hands_back_what_nobody_took() {
+fn a_drain_at_its_deadline_hands_back_the_items_that_were_not_taken() {
     model(|| {
         let (sender, mut receiver) = ChannelBuilder::new().limits(limits(2)).build().unwrap();
         let handle = sender.handle();
@@ -201,9 +201,9 @@ fn a_drain_whose_deadline_comes_hands_back_what_nobody_took() {
     });
 }
 
-/// A drain that is over its deadline ends what others wait for.
+/// A drain beyond its deadline ends what others wait for.
 #[test]
-fn whoever_waits_hears_of_a_drain() {
+fn a_drain_wakes_every_task_that_waits() {
     model(|| {
         let (sender, mut receiver) = ChannelBuilder::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
         let handle = sender.handle();

@@ -1,17 +1,19 @@
 use crate::runs::Runs;
 use forebay_intake::Epoch;
 
-/// What the entries of a lane hold: beside them, as it is mostly the same for many in a row.
+/// The weights and epochs of the entries of a lane, in step with it. They stand apart from the entries, since most equal the one
+/// before, and such a run takes no memory of its own.
 #[derive(Debug)]
-pub(crate) struct Charges {
-    /// Each fits: limits keep one item below 4 GiB.
+pub(crate) struct SlotRuns {
+    /// The weights. Each fits, since limits keep one item below 4 GiB.
     bytes: Runs,
+    /// The epochs that the items were admitted in.
     epochs: Runs,
 }
 
-// === impl Charges ===
+// === impl SlotRuns ===
 
-impl Charges {
+impl SlotRuns {
     pub(crate) const fn new() -> Self {
         Self { bytes: Runs::new(), epochs: Runs::new() }
     }
@@ -23,11 +25,11 @@ impl Charges {
         self.epochs.push(epoch.number());
     }
 
-    /// Of the oldest entry, which there is.
+    /// The weight and epoch of the oldest entry; there has to be one.
     #[inline]
     pub(crate) fn pop(&mut self) -> (usize, Epoch) {
         let (Some(bytes), Some(epoch)) = (self.bytes.pop(), self.epochs.pop()) else {
-            debug_assert!(false, "every entry has its charge");
+            debug_assert!(false, "every entry has a weight and an epoch");
             return (0, Epoch::default());
         };
         (bytes as usize, Epoch::numbered(epoch))

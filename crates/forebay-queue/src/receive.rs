@@ -1,0 +1,294 @@
+use crate::{
+    Abandoned,
+    call::{Call, CallQueue},
+    in_hand::{Done, InHand, Item},
+    parked::{Attempt, Parked, Parking},
+    replies::Reply,
+    trace,
+};
+use forebay_core::{DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
+use forebay_intake::{self as intake, Registration, Ticket, Timer, WakerSet};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// A worker's end of the queue: takes items off, parks them, and gives them their fate.
+///
+/// A shell: each method takes the lock for a few instructions, and user code runs and drops without it.
+pub(crate) struct CallReceiver<T, Res> {
+    pub(crate) shared: Arc<CallQueue<T, Res>>,
+    /// What the builder asked for.
+    pub(crate) orders: Orders<T>,
+    /// The place among the workers that are woken when the queue is abandoned. It is kept from item to item, so that a worker
+    /// registers once.
+    busy: Option<Ticket>,
+    /// Wakes an idle worker when a parked item is due. It is kept, so that its allocation is used again.
+    timer: Timer,
+}
+
+/// What a worker does with items that are not simply processed once.
+pub(crate) struct Orders<T> {
+    /// How retryable items are parked; `None` where they are not.
+    pub(crate) parking: Option<Parking<T>>,
+    /// Items whose callers do not wait any more are processed as well.
+    pub(crate) run_cancelled: bool,
+}
+
+/// What a worker finds in the queue.
+pub(crate) enum Next<T> {
+    /// The next item: its request, and the rest.
+    Item(T, Item),
+    /// Items were skipped, since their callers do not wait any more, and there may be others.
+    Skipped,
+    /// There is none now; the worker waits in line.
+    Wait(Ticket),
+    /// There is none, and there will be none.
+    End,
+}
+
+/// How many items without a waiting caller are taken off under one lock.
+const CANCELLED_AT_ONCE: usize = 64;
+
+// === impl CallReceiver ===
+
+impl<T, Res> CallReceiver<T, Res> {
+    /// Is one receiver of the queue; its maker has counted it.
+    pub(crate) fn new(shared: Arc<CallQueue<T, Res>>, orders: Orders<T>) -> Self {
+        Self { shared, orders, busy: None, timer: Timer::default() }
+    }
+
+    /// Finishes what is `done`, and takes the next item, in one step.
+    #[inline]
+    pub(crate) fn next(
+        &mut self,
+        mut waiter: Option<Ticket>,
+        mut done: Option<Done<T, Res>>,
+        cx: &mut Context<'_>,
+        registration: &mut Registration<'_>,
+    ) -> Next<T> {
+        loop {
+            match self.look(waiter, done.take(), registration) {
+                Next::Wait(ticket) if self.orders.parking.is_some() && self.is_due(cx) => waiter = Some(ticket),
+                next => return next,
+            }
+        }
+    }
+
+    /// Whether the wait of a parked item is over; sets the timer if not.
+    ///
+    /// CORRECTNESS: the worker stands in line already, so an item that is parked after this look wakes it.
+    #[cold]
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.shared.lock().state.next_due();
+        self.timer.poll(due, cx).is_ready()
+    }
+
+    /// Takes the next item, or waits in line, in one step with the end of what is `done`.
+    #[inline]
+    fn look(
+        &mut self,
+        waiter: Option<Ticket>,
+        done: Option<Done<T, Res>>,
+        registration: &mut Registration<'_>,
+    ) -> Next<T> {
+        // CORRECTNESS: wakers, results and items are user values: they are cloned before the lock is taken, and woken and dropped
+        // after it is released.
+        registration.prepare();
+        let now = self.shared.now();
+        let (mut wakes, mut expired, mut cancelled, mut withdrawn) = (WakerSet::None, Vec::new(), Vec::new(), None);
+        let mut locked = self.shared.lock();
+        let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
+        let skips = !self.orders.run_cancelled;
+        let parked = if locked.state.has_parked() { locked.state.unpark(intake::now(), &mut wakes) } else { None };
+        let next = if let Some(Parked { item: call, slot, delays }) = parked {
+            locked.state.stop_waiting(waiter, registration);
+            if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) {
+                locked.state.withdraw(slot, &mut wakes);
+                cancelled.push(call);
+                withdrawn = Some(delays);
+                Next::Skipped
+            } else {
+                Next::Item(call.request, Item { slot, reply: call.reply, delays: Some(delays) })
+            }
+        } else {
+            loop {
+                match locked.state.next(now, &mut expired, &mut wakes) {
+                    Some((call, slot)) if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) => {
+                        locked.state.settle(slot, Fate::Dropped(DropReason::Cancelled), &mut wakes);
+                        cancelled.push(call);
+                        if cancelled.len() == CANCELLED_AT_ONCE {
+                            locked.state.stop_waiting(waiter, registration);
+                            break Next::Skipped;
+                        }
+                    }
+                    Some((Call { request, reply }, slot)) => {
+                        locked.state.stop_waiting(waiter, registration);
+                        break Next::Item(request, Item { slot, reply, delays: None });
+                    }
+                    // CORRECTNESS: the look and the wait are under one lock, so that no item is missed between the two.
+                    None => break locked.state.wait(waiter, registration).map_or(Next::End, Next::Wait),
+                }
+            }
+        };
+        drop(locked);
+        wakes.wake();
+        self.shared.wake_or_discard(put);
+        for call in expired {
+            panic::discard(self.shared.dismiss(call, DropReason::Expired));
+        }
+        // CANCEL: their callers have dropped the futures of their calls, and their fates are in the ledger.
+        cancelled.into_iter().for_each(panic::discard);
+        if let Some(delays) = withdrawn {
+            panic::discard(delays);
+        }
+        next
+    }
+
+    /// Whether no caller waits any more for an item that the inner service has not got.
+    pub(crate) fn is_cancelled(&self, item: &Item) -> bool {
+        let skips = !self.orders.run_cancelled;
+        skips && item.reply.is_some_and(|id| self.shared.lock().replies.is_abandoned(id))
+    }
+
+    /// The result of the inner service, or, while it is pending, the end of an abandoned queue.
+    #[inline]
+    pub(crate) fn unless_abandoned<R>(
+        &mut self,
+        polled: Result<Poll<R>, panic::Panic>,
+        registration: &mut Registration<'_>,
+    ) -> Poll<Result<R, DropReason>> {
+        match polled {
+            Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
+            // CORRECTNESS: the worker registers for the end of the queue only now, when the inner service has registered for
+            // its own progress.
+            Ok(Poll::Pending) => {
+                self.shared.poll_abandoned(registration, &mut self.busy).map(|()| Err(DropReason::Shutdown))
+            }
+            // What a panic leaves half done is the inner service's own state.
+            Err(_reported) => Poll::Ready(Err(DropReason::Panicked)),
+        }
+    }
+
+    /// What the result of the inner service, or its absence, means for the item and its caller; `None` if the item is parked for
+    /// another attempt.
+    #[inline]
+    pub(crate) fn conclude(
+        &self,
+        settle: &impl Settle<Res>,
+        result: Result<Reply<Res>, DropReason>,
+        request: InHand<T>,
+        item: Item,
+    ) -> Option<Done<T, Res>> {
+        let result = match result {
+            Ok(result) => result,
+            Err(reason) => return Some(Done::without_result(reason, request, item)),
+        };
+        let Ok(settlement) = panic::catch(|| settle.settle(&result, 1)) else {
+            panic::discard(result);
+            return Some(Done::without_result(DropReason::Panicked, request, item));
+        };
+        let fate = settlement.fate_of_one();
+        let Settlement::Retry { after, .. } = settlement else {
+            return Some(Done::with_result(fate, Attempt::Taken, result, request.into_request(), item));
+        };
+        match (&self.orders.parking, request.into_request()) {
+            (Some(parking), Some(request)) => {
+                self.park(parking, after.unwrap_or_default(), fate, result, request, item)
+            }
+            (_, request) => Some(Done::with_result(fate, Attempt::Failed, result, request, item)),
+        }
+    }
+
+    /// Parks the item, if it gets another attempt; otherwise the result is final, and its fate is `fate`.
+    #[cold]
+    fn park(
+        &self,
+        parking: &Parking<T>,
+        hint: Duration,
+        fate: Fate,
+        result: Reply<Res>,
+        request: T,
+        mut item: Item,
+    ) -> Option<Done<T, Res>> {
+        let is_again = item.delays.is_some();
+        let delays = item.delays.take().map_or_else(|| panic::catch(|| parking.delays()), Ok);
+        let Ok(mut delays) = delays else {
+            return Some(Done::with_result(fate, Attempt::Failed, result, Some(request), item));
+        };
+        let Ok(Some(wait)) = panic::catch(|| delays.next()) else {
+            if is_again {
+                item.delays = Some(delays);
+            } else {
+                panic::discard(delays);
+            }
+            return Some(Done::with_result(fate, Attempt::Failed, result, Some(request), item));
+        };
+        let Item { slot, reply, .. } = item;
+        let parked = Parked { item: Call { request, reply }, slot, delays };
+        let (now, mut evicted, mut wakes) = (intake::now(), Vec::new(), WakerSet::None);
+        // CORRECTNESS: the earlier attempt ends and the item is parked under one lock, so that no other attempt is made between.
+        let mut locked = self.shared.lock();
+        let hint = hint.min(parking.max_hint).min(locked.state.max_age.unwrap_or(Duration::MAX));
+        let due = saturating_add(now, wait.max(hint));
+        if is_again {
+            locked.state.unparked(Attempt::Failed, &mut wakes);
+        }
+        let refused = locked.state.park(parked, due, parking.max_bytes, &mut evicted, &mut wakes);
+        drop(locked);
+        wakes.wake();
+        for Parked { item, delays, .. } in evicted {
+            panic::discard(self.shared.dismiss(item, DropReason::Evicted));
+            panic::discard(delays);
+        }
+        match refused {
+            Ok(()) => {
+                panic::discard(result);
+                None
+            }
+            Err(Parked { item, slot, delays }) => {
+                panic::discard(delays);
+                Some(Done::let_go(item, slot, result))
+            }
+        }
+    }
+
+    /// The worker leaves the queue: what it has in hand is `done`, and the last worker takes with it what is queued.
+    ///
+    /// CORRECTNESS: every item that is left behind has its fate, its caller has a reply, and a drain returns it; user code that
+    /// panics when it is dropped here does not end that half-way.
+    pub(crate) fn leave(&mut self, waiter: Option<Ticket>, done: Option<Done<T, Res>>) {
+        let (mut lost, mut wakes) = (usize::from(done.is_some()), WakerSet::None);
+        let mut locked = self.shared.lock();
+        let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
+        if let Some(waiter) = waiter {
+            wakes.add(locked.state.stop_receiving(waiter));
+        }
+        if let Some(busy) = self.busy.take() {
+            wakes.add(locked.state.stop_being_busy(busy));
+        }
+        let mut left = locked.state.remove_receiver(&mut wakes);
+        lost += left.items.len();
+        let callers: Vec<_> = left.items.iter_mut().filter_map(|call| call.reply.take()).collect();
+        // CORRECTNESS: in one step with the fates. A drain that sees these items settled ends at once, and then returns them.
+        locked.state.recovered.append(&mut left.items);
+        drop(locked);
+        wakes.wake();
+        self.shared.wake_or_discard(put);
+        for caller in callers {
+            self.shared.reply(Some(caller), Err(Abandoned::new(Seen::No).into()));
+        }
+        if lost > 0 {
+            trace::closed(lost);
+        }
+    }
+}
+
+// === impl Orders ===
+
+impl<T> Clone for Orders<T> {
+    fn clone(&self) -> Self {
+        Self { parking: self.parking.clone(), run_cancelled: self.run_cancelled }
+    }
+}
