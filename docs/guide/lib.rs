@@ -49,6 +49,18 @@ mod tests {
         assert_eq!(listed, PAGES.iter().map(|path| (*path).to_owned()).collect());
     }
 
+    #[test]
+    fn every_link_to_a_page_leads_to_one() {
+        for path in PAGES {
+            let (text, folder) = (page(path), Path::new(path).parent().unwrap().to_owned());
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split(&[')', '#'][..]).next());
+            for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+                let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder).join(link);
+                assert!(target.exists(), "{path}: {link}");
+            }
+        }
+    }
+
     /// The Rust blocks of a page, as lines without their indentation.
     fn blocks(page: &str) -> Vec<Vec<String>> {
         let mut blocks = Vec::new();

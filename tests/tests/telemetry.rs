@@ -13,7 +13,7 @@ use forebay::{
     registry::Registry,
     retry::Backoff,
 };
-use forebay_testkit::events::Heard;
+use forebay_testkit::events::EventRecorder;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use metrics_util::{
@@ -198,7 +198,7 @@ async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn the_page_lists_every_metric_and_every_event_and_no_other() {
-    let heard = Heard::of("forebay");
+    let heard = EventRecorder::of("forebay");
     let _subscriber = tracing::subscriber::set_default(heard.clone());
     let recorder = DebuggingRecorder::new();
     let _recorder = metrics::set_default_local_recorder(&recorder);
@@ -262,7 +262,7 @@ async fn the_page_lists_every_metric_and_every_event_and_no_other() {
     assert_eq!(seen, listed);
     let text = format!("{:?}", heard.events());
     assert!(!text.contains("secret") && !text.contains("the connection broke"), "no query, no text of an error");
-    assert!(heard.said("breaker changed state").iter().any(|event| event.field("key") == Some("away")));
+    assert!(heard.with_message("breaker changed state").iter().any(|event| event.field("key") == Some("away")));
 }
 
 #[tokio::test(start_paused = true)]

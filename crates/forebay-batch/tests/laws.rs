@@ -70,7 +70,7 @@ async fn dropping_a_ready_service_gives_back() {
 }
 
 #[tokio::test]
-async fn everybody_wakes_on_close() {
+async fn every_waiter_wakes_on_close() {
     let layer = BatchLayer::builder()
         .limits(Limits::new().items(1).soft_limit(1.0))
         .batching(Batching::new().max_items(1))
@@ -80,7 +80,7 @@ async fn everybody_wakes_on_close() {
     let batch = layer.layer(One(Probe::hanging()));
     batch.emit(1).unwrap();
     let handle = batch.handle();
-    laws::everybody_wakes_on_close(vec![batch.clone(), batch.clone()], move || handle.close()).await;
+    laws::every_waiter_wakes_on_close(vec![batch.clone(), batch.clone()], move || handle.close()).await;
     let refused = batch.clone().oneshot(7).await.unwrap_err();
     laws::error_chain_has_one_link_per_sentence(&*refused);
     assert_eq!(refused.downcast::<Rejected<u32>>().unwrap().into_item(), 7);

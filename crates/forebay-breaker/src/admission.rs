@@ -1,4 +1,4 @@
-//! The decision on a call where no fast path decides.
+//! Decides on a call where no fast path does.
 
 use crate::{
     BreakerEvent, CircuitOpen, Mode,
@@ -48,7 +48,7 @@ impl<K> Core<K> {
         if event.is_some()
             && let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.emit_event(index, event)))
         {
-            // CANCEL: an observer that panics ends the call before it has begun. The permit of a probe goes back here.
+            // CANCEL: an observer that panics ends the call before it has begun. The permit of a probe is given back here.
             if let Decision::Admit(ticket) = decision {
                 self.settle(&Admitted::new(index, ticket, 0), Grade::Ignored, None, None);
             }

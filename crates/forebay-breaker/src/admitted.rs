@@ -4,7 +4,7 @@ use crate::{
     word::Word,
 };
 
-/// A call that may go, and what it brings back.
+/// An admitted call: what it carries from its admission to its result.
 ///
 /// Three whole words: it is written, moved and read on every call, and a processor waits where it has to put together
 /// one load from several stores.

@@ -1,8 +1,9 @@
 //! Configuration: every knob, its default, and what is allowed.
 
 use crate::{
-    BreakerEvent, BreakerLayer, ByKey, Cancelled, Excluding, ExcludingTerminal, KeyLabel, Mode, OpenFor, Ramp, Trip,
+    BreakerEvent, BreakerLayer, ByKey, Cancelled, KeyLabel, Mode, OpenFor, Ramp, Trip,
     check::compile,
+    classify::Excluding,
     core::{Core, Observer},
     key::label_of,
     knobs::Knobs,
@@ -24,6 +25,8 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 /// | [`ramp`](Self::ramp) | none: all calls at once | see [`Ramp`] |
 /// | [`cancelled`](Self::cancelled) | [`Cancelled::Failure`] | |
 /// | [`classify`](Self::classify) | [`ByError`]: an `Err` is a failure | |
+/// | [`excluding`](Self::excluding) | no result | |
+/// | [`excluding_terminal`](Self::excluding_terminal) | terminal failures count | |
 /// | [`max_keys`](Self::max_keys) | 10,000 | 1 to 16,777,216 |
 /// | [`idle`](Self::idle) | 10 min | 1 ms to 365 days |
 /// | [`max_open_share`](Self::max_open_share) | 1.0: no limit | above 0.0, at most 1.0 |
@@ -33,8 +36,11 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 /// | [`seed`](Self::seed) | drawn by the operating system | any |
 ///
 /// Nothing is checked before [`build`](BreakerBuilder::build).
+///
+/// `K` is the type of the keys, `F` takes them from a request, `C` is the classifier. All three are inferred; their defaults are
+/// those of [`BreakerLayer::builder`].
 #[must_use = "a builder does nothing until it is built"]
-pub struct BreakerBuilder<K, F, C> {
+pub struct BreakerBuilder<K = (), F = Unkeyed, C = ByDefault> {
     knobs: Knobs,
     keys: F,
     classify: C,
@@ -75,7 +81,7 @@ pub struct ByAuthority;
 
 // === impl BreakerBuilder ===
 
-impl BreakerBuilder<(), Unkeyed, ByDefault> {
+impl BreakerBuilder {
     pub(crate) fn new() -> Self {
         Self {
             knobs: Knobs::default(),
@@ -131,7 +137,7 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
         self
     }
 
-    /// When it opens.
+    /// The rules by which the circuit opens.
     pub fn trip(mut self, trip: impl Into<Trip>) -> Self {
         self.knobs.trip = trip.into();
         self
@@ -167,7 +173,7 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
         self
     }
 
-    /// What a call counts as whose response future is dropped before it ends, for instance by an outer timeout.
+    /// What a call counts as when its response future is dropped before it ends, for instance by an outer timeout.
     pub fn cancelled(mut self, cancelled: Cancelled) -> Self {
         self.knobs.cancelled = cancelled;
         self
@@ -181,9 +187,9 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
 
     /// How long a key may stay unused before it is removed.
     ///
-    /// A call reads no clock, so idle keys are looked for when a new key comes, at most twice per idle time, and when
+    /// A call reads no clock, so idle keys are looked for when a new key is added, at most twice per idle time, and when
     /// [`BreakerHandle::expire_idle`](crate::BreakerHandle::expire_idle) is called. A key leaves when it was unused
-    /// between two such looks at least `time` apart: after one to two idle times where new keys keep coming. It is
+    /// between two such looks at least `time` apart: after one to two idle times where new keys are added all the time. It is
     /// never removed while its mode is another than that of new keys, nor while it is open and this long after that.
     pub fn idle(mut self, time: Duration) -> Self {
         self.knobs.idle = time;
@@ -230,29 +236,27 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
 
     /// Says what a result means with `classify`, which sees responses as well as errors.
     pub fn classify<D>(self, classify: D) -> BreakerBuilder<K, F, Chosen<D>> {
-        self.with_classifier(|_| classify)
+        self.with_classifier(|_| Chosen(classify))
     }
 
     /// Ignores the results that `excluded` names: they count neither as success nor as failure, and close nothing.
-    pub fn excluding<Kind, Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Chosen<Excluding<C::Classifier, P>>>
+    pub fn excluding<Res, Err, P>(self, excluded: P) -> BreakerBuilder<K, F, Excluding<C, P>>
     where
-        C: Choice<Kind>,
         P: Fn(&Result<Res, Err>) -> bool,
     {
-        self.with_classifier(|inner| Excluding::new(inner.classifier(), excluded))
+        self.with_classifier(|inner| Excluding { inner, excluded })
     }
 
-    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures: the server has responded, and did its part.
-    pub fn excluding_terminal<Kind>(self) -> BreakerBuilder<K, F, Chosen<ExcludingTerminal<C::Classifier>>>
-    where
-        C: Choice<Kind>,
-    {
-        self.with_classifier(|inner| ExcludingTerminal::new(inner.classifier()))
+    /// Ignores [terminal](forebay_core::Outcome::Terminal) failures, whatever the classifier: the server has responded, and did
+    /// its part.
+    pub fn excluding_terminal(mut self) -> Self {
+        self.knobs.counts_terminal = false;
+        self
     }
 
-    fn with_classifier<D>(self, change: impl FnOnce(C) -> D) -> BreakerBuilder<K, F, Chosen<D>> {
+    fn with_classifier<D>(self, change: impl FnOnce(C) -> D) -> BreakerBuilder<K, F, D> {
         let Self { knobs, keys, classify, label, only_key, observer } = self;
-        BreakerBuilder { knobs, keys, classify: Chosen(change(classify)), label, only_key, observer }
+        BreakerBuilder { knobs, keys, classify: change(classify), label, only_key, observer }
     }
 
     /// Checks the configuration and builds the layer.
@@ -294,6 +298,14 @@ impl<C> Choice<()> for Chosen<C> {
 
     fn classifier(self) -> C {
         self.0
+    }
+}
+
+impl<Kind, C: Choice<Kind>, P> Choice<Kind> for Excluding<C, P> {
+    type Classifier = Excluding<C::Classifier, P>;
+
+    fn classifier(self) -> Self::Classifier {
+        Excluding { inner: self.inner.classifier(), excluded: self.excluded }
     }
 }
 

@@ -7,14 +7,19 @@ use std::{sync::Arc, task::Poll};
 /// What each clone of a service has of its own, so that its futures share no reference count with those of other clones.
 #[derive(Debug)]
 pub(crate) struct Local<K, C> {
+    /// What all services of the layer share.
     pub(crate) core: Arc<Core<K>>,
+    /// Says what a result means.
     pub(crate) classify: C,
 }
 
 /// An admitted call. Dropped before its end, it settles itself.
 pub(crate) struct Call<K, C> {
+    /// Shared with the futures of one service instance only.
     local: Arc<Local<K, C>>,
+    /// What the settlement needs of the admission.
     admitted: Admitted,
+    /// What has happened to the call; `Drop` settles by it.
     stage: Stage,
 }
 
@@ -30,10 +35,10 @@ pub(crate) enum Stage {
 
 /// A call while the inner future or the classifier runs. If it is dropped before that is over, one of them has panicked.
 ///
-/// It stands on the stack, and what becomes of it is known where it is written: a call that succeeds at once writes none
-/// of it.
+/// It is a local variable that is optimized away where a call succeeds at once.
 pub(crate) struct Polling<'a, K, C> {
     call: &'a mut Call<K, C>,
+    /// Whether the inner future and the classifier have returned.
     over: bool,
 }
 
@@ -59,13 +64,14 @@ impl<'a, K, C> Polling<'a, K, C> {
     {
         let call = &mut *self.call;
         let outcome = call.local.classify.classify(&result);
+        // CORRECTNESS: set after the classifier has returned: one that panics leaves it unset, and the call counts as panicked.
         self.over = true;
         call.stage = Stage::Settled;
         let core = &call.local.core;
         match outcome {
             Outcome::Success => core.settle_success(&call.admitted),
             Outcome::Retryable { after } => core.settle(&call.admitted, Grade::Failure, after.map(micros), None),
-            Outcome::Terminal => core.settle(&call.admitted, Grade::Failure, None, None),
+            Outcome::Terminal => core.settle(&call.admitted, core.policy.terminal, None, None),
             Outcome::Ignored => core.settle(&call.admitted, Grade::Ignored, None, None),
         }
         result
@@ -100,16 +106,12 @@ impl<K, C> Call<K, C> {
         Self { local, admitted, stage: Stage::Fresh }
     }
 
-    pub(crate) fn stage(&self) -> Stage {
-        self.stage
-    }
-
     /// Settles a call that was dropped before its end.
     #[cold]
     #[inline(never)]
     fn abandon(&mut self) {
         let core = &self.local.core;
-        // CANCEL: the permit of a probe goes back here, whatever the call counts as.
+        // CANCEL: the permit of a probe is given back here, whatever the call counts as.
         let grade = match self.stage {
             Stage::Settled => return,
             Stage::Fresh => Grade::Ignored,
@@ -123,6 +125,7 @@ impl<K, C> Call<K, C> {
 impl<K, C> Drop for Call<K, C> {
     #[inline(always)]
     fn drop(&mut self) {
+        // CANCEL: a call that is dropped unsettled settles itself, so that no permit is lost.
         if self.stage != Stage::Settled {
             self.abandon();
         }

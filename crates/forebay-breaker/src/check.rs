@@ -5,36 +5,36 @@ use crate::{
     env::micros,
     knobs::Knobs,
     observation::Grade,
-    policy::{Bad, OpenTime, Policy, RampPlan, Rule, TimeWindow, WHOLE, Window},
-    trip::{RatioTrip, Span},
+    policy::{OpenTime, Policy, RampPlan, WHOLE, Window},
+    rule::{Bad, Rule},
 };
 use forebay_core::ConfigError;
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 /// How far the open time may grow where no cap is given.
 const CAP: Duration = Duration::from_secs(600);
 
 /// The policy that the knobs describe.
 pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
-    within("close_after", knobs.close_after, 1..=65_535)?;
-    within("probes", knobs.probes, 1..=1_024)?;
-    within("max_keys", knobs.max_keys, 1..=1 << 24)?;
-    within("probe_lease", knobs.probe_lease, MILLISECOND..=DAY)?;
-    within("idle", knobs.idle, MILLISECOND..=YEAR)?;
+    ConfigError::within("close_after", knobs.close_after, 1..=65_535)?;
+    ConfigError::within("probes", knobs.probes, 1..=1_024)?;
+    ConfigError::within("max_keys", knobs.max_keys, 1..=1 << 24)?;
+    ConfigError::within("probe_lease", knobs.probe_lease, MILLISECOND..=DAY)?;
+    ConfigError::within("idle", knobs.idle, MILLISECOND..=YEAR)?;
     if let Some(stripes) = knobs.stripes {
-        within("stripes", stripes, 1..=256)?;
+        ConfigError::within("stripes", stripes, 1..=256)?;
         if !stripes.is_power_of_two() {
             return Err(ConfigError::new("stripes", stripes, "a power of two"));
         }
     }
     let streak = match knobs.trip.consecutive {
-        Some(failures) => within("trip", failures, 1..=65_535)?.try_into().unwrap_or(u16::MAX),
+        Some(failures) => ConfigError::within("trip", failures, 1..=65_535)?.try_into().unwrap_or(u16::MAX),
         None => 0,
     };
-    let rules = rules(&knobs.trip.ratios)?;
+    let rules = Rule::compile(&knobs.trip.ratios)?;
     let slow = rules.iter().any(|rule| rule.bad != Bad::Failed);
     if knobs.cancelled == Cancelled::Slow && !slow {
         return Err(ConfigError::new("cancelled", "Slow", "Failure or Ignored, where no rule is about slow calls"));
@@ -62,35 +62,9 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
             Cancelled::Ignored => Grade::Ignored,
             Cancelled::Slow => Grade::Slow,
         },
+        terminal: if knobs.counts_terminal { Grade::Failure } else { Grade::Ignored },
         open_share: share("max_open_share", knobs.max_open_share)?,
     })
-}
-
-fn rules(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
-    let (mut rules, mut first) = (Vec::with_capacity(ratios.len()), 0);
-    for rule in ratios {
-        let (window, most) = match rule.window {
-            Span::Time(span) => {
-                within("over", span, Duration::from_millis(10)..=DAY)?;
-                within("buckets", rule.buckets, 2..=60)?;
-                let width = micros(span).checked_div(rule.buckets.into()).unwrap_or_default();
-                let window = TimeWindow { width, buckets: rule.buckets, first };
-                first += window.cells();
-                (Window::Time(window), u32::MAX)
-            }
-            Span::Calls(calls) => {
-                within("over_calls", calls, 1..=10_000)?;
-                (Window::Calls(calls), calls)
-            }
-        };
-        let min_calls = within("min_calls", rule.min_calls.unwrap_or(20.min(most)), 1..=most)?;
-        let bad = match rule.slower_than {
-            Some(limit) => Bad::SlowerThan(micros(within("slow_ratio", limit, MILLISECOND..=DAY)?)),
-            None => Bad::Failed,
-        };
-        rules.push(Rule { bad, ratio: share("ratio", rule.ratio)?, min_calls, window });
-    }
-    Ok(rules.into())
 }
 
 /// The counters of all windows over a time.
@@ -99,38 +73,25 @@ fn cells(rules: &[Rule]) -> usize {
 }
 
 fn open_time(open_for: &OpenFor) -> Result<OpenTime, ConfigError> {
-    let base = within("open_for", open_for.base, MILLISECOND..=YEAR)?;
-    let jitter = within("jitter", open_for.jitter, 0.0..=1.0)?;
+    let base = ConfigError::within("open_for", open_for.base, MILLISECOND..=YEAR)?;
+    let jitter = ConfigError::within("jitter", open_for.jitter, 0.0..=1.0)?;
     let longest = forebay_core::time::saturating_mul(base, 1.0 + jitter);
     let cap = match open_for.cap {
-        Some(cap) => within("cap", cap, base..=YEAR)?,
+        Some(cap) => ConfigError::within("cap", cap, base..=YEAR)?,
         None => longest.max(CAP),
     };
-    let max_hint = within("max_hint", open_for.max_hint, Duration::ZERO..=YEAR)?;
-    let growth = within("growth", open_for.growth, 1.0..=100.0)?;
+    let max_hint = ConfigError::within("max_hint", open_for.max_hint, Duration::ZERO..=YEAR)?;
+    let growth = ConfigError::within("growth", open_for.growth, 1.0..=100.0)?;
     Ok(OpenTime { base: micros(base), growth, cap: micros(cap), jitter, max_hint: micros(max_hint) })
 }
 
 fn ramp(ramp: &Ramp) -> Result<RampPlan, ConfigError> {
-    let over = micros(within("ramp", ramp.over, MILLISECOND..=DAY)?);
+    let over = micros(ConfigError::within("ramp", ramp.over, MILLISECOND..=DAY)?);
     Ok(RampPlan { over, from: share("ramp", ramp.from)? })
 }
 
-fn within<T: PartialOrd + fmt::Debug>(
-    knob: &'static str,
-    value: T,
-    allowed: RangeInclusive<T>,
-) -> Result<T, ConfigError> {
-    if allowed.contains(&value) {
-        return Ok(value);
-    }
-    // As a user would write it: `1.0`, `60s`.
-    let text = format!("{:?} to {:?}", allowed.start(), allowed.end());
-    Err(ConfigError::new(knob, format!("{value:?}"), text))
-}
-
 /// A share above nothing and up to all, in parts per million.
-fn share(knob: &'static str, value: f64) -> Result<u32, ConfigError> {
+pub(crate) fn share(knob: &'static str, value: f64) -> Result<u32, ConfigError> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked, and a cast saturates")]
     let parts = (value * f64::from(WHOLE)).round() as u32;
     if value <= 1.0 && parts > 0 {

@@ -2,18 +2,14 @@ use forebay_core::{Classify, Outcome};
 use std::fmt;
 
 /// A classifier that ignores what a predicate names; see [`BreakerBuilder::excluding`](crate::BreakerBuilder::excluding).
+#[doc(hidden)]
 #[derive(Clone, Copy)]
 pub struct Excluding<C, P> {
-    inner: C,
-    excluded: P,
+    pub(crate) inner: C,
+    pub(crate) excluded: P,
 }
 
-/// A classifier that ignores terminal failures, since a server that rejects a request for good is well; see
-/// [`BreakerBuilder::excluding_terminal`](crate::BreakerBuilder::excluding_terminal).
-#[derive(Clone, Copy, Debug)]
-pub struct ExcludingTerminal<C>(C);
-
-/// What a call counts as whose response future is dropped before it ends.
+/// What a call counts as when its response future is dropped before it ends.
 ///
 /// An outer timeout drops the future of a call that hangs: were it not counted, the breaker would never see it.
 /// A future that was never polled counts as [`Ignored`](Self::Ignored) in any case.
@@ -30,12 +26,6 @@ pub enum Cancelled {
 
 // === impl Excluding ===
 
-impl<C, P> Excluding<C, P> {
-    pub(crate) const fn new(inner: C, excluded: P) -> Self {
-        Self { inner, excluded }
-    }
-}
-
 impl<Res, Err, C, P> Classify<Res, Err> for Excluding<C, P>
 where
     C: Classify<Res, Err>,
@@ -49,22 +39,5 @@ where
 impl<C: fmt::Debug, P> fmt::Debug for Excluding<C, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Excluding").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-// === impl ExcludingTerminal ===
-
-impl<C> ExcludingTerminal<C> {
-    pub(crate) const fn new(inner: C) -> Self {
-        Self(inner)
-    }
-}
-
-impl<Res, Err, C: Classify<Res, Err>> Classify<Res, Err> for ExcludingTerminal<C> {
-    fn classify(&self, result: &Result<Res, Err>) -> Outcome {
-        match self.0.classify(result) {
-            Outcome::Terminal => Outcome::Ignored,
-            outcome @ (Outcome::Success | Outcome::Retryable { .. } | Outcome::Ignored) => outcome,
-        }
     }
 }

@@ -109,6 +109,7 @@ impl<K: Hash + Eq> Core<K> {
             id: Id::next(),
             counts: CachePadded::new(Counts { draws: AtomicU64::new(seed), ..Counts::default() }),
         };
+        // Before the core is shared, so that no call finds the single slot vacant.
         core.single.slot.occupy(0, knobs.mode, None, &core.ctx(&core.single.lines, &core.env()));
         core.counts.gauge.keys.store(u32::from(!knobs.keyed), Ordering::Relaxed);
         core

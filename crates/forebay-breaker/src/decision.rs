@@ -7,11 +7,11 @@ use crate::{refusal::Refusal, word::Word};
 pub(crate) enum Decision {
     Admit(Ticket),
     Refuse(Refusal),
-    /// The word alone does not tell: the rest of the state is asked, under the lock.
+    /// The word alone does not decide: the rest of the state does, under the lock.
     Undecided,
 }
 
-/// What an admitted call brings back with its result.
+/// What an admitted call returns with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     /// The word that admitted the call.
@@ -19,7 +19,7 @@ pub(crate) struct Ticket {
     pub(crate) pass: Pass,
 }
 
-/// As what a call is admitted.
+/// In which role a call is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
     Ordinary,

@@ -11,7 +11,7 @@ use crate::{
 use forebay_core::{event, event_enabled, panic};
 use std::hash::Hash;
 
-/// The target of what is said to `tracing`.
+/// The target of the events of this crate.
 const TARGET: &str = "forebay_breaker";
 
 // === impl Core ===
@@ -41,6 +41,7 @@ impl<K> Core<K> {
             Transition::ProbesLost(probes) => BreakerEvent::ProbesLost { key, probes },
             Transition::HeldBack(reason) => BreakerEvent::HeldBack { key, reason },
         };
+        // No lock is held: an observer may use a handle, and a subscriber may call back.
         trace(&event);
         self.emit(|| event);
     }
@@ -67,13 +68,14 @@ impl<K> Core<K> {
 impl<K: Hash + Eq> Core<K> {
     /// Releases the directory, then emits what was done to it.
     pub(crate) fn release(&self, writing: Writing<'_, K>) {
+        // CORRECTNESS: `finish` releases the lock before the first event is emitted, since an observer is user code.
         for event in writing.finish() {
             self.emit_event_of(Place::NOWHERE, event);
         }
     }
 }
 
-/// What `tracing` hears. What happens to single calls is not among it: there may be millions of them.
+/// Records an event in `tracing`. What happens to single calls is left out: there may be millions of them.
 fn trace(event: &BreakerEvent) {
     match event {
         BreakerEvent::Changed { key, from, to, reason, mode, generation } => event!(

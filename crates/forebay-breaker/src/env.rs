@@ -22,7 +22,7 @@ pub(crate) struct CallEnv<'a> {
     pub(crate) observed: bool,
 }
 
-/// Whole microseconds; 580,000 years are as good as for ever.
+/// Whole microseconds; a duration beyond 580,000 years saturates.
 #[inline]
 pub(crate) fn micros(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()))

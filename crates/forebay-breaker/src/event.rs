@@ -10,13 +10,13 @@ use std::time::Duration;
 pub enum BreakerEvent {
     /// The state of a key changed.
     Changed {
-        /// Of which key.
+        /// The key whose state changed.
         key: KeyLabel,
         /// The state before.
         from: State,
         /// The state now.
         to: State,
-        /// Why.
+        /// Why the state changed.
         reason: Reason,
         /// The mode it changed in; in [`Mode::ObserveOnly`] nothing is rejected whatever the state.
         mode: Mode,
@@ -26,9 +26,9 @@ pub enum BreakerEvent {
     },
     /// A call was rejected, or, in [`Mode::ObserveOnly`], would have been.
     Rejected {
-        /// Of which key.
+        /// The key of the call.
         key: KeyLabel,
-        /// By which state.
+        /// The state that rejected it.
         state: State,
         /// How long until a call may go through, as the caller learns.
         retry_in: Duration,
@@ -37,22 +37,22 @@ pub enum BreakerEvent {
     },
     /// Probes outlived their leases: others may go, and the results of these will be ignored.
     ProbesLost {
-        /// Of which key.
+        /// The key of the probes.
         key: KeyLabel,
-        /// How many.
+        /// How many probes were lost.
         probes: u32,
     },
     /// A key would have opened, but as many others are open as
     /// [`max_open_share`](crate::BreakerBuilder::max_open_share) allows.
     HeldBack {
-        /// Which key.
+        /// The key that stays closed.
         key: KeyLabel,
         /// Why it would have opened.
         reason: Reason,
     },
-    /// A call came for a new key when there was no room for one; the overflow bucket took it.
+    /// A call for a new key found no room for it; the overflow bucket took the call.
     Overflow {
-        /// Which key.
+        /// The key that has no state of its own.
         key: KeyLabel,
     },
 }

@@ -26,11 +26,12 @@ impl<K> Core<K> {
     /// Lets a call of a breaker without keys through, if the word alone says so.
     #[inline(always)]
     pub(crate) fn try_fast_path(&self) -> Option<Admitted> {
+        // CORRECTNESS: one load decides. A circuit that opens between it and the call is one that opened just after the call.
         let word = self.single.slot.word();
         word.is(Pattern::CLOSED).then(|| self.admit_by(word, Place::SINGLE.index))
     }
 
-    /// Whether a call on the single slot would be refused now, whatever else happens until it comes.
+    /// Whether a call on the single slot would be refused now, whatever else happens until then.
     #[inline(always)]
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let word = self.single.slot.word();

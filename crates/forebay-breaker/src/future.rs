@@ -80,12 +80,12 @@ where
 
 impl<F: fmt::Debug, K, C> fmt::Debug for ResponseFuture<F, K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("ResponseFuture");
         match &self.state {
-            State::Running { future, call } => {
-                f.debug_struct("Running").field("future", future).field("stage", &call.stage()).finish_non_exhaustive()
-            }
-            State::Refused { error } => f.debug_struct("Refused").field("error", error).finish(),
-        }
+            State::Running { future, .. } => debug.field("future", future),
+            State::Refused { error } => debug.field("error", error),
+        };
+        debug.finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,9 @@ use forebay_core::support::sync::atomic::{AtomicU32, Ordering};
 /// How many keys there are, and how many of them are open or half-open.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
+    /// Keys with a state of their own.
     pub(crate) keys: AtomicU32,
+    /// Keys that are open or half-open.
     open: AtomicU32,
 }
 
@@ -25,6 +27,7 @@ impl Gauge {
     }
 
     pub(crate) fn give_back(&self) {
+        // Relaxed, as in `take`: a key that sees the right late stays closed for one result more.
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -72,6 +72,7 @@ impl<K> BreakerHandle<K> {
 
     fn change_at(&self, place: Place, work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>) -> Result<(), Moved> {
         let event = self.change_silently(place, &self.core.env(), work)?;
+        // CORRECTNESS: the lock of the slot is released by now: an observer may use this handle.
         self.core.emit_event(place.index, event);
         Ok(())
     }
@@ -84,6 +85,8 @@ impl<K> BreakerHandle<K> {
         work: impl FnOnce(&mut Machine<'_>) -> Option<Transition>,
     ) -> Result<Option<Box<Event>>, Moved> {
         let (slot, lines) = self.core.slot(index).ok_or(Moved)?;
+        // CORRECTNESS: the tenancy is compared under the lock of the slot, so that a key which takes the place meanwhile keeps
+        // its state.
         let ctx = self.core.ctx(lines, env);
         slot.locked_for(tenancy, &ctx, |machine| {
             let transition = work(machine);
@@ -96,7 +99,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
     /// What the next call for `key` would find.
     ///
     /// It is the truth at this moment: a breaker whose open time is over is [`State::HalfOpen`], although no call has
-    /// come yet to find out. A key without a state of its own is what the next call would make it: a new key, or, if
+    /// found that out yet. A key without a state of its own is what the next call would make it: a new key, or, if
     /// there is no room, part of the overflow bucket.
     #[must_use]
     pub fn state<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> State
@@ -107,6 +110,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
             return status.state;
         }
         if let Some(directory) = &self.core.directory {
+            // Under the lock, for only its holder knows whether a new key fits.
             let writing = directory.write();
             if writing.has_room() {
                 return writing.writer.mode.shows(State::Closed);
@@ -127,8 +131,8 @@ impl<K: Hash + Eq> BreakerHandle<K> {
 
     /// All that is known of all keys, the overflow bucket included.
     ///
-    /// Each key is shown as it was at one moment; nothing waits for the snapshot, and keys that come or go meanwhile
-    /// may be missing.
+    /// Each key is shown as it was at one moment; nothing waits for the snapshot, and keys that are added or removed
+    /// meanwhile may be missing.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<K>
     where
@@ -172,7 +176,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         }
     }
 
-    /// Changes the mode of every key, of the overflow bucket, and of all keys to come.
+    /// Changes the mode of every key, of the overflow bucket, and of all later keys.
     pub fn set_mode_of_all(&self, mode: Mode) {
         self.change_all(mode, |machine| machine.set_mode(mode));
     }
@@ -186,7 +190,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         place.is_some_and(|place| self.change_at(place, |machine| Some(machine.reset(Mode::Normal))).is_ok())
     }
 
-    /// Makes every key and the overflow bucket closed in normal mode, and all keys to come normal.
+    /// Makes every key and the overflow bucket closed in normal mode, and all later keys normal.
     pub fn reset_all(&self) {
         self.change_all(Mode::Normal, |machine| Some(machine.reset(Mode::Normal)));
     }
@@ -200,6 +204,7 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         K: Borrow<Q>,
     {
         let Some(directory) = &self.core.directory else { return false };
+        // CORRECTNESS: `env` before the lock: it may ask a subscriber, which is user code.
         let (env, mut writing) = (self.core.env(), directory.write());
         let removed = writing.remove(key, &self.core.ctx(&[], &env));
         self.core.release(writing);
@@ -208,11 +213,12 @@ impl<K: Hash + Eq> BreakerHandle<K> {
 
     /// Removes the keys that are idle, and says how many.
     ///
-    /// The breaker does so by itself when new keys come; a host whose keys have all been seen may want to call this
+    /// The breaker does so by itself when new keys are added; a host whose keys have all been seen may want to call this
     /// now and then. See [`BreakerBuilder::idle`](crate::BreakerBuilder::idle) for what idle means.
     #[expect(clippy::must_use_candidate, reason = "its effect is the point")]
     pub fn expire_idle(&self) -> usize {
         let Some(directory) = &self.core.directory else { return 0 };
+        // CORRECTNESS: `env` before the lock, as in `remove`.
         let (env, mut writing) = (self.core.env(), directory.write());
         let removed = writing.expire(env.now(), &self.core.ctx(&[], &env));
         self.core.release(writing);
@@ -228,8 +234,8 @@ impl<K: Hash + Eq> BreakerHandle<K> {
         };
         change(Place::SINGLE);
         if let Some(directory) = &self.core.directory {
-            // CORRECTNESS: the mode of keys to come and those of the keys that there are change under one lock, so that no key
-            // comes in the old mode in between.
+            // CORRECTNESS: the mode of later keys and those of the keys that there are change under one lock, so that no key is
+            // added in the old mode in between.
             let mut writing = directory.write();
             writing.writer.mode = for_new;
             directory.for_each(|_, place| change(place));

@@ -1,10 +1,10 @@
-//! Where a request's key comes from, and how it is called.
+//! The key of a request, and the text that names it.
 
 use crate::label::KeyLabel;
 use forebay_core::{KeyOf, Unkeyed};
 use std::{borrow::Borrow, fmt, hash::Hash};
 
-/// How a [`Breaker`](crate::Breaker) comes from a request to its state: [`Unkeyed`], or [`ByKey`].
+/// How a [`Breaker`](crate::Breaker) finds the state of a request: [`Unkeyed`], or [`ByKey`].
 ///
 /// It is sealed: give [`BreakerBuilder::key`](crate::BreakerBuilder::key) a function instead.
 #[diagnostic::on_unimplemented(
@@ -35,7 +35,7 @@ mod sealed {
     impl<F> Sealed for super::ByKey<F> {}
 }
 
-/// What an owned key says of itself.
+/// The text of an owned key.
 pub(crate) fn label_of<Key: ToOwned + fmt::Display + ?Sized>(key: &Key::Owned) -> KeyLabel {
     let key: &Key = key.borrow();
     KeyLabel::new(key)

@@ -15,6 +15,8 @@ pub(crate) struct Knobs {
     pub(crate) probe_lease: Duration,
     pub(crate) ramp: Option<Ramp>,
     pub(crate) cancelled: Cancelled,
+    /// Whether a terminal failure counts as one.
+    pub(crate) counts_terminal: bool,
     pub(crate) max_keys: u32,
     pub(crate) idle: Duration,
     pub(crate) max_open_share: f64,
@@ -40,6 +42,7 @@ impl Default for Knobs {
             probe_lease: Duration::from_secs(30),
             ramp: None,
             cancelled: Cancelled::Failure,
+            counts_terminal: true,
             max_keys: 10_000,
             idle: Duration::from_secs(600),
             max_open_share: 1.0,

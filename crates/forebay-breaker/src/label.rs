@@ -22,11 +22,11 @@ impl KeyLabel {
     /// The label of nothing.
     pub(crate) const EMPTY: Self = Self { bytes: [0; SHORT], len: 0, long: None };
 
-    /// What `key` says of itself.
+    /// The text that the `Display` of `key` writes.
     #[inline]
     pub(crate) fn new(key: impl fmt::Display) -> Self {
         let mut label = Self::EMPTY;
-        // A `Display` that fails has said what it could.
+        // A `Display` that fails leaves what it has written: a part of a name is better than none.
         let _partial = fmt::write(&mut label, format_args!("{key}"));
         label
     }
@@ -87,25 +87,20 @@ impl fmt::Debug for KeyLabel {
     }
 }
 
-impl PartialEq for KeyLabel {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+impl AsRef<str> for KeyLabel {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// A label equals every text that reads the same.
+impl<T: AsRef<str> + ?Sized> PartialEq<T> for KeyLabel {
+    fn eq(&self, other: &T) -> bool {
+        self.as_str() == other.as_ref()
     }
 }
 
 impl Eq for KeyLabel {}
-
-impl PartialEq<str> for KeyLabel {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for KeyLabel {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-use crate::{Breaker, BreakerBuilder, BreakerHandle, Trip, builder::ByDefault, call::Local, core::Core};
+use crate::{Breaker, BreakerBuilder, BreakerHandle, Trip, call::Local, core::Core};
 use forebay_core::{ByError, Unkeyed};
 use std::{fmt, sync::Arc, time::Duration};
 use tower_layer::Layer;
@@ -7,7 +7,7 @@ use tower_layer::Layer;
 ///
 /// All services made by one layer and its clones share the state of every key.
 ///
-/// `K` is the type of the keys as they are kept, `F` how they come from a request, `C` the classifier.
+/// `K` is the type of the keys as they are kept, `F` takes them from a request, `C` is the classifier.
 pub struct BreakerLayer<K, F, C> {
     local: Arc<Local<K, C>>,
     keys: F,
@@ -19,21 +19,21 @@ pub struct BreakerLayer<K, F, C> {
 impl BreakerLayer<(), Unkeyed, ByError> {
     /// A breaker without keys that opens after 5 failures in a row; every knob and its default is in the table of
     /// [`BreakerBuilder`].
-    pub fn builder() -> BreakerBuilder<(), Unkeyed, ByDefault> {
+    pub fn builder() -> BreakerBuilder {
         BreakerBuilder::new()
     }
 
     /// What a database driver's telemetry wants: 5 failures in a row open it for 60 s, 2 successes close it.
     ///
     /// These are the numbers of Databricks' driver for Node.js.
-    pub fn driver() -> BreakerBuilder<(), Unkeyed, ByDefault> {
+    pub fn driver() -> BreakerBuilder {
         BreakerBuilder::new().trip(Trip::consecutive(5)).open_for(Duration::from_secs(60)).close_after(2).probes(1)
     }
 
     /// A tenth of at least 100 calls in 30 s opens it for 5 s, one success closes it.
     ///
     /// These are the defaults of [Polly](https://www.pollydocs.org/strategies/circuit-breaker.html#defaults).
-    pub fn ratio() -> BreakerBuilder<(), Unkeyed, ByDefault> {
+    pub fn ratio() -> BreakerBuilder {
         BreakerBuilder::new()
             .trip(Trip::ratio(0.1).over(Duration::from_secs(30)).min_calls(100))
             .open_for(Duration::from_secs(5))

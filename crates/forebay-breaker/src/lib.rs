@@ -29,6 +29,7 @@ mod policy;
 mod recent;
 mod refusal;
 mod ring;
+mod rule;
 mod run;
 mod service;
 mod settling;
@@ -45,13 +46,14 @@ mod tests;
 
 #[cfg(feature = "http")]
 pub use forebay_core::http::{Classifier, Preset};
+/// What the builder takes and the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_core::{BoxError, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Unkeyed, Verdict};
 
 #[cfg(feature = "http")]
 pub use self::builder::{ByAuthority, HttpBreakerBuilder};
 pub use self::{
     builder::{BreakerBuilder, ByDefault, Choice, Chosen},
-    classify::{Cancelled, Excluding, ExcludingTerminal},
+    classify::{Cancelled, Excluding},
     error::CircuitOpen,
     event::{BreakerEvent, OVERFLOW},
     handle::BreakerHandle,

@@ -46,25 +46,25 @@ pub struct Ramp {
 // === impl OpenFor ===
 
 impl OpenFor {
-    /// This long.
+    /// An open time of `base`, with the defaults for all else.
     pub const fn new(base: Duration) -> Self {
         Self { base, growth: 1.0, cap: None, jitter: 0.1, max_hint: Duration::from_secs(60) }
     }
 
-    /// So many times longer each time a probe fails, until it closes and any ramp is over.
+    /// The open time grows by this factor each time a probe fails, until the circuit closes and any ramp is over.
     pub const fn growth(mut self, factor: f64) -> Self {
         self.growth = factor;
         self
     }
 
-    /// Never longer than this, whatever growth, jitter and hints say.
+    /// The open time is never longer than this, whatever growth, jitter and hints say.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = Some(cap);
         self
     }
 
-    /// Longer by a part between nothing and this share, drawn each time, so that breakers that opened together do
-    /// not probe together. At the cap it is shorter instead, to be spread there, too.
+    /// The open time is longer by a random part, up to this share of it, so that breakers that opened together do not probe
+    /// together. At the cap it is shorter instead, so that it is spread there as well.
     pub const fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self

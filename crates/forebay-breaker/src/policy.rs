@@ -1,9 +1,8 @@
 //! The configuration as the state machine reads it: checked, in microseconds and parts per million.
 
 use crate::{
-    Reason,
     observation::{Grade, Observation},
-    snapshot::WindowStatus,
+    rule::{Bad, Rule},
 };
 
 /// A whole, in parts per million.
@@ -34,31 +33,15 @@ pub(crate) struct Policy {
     pub(crate) lease: u64,
     /// How traffic returns; `None` is all at once.
     pub(crate) ramp: Option<RampPlan>,
-    /// What a call counts as whose future is dropped before it ends.
+    /// What a call counts as when its future is dropped before it ends.
     pub(crate) cancelled: Grade,
+    /// What a terminal failure counts as.
+    pub(crate) terminal: Grade,
     /// The share of keys that may be open at once; `WHOLE` is no limit.
     pub(crate) open_share: u32,
 }
 
-/// A share of bad results that opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rule {
-    pub(crate) bad: Bad,
-    /// The share that opens, in parts per million.
-    pub(crate) ratio: u32,
-    /// On fewer calls than these it never opens.
-    pub(crate) min_calls: u32,
-    pub(crate) window: Window,
-}
-
-/// Which results a rule counts as bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bad {
-    Failed,
-    /// It took at least this many microseconds.
-    SlowerThan(u64),
-}
-
+/// What a rule is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
     Time(TimeWindow),
@@ -121,36 +104,6 @@ impl Policy {
             return u64::MAX;
         }
         (keys.saturating_mul(u64::from(self.open_share)) / u64::from(WHOLE)).max(1)
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    pub(crate) fn is_bad(&self, observed: &Observation) -> bool {
-        match self.bad {
-            Bad::Failed => observed.grade == Grade::Failure,
-            Bad::SlowerThan(limit) => observed.grade == Grade::Slow || observed.took.is_some_and(|took| took >= limit),
-        }
-    }
-
-    /// Whether `observed` is a call at all in the eyes of this rule.
-    pub(crate) fn counts(&self, observed: &Observation) -> bool {
-        match observed.grade {
-            Grade::Success | Grade::Failure => true,
-            Grade::Slow => self.bad != Bad::Failed,
-            Grade::Ignored => false,
-        }
-    }
-
-    /// Why the circuit opens, if the window holds what trips the rule.
-    pub(crate) fn tripped(&self, WindowStatus { calls, bad }: WindowStatus) -> Option<Reason> {
-        let trips = calls >= u64::from(self.min_calls)
-            && bad.saturating_mul(u64::from(WHOLE)) >= calls.saturating_mul(u64::from(self.ratio));
-        trips.then_some(match self.bad {
-            Bad::Failed => Reason::FailureRatio { failures: bad, calls },
-            Bad::SlowerThan(_) => Reason::SlowRatio { slow: bad, calls },
-        })
     }
 }
 

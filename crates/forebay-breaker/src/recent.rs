@@ -21,7 +21,7 @@ pub(crate) struct Recent {
     spot: Spot,
 }
 
-/// Tells the breakers of a process apart.
+/// Distinguishes the breakers of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Id(u64);
 

@@ -5,10 +5,15 @@ use crate::snapshot::WindowStatus;
 /// Whether each of the last `calls` results was bad.
 #[derive(Clone, Debug)]
 pub(crate) struct Ring {
+    /// One bit for each call, set where it was bad.
     bits: Box<[u64]>,
+    /// The length of the window.
     calls: u32,
+    /// The bit of the next call.
     next: u32,
+    /// How many calls are in the window.
     filled: u32,
+    /// How many of them were bad.
     bad: u32,
 }
 

@@ -103,6 +103,7 @@ impl<K, F, C> BreakerLayer<K, F, C> {
         let mut call = Call::new(Arc::clone(self.local()), admitted.map_err(RunError::Open)?);
         // CANCEL: the future is dropped before the guard, which then settles the call as one that was given up.
         let mut future = pin!(operation());
+        // A `Polling` stands for each poll, so that a panic in it counts as a failure.
         let run = poll_fn(|cx| {
             let polling = Polling::new(&mut call);
             match future.as_mut().poll(cx) {

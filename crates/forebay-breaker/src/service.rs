@@ -24,6 +24,7 @@ use tower_service::Service;
 /// at once, without polling the inner service, and the call is rejected.
 pub struct Breaker<S, K, F, C> {
     inner: S,
+    /// Takes the key from a request.
     keys: F,
     /// Also in `local`: one hop less on the way to the state.
     core: Arc<Core<K>>,

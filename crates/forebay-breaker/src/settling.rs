@@ -20,6 +20,7 @@ impl<K> Core<K> {
     #[cold]
     pub(crate) fn settle(&self, admitted: &Admitted, grade: Grade, hint: Option<u64>, now: Option<u64>) {
         let Some((slot, lines)) = self.slot(admitted.index()) else { return };
+        // The environment reads the clock once, however many parts of the settlement ask for it.
         let env = self.env().at(now);
         let took = self.policy.stopwatch.then(|| env.now().saturating_sub(admitted.started));
         let event = slot.settle(admitted.ticket(), &Observation { grade, took, hint }, &self.ctx(lines, &env));
@@ -44,7 +45,7 @@ impl<K> Core<K> {
     }
 
     /// The same, where there may be something to do. Not written into every caller, and not cold either: each call of a
-    /// breaker with keys comes this way.
+    /// breaker with keys takes this path.
     #[inline(never)]
     fn settle_success_of(&self, admitted: &Admitted) {
         let Some((slot, lines)) = self.slot(admitted.index()) else { return };

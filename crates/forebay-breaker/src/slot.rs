@@ -23,6 +23,7 @@ use forebay_core::support::sync::{
 /// One key's state: 32 bytes while it is healthy and its windows are not over a number of calls.
 #[derive(Debug)]
 pub(crate) struct Slot {
+    /// The packed state, which every call reads.
     word: AtomicU64,
     /// Counts the keys that have had this place, one after the other.
     tenancy: AtomicU32,

@@ -1,4 +1,4 @@
-//! The state machine of one key. Pure: no clock, no lock, no randomness; time and draws come in as arguments.
+//! The state machine of one key. Pure: no clock, no lock, no randomness; time and draws are arguments.
 //!
 //! ```text
 //!             a rule trips                   open time over
@@ -21,6 +21,7 @@ use crate::{
     observation::{Grade, Observation},
     policy::{Policy, TimeWindow, WHOLE, Window},
     ring::Ring,
+    rule::Rule,
     snapshot::{Status, WindowStatus},
     word::{SOON, Word},
 };
@@ -29,8 +30,11 @@ use std::time::Duration;
 /// One key: the word that every call reads, and the rest, which stands behind a lock.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
+    /// The packed state; the holder of the lock publishes it afterwards.
     pub(crate) word: Word,
+    /// What does not fit into the word.
     pub(crate) detail: &'a mut Option<Box<Detail>>,
+    /// What decides.
     pub(crate) policy: &'a Policy,
 }
 
@@ -58,11 +62,13 @@ pub(crate) struct Detail {
 /// The right of one call to be a probe.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
+    /// The number of the probe.
     probe: u32,
+    /// When another call may go in its place, in microseconds.
     until: u64,
 }
 
-/// What has become of a key.
+/// What has changed of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
     State {
@@ -79,9 +85,13 @@ pub(crate) enum Transition {
 /// A transition with the rest of what an observer receives, taken while no other thread can change the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
+    /// What has changed.
     pub(crate) transition: Transition,
+    /// The text of the key, where it has one of its own.
     pub(crate) label: Option<KeyLabel>,
+    /// The mode after the change.
     pub(crate) mode: Mode,
+    /// The generation after the change.
     pub(crate) generation: u32,
 }
 
@@ -370,7 +380,7 @@ impl Machine<'_> {
         let probing = detail.filter(|_| self.word.state() == State::HalfOpen);
         let live = |detail: &Detail| detail.probes.iter().filter(|lease| lease.until > now).count();
         let mut rings = detail.iter().flat_map(|detail| &detail.rings);
-        let window = |rule: &crate::policy::Rule| match &rule.window {
+        let window = |rule: &Rule| match &rule.window {
             Window::Time(window) => tally(window),
             Window::Calls(_) => rings.next().map(Ring::tally).unwrap_or_default(),
         };

@@ -36,23 +36,23 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// So many calls failed in a row.
+    /// Several calls failed in a row.
     Consecutive {
-        /// How many.
+        /// How many calls failed.
         failures: u32,
     },
     /// Too large a share of the calls in a window failed.
     FailureRatio {
-        /// How many failed.
+        /// How many calls failed.
         failures: u64,
-        /// Of so many.
+        /// How many calls the window held.
         calls: u64,
     },
     /// Too large a share of the calls in a window was slow.
     SlowRatio {
-        /// How many were slow.
+        /// How many calls were slow.
         slow: u64,
-        /// Of so many.
+        /// How many calls the window held.
         calls: u64,
     },
     /// A probe failed.
@@ -69,7 +69,7 @@ pub enum Reason {
     Forced,
     /// It was reset through a handle.
     Reset,
-    /// The key was idle, or was removed through a handle; it starts with nothing counted if it comes back.
+    /// The key was idle, or was removed through a handle; a later call for it starts with nothing counted.
     Removed,
 }
 

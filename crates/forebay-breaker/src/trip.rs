@@ -51,7 +51,7 @@ pub(crate) enum Span {
 // === impl Trip ===
 
 impl Trip {
-    /// So many failures in a row, with no success in between; 1 to 65,535.
+    /// Opens after this many failures in a row, with no success in between; 1 to 65,535.
     ///
     /// The state of a key is one atomic word, and a call that succeeds reads no clock.
     #[must_use]
@@ -59,13 +59,13 @@ impl Trip {
         Self { consecutive: Some(failures), ratios: Vec::new() }
     }
 
-    /// This share of the calls in a window failed; above 0.0 and at most 1.0.
+    /// Opens when at least this share of the calls in a window failed; above 0.0 and at most 1.0.
     pub const fn ratio(share: f64) -> RatioTrip {
         RatioTrip::new(share, None)
     }
 
-    /// This share of the calls in a window took at least `slower_than`, whether they failed or not; above 0.0 and at
-    /// most 1.0.
+    /// Opens when at least this share of the calls in a window took `slower_than` or longer, whether they failed or not; above
+    /// 0.0 and at most 1.0.
     ///
     /// Where there is such a rule, a probe that is that slow has failed, and each call reads the clock twice.
     pub const fn slow_ratio(share: f64, slower_than: Duration) -> RatioTrip {
@@ -99,7 +99,7 @@ impl RatioTrip {
         Self { ratio, slower_than, window, min_calls: None, buckets: 10 }
     }
 
-    /// Over the calls that ended in the last `window`.
+    /// Counts the calls that ended in the last `window`.
     ///
     /// The window slides by buckets: a result leaves between 9/10 of `window` and all of it after it came (with 10
     /// [`buckets`](Self::buckets)). A result costs one clock read and the same time however many calls the window
@@ -109,22 +109,22 @@ impl RatioTrip {
         self
     }
 
-    /// Over the last `calls` calls.
+    /// Counts the last `calls` calls.
     ///
-    /// Exactly so many: one bit each. While the window is full of good calls, a success reads one word and no clock;
+    /// The window takes one bit for each call. While the window is full of good calls, a success reads one word and no clock;
     /// else a result takes the lock of its key.
     pub const fn over_calls(mut self, calls: u32) -> Self {
         self.window = Span::Calls(calls);
         self
     }
 
-    /// Never on fewer calls than these.
+    /// The rule never opens the circuit on fewer calls than these.
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.min_calls = Some(calls);
         self
     }
 
-    /// In how many steps a window over a time slides.
+    /// The number of steps in which a window over a time slides.
     pub const fn buckets(mut self, buckets: u32) -> Self {
         self.buckets = buckets;
         self

@@ -1,7 +1,7 @@
 //! Windows over a time: rings of buckets, counted without a lock.
 //!
 //! A counter says in its upper half what it counts: a generation of the breaker, and which stretch of time. The first thread that
-//! comes with a later stretch or generation starts it again from one, so no task turns the ring, an idle key costs nothing, and a
+//! arrives with a later stretch or generation starts it again from one, so no task turns the ring, an idle key costs nothing, and a
 //! new generation starts empty.
 //!
 //! A result counts from the moment it is recorded until its bucket leaves, that is for more than `buckets - 1` and at
@@ -83,7 +83,7 @@ impl Counters<'_> {
         }
     }
 
-    /// Which bucket `now` falls into, counted from the beginning of time.
+    /// Which bucket `now` falls into, counted from the build of the breaker.
     ///
     /// It is most likely the one that was used last. So that is looked up and checked, which a processor does ahead of
     /// the clock; a division by the width would have to wait for the clock, and the counter for the division.
@@ -141,7 +141,7 @@ fn bump(cell: &AtomicU64, tag: Tag) {
     let mut value = cell.load(Ordering::Relaxed);
     loop {
         let next = if value & !COUNT == tag.bits() {
-            // Full is full: the tag above must not be touched.
+            // CORRECTNESS: a full counter stays full, since one more would run into the tag above it.
             if value & COUNT == COUNT {
                 return;
             }
@@ -183,7 +183,7 @@ impl Tag {
         (self.generation as u64) << (COUNT_BITS + EPOCH_BITS) | (self.epoch as u64) << COUNT_BITS
     }
 
-    /// How far `self` is ahead of `other`, both counted round and round.
+    /// How far `this` is ahead of `other`, both of which wrap around.
     fn ahead(this: u32, other: u32, bits: u32) -> u32 {
         this.wrapping_sub(other) & ((1 << bits) - 1)
     }

@@ -30,14 +30,14 @@ pub(crate) struct Pattern {
     bits: u64,
 }
 
-/// What a result does to the word of a closed breaker, as far as the word alone tells.
+/// What a result does to the word of a closed breaker, as far as the word alone decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shortcut {
     /// Nothing at all.
     Nothing,
     /// This word takes its place, unless it has changed meanwhile.
     Swap(Word),
-    /// The rest of the state is asked, under the lock.
+    /// The rest of the state decides, under the lock.
     Ask,
 }
 
@@ -179,7 +179,7 @@ impl Word {
         Decision::Refuse(Refusal::new(self, wait))
     }
 
-    /// Decides on a call, as far as the word alone tells.
+    /// Decides on a call, as far as the word alone decides.
     pub(crate) fn decide(self, now: impl FnOnce() -> u64, policy: &Policy) -> Decision {
         let wait = match (self.mode(), self.state()) {
             (Mode::ForcedClosed, _) => return self.admit(Pass::Bypass),

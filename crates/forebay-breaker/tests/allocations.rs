@@ -22,7 +22,7 @@ fn call<S: Service<R, Response = u64, Error = BoxError>, R>(service: &mut S, req
     now(service.call(request))
 }
 
-async fn answer(request: u64) -> Result<u64, io::Error> {
+async fn response(request: u64) -> Result<u64, io::Error> {
     Ok(request)
 }
 
@@ -48,10 +48,10 @@ fn a_successful_call_allocates_nothing() {
         Trip::slow_ratio(0.5, window).over(window).or(Trip::consecutive(5)).or(Trip::ratio(0.1).over_calls(9)),
     ] {
         let layer = BreakerLayer::builder().trip(trip.clone()).build().unwrap();
-        assert_eq!(thousand(layer.layer(service_fn(answer))).count_total, 0, "{trip:?}");
+        assert_eq!(thousand(layer.layer(service_fn(response))).count_total, 0, "{trip:?}");
         let layer = BreakerLayer::builder().key(|request: &u64| if request.is_multiple_of(2) { "even" } else { "odd" });
         let layer = layer.trip(trip.clone()).build().unwrap();
-        assert_eq!(thousand(layer.layer(service_fn(answer))).count_total, 0, "with keys: {trip:?}");
+        assert_eq!(thousand(layer.layer(service_fn(response))).count_total, 0, "with keys: {trip:?}");
     }
 }
 
@@ -59,9 +59,9 @@ fn a_successful_call_allocates_nothing() {
 fn a_rejected_call_allocates_the_box_of_its_error() {
     let key = "adb-1234567890123456.16.azuredatabricks.net:443";
     let keyed = BreakerLayer::builder().key(|_: &u64| key).mode(Mode::ForcedOpen).build().unwrap();
-    let mut keyed = keyed.layer(service_fn(answer));
+    let mut keyed = keyed.layer(service_fn(response));
     let unkeyed = BreakerLayer::builder().mode(Mode::ForcedOpen).build().unwrap();
-    let mut unkeyed = unkeyed.layer(service_fn(answer));
+    let mut unkeyed = unkeyed.layer(service_fn(response));
     call(&mut keyed, 0).unwrap_err();
     for rejected in [measure(|| drop(call(&mut keyed, 1))), measure(|| drop(call(&mut unkeyed, 1)))] {
         assert_eq!((rejected.count_total, rejected.bytes_total), (1, 112));

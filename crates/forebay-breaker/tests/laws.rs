@@ -11,7 +11,7 @@ use forebay_testkit::{Probe, ProbeFuture, laws};
 use std::{future::pending, task::Poll, time::Duration};
 use tower::{Layer, Service, ServiceExt};
 
-type Answer = Result<u32, BoxError>;
+type Response = Result<u32, BoxError>;
 
 fn by_itself(request: &u32) -> &u32 {
     request
@@ -53,11 +53,11 @@ async fn dropping_gives_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_wakes_on_close() {
+async fn every_waiter_wakes_on_close() {
     let probe = Probe::<u32>::with_slots(0, |n| async move { Ok(n) });
     let watch = probe.watch();
     let service = BreakerLayer::builder().build().unwrap().layer(probe);
-    laws::everybody_wakes_on_close(vec![service.clone(), service], move || watch.fail("closed")).await;
+    laws::every_waiter_wakes_on_close(vec![service.clone(), service], move || watch.fail("closed")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,13 +144,13 @@ async fn an_inner_service_that_is_broken_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_needs_no_timer_and_wakes_nobody() {
+async fn a_rejection_needs_no_timer_and_wakes_no_waiter() {
     let minute = Duration::from_secs(60);
     let layer =
         BreakerLayer::builder().trip(Trip::consecutive(1)).open_for(OpenFor::new(minute).jitter(0.0)).build().unwrap();
     // 0 fails, all else never ends.
     let far =
-        Probe::new(|n: u32| async move { if n == 0 { Err("refused".into()) } else { pending::<Answer>().await } });
+        Probe::new(|n: u32| async move { if n == 0 { Err("refused".into()) } else { pending::<Response>().await } });
     let mut service = layer.layer(far);
     assert!(service.ready().await.unwrap().call(0).await.is_err());
     tokio::time::advance(minute).await;
@@ -180,5 +180,5 @@ fn everything_can_be_sent_and_shared() {
     is_send::<ResponseFuture<ProbeFuture<()>, String, ByError>>();
     laws::is_send_and_sync::<ResponseFuture<std::future::Ready<Result<(), BoxError>>, String, ByError>>();
     const fn is_debug<T: std::fmt::Debug>() {}
-    is_debug::<BreakerBuilder<(), Unkeyed, forebay_breaker::ByDefault>>();
+    is_debug::<BreakerBuilder>();
 }

@@ -74,13 +74,13 @@ fn b13_b22_the_books_balance_after_a_storm() {
                         // Ten keys are down most of the time.
                         let good = key >= 10 || dice.below(10) == 0;
                         now(poll_fn(|cx| service.poll_ready(cx))).unwrap();
-                        let answer = service.call((key, good));
+                        let response = service.call((key, good));
                         if call % 50 == 0 {
-                            drop(answer);
+                            drop(response);
                             through += 1;
                             continue;
                         }
-                        match now(answer) {
+                        match now(response) {
                             Err(error) if is_caused_by::<CircuitOpen>(&*error) => rejected += 1,
                             Ok(()) | Err(_) => through += 1,
                         }
@@ -103,7 +103,7 @@ fn b13_b22_the_books_balance_after_a_storm() {
     // Dropped calls may have been rejections, which never reached the inner service.
     assert!(reached.load(Ordering::Relaxed) <= through);
 
-    // The guard's count is the sum of the states, once nobody is at work; a forced key counts as closed.
+    // The guard's count is the sum of the states, once no thread is at work; a forced key counts as closed.
     handle.set_mode_of_all(Mode::Normal);
     let tripped = |state| matches!(state, State::Open | State::HalfOpen);
     let snapshot = handle.snapshot();

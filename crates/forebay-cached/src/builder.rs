@@ -126,20 +126,16 @@ impl<V: Clone + Send + Sync + 'static> CachedBuilder<V> {
             let given = format!("{least:?} to {most:?}");
             return Err(ConfigError::new("ttl_range", given, "least above 0, and not above the most"));
         }
-        for (knob, value, least, most) in [
-            ("ttl_range", most, least, A_MONTH),
-            ("ttl", default_ttl, least, most),
-            ("stale_for", stale_for, Duration::ZERO, A_MONTH),
-            ("negative_ttl", negative_ttl, Duration::ZERO, A_MONTH),
-            ("fetch_timeout", fetch_timeout, Duration::from_nanos(1), A_MONTH),
+        for (knob, value, allowed) in [
+            ("ttl_range", most, least..=A_MONTH),
+            ("ttl", default_ttl, least..=most),
+            ("stale_for", stale_for, Duration::ZERO..=A_MONTH),
+            ("negative_ttl", negative_ttl, Duration::ZERO..=A_MONTH),
+            ("fetch_timeout", fetch_timeout, Duration::from_nanos(1)..=A_MONTH),
         ] {
-            if !(least..=most).contains(&value) {
-                return Err(ConfigError::new(knob, format_args!("{value:?}"), format!("{least:?} to {most:?}")));
-            }
+            ConfigError::within(knob, value, allowed)?;
         }
-        if !(0.0..=1.0).contains(&jitter) {
-            return Err(ConfigError::new("jitter", jitter, "0.0 to 1.0"));
-        }
+        ConfigError::within("jitter", jitter, 0.0..=1.0)?;
         if !(refresh_at > 0.0 && refresh_at <= 1.0) {
             return Err(ConfigError::new("refresh_at", refresh_at, "above 0.0, at most 1.0"));
         }

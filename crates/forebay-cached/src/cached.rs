@@ -2,11 +2,10 @@
 
 use crate::{
     CachedBuilder, RefreshError,
-    clock::now,
     fetch::{Fetcher, Inner},
     state::Policy,
 };
-use forebay_core::BoxError;
+use forebay_core::{BoxError, support::clock::now};
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -133,6 +132,7 @@ impl<V: Clone + Send + Sync + 'static> Cached<V> {
     /// As [`get`](Self::get).
     pub async fn read(&self) -> Result<Reading<V>, RefreshError> {
         let now = now();
+        // No lock: a caller finds a fresh value here.
         if let Some(kept) = Option::as_ref(&self.inner.fresh.load())
             && now < kept.fresh_until
         {

@@ -1,8 +1,12 @@
-//! One fetch for all that ask: who joins it, what its end changes, and who waits for it.
+//! One fetch for all callers: which of them join it, what its end changes, and how they wait for it.
+
+#[cfg(not(any(loom, shuttle)))]
+use arc_swap::ArcSwap as Published;
+#[cfg(any(loom, shuttle))]
+use forebay_core::support::lock::model::Published;
 
 use crate::{
     Fetched, Reading, RefreshError,
-    clock::{Published, Timer, now},
     state::{CacheState, Kept, Lookup, Policy},
 };
 use forebay_core::{
@@ -10,7 +14,10 @@ use forebay_core::{
     chance::SplitMix64,
     panic::Panic,
     single_flight::{InFlight, Polled, WaiterId, Work},
-    support::lock::Mutex,
+    support::{
+        clock::{Timer, now},
+        lock::Mutex,
+    },
 };
 use std::{
     fmt,
@@ -38,6 +45,7 @@ pub(crate) struct Inner<V> {
 }
 
 struct State<V> {
+    /// The latest value and the latest failure.
     cache: CacheState<V>,
     /// The fetch whose value will count, if one runs.
     fetching: Option<Fetching<V>>,
@@ -48,7 +56,9 @@ struct State<V> {
 }
 
 struct Fetching<V> {
+    /// Which fetch it is; the end of another one changes nothing.
     number: u64,
+    /// The fetch itself, which its waiters poll.
     in_flight: Shared<V>,
     /// The fetch ends with the last of them.
     waiters: usize,
@@ -76,6 +86,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     /// What is there, else the wait for a fetch.
     pub(crate) fn join(self: &Arc<Self>, now: Instant) -> Result<Read<V>, Wait<V>> {
+        // CORRECTNESS: the look-up and the place in the fetch are one step under the lock, so that of several callers without a
+        // value one begins the fetch, and the others wait for it.
         let (lookup, joined) = {
             let mut state = self.state.lock();
             let lookup = state.cache.lookup(now);
@@ -154,6 +166,7 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(crate) fn set(&self, Fetched { value, ttl }: Fetched<V>) {
         let (now, value) = (now(), Arc::new(value));
+        // A fetch that runs loses its place: its end changes nothing any more.
         let _replaced = {
             let mut state = self.state.lock();
             (state.fetching.take(), self.store(&mut state, &value, ttl, now))
@@ -162,6 +175,8 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
 
     pub(crate) fn invalidate(&self) {
         let now = now();
+        // CORRECTNESS: the published value is taken back under the lock that a fetch stores under, so that no fetch which began
+        // before publishes a value after it.
         let _replaced = {
             let mut state = self.state.lock();
             (state.fetching.take(), state.cache.expire(now), self.fresh.swap(Arc::new(None)))
@@ -169,11 +184,13 @@ impl<V: Clone + Send + Sync + 'static> Inner<V> {
     }
 
     pub(crate) fn peek(&self) -> Option<Reading<V>> {
+        // The lock is released before the value is cloned, since its `Clone` is user code.
         let latest = { self.state.lock().cache.latest() };
         latest.map(|(kept, error)| kept.reading(now(), error))
     }
 
     fn leave(&self, number: u64) {
+        // CANCEL: with its last waiter the fetch leaves the state, and is dropped after the lock is released.
         let _fetch = {
             let mut state = self.state.lock();
             match &mut state.fetching {
@@ -233,7 +250,7 @@ impl<V: Clone + Send + Sync + 'static> Wait<V> {
     }
 }
 
-/// CANCEL: the waiter goes, and with the last one the fetch.
+/// CANCEL: the waiter leaves, and with the last one the fetch is dropped.
 impl<V: Clone + Send + Sync + 'static> Drop for Wait<V> {
     fn drop(&mut self) {
         self.leave();

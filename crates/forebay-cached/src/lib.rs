@@ -4,7 +4,6 @@
 
 mod builder;
 mod cached;
-mod clock;
 mod error;
 mod fetch;
 mod state;
@@ -14,3 +13,5 @@ pub use self::{
     cached::{Cached, Fetched, Reading},
     error::{RefreshError, RefreshErrorKind},
 };
+/// What the builder takes and the errors are, so that this crate is one line in a `Cargo.toml`.
+pub use forebay_core::{BoxError, ConfigError, Verdict};

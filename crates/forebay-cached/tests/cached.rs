@@ -97,7 +97,7 @@ async fn it_is_fetched_once_and_again_when_its_time_is_over() {
     let server = Server::default();
     let cached = server.cached().build().unwrap();
     assert!(cached.peek().is_none());
-    assert_eq!(server.asked(), 0, "it is not fetched before anybody asks");
+    assert_eq!(server.asked(), 0, "it is not fetched before a caller asks");
     for _ in 0..10 {
         assert_eq!(cached.get().await.unwrap(), 1);
         advance(MINUTE).await;
@@ -175,7 +175,7 @@ async fn a_hundred_callers_are_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_at_any_poll_strands_nobody_and_leaves_nothing() {
+async fn a_caller_that_leaves_at_any_poll_strands_no_other_and_leaves_nothing() {
     for polls in 0..3 {
         let server = Server::default();
         let cached = server.cached().build().unwrap();
@@ -210,7 +210,7 @@ async fn a_failure_does_not_take_the_value_away_while_it_may_be_used() {
     let reading = cached.read().await.unwrap();
     assert_eq!((reading.value, reading.age), (1, 15 * MINUTE));
     assert_eq!(reading.stale.unwrap().kind(), RefreshErrorKind::Failed);
-    // For a while nobody asks again.
+    // For a while no caller asks again.
     advance(MINUTE / 2).await;
     let reading = cached.read().await.unwrap();
     assert_eq!(reading.stale.unwrap().kind(), RefreshErrorKind::FailedBefore { retry_in: MINUTE / 2 });
@@ -278,7 +278,7 @@ async fn what_was_begun_before_an_invalidation_does_not_count() {
     assert!(late.poll().is_pending());
     assert!(matches!(late.poll(), Poll::Ready(Ok(2))));
     assert!(matches!(early.poll(), Poll::Ready(Ok(1))), "it gets what it waited for");
-    assert_eq!(cached.get().await.unwrap(), 2, "the older answer took the place of the newer one");
+    assert_eq!(cached.get().await.unwrap(), 2, "the older value took the place of the newer one");
 
     cached.set(Fetched::new(70).ttl(2 * MINUTE));
     assert_eq!(cached.get().await.unwrap(), 70);

@@ -52,7 +52,7 @@ async fn in_two_polls(number: usize) -> Result<Fetched<usize>, BoxError> {
 
 /// Two readers of a cached value, one of whom gives up.
 #[test]
-fn a_cached_value_is_fetched_by_whoever_is_left() {
+fn a_cached_value_is_fetched_by_the_waiter_that_is_left() {
     model(6, || {
         let fetched = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&fetched);

@@ -1,4 +1,4 @@
-//! The one source of chance of these crates: it keeps a crowd apart, and holds no secret.
+//! The one source of chance of these crates: it spreads what would happen together, and holds no secret.
 //!
 //! SplitMix64 ([Steele, Lea, Flood 2014]) is four lines, has eight bytes of state and passes BigCrush: enough for that, and
 //! one dependency less than `rand` or `fastrand`.
@@ -35,7 +35,7 @@ pub const fn mix(mut state: u64) -> u64 {
 // === impl SplitMix64 ===
 
 impl SplitMix64 {
-    /// The stream that begins at `seed`; [`entropy`] has one that nobody else has.
+    /// The stream that begins at `seed`; [`entropy`] gives one that is drawn for each call.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)

@@ -1,4 +1,4 @@
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, ops::RangeInclusive};
 
 /// A builder was given a value that no service can work with.
 ///
@@ -17,6 +17,23 @@ impl ConfigError {
     #[must_use]
     pub fn new(knob: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
         Self { knob, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    /// Returns `value` if it is `allowed`.
+    ///
+    /// # Errors
+    ///
+    /// Else the error that names both ends, as a user would write them: `1.0`, `60s`.
+    pub fn within<T: PartialOrd + fmt::Debug>(
+        knob: &'static str,
+        value: T,
+        allowed: RangeInclusive<T>,
+    ) -> Result<T, Self> {
+        if allowed.contains(&value) {
+            return Ok(value);
+        }
+        let (least, most) = allowed.into_inner();
+        Err(Self::new(knob, format_args!("{value:?}"), format!("{least:?} to {most:?}")))
     }
 
     /// The name of the builder method.

@@ -39,9 +39,9 @@ pub fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     cause_ref::<E>(error).is_some()
 }
 
-/// What a classifier can walk: any concrete [`Error`], and a [`BoxError`], which is none itself.
+/// An error whose chain a classifier can walk: any concrete [`Error`], and a [`BoxError`], which is none itself.
 ///
-/// `Kind` only tells the two implementations apart; it is always inferred.
+/// `Kind` only separates the two implementations; it is always inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an error that a classifier can walk",
     note = "implement `std::error::Error` for it, or convert it with `.map_err(BoxError::from)`"

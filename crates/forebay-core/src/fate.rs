@@ -3,15 +3,15 @@ use std::fmt;
 /// The one end of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// The far side took it.
+    /// The server took it.
     Delivered,
     /// It is kept in a durable spool and will be delivered from there.
     Spooled,
-    /// It is gone, for this reason.
+    /// It was dropped, for this reason.
     Dropped(DropReason),
 }
 
-/// Why an item is gone.
+/// Why an item was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DropReason {
@@ -31,15 +31,15 @@ pub enum DropReason {
     Evicted,
     /// The item could not be encoded.
     Encode,
-    /// The far side saw the item and refused it.
+    /// The server saw the item and refused it.
     Rejected,
-    /// The far side did not take it in as many attempts, or as much time, as were allowed.
+    /// The server did not take it in as many attempts, or as much time, as were allowed.
     RetriesExhausted,
-    /// A retry would have gone over the retry budget.
+    /// A retry would have exceeded the retry budget.
     Budget,
-    /// The circuit to the far side was open.
+    /// The circuit of the server was open.
     CircuitOpen,
-    /// The service that had the item in its hands panicked.
+    /// The service that worked on the item panicked.
     Panicked,
     /// The pipeline ended before the item could be delivered.
     Shutdown,
@@ -47,7 +47,7 @@ pub enum DropReason {
     Disabled,
     /// The service failed, and no layer said why.
     Failed,
-    /// A rule of the host's own, a filter or a fold, did not want it.
+    /// A rule of the host, such as a filter or a fold, left it out.
     Filtered,
     /// Its caller no longer waited for the response, and the work had not begun.
     Cancelled,
@@ -56,7 +56,7 @@ pub enum DropReason {
 // === impl Fate ===
 
 impl Fate {
-    /// Whether the item is gone.
+    /// Whether the item was dropped.
     #[must_use]
     pub const fn is_dropped(self) -> bool {
         matches!(self, Self::Dropped(_))

@@ -3,8 +3,8 @@ use std::fmt;
 
 /// Counts what became of every item.
 ///
-/// A ledger is plain state: whoever takes items in keeps one beside what it counts, under the same lock, so that a
-/// count and the thing counted never disagree. Taking an item in is one addition; a fate is counted once per batch.
+/// A ledger is plain state. The layer that admits items keeps one beside what it counts, under the same lock, so that a
+/// count and the thing counted never disagree. An admission is one addition; a fate is counted once per batch.
 ///
 /// At every instant `offered == delivered + spooled + dropped + pending`.
 ///
@@ -38,17 +38,17 @@ pub struct Ledger {
 pub struct Totals {
     /// Items that were handed over, refused ones included.
     pub offered: u64,
-    /// Items that the far side took.
+    /// Items that the server took.
     pub delivered: u64,
     /// Items that lie in a durable spool.
     pub spooled: u64,
-    /// Items that are gone, by reason.
+    /// Items that were dropped, by reason.
     pub dropped: Drops,
     /// Items without a fate so far: queued, in flight, or waiting for a retry.
     pub pending: u64,
 }
 
-/// Items that are gone, by reason.
+/// Items that were dropped, by reason.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drops([u64; DropReason::ALL.len()]);
 
@@ -61,7 +61,7 @@ impl Ledger {
         self.accepted += items;
     }
 
-    /// `items` were offered and refused at the door.
+    /// `items` were offered and not admitted.
     #[inline]
     pub fn refuse(&mut self, reason: DropReason, items: u64) {
         self.refused += items;
@@ -72,7 +72,7 @@ impl Ledger {
     ///
     /// # Panics
     ///
-    /// In debug builds, when fewer are pending: somebody has counted an item twice.
+    /// In debug builds, when fewer are pending: an item was counted twice.
     #[inline]
     pub fn settle(&mut self, fate: Fate, items: u64) {
         debug_assert!(self.pending() >= items, "{items} settled, {} pending", self.pending());
@@ -154,19 +154,19 @@ impl fmt::Display for Totals {
 // === impl Drops ===
 
 impl Drops {
-    /// Items gone for `reason`.
+    /// Items dropped for `reason`.
     #[must_use]
     pub fn get(&self, reason: DropReason) -> u64 {
         self.0[reason.index()]
     }
 
-    /// Items gone for any reason.
+    /// Items dropped for any reason.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// The reasons for which anything is gone, with their counts.
+    /// The reasons for which an item was dropped, with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.into_iter().map(|reason| (reason, self.get(reason))).filter(|(_, items)| *items > 0)
     }

@@ -4,16 +4,16 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// What one result means to a retry or a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The far side did its work.
+    /// The server did its work.
     Success,
     /// It failed in a way that may pass.
     Retryable {
-        /// The far side asked not to be called before this much time has passed.
+        /// The server asked not to be called before this much time has passed.
         after: Option<Duration>,
     },
     /// It failed, and will fail again for the same request.
     Terminal,
-    /// Neither good nor bad news about the far side: it counts as neither, and never closes a breaker.
+    /// The result says nothing about the server: it counts as neither a success nor a failure, and never closes a breaker.
     Ignored,
 }
 
@@ -39,7 +39,7 @@ pub struct ByError<Kind = crate::Boxed>(PhantomData<fn() -> Kind>);
 // === impl Outcome ===
 
 impl Outcome {
-    /// Retryable, without a hint from the far side.
+    /// Retryable, without a hint from the server.
     pub const RETRYABLE: Self = Self::Retryable { after: None };
 
     /// Whether a breaker counts it as a failure.

@@ -40,7 +40,7 @@ pub fn catch<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
 /// Drops `value`, whose `Drop` is user code: a panic in it is reported by the panic hook, and goes no further.
 #[inline]
 pub fn discard<T>(value: T) {
-    // The value is gone either way, and the panic hook has reported why.
+    // The value is dropped either way, and the panic hook has reported a panic.
     let _reported = catch(|| drop(value));
 }
 

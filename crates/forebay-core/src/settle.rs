@@ -22,7 +22,7 @@ pub trait Settle<Res> {
 pub enum Settlement {
     /// All items met the same fate.
     All(Fate),
-    /// The far side took the call, but not all of its items, and did not say which.
+    /// The server took the call, but not all of its items, and did not say which.
     Partial {
         /// How many it did not take; more than there are counts as all.
         dropped: usize,
@@ -35,14 +35,14 @@ pub enum Settlement {
     Retry {
         /// Not before this much time has passed.
         after: Option<Duration>,
-        /// Under which reason they are counted if nobody does.
+        /// The reason under which they are counted if no layer does.
         otherwise: DropReason,
     },
     /// Nothing was taken because of what the call contained; a part of it may pass.
     Split {
         /// What was wrong with it.
         cause: SplitCause,
-        /// Under which reason the items are counted if nobody splits.
+        /// The reason under which the items are counted if no layer splits the call.
         otherwise: DropReason,
     },
 }
@@ -52,7 +52,7 @@ pub enum Settlement {
 pub enum ItemFate {
     /// It has met its fate.
     Final(Fate),
-    /// It was not taken and may be sent again; if nobody does, it is dropped for this reason.
+    /// It was not taken and may be sent again; if no layer does, it is dropped for this reason.
     Retry(DropReason),
 }
 
@@ -67,8 +67,8 @@ pub enum SplitCause {
 
 /// `Ok` is delivered; an `Err` is what the outermost [`Verdict`] in its chain says.
 ///
-/// An error without a verdict comes from a service that is not ours: the items may be sent again, and count as
-/// [`DropReason::Failed`] if nobody does.
+/// An error without a verdict is that of a service outside this family: the items may be sent again, and count as
+/// [`DropReason::Failed`] if no layer does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SettleByVerdict;
 
@@ -92,7 +92,7 @@ impl<Res> Settle<Res> for SettleByVerdict {
 // === impl Settlement ===
 
 impl Settlement {
-    /// The fate of the item of a call that carried just one, where nobody sends again or splits.
+    /// The fate of the item of a call that carried just one, where no layer sends it again or splits the call.
     #[must_use]
     pub fn fate_of_one(&self) -> Fate {
         match *self {
@@ -121,7 +121,7 @@ impl Settlement {
 // === impl ItemFate ===
 
 impl ItemFate {
-    /// The fate of the item if nobody sends it again.
+    /// The fate of the item if no layer sends it again.
     #[must_use]
     pub const fn fate(self) -> Fate {
         match self {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest wait that is told apart from "never": 30 years.
+/// The longest wait that differs from "never": 30 years.
 ///
 /// Far enough to be never for a process, near enough that an instant that far away can be added to again without an overflow.
 pub const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

@@ -1,10 +1,10 @@
 use crate::{BoxError, DropReason, cause_ref};
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
-/// The two things a caller must know of a failure besides what happened.
+/// What a caller must know of a failure besides what happened: whether the request was seen, and whether a retry is sensible.
 ///
 /// Every error that a forebay layer adds has one as its [`source`](Error::source), so that a layer above finds it
-/// with [`Verdict::of`] without knowing the layer below. What the layer was told by its own inner service is, in turn,
+/// with [`Verdict::of`] without knowing the layer below. The error of the layer's own inner service is, in turn,
 /// the verdict's source: the chain has one link per sentence.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -14,21 +14,21 @@ pub struct Verdict {
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// Whether the far side may have seen the request.
+/// Whether the server may have seen the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
     /// It was not sent: sending it later cannot double it.
     No,
     /// It was on its way when it failed: sending it again may double it.
     Maybe,
-    /// The far side answered.
+    /// The server responded.
     Yes,
 }
 
 /// Whether sending the same request again is sensible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Advice {
-    /// The same answer is to be expected.
+    /// Another attempt would most likely end in the same way.
     Never,
     /// At any time, with the caller's own backoff.
     Retry,
@@ -58,13 +58,13 @@ impl Verdict {
         cause_ref::<Self>(error)
     }
 
-    /// Under which reason the items of the request are counted if nobody sends it again.
+    /// The reason under which the items of the request are counted if no layer sends it again.
     #[must_use]
     pub fn reason(&self) -> DropReason {
         self.reason
     }
 
-    /// Whether the far side may have seen the request.
+    /// Whether the server may have seen the request.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.seen
@@ -113,8 +113,8 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 
 /// Whether hyper-util or h2 says that the request was never processed.
 ///
-/// Their errors are read by their words, because a downcast would tie this crate to one version of each. The words of h2
-/// name the one who sent the frame: only what was *received* is a word of the server.
+/// Their errors are read by their texts, because a downcast would tie this crate to one version of each. The words of h2
+/// name the sender of the frame: only what was *received* is a statement of the server.
 fn says_unprocessed(error: &(dyn Error + 'static)) -> bool {
     const WORDS: [&str; 3] = [
         "client error (Connect)",
@@ -129,8 +129,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.seen {
             Seen::No => "the request was not sent",
-            Seen::Maybe => "the far side may have seen the request",
-            Seen::Yes => "the far side answered",
+            Seen::Maybe => "the server may have seen the request",
+            Seen::Yes => "the server responded",
         })?;
         match self.advice {
             Advice::Never => f.write_str("; a retry is not sensible"),

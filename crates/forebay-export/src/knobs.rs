@@ -7,9 +7,9 @@ use crate::{
 };
 use bytes::Bytes;
 use forebay_batch::Batching;
-use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, Chosen, Excluding, State};
+use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
 use forebay_cached::Cached;
-use forebay_core::{BoxError, Boxed, ByError, ConfigError, Unkeyed, http::Classifier};
+use forebay_core::{BoxError, ByError, ConfigError, Unkeyed, http::Classifier};
 use forebay_intake::{Limits, Overflow};
 use forebay_retry::{
     Backoff, Jitter, RetryBuilder, RetryEvent, grpc,
@@ -29,7 +29,7 @@ pub type ExportRetry = RetryBuilder<ByError, HttpPolicy, Keyed<Authority>>;
 
 /// The builder of the exporter's circuit breaker. Its methods are those of [`BreakerBuilder`].
 #[doc(hidden)]
-pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Chosen<Excluding<ByError, Excluded>>>;
+pub type ExportBreaker = BreakerBuilder<(), Unkeyed, Excluding<ByDefault, Excluded>>;
 
 /// Names the results that the circuit breaker ignores.
 type Excluded = fn(&Result<Response<Bytes>, BoxError>) -> bool;
@@ -161,7 +161,7 @@ fn breaker(counting: Arc<Counting>) -> ExportBreaker {
             counting.breaker_opens.fetch_add(1, Relaxed);
         }
     };
-    BreakerLayer::driver().excluding::<Boxed, _, _, _>(is_refused_for_items as Excluded).observe(count_opens)
+    BreakerLayer::driver().excluding(is_refused_for_items as Excluded).observe(count_opens)
 }
 
 /// A request that is refused for its content (400, 413) says nothing about the health of the server.

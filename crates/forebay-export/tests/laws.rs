@@ -105,7 +105,7 @@ async fn every_waiter_for_room_wakes_on_close() {
     let exporter = exporter.build().unwrap();
     exporter.emit(0);
     let waiters: Vec<_> = (0..10).map(|_| exporter.clone()).collect();
-    laws::everybody_wakes_on_close(waiters, || exporter.handle().close()).await;
+    laws::every_waiter_wakes_on_close(waiters, || exporter.handle().close()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use forebay_batch::Batching;
 use forebay_core::{BoxError, DropReason, Priority};
 use forebay_export::{Encode, Exporter, ExporterBuilder, Offer, Skipped};
 use forebay_intake::{Limits, Overflow};
-use forebay_testkit::events::{Heard, HeardEvent};
+use forebay_testkit::events::{EventRecorder, RecordedEvent};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use std::time::Duration;
@@ -45,19 +45,19 @@ async fn settle() {
     }
 }
 
-fn warnings(heard: &Heard) -> Vec<HeardEvent> {
+fn warnings(heard: &EventRecorder) -> Vec<RecordedEvent> {
     heard.events().into_iter().filter(|event| event.level < Level::DEBUG).collect()
 }
 
 /// `items` and `reasons` of each warning.
-fn said(heard: &Heard) -> Vec<(String, String)> {
-    let text = |event: &HeardEvent, name| event.field(name).unwrap().to_owned();
+fn said(heard: &EventRecorder) -> Vec<(String, String)> {
+    let text = |event: &RecordedEvent, name| event.field(name).unwrap().to_owned();
     warnings(heard).iter().map(|event| (text(event, "items"), text(event, "reasons"))).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_loss_is_said_at_once_and_the_next_ones_together_a_minute_later() {
-    let heard = Heard::of("forebay");
+    let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
     let exporter = exporter(StatusCode::NOT_FOUND, |builder| builder.batching(Batching::new().max_items(2)));
     (0..2).for_each(|item| exporter.emit(item));
@@ -90,7 +90,7 @@ async fn a_loss_is_said_at_once_and_the_next_ones_together_a_minute_later() {
 
 #[tokio::test(start_paused = true)]
 async fn an_item_that_is_refused_at_the_door_of_an_idle_exporter_is_said() {
-    let heard = Heard::of("forebay");
+    let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
     let exporter = exporter(StatusCode::OK, |builder| builder.limits(Limits::new().bytes(2)));
     settle().await;
@@ -121,7 +121,7 @@ async fn an_item_that_is_refused_at_the_door_of_an_idle_exporter_is_said() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_evicted_while_the_far_side_is_away_is_said() {
-    let heard = Heard::of("forebay");
+    let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
     let exporter = exporter(StatusCode::SERVICE_UNAVAILABLE, |builder| {
         builder.limits(Limits::new().items(8)).overflow(Overflow::DropOldest).batching(Batching::new().max_items(2))
@@ -141,7 +141,7 @@ async fn what_was_evicted_while_the_far_side_is_away_is_said() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_host_has_asked_for_is_not_said_and_nor_is_a_success() {
-    let heard = Heard::of("forebay");
+    let heard = EventRecorder::of("forebay");
     let _guard = set_default(heard.clone());
     let exporter_that_works = exporter(StatusCode::OK, |builder| builder);
     exporter_that_works.emit(1);

@@ -9,7 +9,7 @@ use forebay_kip714::{
     tcp::{Sasl, TcpTransport},
 };
 use forebay_otlp::{Metric, MetricData, NumberPoint, Temporality};
-use forebay_testkit::kafka::{Api, Broker, Fault, Login, Seen, Subscription};
+use forebay_testkit::kafka::{Api, Broker, BrokerLog, Fault, Login, Subscription};
 use std::{
     sync::{
         Arc, Mutex,
@@ -43,7 +43,7 @@ fn client(broker: &Broker) -> Kip714Client {
     builder().build(transport(broker)).unwrap()
 }
 
-async fn until(broker: &Broker, enough: impl FnMut(&Seen) -> bool) -> Seen {
+async fn until(broker: &Broker, enough: impl FnMut(&BrokerLog) -> bool) -> BrokerLog {
     timeout(PATIENCE, broker.until(enough)).await.unwrap()
 }
 
@@ -74,7 +74,7 @@ async fn metrics_arrive_under_one_id_at_their_interval() {
 }
 
 /// A code as the answer to a push; what the client does then, and why it has stopped if it has.
-async fn push_answered(code: i16) -> (Seen, Kip714Client, Arc<Mutex<Vec<ClientEvent>>>) {
+async fn push_answered(code: i16) -> (BrokerLog, Kip714Client, Arc<Mutex<Vec<ClientEvent>>>) {
     let broker = subscribed().await;
     broker.script(Api::Push, [Fault::Code(code)]);
     let events = Arc::new(Mutex::new(Vec::new()));

@@ -46,13 +46,13 @@ async fn dropping_a_ready_service_gives_back() {
 }
 
 #[tokio::test]
-async fn everybody_wakes_on_close() {
+async fn every_waiter_wakes_on_close() {
     let limits = Limits::new().items(1).soft_limit(1.0);
     let layer = QueueLayer::builder().limits(limits).overflow(Overflow::Wait).build().unwrap();
     let queue = layer.layer(Probe::<u32>::hanging());
     queue.emit(1).unwrap();
     let handle = queue.handle();
-    laws::everybody_wakes_on_close(vec![queue.clone(), queue.clone(), queue.clone()], move || handle.close()).await;
+    laws::every_waiter_wakes_on_close(vec![queue.clone(), queue.clone(), queue.clone()], move || handle.close()).await;
 
     // Awake, each learns that the queue is closed, and has its item back.
     let refused = queue.clone().oneshot(7).await.unwrap_err();

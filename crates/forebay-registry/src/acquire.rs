@@ -24,7 +24,7 @@ use std::{
 /// # Cancellation
 ///
 /// When it is dropped, nothing of it is left behind. A client that is being made goes on being made while another call waits
-/// for it; with the last of those that wait, the making ends and its entry goes. A replacement that is dropped leaves the old
+/// for it; with the last of those that wait, the making ends and its entry is removed. A replacement that is dropped leaves the old
 /// client.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, K, Q: ?Sized, C, G> {
@@ -79,6 +79,7 @@ where
     G: Config,
 {
     if let Stage::Start { inner, key, config, replace: replaces } = stage {
+        // The key and the configuration are cloned only here, where the fast path has found no client.
         let (key, config) = ((*key).to_owned(), Arc::new(G::clone(config)));
         let waiting: Waiting<C> = if *replaces {
             Box::pin(replace(Arc::clone(inner), key, config))
@@ -96,6 +97,7 @@ where
     let Stage::Waiting(waiting) = stage else { return Poll::Pending };
     let polled = waiting.as_mut().poll(cx);
     if polled.is_ready() {
+        // What has waited is dropped here, and not with the future: it holds a pointer to the registry.
         *stage = Stage::Done;
     }
     polled.map_ok(Lease::new)

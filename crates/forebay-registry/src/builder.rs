@@ -39,7 +39,7 @@ type Checked<K, C, G, M> = (M, Settings<K, C, G>, Runtime);
 /// What makes the clients of a registry: the function given to [`Registry::builder`].
 pub struct ClientMaker<K, C, G>(pub(crate) Maker<K, C, G>);
 
-/// What a registry does when a new key comes and there is no room.
+/// What a registry does with a new key for which there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -94,7 +94,7 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
     ///
     /// Runs when the last client of a key is closed, after its hook, however that ended. Never while there is another
     /// client of the key, or one is being made, drained or closed; and while it runs, a call for the key waits. So a
-    /// flush never finds its credentials gone, and a fresh client never loses its breaker to an old one.
+    /// flush never finds its credentials removed, and a fresh client never loses its breaker to an old one.
     ///
     /// It must be short and must not block. Its panics are reported to the observer.
     pub fn on_vacant(mut self, forget: impl Fn(&K) + Send + Sync + 'static) -> Self {
@@ -177,9 +177,7 @@ impl<K, C, G, M> RegistryBuilder<K, C, G, M> {
             ("linger", linger, Duration::ZERO),
             ("negative_ttl", negative_ttl, Duration::ZERO),
         ] {
-            if !(least..=A_DAY).contains(&value) {
-                return Err(ConfigError::new(knob, format_args!("{value:?}"), format!("{least:?} to 1 day")));
-            }
+            ConfigError::within(knob, value, least..=A_DAY)?;
         }
         #[cfg(not(any(loom, shuttle)))]
         let runtime = Runtime::new(self.runtime)?;

@@ -76,6 +76,7 @@ impl<K: Key, C: Client, G: Config> CloseTask<K, C, G> {
                         Poll::Ready(Err(panic)) => Poll::Ready(CloseEnd::Panicked(panic)),
                         Poll::Pending => {
                             let Self { inner, timer, .. } = self;
+                            // CORRECTNESS: the hook and the timer have both registered this waker: either wakes the task.
                             let deadline = || inner.runtime.timer(inner.settings.close_deadline);
                             Pin::new(timer.get_or_insert_with(deadline))
                                 .poll(cx)
@@ -98,6 +99,7 @@ impl<K: Key, C: Client, G: Config> CloseTask<K, C, G> {
     fn finish(&mut self, end: &CloseEnd) {
         self.stage = Stage::Over;
         let took = now().saturating_duration_since(self.began);
+        // CORRECTNESS: the table learns the end first, so that a caller which waits for it finds the key vacant.
         self.inner.close_ended(&self.key, self.generation, took, end);
         if let Some(wait) = self.wait.take() {
             wait.complete(end.clone());

@@ -12,41 +12,41 @@ use std::time::Duration;
 pub enum RegistryEvent<'a, K, G = ()> {
     /// A client was made.
     Created {
-        /// Whose client it is.
+        /// The key of the client.
         key: &'a K,
-        /// Its number.
+        /// The number of the client.
         generation: u64,
-        /// From the first call that wanted it.
+        /// The time since the first call that wanted the client.
         took: Duration,
     },
     /// The maker failed or panicked. Nothing was kept but, with `negative_ttl`, the error.
     Failed {
-        /// Whose client was wanted.
+        /// The key of the client that was wanted.
         key: &'a K,
-        /// What the callers got.
+        /// The error that the callers got.
         error: &'a AcquireError,
-        /// From the first call that wanted it.
+        /// The time since the first call that wanted the client.
         took: Duration,
     },
     /// The maker returned [`Declined`](crate::Declined). Nothing was kept.
     Declined {
-        /// Whose client was wanted.
+        /// The key of the client that was wanted.
         key: &'a K,
-        /// What the callers got.
+        /// The error that the callers got.
         error: &'a AcquireError,
     },
     /// A call got a client that was there, or that another call made.
     Reused {
-        /// Whose client it is.
+        /// The key of the client.
         key: &'a K,
-        /// Its number.
+        /// The number of the client.
         generation: u64,
     },
     /// A call got a client that was made with another configuration than its own. The first one wins.
     Diverged {
-        /// Whose client it is.
+        /// The key of the client.
         key: &'a K,
-        /// Its number.
+        /// The number of the client.
         generation: u64,
         /// The configuration it was made with.
         first: &'a G,
@@ -55,27 +55,27 @@ pub enum RegistryEvent<'a, K, G = ()> {
     },
     /// `replace` put a new client in the place of an old one, which its leases keep until they end.
     Swapped {
-        /// Whose clients they are.
+        /// The key of both clients.
         key: &'a K,
         /// The number of the old one, if there was one.
         from: Option<u64>,
         /// The number of the new one.
         to: u64,
     },
-    /// A client left the registry; its close hook comes next.
+    /// A client left the registry; its close hook runs next.
     Closing {
-        /// Whose client it was.
+        /// The key of the client.
         key: &'a K,
-        /// Its number.
+        /// The number of the client.
         generation: u64,
         /// Why it left.
         reason: CloseReason,
     },
     /// A close hook has ended.
     Closed {
-        /// Whose client it was.
+        /// The key of the client.
         key: &'a K,
-        /// Its number.
+        /// The number of the client.
         generation: u64,
         /// How long the hook ran.
         took: Duration,
@@ -91,9 +91,9 @@ pub enum RegistryEvent<'a, K, G = ()> {
     },
     /// A call was refused without asking the maker.
     Refused {
-        /// Whose client was wanted.
+        /// The key of the client that was wanted.
         key: &'a K,
-        /// What the caller got.
+        /// The error that the caller got.
         error: &'a AcquireError,
     },
 }

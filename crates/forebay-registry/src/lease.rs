@@ -20,7 +20,7 @@ use std::{
 /// see [`RegistryBuilder::linger`](crate::RegistryBuilder::linger) and
 /// [`on_close`](crate::RegistryBuilder::on_close).
 ///
-/// A lease keeps the registry's inside alive, so the close hook of its client can run when all handles are gone.
+/// A lease keeps the registry's inside alive, so the close hook of its client can run when all handles have been dropped.
 #[must_use = "the client may be closed as soon as the lease is dropped"]
 pub struct Lease<C> {
     live: Strong<Live<C>>,

@@ -32,3 +32,5 @@ pub use self::{
     service::{LeasedFuture, LeasedService},
     snapshot::{CloseReport, Counts, EntryInfo, EntryState, Snapshot},
 };
+/// What the builder takes and the errors are, so that this crate is one line in a `Cargo.toml`.
+pub use forebay_core::{BoxError, ConfigError, Observe, Verdict, panic::Panic};

@@ -102,6 +102,7 @@ where
 
     fn call(&mut self, key: K) -> MakeFuture<S> {
         let inner = self.registry.inner();
+        // The fast path needs no box; only a call that waits allocates.
         let found = |found: Found<S>| Stage::Found(Some(found.map(Lease::new)));
         let stage = match inner.fast(&key, Some(&())) {
             Some(live) => found(Ok(live)),

@@ -4,7 +4,7 @@ use crate::{Acquire, ClientMaker, CloseReport, Lease, RegistryBuilder, RegistryM
 use forebay_core::BoxError;
 use std::{borrow::Borrow, fmt, future::Future, hash::Hash, sync::Arc, time::Duration};
 
-/// One client for each key, shared by all who ask for it, made by the first and closed with the last.
+/// One client for each key, shared by all callers, made by the first and closed with the last.
 ///
 /// A clone is another handle of the same registry. `K` is the key, `C` the client, and `G` the configuration that a
 /// client is made with, if callers have one each.
@@ -48,7 +48,7 @@ where
     /// The client of `key`.
     ///
     /// When it is there this takes no lock, allocates nothing and is ready at the first poll. Otherwise the client is
-    /// made, once for all who ask for it meanwhile.
+    /// made, once for all callers that ask for it meanwhile.
     ///
     /// # Errors
     ///

@@ -57,6 +57,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
+        // CANCEL: the future holds the lease, so the close hook waits for a call that outlives this service, and for its drop.
         LeasedFuture { future: self.service.call(request), lease: Arc::clone(&self.lease) }
     }
 }

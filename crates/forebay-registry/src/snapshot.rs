@@ -19,13 +19,13 @@ pub struct Snapshot<K> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo<K> {
-    /// Whose it is.
+    /// The key of the entry.
     pub key: K,
     /// What it is doing.
     pub state: EntryState,
     /// The number of the client, if there is one.
     pub generation: Option<u64>,
-    /// Leases alive.
+    /// Leases that have not ended.
     pub leases: usize,
     /// Calls that wait for the client.
     pub waiters: usize,
@@ -44,7 +44,7 @@ pub struct EntryInfo<K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EntryState {
-    /// Its client is being made, or comes back, or the key is being forgotten.
+    /// Its client is being made, or `on_vacant` runs for the key.
     Pending,
     /// A caller has a lease.
     Leased,

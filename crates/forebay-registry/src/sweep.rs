@@ -24,7 +24,9 @@ impl<K: Key, C: Client, G: Config> Sweeper<K, C, G> {
             let Some(inner) = self.inner.upgrade() else { break };
             let Some(wait) = inner.sweep() else { break };
             let timer = inner.runtime.timer(wait);
+            // CORRECTNESS: the pointer is dropped before the wait, or the sweeper would keep the registry alive.
             drop(inner);
+            // CANCEL: see `Drop`.
             timer.await;
         }
         self.finished = true;
@@ -37,7 +39,7 @@ impl<K: Key, C: Client, G: Config> Drop for Sweeper<K, C, G> {
         if !self.finished
             && let Some(inner) = self.inner.upgrade()
         {
-            inner.sweeper_gone();
+            inner.sweeper_dropped();
         }
     }
 }

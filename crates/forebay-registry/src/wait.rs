@@ -54,6 +54,8 @@ impl<K: Key, C: Client, G: Config> Wait<K, C, G> {
         let Self { inner, key, config, waiter, entry } = self;
         let Some((id, in_flight)) = entry else { return Poll::Pending };
         let mut effects = None;
+        // CORRECTNESS: the table learns the end inside of this poll, before any other waiter is woken: a caller that it wakes finds
+        // the client, or asks the maker itself.
         let polled = in_flight.poll(waiter, cx, |end| {
             let (completion, made) = inner.complete(key, *id, end);
             effects = Some(made);
@@ -79,7 +81,7 @@ impl<K: Key, C: Client, G: Config> Wait<K, C, G> {
         Poll::Ready(match completion {
             Completion::Client { live, config: first } => {
                 if !is_maker {
-                    inner.settings.emit_event(&RegistryEvent::Reused { key, generation: live.generation() });
+                    inner.reused(key, &live);
                 }
                 if first != *config {
                     inner.diverged(key, live.generation(), &first, config);
@@ -111,7 +113,7 @@ impl<K: Key, C: Client, G: Config> Future for Wait<K, C, G> {
     }
 }
 
-/// CANCEL: the entry counts one waiter less, and with the last one the entry and the work go.
+/// CANCEL: the entry counts one waiter less, and with the last one the entry and the work are dropped.
 impl<K: Key, C: Client, G: Config> Drop for Wait<K, C, G> {
     fn drop(&mut self) {
         self.leave();

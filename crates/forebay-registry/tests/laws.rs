@@ -64,11 +64,11 @@ fn f22_no_waker_runs_under_a_lock() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_the_shared_service_is_woken_when_it_fails() {
+async fn a_caller_that_waits_for_the_shared_service_is_woken_when_it_fails() {
     let probe = Probe::<u32>::with_slots(0, |n| async move { Ok(n) });
     let watch: Watch = probe.watch();
     let service = shared(probe);
-    laws::everybody_wakes_on_close(vec![service.clone(), service], move || watch.fail("closed")).await;
+    laws::every_waiter_wakes_on_close(vec![service.clone(), service], move || watch.fail("closed")).await;
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn the_registry_is_a_make_service() {
     assert!(make.registry().snapshot().entries.is_empty());
 }
 
-/// A call without its service, as `oneshot` leaves it: the client stays open until the answer is there.
+/// A call without its service, as `oneshot` leaves it: the client stays open until the response is there.
 #[tokio::test]
 async fn a_client_is_not_closed_under_a_call() {
     let probe = Probe::<u32>::new(|_| pending());

@@ -183,7 +183,7 @@ fn g01_two_callers_make_one_client() {
 
 /// The first caller gives up after one poll, whenever: the other one is neither stranded nor failed.
 #[test]
-fn g01_a_cancelled_leader_strands_nobody() {
+fn g01_a_cancelled_leader_strands_no_waiter() {
     model(Some(6), || {
         let counts = Counts::new();
         let made = counts.clone();

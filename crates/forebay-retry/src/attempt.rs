@@ -18,7 +18,7 @@ impl Attempt {
         Self(number)
     }
 
-    /// Counts from 1.
+    /// The number of the attempt, counted from 1.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0

@@ -19,7 +19,7 @@ pub(crate) struct Limits {
 
 /// One request, from its first wait to its last attempt.
 ///
-/// It drives the response future and [`RetryLayer::run`](crate::RetryLayer::run): both send, tell it how an attempt failed,
+/// It drives the response future and [`RetryLayer::run`](crate::RetryLayer::run): both send, report how an attempt failed,
 /// and do what [`Next`] says.
 #[derive(Debug)]
 pub(crate) struct Attempts {
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(next, Next::GiveUp(StopReason::Budget));
     }
 
-    /// One thing that a shell tells the machine.
+    /// One thing that a shell reports to the machine.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         /// An attempt takes this long, in milliseconds, and fails.

@@ -104,7 +104,7 @@ impl<C, P, K> RetryBuilder<C, P, K> {
     where
         F: Fn(&mut Req, &Result<Res, Err>) -> bool,
     {
-        self.change(|policy, gate| (Narrowing::new(policy, narrow), gate))
+        self.change(|policy, gate| (Narrowing { policy, narrow }, gate))
     }
 
     /// What a retry after a result costs the budget, where 1.0 is the plain price.
@@ -114,7 +114,7 @@ impl<C, P, K> RetryBuilder<C, P, K> {
     where
         F: Fn(&Result<Res, Err>) -> f64,
     {
-        self.change(|policy, gate| (Priced::new(policy, cost), gate))
+        self.change(|policy, gate| (Priced { policy, cost }, gate))
     }
 
     /// A hint to one call holds back all calls.
@@ -142,7 +142,7 @@ impl<C, P, K> RetryBuilder<C, P, K> {
     }
 
     /// The same settings with another policy and another gate.
-    fn change<P2, K2>(self, change: impl FnOnce(P, K) -> (P2, K2)) -> RetryBuilder<C, P2, K2> {
+    pub(crate) fn change<P2, K2>(self, change: impl FnOnce(P, K) -> (P2, K2)) -> RetryBuilder<C, P2, K2> {
         let Rules { classifier, policy, gate, observer, limits, backoff, budget, streams } = self.rules;
         let (policy, gate) = change(policy, gate);
         RetryBuilder { rules: Rules { classifier, policy, gate, observer, limits, backoff, budget, streams } }

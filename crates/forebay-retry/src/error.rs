@@ -1,7 +1,7 @@
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict};
 use std::{error::Error, fmt, time::Duration};
 
-/// A request failed in a way that may pass, and no more attempt is made.
+/// A request failed in a way that may pass, and no other attempt is made.
 ///
 /// Its [`source`](Error::source) is a [`Verdict`] whose own source is the error of the last attempt. The verdict says
 /// whether any attempt may have been seen, and that a retry is not sensible: a layer above does not multiply the attempts.
@@ -11,7 +11,7 @@ pub struct RetriesExhausted {
     verdict: Verdict,
 }
 
-/// How a retry layer came to its end.
+/// How the attempts of a request ended.
 ///
 /// Inside [`RetriesExhausted`] for an error. A response that was given up on is returned as it is, with this among its
 /// extensions for HTTP (feature `http`); for other responses see [`Policy::give_up`](crate::Policy::give_up).
@@ -22,7 +22,7 @@ pub struct GaveUp {
     hint: Option<Duration>,
 }
 
-/// Why no more attempt is made.
+/// Why no other attempt is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
@@ -58,16 +58,8 @@ pub struct Throttled {
 
 impl RetriesExhausted {
     pub(crate) fn new(gave_up: GaveUp, seen: Seen, last: Option<BoxError>) -> Self {
-        let reason = match gave_up.reason {
-            StopReason::Budget => DropReason::Budget,
-            StopReason::Attempts
-            | StopReason::Elapsed
-            | StopReason::Deadline
-            | StopReason::BodyNotReplayable
-            | StopReason::NotIdempotent
-            | StopReason::Throttled
-            | StopReason::NotReady => DropReason::RetriesExhausted,
-        };
+        let used_up = gave_up.reason == StopReason::Budget;
+        let reason = if used_up { DropReason::Budget } else { DropReason::RetriesExhausted };
         let verdict = Verdict::new(reason, seen, Advice::Never);
         let verdict = match last {
             Some(error) => verdict.caused_by(error),
@@ -82,13 +74,13 @@ impl RetriesExhausted {
         self.gave_up.attempts
     }
 
-    /// Why no more is made.
+    /// Why no other attempt was made.
     #[must_use]
     pub const fn stop_reason(&self) -> StopReason {
         self.gave_up.reason
     }
 
-    /// How long the server asked for with its last response, uncapped.
+    /// The wait that the server asked for with its last response, uncapped.
     #[must_use]
     pub const fn hint(&self) -> Option<Duration> {
         self.gave_up.hint
@@ -120,13 +112,13 @@ impl GaveUp {
         self.attempts
     }
 
-    /// Why no more is made.
+    /// Why no other attempt was made.
     #[must_use]
     pub const fn stop_reason(self) -> StopReason {
         self.reason
     }
 
-    /// How long the server asked for with its last response, uncapped.
+    /// The wait that the server asked for with its last response, uncapped.
     #[must_use]
     pub const fn hint(self) -> Option<Duration> {
         self.hint
@@ -178,7 +170,7 @@ impl Throttled {
         Self { retry_in, verdict: Verdict::new(DropReason::RetriesExhausted, Seen::No, advice) }
     }
 
-    /// When the call would have been sent.
+    /// How long until the call could be sent.
     #[must_use]
     pub const fn retry_in(&self) -> Duration {
         self.retry_in

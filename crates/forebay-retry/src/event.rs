@@ -13,14 +13,14 @@ pub enum RetryEvent {
         attempt: Attempt,
         /// How long until the next one.
         wait: Duration,
-        /// How long the server asked for, uncapped.
+        /// The wait that the server asked for, uncapped.
         hint: Option<Duration>,
     },
     /// The throttle holds an attempt back.
     Held {
         /// The attempt that waits.
         attempt: Attempt,
-        /// For how long.
+        /// How long it waits.
         wait: Duration,
     },
     /// A later attempt has brought the result: a success, or an error that is final.
@@ -32,7 +32,7 @@ pub enum RetryEvent {
     GaveUp(GaveUp),
     /// The call was refused without an attempt, with [`Throttled`](crate::Throttled).
     Refused {
-        /// When it would have been sent.
+        /// How long until the call could be sent.
         retry_in: Duration,
     },
 }

@@ -322,7 +322,7 @@ where
         let mut this = self.project();
         let rules = &**this.rules;
         let (Some(service), Some(mut request)) = (this.service.as_mut(), this.request.take()) else {
-            // Only `Calling` comes without both, and it does not lead here.
+            // Only `Calling` has neither, and it does not lead here.
             return Poll::Ready(Err("polled after the end".into()));
         };
 
@@ -414,7 +414,7 @@ impl<C, P, K> Rules<C, P, K> {
         self.gate.held(key, first).map(|wait| Held { wait, patience: self.gate.patience() })
     }
 
-    /// The end comes while there is no result at hand, only what was kept of the last one.
+    /// The end is reached while there is no result at hand, only what was kept of the last one.
     fn give_up_waiting(&self, session: Pin<&mut Session>, reason: StopReason) -> BoxError {
         let gave_up = GaveUp::new(session.attempts.begun(), reason, None);
         self.gave_up(gave_up);

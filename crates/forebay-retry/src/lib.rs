@@ -40,4 +40,6 @@ pub use self::{
     throttle::{Throttle, ThrottleBuilder},
 };
 /// What the builders take and the errors are, so that this crate is one line in a `Cargo.toml`.
-pub use forebay_core::{BoxError, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Seen, Verdict};
+pub use forebay_core::{
+    BoxError, Boxed, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Seen, Unkeyed, Verdict,
+};

@@ -110,15 +110,15 @@ pub struct Cloned;
 /// A policy that cuts requests down with a function: [`RetryBuilder::narrow`](crate::RetryBuilder::narrow).
 #[derive(Clone, Copy, Debug)]
 pub struct Narrowing<P, F> {
-    policy: P,
-    narrow: F,
+    pub(crate) policy: P,
+    pub(crate) narrow: F,
 }
 
 /// A policy that prices retries with a function: [`RetryBuilder::cost`](crate::RetryBuilder::cost).
 #[derive(Clone, Copy, Debug)]
 pub struct Priced<P, F> {
-    policy: P,
-    cost: F,
+    pub(crate) policy: P,
+    pub(crate) cost: F,
 }
 
 // === impl Policy ===
@@ -137,46 +137,43 @@ impl<Req, Res, Err, F: Fn(&Req) -> Option<Req>> Policy<Req, Res, Err> for F {
     }
 }
 
-/// Every method that is named here goes to the policy inside.
+/// What a policy with a function around it leaves to the policy inside.
 macro_rules! ask_inside {
-    ($($hook:ident)*) => { $(ask_inside! { @ $hook })* };
-    (@ copy) => {
+    () => {
         #[inline]
-        fn copy(&self, request: &Req) -> Option<Req> { self.policy.copy(request) }
-    };
-    (@ begin) => {
+        fn copy(&self, request: &Req) -> Option<Req> {
+            self.policy.copy(request)
+        }
+
         #[inline]
-        fn begin(&self, request: &mut Req) { self.policy.begin(request); }
-    };
-    (@ stamp) => {
+        fn begin(&self, request: &mut Req) {
+            self.policy.begin(request);
+        }
+
         #[inline]
-        fn stamp(&self, request: &mut Req, attempt: Attempt) { self.policy.stamp(request, attempt); }
-    };
-    (@ deadline) => {
+        fn stamp(&self, request: &mut Req, attempt: Attempt) {
+            self.policy.stamp(request, attempt);
+        }
+
         #[inline]
-        fn deadline(&self, request: &Req) -> Option<Deadline> { self.policy.deadline(request) }
-    };
-    (@ narrow) => {
-        #[inline]
-        fn narrow(&self, request: &mut Req, result: &Result<Res, Err>) -> bool { self.policy.narrow(request, result) }
-    };
-    (@ cost) => {
-        #[inline]
-        fn cost(&self, result: &Result<Res, Err>) -> f64 { self.policy.cost(result) }
-    };
-    (@ obstacle) => {
+        fn deadline(&self, request: &Req) -> Option<Deadline> {
+            self.policy.deadline(request)
+        }
+
         #[inline]
         fn obstacle(&self, request: &Req, result: Result<&Res, Seen>) -> Option<StopReason> {
             self.policy.obstacle(request, result)
         }
-    };
-    (@ give_up) => {
+
         #[inline]
-        fn give_up(&self, response: &mut Res, gave_up: GaveUp) { self.policy.give_up(response, gave_up); }
-    };
-    (@ is_given_up) => {
+        fn give_up(&self, response: &mut Res, gave_up: GaveUp) {
+            self.policy.give_up(response, gave_up);
+        }
+
         #[inline]
-        fn is_given_up(&self, response: &Res) -> bool { self.policy.is_given_up(response) }
+        fn is_given_up(&self, response: &Res) -> bool {
+            self.policy.is_given_up(response)
+        }
     };
 }
 
@@ -185,12 +182,17 @@ where
     P: Policy<Req, Res, Err>,
     F: Fn(&mut Req, &Result<Res, Err>) -> bool,
 {
-    ask_inside! { copy begin stamp deadline obstacle cost give_up is_given_up }
+    ask_inside!();
 
     #[inline]
     fn narrow(&self, request: &mut Req, result: &Result<Res, Err>) -> bool {
         // The policy inside narrows as well: both may take something away.
         self.policy.narrow(request, result) && (self.narrow)(request, result)
+    }
+
+    #[inline]
+    fn cost(&self, result: &Result<Res, Err>) -> f64 {
+        self.policy.cost(result)
     }
 }
 
@@ -199,26 +201,15 @@ where
     P: Policy<Req, Res, Err>,
     F: Fn(&Result<Res, Err>) -> f64,
 {
-    ask_inside! { copy begin stamp deadline narrow obstacle give_up is_given_up }
+    ask_inside!();
+
+    #[inline]
+    fn narrow(&self, request: &mut Req, result: &Result<Res, Err>) -> bool {
+        self.policy.narrow(request, result)
+    }
 
     #[inline]
     fn cost(&self, result: &Result<Res, Err>) -> f64 {
         (self.cost)(result)
-    }
-}
-
-// === impl Narrowing ===
-
-impl<P, F> Narrowing<P, F> {
-    pub(crate) const fn new(policy: P, narrow: F) -> Self {
-        Self { policy, narrow }
-    }
-}
-
-// === impl Priced ===
-
-impl<P, F> Priced<P, F> {
-    pub(crate) const fn new(policy: P, cost: F) -> Self {
-        Self { policy, cost }
     }
 }

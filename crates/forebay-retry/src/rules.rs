@@ -30,7 +30,9 @@ pub struct Rules<C, P, K> {
 /// Numbers the requests that have to wait, so that no two of them draw the same delays.
 #[derive(Debug)]
 pub(crate) struct Streams {
+    /// What the delays of all requests are drawn from.
     seed: u64,
+    /// The number of the next request that waits.
     next: AtomicU64,
 }
 
@@ -39,6 +41,7 @@ pub(crate) struct Streams {
 impl<C, P, K> Rules<C, P, K> {
     /// One more request that has to wait; `begun` of its attempts were begun, the first at `started`.
     pub(crate) fn attempts(&self, begun: u32, started: Instant) -> Attempts {
+        // Relaxed: each request gets a number of its own, in whatever order.
         let stream = self.streams.next.fetch_add(1, Relaxed);
         let delays = self.backoff.delays_from(self.backoff.fixed_seed().unwrap_or(self.streams.seed), stream);
         Attempts::new(begun, started, delays)
@@ -60,6 +63,7 @@ impl<C, P, K> Rules<C, P, K> {
         hold: &mut Option<Hold>,
         cause: &'static str,
     ) -> Result<Duration, GaveUp> {
+        // CANCEL: what is paid is in `hold`, which refunds it when the request is dropped before the attempt is sent.
         let next = attempts.failed(now, &self.limits, failure, || match &self.budget {
             Some(budget) => {
                 *hold = budget.withdraw(cost);
@@ -90,6 +94,7 @@ impl<C, P, K> Rules<C, P, K> {
 
     #[inline]
     pub(crate) fn emit_event(&self, event: impl FnOnce() -> RetryEvent) {
+        // No lock is held here: an observer is user code, which may call the layer again.
         if let Some(observer) = self.observer.as_ref().filter(|observer| observer.enabled()) {
             observer.observe(&event());
         }

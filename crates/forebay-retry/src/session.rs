@@ -99,7 +99,7 @@ impl Session {
         Poll::Ready(())
     }
 
-    /// The next attempt was sent: what it cost is gone.
+    /// The next attempt was sent: what it cost is spent.
     pub(crate) fn sent(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.sleep.set(None);

@@ -1,10 +1,10 @@
-//! What `tracing` records; without the feature nothing is.
+//! Events for `tracing`; without the feature there are none.
 
 use crate::GaveUp;
-use forebay_core::{BoxError, Verdict};
+use forebay_core::{BoxError, Verdict, event};
 use std::time::Duration;
 
-#[cfg(feature = "tracing")]
+/// The target of the events.
 const TARGET: &str = "forebay_retry";
 
 /// Why an attempt failed, in one word. The text of an error is not recorded: a client may have put the whole URL into it.
@@ -16,22 +16,20 @@ pub(crate) fn cause<Res>(result: &Result<Res, BoxError>) -> &'static str {
 }
 
 /// An attempt failed, and there will be another.
-#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "there is nothing to record them"))]
 pub(crate) fn retrying(attempt: u32, wait: Duration, hint: Option<Duration>, cause: &'static str) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(
-        target: TARGET,
-        attempt,
-        delay_s = wait.as_secs_f64(),
-        hint_s = hint.map(|hint| hint.as_secs_f64()),
-        cause,
+    let hint = hint.map(|hint| hint.as_secs_f64());
+    let delay = wait.as_secs_f64();
+    event!(
+        TARGET,
         "attempt failed, will be repeated",
+        attempt = attempt,
+        delay_s = delay,
+        hint_s = hint,
+        cause = cause
     );
 }
 
 /// An attempt failed, and there will be no other.
-#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "there is nothing to record it"))]
 pub(crate) fn gave_up(gave_up: GaveUp) {
-    #[cfg(feature = "tracing")]
-    tracing::debug!(target: TARGET, attempts = gave_up.attempts(), reason = %gave_up.stop_reason(), "gave up");
+    event!(TARGET, "gave up", attempts = gave_up.attempts(), reason = gave_up.stop_reason().to_string());
 }

@@ -146,8 +146,8 @@ fn r15_a_thousand_clients_come_apart_with_every_jitter_at_every_step() {
 #[test]
 fn r15_those_who_were_told_the_same_come_back_apart() {
     let backoff = Backoff::default().seed(3);
-    let told = (0..1000).map(|client| backoff.delays(client).next_after(Some(ms(5000))));
-    let histogram = Histogram::new(ms(100), told);
+    let hinted = (0..1000).map(|client| backoff.delays(client).next_after(Some(ms(5000))));
+    let histogram = Histogram::new(ms(100), hinted);
     assert!(histogram.span() >= ms(2400), "spread over {:?}", histogram.span());
     assert!(histogram.peak_to_mean() <= 3.0);
 }

@@ -35,8 +35,8 @@ where
     let info = allocation_counter::measure(|| {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(service.poll_ready(&mut cx).is_ready());
-        let answer = pin!(service.call(request));
-        assert!(matches!(answer.poll(&mut cx), Poll::Ready(Ok(()))));
+        let response = pin!(service.call(request));
+        assert!(matches!(response.poll(&mut cx), Poll::Ready(Ok(()))));
     });
     info.count_total
 }
@@ -115,8 +115,8 @@ async fn a_retry_allocates_its_wait() {
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Service::<u64>::poll_ready(&mut service, &mut cx).is_ready());
     let info = allocation_counter::measure(|| {
-        let answer = pin!(service.call(7_u64));
-        assert!(answer.poll(&mut cx).is_pending());
+        let response = pin!(service.call(7_u64));
+        assert!(response.poll(&mut cx).is_pending());
     });
     assert!((1..=4).contains(&info.count_total), "{} allocations", info.count_total);
 }

@@ -21,7 +21,7 @@ use std::{
     },
     time::Duration,
 };
-use support::{Answer, Answer::*, Failed, Log, classify, scripted};
+use support::{Failed, Log, Scripted, Scripted::*, classify, scripted};
 use tower::{Layer, Service, ServiceExt, retry::Policy};
 
 /// Counts its copies.
@@ -52,10 +52,10 @@ impl Clone for Counted {
 #[derive(Clone)]
 struct Attempts(u32);
 
-impl Policy<Counted, Answer, BoxError> for Attempts {
+impl Policy<Counted, Scripted, BoxError> for Attempts {
     type Future = Ready<()>;
 
-    fn retry(&mut self, _: &mut Counted, result: &mut Result<Answer, BoxError>) -> Option<Self::Future> {
+    fn retry(&mut self, _: &mut Counted, result: &mut Result<Scripted, BoxError>) -> Option<Self::Future> {
         let Outcome::Retryable { .. } = classify(result) else { return None };
         self.0 = self.0.checked_sub(1)?;
         Some(ready(()))
@@ -68,15 +68,15 @@ impl Policy<Counted, Answer, BoxError> for Attempts {
 
 #[derive(Debug, PartialEq)]
 struct Story {
-    result: Result<Answer, Option<Answer>>,
+    result: Result<Scripted, Option<Scripted>>,
     requests: Vec<u32>,
     calls: usize,
     left: (usize, usize, usize),
 }
 
-fn story(result: &Result<Answer, BoxError>, watch: &Watch, log: &Log<Counted>) -> Story {
+fn story(result: &Result<Scripted, BoxError>, watch: &Watch, log: &Log<Counted>) -> Story {
     let result = match result {
-        Ok(answer) => Ok(*answer),
+        Ok(response) => Ok(*response),
         Err(error) => Err(forebay_core::cause_ref::<Failed>(&**error).map(|failed| failed.0)),
     };
     let requests = log.requests().iter().map(|request| request.id).collect();
@@ -89,16 +89,16 @@ struct Both {
     error: Option<BoxError>,
 }
 
-async fn both(script: &[Answer], retries: u32, copyable: bool, fails_after: Option<usize>) -> Both {
-    async fn run<S>(mut service: S, copyable: bool, fail: impl FnOnce()) -> (Result<Answer, BoxError>, usize)
+async fn both(script: &[Scripted], retries: u32, copyable: bool, fails_after: Option<usize>) -> Both {
+    async fn run<S>(mut service: S, copyable: bool, fail: impl FnOnce()) -> (Result<Scripted, BoxError>, usize)
     where
-        S: Service<Counted, Response = Answer, Error = BoxError>,
+        S: Service<Counted, Response = Scripted, Error = BoxError>,
     {
         let copies = Arc::new(AtomicUsize::new(0));
         let request = Counted { id: 7, copies: Arc::clone(&copies), copyable };
-        let answer = service.ready().await.unwrap().call(request);
+        let response = service.ready().await.unwrap().call(request);
         fail();
-        let result = answer.await;
+        let result = response.await;
         (result, copies.load(SeqCst))
     }
 
@@ -117,7 +117,7 @@ async fn both(script: &[Answer], retries: u32, copyable: bool, fails_after: Opti
     Both { tower, ours, error: result.err() }
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn response() -> impl Strategy<Value = Scripted> {
     prop_oneof![Just(Good), Just(Busy), Just(Fail), Just(Fatal)]
 }
 
@@ -125,7 +125,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn attempts_results_and_requests_are_the_same(
-        script in proptest::collection::vec(answer(), 0..10), retries in 0..8_u32,
+        script in proptest::collection::vec(response(), 0..10), retries in 0..8_u32,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let Both { tower, ours, .. } = runtime.block_on(both(&script, retries, true, None));

@@ -1,4 +1,4 @@
-//! A thousand clients in an outage: what reaches the far side, and when.
+//! A thousand clients in an outage: what reaches the server, and when.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt};
 
 type Times = Arc<Mutex<Vec<Duration>>>;
 
-/// A far side that is down until it is told otherwise.
+/// A server that is down until the test sets it up.
 fn down() -> (Probe<u32, ()>, Times, Arc<AtomicBool>) {
     let (begin, times, up) = (Instant::now(), Times::default(), Arc::new(AtomicBool::new(false)));
     let (log, is_up) = (Arc::clone(&times), Arc::clone(&up));

@@ -74,7 +74,7 @@ fn r12_pushback_is_obeyed_and_a_negative_one_forbids() {
 }
 
 #[test]
-fn a_proxy_answers_in_http() {
+fn a_proxy_responds_in_http() {
     let of = |status: u16, pairs| OTLP.head(StatusCode::from_u16(status).unwrap(), &headers(pairs));
     for status in 100..600 {
         let expected = match status {

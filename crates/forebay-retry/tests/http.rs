@@ -48,8 +48,8 @@ fn http_with(classifier: Classifier) -> RetryLayer<Classifier, HttpPolicy, Keyed
     RetryBuilder::http_with(classifier).methods([Method::POST]).build().unwrap()
 }
 
-/// Answers with these statuses one after the other, and the last one for ever.
-fn server(answers: Vec<(u16, Option<&'static str>)>) -> (Probe<Request<Body>, Response<()>>, Watch, Heads) {
+/// Responds with these statuses one after the other, and then with the last one only.
+fn server(responses: Vec<(u16, Option<&'static str>)>) -> (Probe<Request<Body>, Response<()>>, Watch, Heads) {
     let heads = Heads::default();
     let (seen, next) = (Arc::clone(&heads), Mutex::new(0));
     let probe = Probe::new(move |request: Request<Body>| {
@@ -57,7 +57,7 @@ fn server(answers: Vec<(u16, Option<&'static str>)>) -> (Probe<Request<Body>, Re
         let (head, body) = request.into_parts();
         seen.lock().unwrap().push(head);
         let mut next = next.lock().unwrap();
-        let (status, hint) = answers[(*next).min(answers.len() - 1)];
+        let (status, hint) = responses[(*next).min(responses.len() - 1)];
         *next += 1;
         async move {
             assert_eq!(body.collect().await.unwrap().to_bytes(), "the same bytes");
@@ -72,10 +72,10 @@ fn server(answers: Vec<(u16, Option<&'static str>)>) -> (Probe<Request<Body>, Re
     (probe, watch, heads)
 }
 
-async fn attempts(classifier: Classifier, answer: u16) -> usize {
-    let (probe, watch, _) = server(vec![(answer, None)]);
+async fn attempts(classifier: Classifier, status: u16) -> usize {
+    let (probe, watch, _) = server(vec![(status, None)]);
     let response = http_with(classifier).layer(probe).oneshot(post()).await.unwrap();
-    assert_eq!(response.status(), answer);
+    assert_eq!(response.status(), status);
     watch.calls()
 }
 
@@ -108,7 +108,7 @@ fn failing(error: fn() -> BoxError) -> (Probe<Request<Body>, Response<()>>, Watc
 }
 
 /// Of the five systems one retries what it does not know and one does not; here every preset does, because an error
-/// that nobody can name is most often the network's. Who knows better passes a closure.
+/// without a name is most often the network's. A caller that knows better passes a closure.
 #[tokio::test(start_paused = true)]
 async fn r06_an_unknown_error_is_retried_by_every_preset() {
     for classifier in [Classifier::driver(), Classifier::otlp(), Classifier::lenient()] {
@@ -143,7 +143,7 @@ async fn r08_nested_layers_do_not_multiply_responses_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_nobody_gave_up_on_carries_no_mark() {
+async fn a_response_that_was_not_given_up_on_carries_no_mark() {
     let (probe, ..) = server(vec![(503, None), (200, None)]);
     let response = http().build().unwrap().layer(probe).oneshot(post()).await.unwrap();
     assert_eq!(GaveUp::of(response.extensions()), None);
@@ -243,14 +243,14 @@ async fn r18_the_hosts_are_held_back_one_by_one() {
     let (probe, _, heads) = server(vec![(429, Some("5")), (200, None)]);
     let service = http().build().unwrap().layer(probe);
     let begin = Instant::now();
-    let told = tokio::spawn(service.clone().oneshot(post()));
+    let hinted = tokio::spawn(service.clone().oneshot(post()));
     tokio::task::yield_now().await;
     let other = Request::post("https://other.example/").body(Full::from("the same bytes")).unwrap();
     service.clone().oneshot(other).await.unwrap();
     assert_eq!(begin.elapsed(), Duration::ZERO);
     service.oneshot(post()).await.unwrap();
     assert!(begin.elapsed() >= ms(5000), "a call that was never refused waits with those that were");
-    told.await.unwrap().unwrap();
+    hinted.await.unwrap().unwrap();
     assert_eq!(heads.lock().unwrap().len(), 4);
 }
 
@@ -309,7 +309,7 @@ async fn a_body_that_cannot_be_copied_is_refused_with_a_reason() {
 async fn it_is_one_line_over_a_real_client_with_its_concrete_error() {
     use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
-    // A port that was free a moment ago, and that nobody listens on.
+    // A port that was free a moment ago, and that no socket listens on.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let mut service = ServiceBuilder::new()

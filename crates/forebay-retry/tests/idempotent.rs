@@ -27,7 +27,7 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 
 type Body = Full<Bytes>;
-type Answer = fn() -> Result<Response<()>, BoxError>;
+type Server = fn() -> Result<Response<()>, BoxError>;
 
 const METHODS: [(Method, bool); 9] = [
     (Method::GET, true),
@@ -42,7 +42,7 @@ const METHODS: [(Method, bool); 9] = [
 ];
 
 /// What a server or the way to it can do to one attempt, and whether the server has surely not processed it.
-const ANSWERS: [(&str, bool, Answer); 17] = [
+const SERVERS: [(&str, bool, Server); 17] = [
     ("429", true, || status(429, None)),
     ("429 with a hint", true, || status(429, Some("1"))),
     ("503 with a hint", true, || status(503, Some("1"))),
@@ -80,8 +80,8 @@ fn request(method: &Method) -> Request<Body> {
 }
 
 /// How many requests the server got, and why it got no more.
-async fn attempts(layer: &Layered, answer: Answer, request: Request<Body>) -> (usize, StopReason) {
-    let probe = Probe::<Request<Body>, Response<()>>::new(move |_| async move { answer() });
+async fn attempts(layer: &Layered, server: Server, request: Request<Body>) -> (usize, StopReason) {
+    let probe = Probe::<Request<Body>, Response<()>>::new(move |_| async move { server() });
     let watch = probe.watch();
     let reason = match layer.layer(probe).oneshot(request).await {
         Ok(response) => GaveUp::of(response.extensions()).unwrap().stop_reason(),
@@ -101,10 +101,10 @@ const ONCE: (usize, StopReason) = (1, StopReason::NotIdempotent);
 
 #[tokio::test(start_paused = true)]
 async fn d02_what_may_have_been_processed_is_sent_again_only_if_it_is_idempotent() {
-    for (name, unprocessed, answer) in ANSWERS {
+    for (name, unprocessed, server) in SERVERS {
         for (method, idempotent) in &METHODS {
             let expected = if *idempotent || unprocessed { AGAIN } else { ONCE };
-            let got = attempts(&RetryLayer::http(), answer, request(method)).await;
+            let got = attempts(&RetryLayer::http(), server, request(method)).await;
             assert_eq!(got, expected, "{method}, {name}");
         }
     }
@@ -116,15 +116,15 @@ async fn d02_an_idempotency_key_and_a_named_method_open_it() {
     let key = HeaderName::from_static("idempotency-key");
     let given = RetryBuilder::http().request_id_header(key.clone()).build().unwrap();
     let other = RetryBuilder::http().request_id_header(HeaderName::from_static("x-request-id")).build().unwrap();
-    for (name, unprocessed, answer) in ANSWERS {
+    for (name, unprocessed, server) in SERVERS {
         let or_once = if unprocessed { AGAIN } else { ONCE };
-        assert_eq!(attempts(&named, answer, request(&Method::POST)).await, AGAIN, "{name}");
-        assert_eq!(attempts(&named, answer, request(&Method::PATCH)).await, or_once, "{name}: PATCH was not named");
-        assert_eq!(attempts(&given, answer, request(&Method::PATCH)).await, AGAIN, "{name}: the layer gives a key");
-        assert_eq!(attempts(&other, answer, request(&Method::POST)).await, or_once, "{name}: an id is no such key");
+        assert_eq!(attempts(&named, server, request(&Method::POST)).await, AGAIN, "{name}");
+        assert_eq!(attempts(&named, server, request(&Method::PATCH)).await, or_once, "{name}: PATCH was not named");
+        assert_eq!(attempts(&given, server, request(&Method::PATCH)).await, AGAIN, "{name}: the layer gives a key");
+        assert_eq!(attempts(&other, server, request(&Method::POST)).await, or_once, "{name}: an id is no such key");
         let mut keyed = request(&Method::POST);
         keyed.headers_mut().insert(key.clone(), "order-17".parse().unwrap());
-        assert_eq!(attempts(&RetryLayer::http(), answer, keyed).await, AGAIN, "{name}: the caller gave a key");
+        assert_eq!(attempts(&RetryLayer::http(), server, keyed).await, AGAIN, "{name}: the caller gave a key");
     }
 }
 

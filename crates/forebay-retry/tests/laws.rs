@@ -50,7 +50,7 @@ async fn r17_the_readied_instance_is_called_on_each_of_two_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn r17_the_law_holds_over_a_limit_of_one_slot() {
-    // The limit panics when it is called without readiness, and its one slot deadlocks whoever holds it while waiting.
+    // The limit panics when it is called without readiness, and its one slot deadlocks a caller that holds it while it waits.
     let make = |probe: Probe<u32>| twice().layer(ConcurrencyLimitLayer::new(1).layer(probe));
     let probe = Probe::echo();
     let watch = probe.watch();
@@ -86,11 +86,11 @@ async fn dropping_a_future_gives_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_wakes_on_close() {
+async fn every_waiter_wakes_on_close() {
     let probe = Probe::<u32>::with_slots(0, |n| async move { Ok(n) });
     let watch = probe.watch();
     let service = twice().layer(probe);
-    laws::everybody_wakes_on_close(vec![service.clone(), service], move || watch.fail("closed")).await;
+    laws::every_waiter_wakes_on_close(vec![service.clone(), service], move || watch.fail("closed")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,13 +99,13 @@ async fn a_call_that_waits_for_readiness_between_attempts_wakes_on_close() {
     let watch = one.watch();
     let mut hog = one.clone();
     let mut service = twice().layer(one);
-    let answer = tokio::spawn(service.ready().await.unwrap().call(7));
+    let response = tokio::spawn(service.ready().await.unwrap().call(7));
     tokio::task::yield_now().await;
     hog.ready().await.unwrap();
     tokio::time::sleep(ms(1000)).await;
-    assert!(!answer.is_finished(), "the only slot is held");
+    assert!(!response.is_finished(), "the only slot is held");
     watch.fail("closed");
-    assert!(answer.await.unwrap().is_err());
+    assert!(response.await.unwrap().is_err());
     drop(hog);
 }
 
@@ -124,8 +124,8 @@ async fn dropped_in_every_state_nothing_stays_behind() {
         throttle.hint(&(), ms(20));
         let layer = RetryLayer::builder(Twice::default()).backoff(Backoff::constant(ms(30)).jitter(Jitter::None));
         let mut service = layer.throttle(throttle).build().unwrap().layer(probe);
-        let mut answer = tokio_test::task::spawn(service.ready().await.unwrap().call(7));
-        let mut done = answer.poll().is_ready();
+        let mut response = tokio_test::task::spawn(service.ready().await.unwrap().call(7));
+        let mut done = response.poll().is_ready();
         for millis in 0..dropped_at {
             match millis {
                 45 => drop(hog.ready().await.unwrap()),
@@ -133,10 +133,10 @@ async fn dropped_in_every_state_nothing_stays_behind() {
                 _ => {}
             }
             tokio::time::advance(ms(1)).await;
-            done = done || answer.is_woken() && answer.poll().is_ready();
+            done = done || response.is_woken() && response.poll().is_ready();
         }
-        states.insert(if done { "done".to_owned() } else { format!("{:?}", *answer) });
-        drop((answer, service, hog));
+        states.insert(if done { "done".to_owned() } else { format!("{:?}", *response) });
+        drop((response, service, hog));
         assert_eq!((watch.reserved(), watch.running(), watch.violations()), (0, 0, 0), "at {dropped_at} ms");
     }
     let all = [("Waiting", 0), ("Calling", 1), ("Waiting", 1), ("Readying", 1), ("Calling", 2)];

@@ -15,11 +15,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{Answer, Answer::*, Failed, classify, ms, scripted, slow_scripted};
+use support::{Failed, Scripted, Scripted::*, classify, ms, scripted, slow_scripted};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
-type Classifier = fn(&Result<Answer, BoxError>) -> Outcome;
+type Classifier = fn(&Result<Scripted, BoxError>) -> Outcome;
 
 /// 100, 200, 400 ms, without chance.
 fn plain() -> RetryBuilder<Classifier> {
@@ -87,7 +87,7 @@ async fn r04_what_will_not_pass_is_not_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn ignored_results_pass_through() {
     let (probe, _, log) = scripted([Fail]);
-    let layer = RetryLayer::builder(|_: &Result<Answer, BoxError>| Outcome::Ignored);
+    let layer = RetryLayer::builder(|_: &Result<Scripted, BoxError>| Outcome::Ignored);
     assert!(layer.build().unwrap().layer(probe).oneshot(7_u32).await.unwrap_err().is::<Failed>());
     assert_eq!(log.len(), 1);
 }
@@ -101,13 +101,13 @@ async fn an_exhausted_response_is_returned_as_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn the_verdict_knows_the_most_that_is_known_of_all_attempts() {
-    // An answer to the first attempt was seen, whatever happened to the second.
+    // A response to the first attempt was seen, whatever happened to the second.
     let (probe, ..) = scripted([Busy, Fail]);
     let error = plain().max_retries(1).build().unwrap().layer(probe).oneshot(7_u32).await.unwrap_err();
     assert_eq!(Verdict::of(&*error).unwrap().seen(), Seen::Yes);
 
     // Errors that say that nothing was sent.
-    let unsent = Probe::<u32, Answer>::new(|_| async {
+    let unsent = Probe::<u32, Scripted>::new(|_| async {
         Err(std::io::Error::other(Verdict::new(DropReason::CircuitOpen, Seen::No, Advice::Retry)).into())
     });
     let layer = RetryLayer::builder(ByError::new()).max_retries(1);
@@ -120,7 +120,7 @@ async fn the_verdict_knows_the_most_that_is_known_of_all_attempts() {
 async fn r08_nested_retries_do_not_multiply() {
     let (probe, _, log) = scripted([Fail; 100]);
     // The outer classifier would retry anything at all.
-    let outer = RetryLayer::builder(|_: &Result<Answer, BoxError>| Outcome::RETRYABLE).max_retries(5);
+    let outer = RetryLayer::builder(|_: &Result<Scripted, BoxError>| Outcome::RETRYABLE).max_retries(5);
     let service = outer.build().unwrap().layer(plain().max_retries(2).build().unwrap().layer(probe));
     let error = service.oneshot(7_u32).await.unwrap_err();
     assert_eq!(log.len(), 3, "not 18");
@@ -137,7 +137,7 @@ async fn r08_max_elapsed_is_measured_from_the_start_of_the_first_attempt() {
         assert_eq!(log.len(), attempts, "within {elapsed} ms");
         let why = if attempts == 4 { StopReason::Attempts } else { StopReason::Elapsed };
         assert_eq!(exhausted(&error).stop_reason(), why);
-        assert_eq!(log.times().last().copied().unwrap() + ms(250), begin.elapsed(), "nobody slept in vain");
+        assert_eq!(log.times().last().copied().unwrap() + ms(250), begin.elapsed(), "no caller slept in vain");
     }
 }
 
@@ -190,7 +190,7 @@ async fn r10_every_attempt_sends_the_same_bytes_and_ids() {
 
 #[tokio::test(start_paused = true)]
 async fn r11_only_what_was_refused_is_sent_again() {
-    // The far side takes even numbers, and one odd number per attempt.
+    // The server takes even numbers, and one odd number per attempt.
     let log = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&log);
     let probe = Probe::<Vec<u32>, Vec<u32>>::new(move |rows| {
@@ -216,7 +216,7 @@ async fn r11_only_what_was_refused_is_sent_again() {
 #[tokio::test(start_paused = true)]
 async fn r11_when_nothing_is_left_the_result_is_returned() {
     let (probe, _, log) = scripted([Busy, Busy]);
-    let layer = plain().narrow(|left: &mut u32, _: &Result<Answer, BoxError>| {
+    let layer = plain().narrow(|left: &mut u32, _: &Result<Scripted, BoxError>| {
         *left -= 1;
         *left > 0
     });
@@ -248,10 +248,10 @@ async fn r12_f01_a_hint_is_a_floor_and_after_one_above_the_cap_the_attempt_goes_
 async fn r12_a_wait_that_no_clock_can_count_is_a_long_one() {
     let (probe, _, log) = scripted([FailFor(u64::MAX)]);
     let mut service = plain().max_hint(Duration::MAX).build().unwrap().layer(probe);
-    let mut answer = tokio_test::task::spawn(service.ready().await.unwrap().call(7_u32));
-    assert!(answer.poll().is_pending());
+    let mut response = tokio_test::task::spawn(service.ready().await.unwrap().call(7_u32));
+    assert!(response.poll().is_pending());
     tokio::time::advance(Duration::from_secs(60 * 60 * 24 * 365)).await;
-    assert!(answer.poll().is_pending());
+    assert!(response.poll().is_pending());
     assert_eq!(log.len(), 1);
 }
 
@@ -270,13 +270,13 @@ async fn r13_an_inner_service_that_is_not_ready_between_attempts_is_waited_for()
     });
     let mut service = layer.backoff(Backoff::constant(ms(100)).jitter(Jitter::None)).build().unwrap().layer(probe);
     let begin = Instant::now();
-    let answer = tokio::spawn(service.ready().await.unwrap().call(7));
+    let response = tokio::spawn(service.ready().await.unwrap().call(7));
     tokio::time::sleep(ms(50)).await;
     hog.ready().await.unwrap();
     tokio::time::sleep(ms(950)).await;
-    assert!(!answer.is_finished());
+    assert!(!response.is_finished());
     drop(hog);
-    assert_eq!(answer.await.unwrap().unwrap(), 7);
+    assert_eq!(response.await.unwrap().unwrap(), 7);
     assert_eq!(begin.elapsed(), ms(1010));
     assert_eq!((watch.calls(), watch.violations(), watch.reserved()), (2, 0, 0));
 }
@@ -291,10 +291,10 @@ async fn r13_and_not_past_the_end() {
         let layer = RetryLayer::builder(ByError::new()).max_elapsed(ms(elapsed)).policy(policy);
         let mut service = layer.backoff(Backoff::constant(ms(100)).jitter(Jitter::None)).build().unwrap().layer(probe);
         let begin = Instant::now();
-        let answer = tokio::spawn(service.ready().await.unwrap().call(7));
+        let response = tokio::spawn(service.ready().await.unwrap().call(7));
         tokio::time::sleep(ms(50)).await;
         hog.ready().await.unwrap();
-        let error = answer.await.unwrap().unwrap_err();
+        let error = response.await.unwrap().unwrap_err();
         assert_eq!(exhausted(&error).stop_reason(), why);
         assert!(is_caused_by::<Failed>(&*error), "the last error is kept while there is none at hand");
         assert_eq!(begin.elapsed(), ms(500));
@@ -321,9 +321,9 @@ async fn an_inner_service_that_fails_between_attempts_ends_the_retry() {
     let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(5.0).build().unwrap();
     let layer = RetryLayer::builder(ByError::new()).budget(budget.clone());
     let mut service = layer.backoff(Backoff::constant(ms(100)).jitter(Jitter::None)).build().unwrap().layer(probe);
-    let answer = service.ready().await.unwrap().call(7);
+    let response = service.ready().await.unwrap().call(7);
     watch.fail("worker gone");
-    let error = answer.await.unwrap_err();
+    let error = response.await.unwrap_err();
     assert_eq!(exhausted(&error).stop_reason(), StopReason::NotReady);
     assert_eq!(Verdict::of(&*error).unwrap().advice(), Advice::Never);
     assert!(format!("{error:?}").contains("worker gone"), "{error:?}");
@@ -397,19 +397,19 @@ async fn r16_a_retry_over_the_budget_is_refused_and_says_so() {
 async fn r16_results_have_their_price_and_a_cancelled_retry_has_none() {
     let (probe, _, log) = scripted([Busy, Fail, Fail]);
     let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(10.0).build().unwrap();
-    let priced = plain().budget(budget.clone()).cost(|result: &Result<Answer, BoxError>| match result {
+    let priced = plain().budget(budget.clone()).cost(|result: &Result<Scripted, BoxError>| match result {
         Ok(_) => 0.5,
         Err(_) => 4.0,
     });
     let mut service = priced.build().unwrap().layer(probe);
-    let mut answer = tokio_test::task::spawn(service.ready().await.unwrap().call(7_u32));
-    assert!(answer.poll().is_pending());
+    let mut response = tokio_test::task::spawn(service.ready().await.unwrap().call(7_u32));
+    assert!(response.poll().is_pending());
     assert!((budget.available() - 9.5).abs() < 1e-9, "paid when it is decided");
     tokio::time::advance(ms(101)).await;
-    assert!(answer.poll().is_pending());
+    assert!(response.poll().is_pending());
     assert_eq!(log.len(), 2);
     assert!((budget.available() - 5.5).abs() < 1e-9);
-    drop(answer);
+    drop(response);
     assert!((budget.available() - 9.5).abs() < 1e-9, "the second retry was not sent: refunded");
 }
 
@@ -452,7 +452,7 @@ fn without_a_runtime_a_call_that_needs_no_wait_works() {
     let std::task::Poll::Ready(Ok(7)) = task.poll() else { panic!("it needed something") };
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn response() -> impl Strategy<Value = Scripted> {
     prop_oneof![
         Just(Good),
         Just(Busy),
@@ -464,17 +464,17 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 /// How many attempts a script takes, and what comes out: written down once more, in the plainest way.
-fn expected(script: &[Answer], retries: usize) -> (usize, Result<Answer, Option<StopReason>>) {
-    for (index, answer) in script.iter().chain(std::iter::repeat(&Good)).enumerate() {
+fn expected(script: &[Scripted], retries: usize) -> (usize, Result<Scripted, Option<StopReason>>) {
+    for (index, response) in script.iter().chain(std::iter::repeat(&Good)).enumerate() {
         let attempts = index + 1;
-        let why = match answer {
+        let why = match response {
             Good => return (attempts, Ok(Good)),
             Fatal => return (attempts, Err(None)),
             _ if attempts > retries => StopReason::Attempts,
             Busy | BusyFor(_) | Fail | FailFor(_) => continue,
         };
-        return match answer {
-            Busy | BusyFor(_) => (attempts, Ok(*answer)),
+        return match response {
+            Busy | BusyFor(_) => (attempts, Ok(*response)),
             _ if retries == 0 => (attempts, Err(None)),
             _ => (attempts, Err(Some(why))),
         };
@@ -486,7 +486,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
     fn any_script_ends_as_the_plain_model_says(
-        script in proptest::collection::vec(answer(), 0..12), retries in 0..8_u32, seed in any::<u64>(),
+        script in proptest::collection::vec(response(), 0..12), retries in 0..8_u32, seed in any::<u64>(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
@@ -497,7 +497,7 @@ proptest! {
             let (attempts, outcome) = expected(&script, usize::try_from(retries).unwrap());
             prop_assert_eq!(log.len(), attempts);
             match result {
-                Ok(answer) => prop_assert_eq!(outcome, Ok(answer)),
+                Ok(response) => prop_assert_eq!(outcome, Ok(response)),
                 Err(error) => {
                     let why = error.downcast_ref::<RetriesExhausted>().map(RetriesExhausted::stop_reason);
                     prop_assert_eq!(outcome, Err(why));
@@ -522,9 +522,9 @@ proptest! {
 struct PanicsInCall(Arc<Mutex<u32>>);
 
 impl Service<u32> for PanicsInCall {
-    type Response = Answer;
+    type Response = Scripted;
     type Error = BoxError;
-    type Future = std::future::Ready<Result<Answer, BoxError>>;
+    type Future = std::future::Ready<Result<Scripted, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
         std::task::Poll::Ready(Ok(()))
@@ -558,9 +558,9 @@ async fn f19_a_retry_whose_call_panics_is_refunded() {
 struct AlwaysPanics(bool);
 
 impl Service<u32> for AlwaysPanics {
-    type Response = Answer;
+    type Response = Scripted;
     type Error = BoxError;
-    type Future = std::future::Ready<Result<Answer, BoxError>>;
+    type Future = std::future::Ready<Result<Scripted, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
         std::task::Poll::Ready(Ok(()))

@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{Answer::*, classify, ms, scripted};
+use support::{Scripted::*, classify, ms, scripted};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
@@ -49,7 +49,7 @@ fn tower_stops_to_spread_at_the_ceiling() {
     assert!(at_cap.bins().len() >= 5 && at_cap.peak_to_mean() < 3.0, "{:?}", at_cap.bins());
 }
 
-/// tower#690: a request that cannot be cloned is not retried, and nobody is told.
+/// tower#690: a request that cannot be cloned is not retried, and no error says so.
 #[tokio::test(start_paused = true)]
 async fn tower_disables_the_retry_without_a_word() {
     let (probe, ..) = scripted([Fail]);

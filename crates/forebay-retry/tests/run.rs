@@ -15,11 +15,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{Answer, Answer::*, Failed, classify, classify_plain, ms, scripted};
+use support::{Failed, Scripted, Scripted::*, classify, classify_plain, ms, scripted};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
-type Plain = fn(&Result<Answer, Failed>) -> Outcome;
+type Plain = fn(&Result<Scripted, Failed>) -> Outcome;
 
 /// 100, 200, 400 ms, without chance.
 fn plain() -> RetryBuilder<Plain> {
@@ -28,23 +28,23 @@ fn plain() -> RetryBuilder<Plain> {
 }
 
 /// One attempt of an operation.
-type Running = std::pin::Pin<Box<dyn Future<Output = Result<Answer, Failed>> + Send>>;
+type Running = std::pin::Pin<Box<dyn Future<Output = Result<Scripted, Failed>> + Send>>;
 
 /// An operation that ends by script, and when each of its attempts began.
 fn operation(
     takes: Duration,
-    script: impl IntoIterator<Item = Answer>,
+    script: impl IntoIterator<Item = Scripted>,
 ) -> (impl FnMut() -> Running, Arc<Mutex<Vec<Duration>>>) {
     let (begin, times) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
     let (log, mut script) = (Arc::clone(&times), script.into_iter().collect::<VecDeque<_>>());
     let operation = move || -> Running {
         log.lock().unwrap().push(begin.elapsed());
-        let answer = script.pop_front().unwrap_or(Good);
+        let response = script.pop_front().unwrap_or(Good);
         Box::pin(async move {
             tokio::time::sleep(takes).await;
-            match answer {
-                Good | Busy | BusyFor(_) => Ok(answer),
-                Fail | FailFor(_) | Fatal => Err(Failed(answer)),
+            match response {
+                Good | Busy | BusyFor(_) => Ok(response),
+                Fail | FailFor(_) | Fatal => Err(Failed(response)),
             }
         })
     };
@@ -177,7 +177,7 @@ fn the_future_can_be_sent() {
     send(&retry.run(run));
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn response() -> impl Strategy<Value = Scripted> {
     prop_oneof![
         Just(Good),
         Just(Busy),
@@ -193,7 +193,7 @@ proptest! {
     /// Results, times and reasons are those of the service with the same settings and the same seed.
     #[test]
     fn it_decides_as_the_service_does(
-        script in proptest::collection::vec(answer(), 0..10), retries in 0..6_u32, seed in any::<u64>(),
+        script in proptest::collection::vec(response(), 0..10), retries in 0..6_u32, seed in any::<u64>(),
         elapsed in proptest::option::of(0..200_000_u64), reserve in 1..5_u32,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -19,7 +19,7 @@ use tower::{Layer, Service, ServiceExt};
 
 type Log = Arc<Mutex<Vec<(Duration, &'static str)>>>;
 
-/// Answers `Err(wait)` for the first call of each key in `busy`, and remembers when it was called.
+/// Responds with `Err(wait)` for the first call of each key in `busy`, and remembers when it was called.
 fn host(busy: Vec<(&'static str, u64)>) -> (Probe<&'static str, Result<(), u64>>, Watch, Log) {
     let (begin, busy, log) = (Instant::now(), Mutex::new(busy), Log::default());
     let seen = Arc::clone(&log);
@@ -27,8 +27,8 @@ fn host(busy: Vec<(&'static str, u64)>) -> (Probe<&'static str, Result<(), u64>>
         seen.lock().unwrap().push((begin.elapsed(), key));
         let mut busy = busy.lock().unwrap();
         let place = busy.iter().position(|(name, _)| *name == key);
-        let answer = place.map_or(Ok(()), |place| Err(busy.remove(place).1));
-        async move { Ok(answer) }
+        let response = place.map_or(Ok(()), |place| Err(busy.remove(place).1));
+        async move { Ok(response) }
     });
     let watch = probe.watch();
     (probe, watch, log)
@@ -67,7 +67,7 @@ async fn r18_one_hint_makes_every_other_call_for_that_key_wait_and_they_come_bac
         assert_eq!(service.clone().oneshot("b").await.unwrap(), Ok(()), "another key goes on");
     }
     tokio::task::yield_now().await;
-    assert_eq!(watch.calls(), 11, "the one that was told, and the other key");
+    assert_eq!(watch.calls(), 11, "the one that got the hint, and the other key");
     assert_eq!(watch.reserved(), 0, "who waits holds no readiness");
     for other in others {
         assert_eq!(other.await.unwrap().unwrap(), Ok(()));
@@ -94,7 +94,7 @@ async fn r18_a_second_hint_holds_those_who_wait_further() {
     throttle.hint("a", ms(3000));
     waiting.await.unwrap().unwrap().unwrap();
     let at = log.lock().unwrap()[0].0;
-    assert!(at >= ms(3900), "sent after {at:?}, while the far side wanted to be left alone");
+    assert!(at >= ms(3900), "sent after {at:?}, while the server asked for a pause");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,39 +108,39 @@ async fn r18_it_can_be_left_to_retries_only() {
 
 #[tokio::test(start_paused = true)]
 async fn r18_retries_that_wait_already_are_held_further_then_too() {
-    let (probe, _, log) = support::scripted([support::Answer::Fail]);
+    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
     let throttle = Throttle::builder().spread(0.0).hold_first_attempts(false).build().unwrap();
     let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
-    let answer = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
+    let response = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
     tokio::time::sleep(ms(50)).await;
     throttle.hint(&(), ms(2000));
-    answer.await.unwrap().unwrap();
+    response.await.unwrap().unwrap();
     assert_eq!(log.times()[1], ms(2050));
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_begins_anew_with_each_attempt() {
-    let (probe, _, log) = support::scripted([support::Answer::Fail]);
+async fn patience_begins_again_with_each_attempt() {
+    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
     let throttle = Throttle::builder().spread(0.0).patience(ms(2000)).build().unwrap();
     let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     throttle.hint(&(), ms(1500));
-    let answer = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
+    let response = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
     tokio::time::sleep(ms(1550)).await;
     throttle.hint(&(), ms(1500));
-    answer.await.unwrap().unwrap();
+    response.await.unwrap().unwrap();
     assert_eq!(log.times(), [ms(1500), ms(3050)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn r18_a_retry_without_a_hint_waits_for_the_hint_that_others_got() {
-    let (probe, _, log) = support::scripted([support::Answer::Fail]);
+    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
     let throttle = throttle();
     let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(10)).jitter(Jitter::None));
     let service = layer.throttle(throttle.clone()).build().unwrap().layer(probe);
-    let answer = tokio::spawn(service.oneshot(7_u32));
+    let response = tokio::spawn(service.oneshot(7_u32));
     tokio::task::yield_now().await;
     throttle.hint(&(), ms(2000));
-    answer.await.unwrap().unwrap();
+    response.await.unwrap().unwrap();
     assert!(log.times()[1] >= ms(2000), "{:?}", log.times());
 }
 
@@ -150,7 +150,7 @@ async fn a_retry_that_cannot_wait_for_the_hint_of_others_ends_at_once() {
         let throttle =
             Throttle::builder().spread(0.0).hold_first_attempts(false).patience(ms(patience)).build().unwrap();
         throttle.hint(&(), ms(3000));
-        let (probe, _, log) = support::scripted([support::Answer::Fail; 9]);
+        let (probe, _, log) = support::scripted([support::Scripted::Fail; 9]);
         let layer = RetryLayer::builder(support::classify).max_elapsed(ms(elapsed)).throttle(throttle);
         let begin = Instant::now();
         let error = layer.build().unwrap().layer(probe).oneshot(7_u32).await.unwrap_err();
@@ -212,15 +212,15 @@ async fn a_deadline_that_would_pass_refuses_as_well() {
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_is_held_past_the_end_keeps_the_last_error_and_is_refunded() {
     let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(5.0).build().unwrap();
-    let (probe, _, log) = support::scripted([support::Answer::Fail]);
+    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
     let throttle = throttle();
     let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     let layer = layer.max_elapsed(ms(1000)).budget(budget.clone()).throttle(throttle.clone());
     let mut service = layer.build().unwrap().layer(probe);
-    let mut answer = std::pin::pin!(service.ready().await.unwrap().call(7_u32));
-    assert!(tokio::time::timeout(ms(50), answer.as_mut()).await.is_err());
+    let mut response = std::pin::pin!(service.ready().await.unwrap().call(7_u32));
+    assert!(tokio::time::timeout(ms(50), response.as_mut()).await.is_err());
     throttle.hint(&(), ms(2000));
-    let error = answer.as_mut().await.unwrap_err();
+    let error = response.as_mut().await.unwrap_err();
     assert!((budget.available() - 5.0).abs() < 1e-9, "refunded though the future is still there");
     assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), StopReason::Elapsed);
     assert!(forebay_core::is_caused_by::<support::Failed>(&*error));
@@ -258,10 +258,10 @@ async fn a_call_that_was_held_when_made_and_is_not_when_polled_goes_at_once() {
     let throttle = throttle();
     throttle.hint("a", ms(500));
     let mut service = retry().throttle_by(throttle.clone(), key).build().unwrap().layer(probe);
-    let answer = service.ready().await.unwrap().call("a");
+    let response = service.ready().await.unwrap().call("a");
     throttle.release("a");
     assert!(throttle.is_empty());
-    answer.await.unwrap().unwrap();
+    response.await.unwrap().unwrap();
     assert_eq!(*log.lock().unwrap(), [(ms(0), "a")]);
 }
 
@@ -274,7 +274,7 @@ async fn keys_are_bounded_and_forgotten() {
     assert_eq!(throttle.len(), 100);
     tokio::time::advance(ms(1000)).await;
     assert_eq!(throttle.held(&1_u32), None);
-    assert!(throttle.is_empty(), "nobody is held: nothing is kept");
+    assert!(throttle.is_empty(), "no key is held: nothing is kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,12 +282,12 @@ async fn f01_an_absurd_hint_holds_every_call_for_the_maximum_only() {
     let (probe, ..) = host(vec![("a", 86_400_000)]);
     let throttle = throttle();
     let service = retry().throttle_by(throttle.clone(), key).build().unwrap().layer(probe);
-    let mut told = tokio_test::task::spawn(service.oneshot("a"));
-    assert!(told.poll().is_pending());
+    let mut hinted = tokio_test::task::spawn(service.oneshot("a"));
+    assert!(hinted.poll().is_pending());
     let held = throttle.held("a").unwrap();
     assert!(held >= Duration::from_secs(60) && held <= Duration::from_secs(90), "{held:?}");
     let begin = Instant::now();
-    told.await.unwrap().unwrap();
+    hinted.await.unwrap().unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(60) && begin.elapsed() <= Duration::from_secs(91));
 }
 

@@ -99,7 +99,7 @@ fn inspect(engine: &Engine, out: &mut impl Write) -> Result<bool, BoxError> {
     Ok(is_whole)
 }
 
-/// Says what is damaged; whether nothing is.
+/// Prints what is damaged; returns whether nothing is.
 fn damage(stats: &Stats, out: &mut impl Write) -> Result<bool, BoxError> {
     let recovered = &stats.recovered;
     if recovered.damaged_files > 0 {
@@ -229,7 +229,7 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a file says must not command the terminal.
+/// The text of a file must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

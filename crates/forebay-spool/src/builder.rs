@@ -25,7 +25,7 @@ pub enum Overflow {
     Refuse,
 }
 
-/// All knobs.
+/// Every knob with its value. Nothing of it is checked before [`check`](Self::check).
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) destinations: Vec<(String, String)>,
@@ -82,7 +82,7 @@ impl SpoolBuilder {
         self.with(|settings| settings.max_bytes = max_bytes)
     }
 
-    /// Records that may be pending; no limit by default. Counted by the destination that waits for the most.
+    /// Records that may be pending; no limit by default. The destination that waits for the most counts.
     pub fn max_records(self, max_records: u64) -> Self {
         self.with(|settings| settings.max_records = max_records)
     }
@@ -99,7 +99,7 @@ impl SpoolBuilder {
 
     /// The size at which a file is full; by default a 32nd of `max_bytes`, between 64 KiB and 32 MiB.
     ///
-    /// Space comes back a file at a time, and damage costs one file at most.
+    /// Space is freed a file at a time, and damage costs one file at most.
     pub fn segment_bytes(self, segment_bytes: u64) -> Self {
         self.with(|settings| settings.segment_bytes = Some(segment_bytes))
     }
@@ -119,7 +119,7 @@ impl SpoolBuilder {
         self.with(|settings| settings.max_leases = max_leases)
     }
 
-    /// Bytes of groups that wait to be written; one that comes then is refused as `Busy`. 64 MiB by default.
+    /// Bytes of groups that wait to be written; a group beyond them is refused as `Busy`. 64 MiB by default.
     pub fn max_waiting_bytes(self, max_waiting_bytes: usize) -> Self {
         self.with(|settings| settings.max_waiting_bytes = max_waiting_bytes)
     }
@@ -165,7 +165,7 @@ impl SpoolBuilder {
     }
 }
 
-/// A random number from the seed that the operating system gives each hash map: enough to tell one spool from another.
+/// A random number from the seed that the operating system gives each hash map: enough to distinguish one spool from another.
 fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)

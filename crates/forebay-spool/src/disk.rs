@@ -76,7 +76,7 @@ impl DiskSpool {
         self.ask(move |reply| Command::DeadLetters { destination, limit, reply })
     }
 
-    /// Puts dead letters back into the lane they came from being leased from: all, or those with the given ids. How many.
+    /// Makes dead letters pending again in the normal lane: all of them, or those with the given ids. Returns how many.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl DiskSpool {
     pub fn close(&self) -> BoxFuture<'static, Result<(), SpoolError>> {
         let (reply, end) = oneshot::channel();
         self.handle.shared.close(Some(reply));
-        Box::pin(async move { end.await.unwrap_or_else(|_gone| Err(SpoolError::new(SpoolErrorKind::Closed))) })
+        Box::pin(async move { end.await.unwrap_or_else(|_ended| Err(SpoolError::new(SpoolErrorKind::Closed))) })
     }
 }
 

@@ -11,7 +11,7 @@ pub enum Durability {
         /// How long a group waits for others to share its sync with; 0 for not at all. A timer of its own ends the wait: no
         /// later group is needed.
         every: Duration,
-        /// A sync that so many bytes wait for is made at once.
+        /// A sync is made at once when this many bytes wait for it.
         bytes: usize,
     },
 }
@@ -22,7 +22,7 @@ pub struct GroupCommit {
     every: Duration,
     bytes: usize,
     waiting: usize,
-    /// When the first of those that wait came.
+    /// Since when the first of the groups waits.
     since: Option<Instant>,
 }
 

@@ -3,8 +3,8 @@ use std::{error::Error, fmt, io, path::PathBuf};
 
 /// Why a spool did not do what it was asked for.
 ///
-/// Its source is a [`Verdict`]: under which reason an item counts that could not be spooled, whether the spool may hold it all
-/// the same, and whether another try is sensible.
+/// Its source is a [`Verdict`]: the reason under which an item counts that could not be spooled, whether the spool may hold it all
+/// the same, and whether another attempt is sensible.
 #[derive(Clone, Debug)]
 pub struct SpoolError {
     kind: SpoolErrorKind,
@@ -94,7 +94,7 @@ impl SpoolError {
         &self.kind
     }
 
-    /// What the caller must know besides what happened.
+    /// Whether the spool may hold the group all the same, and whether another attempt is sensible.
     #[must_use]
     pub fn verdict(&self) -> &Verdict {
         &self.verdict

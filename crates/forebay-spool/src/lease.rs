@@ -1,7 +1,7 @@
 use crate::Record;
 use std::fmt;
 
-/// Records that one caller has in its hands. No other lease of the same destination has them.
+/// Records that one caller works on. No other lease of the same destination has them.
 ///
 /// A lease that is dropped without having been settled is given back.
 #[must_use = "a lease that is dropped is given back at once"]
@@ -19,7 +19,7 @@ pub struct LeaseId(pub(crate) u64);
 /// What an implementation of [`Spool`](crate::Spool) does when a lease is dropped unsettled. It must not block.
 pub type ReleaseHook = Box<dyn FnOnce(LeaseId) + Send + Sync>;
 
-/// From which end records are leased. The high lane comes first in any case.
+/// From which end records are leased. The high lane is leased first in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// The oldest first (the default).
@@ -45,10 +45,10 @@ pub struct Want {
 pub enum Disposition {
     /// The destination has it: it leaves the spool.
     Delivered,
-    /// It was not tried, or the destination was not there: it comes back, and nothing is counted against it.
+    /// It was not tried, or the destination was not there: it is pending again, and nothing is counted against it.
     GiveBack,
-    /// The destination was there and did not take this record: it comes back, until it has failed as often as it may; then it
-    /// is a dead letter.
+    /// The destination was there and did not take this record: it is pending again, until it has failed `max_attempts` times;
+    /// then it is a dead letter.
     Failed,
     /// It will never be taken, for this reason: it is a dead letter.
     Quarantine(String),
@@ -58,14 +58,15 @@ pub enum Disposition {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settled {
-    /// They have left the spool.
+    /// Records that have left the spool.
     pub delivered: u64,
-    /// They are pending again.
+    /// Records that are pending again.
     pub given_back: u64,
-    /// They are dead letters.
+    /// Records that are dead letters.
     pub dead: u64,
-    /// They were evicted while they were leased, and are counted there, whatever became of them.
-    pub gone: u64,
+    /// Records that were evicted while they were leased; [`Stats::evicted`](crate::Stats::evicted) counts them, whatever their
+    /// disposition.
+    pub evicted: u64,
 }
 
 // === impl Lease ===

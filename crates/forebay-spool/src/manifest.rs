@@ -44,7 +44,7 @@ pub(crate) struct Known {
     pub(crate) identity: String,
 }
 
-/// All of it.
+/// What the spool promises to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) generation: u64,
@@ -115,7 +115,7 @@ impl Manifest {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + 48 * self.segments.len());
         out.put_slice(MAGIC);
-        // Length and checksum come here when all else is known.
+        // Length and checksum are written here when all else is known.
         out.put_u64_le(0);
         for number in [self.generation, self.tag, self.next_seq, self.next_id, u64::from(self.clean)] {
             out.put_u64_le(number);
@@ -218,7 +218,7 @@ fn take_text(rest: &mut &[u8]) -> Option<String> {
 // === impl ManifestFiles ===
 
 impl ManifestFiles {
-    /// Opens both, and gives the newer one that is whole, if there is one.
+    /// Opens both, and returns the newer one that is whole, if there is one.
     pub(crate) fn open(storage: &dyn Storage, sync: bool) -> io::Result<(Self, Option<Manifest>)> {
         let files = [storage.open(NAMES[0], true)?, storage.open(NAMES[1], true)?];
         let found = files.each_ref().map(|file| read(&**file));

@@ -23,7 +23,7 @@ pub struct Record {
     pub key: Bytes,
     /// How often a destination has failed to take it because of the record itself.
     pub attempts: u32,
-    /// When it was first seen by a clock of the wall, to the millisecond.
+    /// When it was first seen, by the wall clock, to the millisecond.
     pub first_seen: SystemTime,
     /// Its lane.
     pub priority: Priority,

@@ -59,7 +59,7 @@ impl Row {
         self.states.get(usize::from(index)).copied().filter(|state| *state != DONE).unwrap_or(0)
     }
 
-    /// The record at `index` is done; whether it was not before.
+    /// Marks the record at `index` as done; returns whether it was not before.
     pub(crate) fn finish(&mut self, index: u16) -> bool {
         if index >= self.count || self.is_done(index) {
             return false;
@@ -72,7 +72,7 @@ impl Row {
         true
     }
 
-    /// The record at `index` failed once more; how often by now.
+    /// Counts one more failure of the record at `index`; returns how often it has failed.
     pub(crate) fn fail(&mut self, index: u16) -> u8 {
         if index >= self.count || self.is_done(index) {
             return 0;

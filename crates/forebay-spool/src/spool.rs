@@ -10,10 +10,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// progresses by itself. Delivery is at least once: what was leased when a process died is leased again.
 ///
 /// [`DiskSpool`](crate::DiskSpool) is the embedded one. The trait is as wide as what a stream broker can do as well: an id for
-/// each record, a lease that comes back when it is not settled, an acknowledgement that is durable when it resolves.
+/// each record, a lease that is given back when it is not settled, an acknowledgement that is durable when it resolves.
 pub trait Spool: fmt::Debug + Send + Sync + 'static {
-    /// Appends a group, all of it or nothing. When the future resolves, the group is as durable as the spool was told to make
-    /// it.
+    /// Appends a group, all of it or nothing. When the future resolves, the group is as durable as the durability of the
+    /// spool says.
     ///
     /// # Errors
     ///

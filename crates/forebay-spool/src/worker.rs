@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Where a result goes. A caller that is no longer there is no reason to stop.
+/// The sender of a result. A caller that has left is no reason to stop.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
 
 /// What a caller asks for.
@@ -42,7 +42,7 @@ struct Inbox {
     waiting: usize,
     /// No more commands are taken. What is here is still done.
     closed: bool,
-    /// Who waits for the end.
+    /// Callers that wait for the end.
     ends: Vec<Reply<()>>,
     /// How it ended, once it has.
     end: Option<Result<(), SpoolError>>,
@@ -98,7 +98,7 @@ impl Shared {
         })
     }
 
-    /// Takes no more commands. `reply` hears how the thread has ended.
+    /// Takes no more commands. `reply` gets the result of the thread.
     pub(crate) fn close(&self, reply: Option<Reply<()>>) {
         let mut inbox = self.lock();
         inbox.closed = true;
@@ -106,8 +106,8 @@ impl Shared {
             (Some(end), Some(reply)) => {
                 let end = end.clone();
                 drop(inbox);
-                // The caller went away.
-                let _unheard = reply.send(end);
+                // The caller has left.
+                let _unread = reply.send(end);
             }
             (_, reply) => inbox.ends.extend(reply),
         }
@@ -149,8 +149,8 @@ impl Shared {
         drop(inbox);
         drop(abandoned);
         for reply in ends {
-            // The caller went away.
-            let _unheard = reply.send(end.clone());
+            // The caller has left.
+            let _unread = reply.send(end.clone());
         }
     }
 }
@@ -179,11 +179,11 @@ fn work(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings) {
     loop {
         let (commands, closed) = shared.next(commit.deadline(), engine.wants_tick());
         let is_idle = commands.is_empty();
-        let came = clock();
+        let arrived = clock();
         for command in commands {
-            round.take(command, shared, engine, &mut commit, came);
+            round.take(command, shared, engine, &mut commit, arrived);
         }
-        // What came in a moment ago may have taken longer than the wait.
+        // The commands of this round may have taken longer than the wait.
         if closed || commit.is_due(clock()) {
             commit.done();
             let (done, bytes) = (std::mem::take(&mut round), round.bytes);

@@ -1,5 +1,5 @@
 //! S01: a process is killed at random instants, again and again, on one spool. Nothing that it was promised is missing, nothing is
-//! wrong, no start is refused, and what comes twice was in flight.
+//! wrong, no start is refused, and what is leased twice was in flight.
 //!
 //! `SPOOL_KILLS` says how many kills.
 
@@ -92,20 +92,20 @@ fn s01_killed_at_any_instant_nothing_promised_is_missing() {
         let (lines, read) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let reader = thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        // Some lines, and then a moment: the kill comes anywhere in what the next one says.
-        let mut heard: Vec<String> = read.iter().take(3 + rng.below(60)).collect();
+        // Some lines, and then a moment: the kill may happen at any byte of the next one.
+        let mut lines: Vec<String> = read.iter().take(3 + rng.below(60)).collect();
         while let Ok(line) = read.recv_timeout(Duration::from_micros(rng.below(4000) as u64)) {
-            heard.push(line);
+            lines.push(line);
             if rng.below(3) == 0 {
                 break;
             }
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        heard.extend(read.iter());
+        lines.extend(read.iter());
         reader.join().unwrap().ok();
         let (mut tried, mut leased) = (BTreeSet::new(), BTreeSet::new());
-        for line in &heard {
+        for line in &lines {
             // The test harness writes its own words in front of the first line.
             let Some((_, words)) = line.split_once(['T', 'A', 'L', 'D']) else { continue };
             let numbers: Option<Vec<u64>> = words.split_whitespace().map(|word| word.parse().ok()).collect();
@@ -148,7 +148,7 @@ fn s01_killed_at_any_instant_nothing_promised_is_missing() {
             assert!(!delivered.contains(number), "kill {kill}: {number} was delivered");
             assert!(promised.contains(number) || tried.contains(number), "kill {kill}: {number} was never appended");
         }
-        // What was in flight when it died has gone one way or the other.
+        // What was in flight when it died is there or not.
         promised = found;
         if rng.below(3) == 0 {
             engine.close().unwrap();

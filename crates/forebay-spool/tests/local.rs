@@ -160,7 +160,7 @@ fn s09_a_spool_of_version_1_is_read() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_dropped_is_given_back_and_one_that_is_acknowledged_is_gone() {
+async fn a_lease_that_is_dropped_is_given_back_and_one_that_is_acknowledged_is_not() {
     let dir = TempDir::new("lease");
     let spool = builder(&dir).open().unwrap();
     spool.append(group(["a", "b"])).await.unwrap();

@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Frame {
     high: bool,
     leased: bool,
-    /// Payload and attempts; `None` when it is gone.
+    /// Payload and attempts; `None` when it has left the spool.
     records: Vec<Option<(u64, u32)>>,
 }
 

@@ -139,7 +139,10 @@ fn s08_two_destinations_each_with_its_own_progress() {
     engine.settle(lease, &[Quarantine("no".into())]);
     assert_eq!(payloads(&drain_for(&mut engine, "two")), ["b", "c"]);
     assert_eq!(engine.requeue(None, None).unwrap(), 1);
-    assert!(engine.lease("one", Want::default(), NOW).unwrap().is_none(), "it comes back for the one that refused it");
+    assert!(
+        engine.lease("one", Want::default(), NOW).unwrap().is_none(),
+        "it is pending again for the one that refused it"
+    );
     assert_eq!(payloads(&drain_for(&mut engine, "two")), ["a"]);
     let error = engine.lease("three", Want::default(), NOW).unwrap_err();
     assert!(matches!(error.kind(), SpoolErrorKind::UnknownDestination { .. }), "{error}");
@@ -178,7 +181,7 @@ fn a_mark_is_committed_with_its_group_and_the_newest_survives() {
     drain(&mut engine);
     engine.close().unwrap();
     let mut engine = open(&disk);
-    assert_eq!(engine.mark("file"), Some(Bytes::from_static(b"20")), "the files that held it are gone");
+    assert_eq!(engine.mark("file"), Some(Bytes::from_static(b"20")), "the files that held it are removed");
     disk.set_faults(Faults { writes_left: Some(0), ..Faults::default() });
     engine.append(vec![group(["b"]).mark("file", "30")], NOW).remove(0).unwrap_err();
     assert_eq!(engine.mark("file"), Some(Bytes::from_static(b"20")), "its group is not there");
@@ -385,7 +388,7 @@ fn records_are_bounded_and_the_oldest_goes_first_even_while_it_is_leased() {
     let (leased, _) = lease(&mut engine, Order::Oldest, 1);
     append(&mut engine, group(["c", "d"]));
     assert_eq!(engine.stats().evicted.records, 1);
-    assert_eq!(engine.settle(leased, &[Delivered]).gone, 1, "a record has one fate");
+    assert_eq!(engine.settle(leased, &[Delivered]).evicted, 1, "a record has one fate");
     assert_eq!(payloads(&drain(&mut engine)), ["b", "c", "d"]);
 }
 

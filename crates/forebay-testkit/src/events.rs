@@ -1,4 +1,4 @@
-//! What is told to `tracing`, to be looked at: see [`Heard`].
+//! Records the events of `tracing` for assertions: see [`EventRecorder`].
 
 use std::{
     fmt::{self, Write},
@@ -13,51 +13,52 @@ use tracing_core::{
 
 /// A subscriber that keeps the events of the targets which begin with one text, at every level.
 ///
-/// Clones share what was heard. Set for one thread, it also hears what other threads, which have no subscriber, came by first.
+/// Clones share what was recorded. Set for one thread, it also records the events of call sites that other threads, which have no
+/// subscriber, reached first.
 ///
 /// ```
-/// use forebay_testkit::events::Heard;
+/// use forebay_testkit::events::EventRecorder;
 /// use tracing_core::Level;
 ///
-/// let heard = Heard::of("my_crate");
-/// tracing::subscriber::with_default(heard.clone(), || {
+/// let recorder = EventRecorder::of("my_crate");
+/// tracing::subscriber::with_default(recorder.clone(), || {
 ///     tracing::debug!(target: "my_crate", items = 3, "batch split");
 ///     tracing::debug!(target: "another", "not kept");
 /// });
-/// let events = heard.events();
+/// let events = recorder.events();
 /// assert_eq!(events.len(), 1);
 /// assert_eq!((events[0].level, events[0].message.as_str()), (Level::DEBUG, "batch split"));
 /// assert_eq!(events[0].field("items"), Some("3"));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct EventRecorder {
     target: &'static str,
-    events: Arc<Mutex<Vec<HeardEvent>>>,
+    events: Arc<Mutex<Vec<RecordedEvent>>>,
 }
 
-/// One event.
+/// One recorded event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct HeardEvent {
-    /// How loud it is.
+pub struct RecordedEvent {
+    /// The level of the event.
     pub level: Level,
-    /// Who says it.
+    /// The target of the event.
     pub target: String,
-    /// What is said.
+    /// The message of the event.
     pub message: String,
     /// The names and texts of the other fields that have a value, in their order.
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// A second subscriber, which hears nothing, for as long as the process lives.
+/// A second subscriber, which records nothing, for as long as the process lives.
 ///
-/// While there is just one, whoever comes by a call site first decides for all threads whether it is enabled: a test without a
-/// subscriber would switch the event off for the test that listens. With two of them each is asked.
+/// While there is just one, the first thread that reaches a call site decides for all threads whether it is enabled: a test
+/// without a subscriber would switch the event off for the test that records it. With two of them, each is asked.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
-// === impl Heard ===
+// === impl EventRecorder ===
 
-impl Heard {
+impl EventRecorder {
     /// Keeps the events whose target begins with `target`.
     #[must_use]
     pub fn of(target: &'static str) -> Self {
@@ -65,24 +66,24 @@ impl Heard {
         Self { target, events: Arc::default() }
     }
 
-    /// What was heard so far.
+    /// The events that were recorded so far.
     #[must_use]
-    pub fn events(&self) -> Vec<HeardEvent> {
+    pub fn events(&self) -> Vec<RecordedEvent> {
         self.lock().clone()
     }
 
-    /// What was heard so far with this message.
+    /// The events that were recorded so far with this message.
     #[must_use]
-    pub fn said(&self, message: &str) -> Vec<HeardEvent> {
+    pub fn with_message(&self, message: &str) -> Vec<RecordedEvent> {
         self.lock().iter().filter(|event| event.message == message).cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<HeardEvent>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<RecordedEvent>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Subscriber for Heard {
+impl Subscriber for EventRecorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with(self.target)
     }
@@ -97,9 +98,9 @@ impl Subscriber for Heard {
 
     fn event(&self, event: &Event<'_>) {
         let (level, target) = (*event.metadata().level(), event.metadata().target().to_owned());
-        let mut heard = HeardEvent { level, target, message: String::new(), fields: Vec::new() };
-        event.record(&mut heard);
-        self.lock().push(heard);
+        let mut recorded = RecordedEvent { level, target, message: String::new(), fields: Vec::new() };
+        event.record(&mut recorded);
+        self.lock().push(recorded);
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -107,9 +108,9 @@ impl Subscriber for Heard {
     fn exit(&self, _: &span::Id) {}
 }
 
-// === impl HeardEvent ===
+// === impl RecordedEvent ===
 
-impl HeardEvent {
+impl RecordedEvent {
     /// The text of one field, if it has a value.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
@@ -125,7 +126,7 @@ impl HeardEvent {
     }
 }
 
-impl Visit for HeardEvent {
+impl Visit for RecordedEvent {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, format_args!("{value}"));
     }

@@ -1,4 +1,4 @@
-//! The laws every layer is held to, each as a function that panics when it is broken.
+//! The laws that every layer keeps, each as a function that panics when the layer breaks it.
 //!
 //! A law takes `make`, which stacks the layer on a [`Probe`], so that one line is one test:
 //!
@@ -44,10 +44,10 @@ where
     for round in 0..3 {
         let mut clone = service.clone();
         let held = service.ready().await.expect("ready");
-        let answer = held.call(request.clone());
+        let response = held.call(request.clone());
         // A clone that was made before the call, and is used while the call runs.
-        clone.ready().await.expect("clone ready").call(request.clone()).await.expect("clone answers");
-        answer.await.expect("answers");
+        clone.ready().await.expect("clone ready").call(request.clone()).await.expect("the clone responds");
+        response.await.expect("the service responds");
         assert_eq!(watch.violations(), 0, "an instance that was never ready was called in round {round}");
     }
     drop(service);
@@ -67,7 +67,7 @@ where
     let mut contender = service.clone();
     service.ready().await.expect("ready");
     for _ in 0..3 {
-        // Whether the contender gets readiness is its own affair.
+        // The law says nothing about whether the contender gets readiness.
         let _either = poll_once(&mut contender).await;
         tokio::task::yield_now().await;
         let again = poll_once(&mut service).await;
@@ -90,7 +90,7 @@ where
     service.ready().await.expect("ready");
     let mut clone = service.clone();
     drop(service);
-    clone.ready().await.expect("clone ready").call(request).await.expect("clone answers");
+    clone.ready().await.expect("clone ready").call(request).await.expect("the clone responds");
     assert_eq!(watch.violations(), 0, "a clone took over readiness");
     drop(clone);
     settled(&watch).await;
@@ -115,7 +115,7 @@ where
 
 /// Dropping a response future before its end drops the inner future, and the next call works.
 ///
-/// For layers whose work goes on without the caller (a queue, a batch) the opposite is promised: not theirs.
+/// Layers whose work goes on without the caller (a queue, a batch) promise the opposite: this law is not theirs.
 ///
 /// # Panics
 ///
@@ -130,11 +130,11 @@ where
     let watch = probe.watch();
     let mut service = make(probe);
     for round in 1..=3 {
-        let mut answer = Box::pin(service.ready().await.expect("ready").call(request.clone()));
-        let polled = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx).is_pending())).await;
+        let mut response = Box::pin(service.ready().await.expect("ready").call(request.clone()));
+        let polled = poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx).is_pending())).await;
         assert!(polled, "a call that never ends has ended");
         assert_eq!((watch.calls(), watch.running()), (round, 1));
-        drop(answer);
+        drop(response);
         assert_eq!((watch.running(), watch.cancelled()), (0, round), "the inner future lives on");
     }
     drop(service);
@@ -146,7 +146,7 @@ where
 /// # Panics
 ///
 /// When a waiter stays asleep.
-pub async fn everybody_wakes_on_close<Req, S>(waiters: Vec<S>, close: impl FnOnce())
+pub async fn every_waiter_wakes_on_close<Req, S>(waiters: Vec<S>, close: impl FnOnce())
 where
     S: Service<Req>,
 {
@@ -181,7 +181,7 @@ pub fn error_chain_has_one_link_per_sentence(error: &(dyn Error + 'static)) {
     }
 }
 
-/// Nothing foreign runs or drops under a lock of what is tested: `scenario` uses wakers that [call back](Reentrant::call_back) on
+/// No user code runs or is dropped under a lock of what is tested: `scenario` uses wakers that [call back](Reentrant::call_back) on
 /// each of their operations, and comes to its end.
 ///
 /// It runs on a thread of its own, in a tokio runtime: a deadlock costs that thread, and not the test.
@@ -202,8 +202,8 @@ pub fn error_chain_has_one_link_per_sentence(error: &(dyn Error + 'static)) {
 ///
 /// # Panics
 ///
-/// When `scenario` does not end within five seconds, when it panics, or when it never came to a call back: then it has
-/// shown nothing.
+/// When `scenario` does not end within five seconds, when it panics, or when no waker called back: then it has shown
+/// nothing.
 pub fn no_waker_runs_under_a_lock<F>(scenario: impl FnOnce(Reentrant) -> F + Send + 'static)
 where
     F: Future<Output = ()>,
@@ -230,7 +230,7 @@ where
 }
 
 /// As [`no_waker_runs_under_a_lock`], for a service: each operation of a waker clones it, asks the clone for readiness and drops
-/// it, while two clones wait for the one slot of the inner service, and for responses, with ever new wakers.
+/// it, while two clones wait for the one slot of the inner service, and for responses, with a new waker for each poll.
 ///
 /// # Panics
 ///
@@ -259,7 +259,7 @@ where
             let (mut first, mut second) = (service.clone(), service.clone());
             soon("ready", || wakers.poll_ready(&mut first)).await.expect("ready");
             for _ in 0..3 {
-                // Whether it waits, or is ready as well, is the layer's own affair.
+                // The law says nothing about whether it waits or is ready as well.
                 drop(wakers.poll_ready(&mut second));
             }
             let mut call = Box::pin(first.call(request.clone()));
@@ -267,10 +267,10 @@ where
                 drop(wakers.poll(&mut call));
                 drop(call);
             } else {
-                soon("answered", || wakers.poll(&mut call)).await.expect("answered");
+                soon("a response", || wakers.poll(&mut call)).await.expect("a response");
                 soon("ready", || wakers.poll_ready(&mut second)).await.expect("ready");
                 let mut call = Box::pin(second.call(request.clone()));
-                soon("answered", || wakers.poll(&mut call)).await.expect("answered");
+                soon("a response", || wakers.poll(&mut call)).await.expect("a response");
             }
         }
         wakers.release();
@@ -285,7 +285,7 @@ pub async fn poll_once<Req, S: Service<Req>>(service: &mut S) -> Poll<Result<(),
     poll_fn(|cx| Poll::Ready(service.poll_ready(cx))).await
 }
 
-/// What `poll` ends with, which is asked again after other tasks had their turn.
+/// The output of `poll`, which is called again after other tasks had their turn.
 async fn soon<R>(what: &str, mut poll: impl FnMut() -> Poll<R>) -> R {
     for _ in 0..1_000 {
         if let Poll::Ready(result) = poll() {
@@ -315,7 +315,7 @@ fn over_echo<Req: Send + 'static, S>(make: impl FnOnce(Probe<Req>) -> S) -> (S, 
     (make(probe), watch)
 }
 
-/// Waits for what a worker of the layer may still have to do, then finds nothing reserved and nothing running.
+/// Waits until the workers of the layer have finished: nothing is reserved, and nothing runs.
 async fn settled(watch: &Watch) {
     for _ in 0..32 {
         if watch.reserved() == 0 && watch.running() == 0 {

@@ -59,7 +59,7 @@ impl<Req, Res> Probe<Req, Res>
 where
     Res: Send + 'static,
 {
-    /// A probe with any number of slots that answers with what `handler` returns.
+    /// A probe with any number of slots that responds with what `handler` returns.
     pub fn new<F, Fut>(handler: F) -> Self
     where
         F: Fn(Req) -> Fut + Send + Sync + 'static,
@@ -101,7 +101,7 @@ where
 }
 
 impl<Req: Send + 'static> Probe<Req, Req> {
-    /// A probe that answers with the request.
+    /// A probe that responds with the request.
     #[must_use]
     pub fn echo() -> Self {
         Self::new(|request| ready(Ok(request)))
@@ -233,7 +233,7 @@ impl Watch {
         self.0.polls.load(SeqCst)
     }
 
-    /// From now on `poll_ready` fails with `why`; whoever waits is woken.
+    /// From now on `poll_ready` fails with `why`; every waiter is woken.
     pub fn fail(&self, why: &'static str) {
         let waiting = {
             let mut state = self.0.state();

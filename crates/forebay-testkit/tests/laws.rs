@@ -1,4 +1,4 @@
-//! The laws tell good layers from bad ones: tower's own pass, and each planted mistake fails the law that names it.
+//! The laws separate good layers from bad ones: tower's own pass, and each planted mistake fails the law that names it.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -54,7 +54,7 @@ fn a_clone_in_call_is_caught() {
     assert!(fails(laws::the_readied_instance_is_called(|p: Probe<u32>| ClonesInCall(p), 7)));
 }
 
-/// Asks whether there is room anew on each poll, and so takes readiness back.
+/// Looks for room on each poll, and so takes readiness back.
 #[derive(Clone, Default)]
 struct Flapping(usize);
 
@@ -115,8 +115,10 @@ fn leaked_readiness_is_caught() {
 fn a_waiter_that_is_never_woken_is_caught() {
     let probe = Probe::<u32>::with_slots(0, |n| async move { Ok(n) });
     let watch = probe.watch();
-    assert!(!fails(laws::everybody_wakes_on_close(vec![probe.clone(), probe.clone()], move || watch.fail("closed"))));
-    assert!(fails(laws::everybody_wakes_on_close(vec![probe], || ())));
+    assert!(
+        !fails(laws::every_waiter_wakes_on_close(vec![probe.clone(), probe.clone()], move || watch.fail("closed")))
+    );
+    assert!(fails(laws::every_waiter_wakes_on_close(vec![probe], || ())));
 }
 
 #[derive(Debug)]
@@ -216,7 +218,7 @@ fn f22_each_operation_of_a_waker_under_a_lock_is_caught() {
     assert_eq!(failed, [false, true, true, true, true]);
 }
 
-/// Keeps the waker of who waits for readiness, and replaces it under the lock.
+/// Keeps the waker of the task that waits for readiness, and replaces it under the lock.
 #[derive(Clone)]
 struct ReplacesUnderLock(Probe<u32>, Arc<Mutex<Option<Waker>>>);
 

@@ -16,7 +16,7 @@ fn peak() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-async fn answer_length(receiver: &Receiver) -> u64 {
+async fn response_length(receiver: &Receiver) -> u64 {
     let mut stream = TcpStream::connect(receiver.address()).await.unwrap();
     stream.write_all(b"POST /any HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     let mut buffer = vec![0; 1 << 20];
@@ -34,10 +34,10 @@ async fn a_gibibyte_costs_no_memory() {
     let gibibyte = 1 << 30;
     let script = [Fault::None, Fault::Oversized { bytes: gibibyte }, Fault::GzipBomb { bytes: gibibyte }];
     let receiver = Receiver::builder().script(script).start().await.unwrap();
-    answer_length(&receiver).await;
+    response_length(&receiver).await;
     let before = peak();
-    assert!(answer_length(&receiver).await > gibibyte);
-    let bomb = answer_length(&receiver).await;
+    assert!(response_length(&receiver).await > gibibyte);
+    let bomb = response_length(&receiver).await;
     assert!((500_000..2_000_000).contains(&bomb), "a thousandth of what it decodes to, not {bomb}");
     let grown = peak() - before;
     assert!(grown < 8 * 1024, "{grown} KiB");

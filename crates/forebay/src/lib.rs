@@ -23,6 +23,10 @@ pub use forebay_cached as cached;
 #[cfg_attr(docsrs, doc(cfg(feature = "collect")))]
 #[doc(inline)]
 pub use forebay_collect as collect;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+#[doc(inline)]
+pub use forebay_core::http;
 #[cfg(feature = "databricks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "databricks")))]
 #[doc(inline)]

@@ -6,7 +6,8 @@ use crate::{
     decision::{Decision, Pass, Ticket},
     gauge::Gauge,
     observation::{Grade, Observation},
-    policy::{Bad, OpenTime, Policy, RampPlan, Rule, TimeWindow, WHOLE, Window},
+    policy::{OpenTime, Policy, RampPlan, TimeWindow, WHOLE, Window},
+    rule::{Bad, Rule},
     slot::{Env, Slot, SlotCtx},
     window::{Counters, Layout, Line},
 };
@@ -95,6 +96,7 @@ fn policy() -> impl Strategy<Value = Policy> {
                 lease: lease * MS,
                 ramp,
                 cancelled: Grade::Failure,
+                terminal: Grade::Failure,
                 open_share: WHOLE,
             }
         },
@@ -200,7 +202,7 @@ proptest! {
             if matches!(plain.state(), crate::State::Closed | crate::State::Ramping) {
                 for (tally, rule) in view.windows.iter().zip(&policy.rules) {
                     let (calls, bad) = plain.tally(rule, now);
-                    // A window over calls that is full of good ones does not hear of one more.
+                    // A window over calls that is full of good ones ignores one more.
                     prop_assert_eq!((tally.calls, tally.bad), (calls, bad), "step {}: {:?}", number, rule);
                 }
             }

@@ -1,9 +1,10 @@
-//! The breaker as one would write it without a thought for speed: every result is kept, and everything is counted anew.
+//! The breaker as one writes it without regard to speed: every result is kept, and every decision counts all of them again.
 
 use crate::{
     Mode, Reason, State,
     observation::{Grade, Observation},
-    policy::{Bad, Policy, Rule, Window},
+    policy::{Policy, Window},
+    rule::{Bad, Rule},
     state::Transition,
 };
 

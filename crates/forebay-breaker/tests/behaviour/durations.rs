@@ -1,12 +1,12 @@
 //! Every duration that a user or a server can say, at the ends of its range: refused by name, or borne.
 
 use crate::far::*;
-use forebay_breaker::{BreakerBuilder, BreakerLayer, ByDefault, OpenFor, Ramp, State, Trip};
+use forebay_breaker::{BreakerBuilder, BreakerLayer, OpenFor, Ramp, State, Trip};
 use forebay_core::{BoxError, ByError, Outcome, Unkeyed};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-type Plain = BreakerBuilder<(), Unkeyed, ByDefault>;
+type Plain = BreakerBuilder;
 
 const ENDS: [Duration; 5] =
     [Duration::ZERO, Duration::from_nanos(1), ms(1), Duration::from_secs(u64::MAX), Duration::MAX];

@@ -1,4 +1,4 @@
-//! A far side that does what the request says, and a few words to ask it.
+//! A server that does what the request says, and helpers that call it.
 
 use forebay_breaker::{BreakerEvent, CircuitOpen, State};
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref};
@@ -18,7 +18,7 @@ pub(crate) struct Request {
     pub(crate) how: How,
 }
 
-/// How the far side answers.
+/// What the server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Succeed,
@@ -35,10 +35,10 @@ pub(crate) enum How {
 
 pub(crate) use How::{Fail, FailIn, Hang, Panic, Succeed, Take, Throttle};
 
-/// What the service answered.
+/// What a call of the service returned.
 #[derive(Debug)]
 pub(crate) enum Got {
-    Answer,
+    Response,
     Failure,
     Rejected(CircuitOpen),
 }
@@ -70,7 +70,7 @@ pub(crate) fn far() -> Probe<Request, ()> {
     })
 }
 
-/// Starts a call: it has reached the far side, or was rejected, when this returns.
+/// Starts a call: it has reached the server, or was rejected, when this returns.
 pub(crate) async fn start<S>(service: &mut S, key: &'static str, how: How) -> tokio_test::task::Spawn<S::Future>
 where
     S: Service<Request, Response = (), Error = BoxError>,
@@ -81,7 +81,7 @@ where
 
 pub(crate) fn got(result: Result<(), BoxError>) -> Got {
     match result {
-        Ok(()) => Got::Answer,
+        Ok(()) => Got::Response,
         Err(error) => match cause_ref::<CircuitOpen>(&*error) {
             Some(open) => Got::Rejected(open.clone()),
             None => Got::Failure,
@@ -135,8 +135,8 @@ impl Got {
         matches!(self, Self::Rejected(_))
     }
 
-    pub(crate) fn is_answer(&self) -> bool {
-        matches!(self, Self::Answer)
+    pub(crate) fn is_response(&self) -> bool {
+        matches!(self, Self::Response)
     }
 
     pub(crate) fn is_failure(&self) -> bool {

@@ -18,7 +18,7 @@ async fn it_works_after_the_service_was_boxed() {
     assert!(call_for(&mut boxed, "a", Fail).await.is_failure());
     assert_eq!(handle.state("a"), State::Open);
     assert!(handle.reset("a"));
-    assert!(call_for(&mut boxed.clone(), "a", Succeed).await.is_answer());
+    assert!(call_for(&mut boxed.clone(), "a", Succeed).await.is_response());
     assert_eq!(handle.state("a"), State::Closed);
 }
 
@@ -31,7 +31,7 @@ async fn forced_open_rejects_all_and_forced_closed_nothing() {
     assert_eq!((open.state(), open.retry_in()), (State::Open, secs(60)));
     wait(secs(3600)).await;
     assert!(call_for(&mut service, "a", Succeed).await.is_rejected(), "no time ends it");
-    assert!(call_for(&mut service, "b", Succeed).await.is_answer());
+    assert!(call_for(&mut service, "b", Succeed).await.is_response());
 
     handle.set_mode("a", Mode::ForcedClosed);
     for _ in 0..100 {
@@ -101,7 +101,7 @@ async fn observe_only_says_what_it_would_do_and_does_nothing() {
 async fn the_mode_of_all_is_that_of_keys_to_come_and_of_the_overflow_bucket() {
     let layer = BreakerLayer::builder().key(by_key).max_keys(2).build().unwrap();
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
-    assert!(call_for(&mut service, "old", Succeed).await.is_answer());
+    assert!(call_for(&mut service, "old", Succeed).await.is_response());
     handle.set_mode_of_all(Mode::ForcedOpen);
     for key in ["old", "new", "without room"] {
         assert_eq!(handle.state(key), State::Open);
@@ -109,7 +109,7 @@ async fn the_mode_of_all_is_that_of_keys_to_come_and_of_the_overflow_bucket() {
     }
     handle.reset_all();
     for key in ["old", "new", "without room"] {
-        assert!(call_for(&mut service, key, Succeed).await.is_answer(), "{key}");
+        assert!(call_for(&mut service, key, Succeed).await.is_response(), "{key}");
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_snapshot_shows_all_keys_with_their_counts() {
         .unwrap();
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
     for (key, failures) in [("a", 0), ("b", 2), ("c", 3), ("d", 3)] {
-        assert!(call_for(&mut service, key, Succeed).await.is_answer());
+        assert!(call_for(&mut service, key, Succeed).await.is_response());
         for _ in 0..failures {
             assert!(call_for(&mut service, key, Fail).await.is_failure());
         }
@@ -210,7 +210,7 @@ async fn what_is_not_there_is_said_so() {
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
     assert!(handle.is_empty());
     assert!(!handle.reset("a") && !handle.remove("a"));
-    assert!(call_for(&mut service, "a", Succeed).await.is_answer());
+    assert!(call_for(&mut service, "a", Succeed).await.is_response());
     assert!(!handle.set_mode("b", Mode::ForcedOpen), "there is no room");
     let unkeyed = BreakerLayer::builder().build::<forebay_core::Boxed>().unwrap().handle();
     assert_eq!((unkeyed.len(), unkeyed.overflow(), unkeyed.expire_idle()), (1, None, 0));

@@ -7,7 +7,7 @@ use http::{Request, Response, header::RETRY_AFTER};
 use std::io;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-/// Answers with the status that the path names, and a `Retry-After` if there is a query.
+/// Responds with the status that the path names, and a `Retry-After` if there is a query.
 async fn server(request: Request<()>) -> Result<Response<()>, BoxError> {
     let status: u16 = request.uri().path().trim_start_matches('/').parse()?;
     let mut response = Response::builder().status(status);

@@ -13,7 +13,7 @@ fn by_key(request: &Request) -> &str {
 #[derive(Clone)]
 struct Named(String, bool);
 
-async fn answer(request: Named) -> Result<(), BoxError> {
+async fn response(request: Named) -> Result<(), BoxError> {
     if request.1 { Ok(()) } else { Err("refused".into()) }
 }
 
@@ -33,7 +33,7 @@ async fn b12_keys_do_not_touch_each_other() {
         assert!(call_for(&mut service, "a", Fail).await.is_failure());
         assert!(call_for(&mut service, "b", Fail).await.is_failure());
     }
-    assert!(call_for(&mut service, "b", Succeed).await.is_answer());
+    assert!(call_for(&mut service, "b", Succeed).await.is_response());
     assert!(call_for(&mut service, "a", Fail).await.is_failure());
     assert!(call_for(&mut service, "b", Fail).await.is_failure());
     assert_eq!(states(&layer.handle(), &["a", "b", "c"]), [State::Open, State::Closed, State::Closed]);
@@ -45,7 +45,7 @@ async fn b12_keys_do_not_touch_each_other() {
 #[tokio::test(start_paused = true)]
 async fn a_key_of_any_length_is_named_whole() {
     let layer = BreakerLayer::builder().key(|request: &Named| request.0.as_str()).build().unwrap();
-    let mut service = layer.layer(service_fn(answer));
+    let mut service = layer.layer(service_fn(response));
     for len in [1, 48, 49, 500] {
         let key = "k".repeat(len);
         for _ in 0..5 {
@@ -93,7 +93,7 @@ async fn b13_removing_a_key_while_it_is_in_use_does_not_split_its_state() {
     assert!(!handle.remove("a"), "it is gone");
     assert_eq!(handle.status("a"), None);
 
-    // Whoever held it before sees the same new state as everybody else.
+    // A caller that held it before sees the same new state as all others.
     assert!(call_for(&mut clones[0], "a", Fail).await.is_failure());
     assert!(call_for(&mut clones[1], "a", Fail).await.is_failure());
     assert_eq!(handle.status("a").unwrap().consecutive_failures, 2);
@@ -136,9 +136,9 @@ async fn b22_a_million_keys_stay_within_the_limit() {
         .build()
         .unwrap();
     let handle = layer.handle();
-    let mut service = layer.layer(service_fn(answer));
+    let mut service = layer.layer(service_fn(response));
     for number in 0..1_000_000 {
-        assert!(ask(&mut service, &number.to_string(), true).await.is_answer());
+        assert!(ask(&mut service, &number.to_string(), true).await.is_response());
     }
     let snapshot = handle.snapshot();
     assert_eq!((handle.len(), snapshot.keys.len(), snapshot.max_keys), (1_000, 1_000, 1_000));
@@ -158,12 +158,12 @@ async fn b22_keys_without_room_share_the_overflow_bucket_and_it_shows() {
         .unwrap();
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
     for key in ["a", "b"] {
-        assert!(call_for(&mut service, key, Succeed).await.is_answer());
+        assert!(call_for(&mut service, key, Succeed).await.is_response());
     }
     assert!(call_for(&mut service, "c", Fail).await.is_failure());
     assert!(call_for(&mut service, "d", Fail).await.is_failure());
     let open = call_for(&mut service, "e", Succeed).await.rejection();
-    assert_eq!(open.key(), "e", "the caller is told of its own key");
+    assert_eq!(open.key(), "e", "the caller learns its own key");
     assert_eq!(states(&handle, &["a", "b", "c", "x"]), [State::Closed, State::Closed, State::Open, State::Open]);
     let overflow = handle.snapshot().overflow.unwrap();
     assert_eq!((overflow.status.state, overflow.calls), (State::Open, 3));
@@ -177,7 +177,7 @@ async fn b22_keys_without_room_share_the_overflow_bucket_and_it_shows() {
     // Its fate is for the operator to decide.
     assert!(handle.set_overflow_mode(forebay_breaker::Mode::ForcedClosed));
     assert!(call_for(&mut service, "e", Fail).await.is_failure());
-    assert!(call_for(&mut service, "a", Succeed).await.is_answer());
+    assert!(call_for(&mut service, "a", Succeed).await.is_response());
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,13 +185,13 @@ async fn b22_idle_keys_leave_and_make_room() {
     let layer = BreakerLayer::builder().key(by_key).max_keys(3).idle(secs(600)).build().unwrap();
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
     for key in ["a", "b", "c"] {
-        assert!(call_for(&mut service, key, Succeed).await.is_answer());
+        assert!(call_for(&mut service, key, Succeed).await.is_response());
     }
     // `a` stays in use; the others do not.
     for _ in 0..4 {
         wait(secs(300)).await;
-        assert!(call_for(&mut service, "a", Succeed).await.is_answer());
-        assert!(call_for(&mut service, "new", Succeed).await.is_answer());
+        assert!(call_for(&mut service, "a", Succeed).await.is_response());
+        assert!(call_for(&mut service, "new", Succeed).await.is_response());
     }
     assert!(handle.status("a").is_some());
     assert!(handle.status("new").is_some(), "it has found a place");
@@ -203,12 +203,12 @@ async fn b22_idle_keys_leave_when_told_to_even_if_no_new_key_comes() {
     let layer = BreakerLayer::builder().key(by_key).idle(secs(600)).build().unwrap();
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
     for key in ["a", "b", "c"] {
-        assert!(call_for(&mut service, key, Succeed).await.is_answer());
+        assert!(call_for(&mut service, key, Succeed).await.is_response());
     }
     let mut left = 0;
     for _ in 0..30 {
         wait(secs(60)).await;
-        assert!(call_for(&mut service, "a", Succeed).await.is_answer());
+        assert!(call_for(&mut service, "a", Succeed).await.is_response());
         left += handle.expire_idle();
     }
     assert_eq!((left, handle.len()), (2, 1));
@@ -227,7 +227,7 @@ async fn a_key_does_not_leave_while_it_is_open_or_forced() {
         .unwrap();
     let (handle, mut service) = (layer.handle(), layer.layer(far()));
     assert!(call_for(&mut service, "open", Fail).await.is_failure());
-    assert!(call_for(&mut service, "closed", Succeed).await.is_answer());
+    assert!(call_for(&mut service, "closed", Succeed).await.is_response());
     assert!(handle.set_mode("forced", forebay_breaker::Mode::ForcedClosed));
     let mut keys = Vec::new();
     for _ in 0..20 {
@@ -251,10 +251,10 @@ async fn the_fleet_guard_keeps_a_share_of_the_keys_closed() {
         .observe(events.observer())
         .build()
         .unwrap();
-    let (handle, mut service) = (layer.handle(), layer.layer(service_fn(answer)));
+    let (handle, mut service) = (layer.handle(), layer.layer(service_fn(response)));
     let keys: Vec<_> = (0..10).map(|number| number.to_string()).collect();
     for key in &keys {
-        assert!(ask(&mut service, key, true).await.is_answer());
+        assert!(ask(&mut service, key, true).await.is_response());
     }
     for key in &keys {
         for _ in 0..5 {
@@ -267,7 +267,7 @@ async fn the_fleet_guard_keeps_a_share_of_the_keys_closed() {
 
     // As soon as one closes, another may open.
     wait(secs(60)).await;
-    assert!(ask(&mut service, "0", true).await.is_answer());
+    assert!(ask(&mut service, "0", true).await.is_response());
     assert_eq!((handle.state("0"), handle.open()), (State::Closed, 2));
     assert!(ask(&mut service, "9", false).await.is_failure());
     assert_eq!((handle.state("9"), handle.open()), (State::Open, 3));
@@ -303,7 +303,7 @@ async fn windows_of_different_keys_are_apart() {
         .classify(|result: &Result<(), BoxError>| if result.is_ok() { Outcome::Success } else { Outcome::Terminal })
         .build()
         .unwrap();
-    let (handle, mut service) = (layer.handle(), layer.layer(service_fn(answer)));
+    let (handle, mut service) = (layer.handle(), layer.layer(service_fn(response)));
     for number in 0..1_000 {
         ask(&mut service, &number.to_string(), number % 2 == 0).await;
     }

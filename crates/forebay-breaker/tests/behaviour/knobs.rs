@@ -1,14 +1,12 @@
 //! B16: every knob reaches the breaker, and a value that cannot be meant is refused.
 
 use crate::far::*;
-use forebay_breaker::{
-    BreakerBuilder, BreakerHandle, BreakerLayer, ByDefault, Cancelled, Mode, OpenFor, Ramp, State, Trip,
-};
-use forebay_core::{BoxError, Boxed, Outcome, Unkeyed};
+use forebay_breaker::{BreakerBuilder, BreakerHandle, BreakerLayer, Cancelled, Mode, OpenFor, Ramp, State, Trip};
+use forebay_core::{BoxError, Boxed, Outcome};
 use std::time::Duration;
 use tower::Layer;
 
-type Plain = BreakerBuilder<(), Unkeyed, ByDefault>;
+type Plain = BreakerBuilder;
 
 /// After how many failures in a row it opens; `None` if not within 200.
 async fn failures_to_open(builder: Plain) -> Option<usize> {
@@ -103,7 +101,7 @@ async fn b16_the_buckets_decide_in_what_steps_a_window_slides() {
     }
 }
 
-fn refused<K: std::hash::Hash + Eq, F>(builder: BreakerBuilder<K, F, ByDefault>) -> &'static str {
+fn refused<K: std::hash::Hash + Eq, F>(builder: BreakerBuilder<K, F>) -> &'static str {
     let error = builder.build::<Boxed>().unwrap_err();
     assert!(!error.value().is_empty() && !error.allowed().is_empty(), "{error}");
     error.knob()

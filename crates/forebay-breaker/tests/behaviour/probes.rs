@@ -50,7 +50,7 @@ async fn b04_as_many_go_as_there_are_probes() {
     assert!(call(&mut service, Succeed).await.is_rejected());
     wait(ms(10)).await;
     assert!(probes.remove(0).await.is_ok());
-    assert!(call(&mut service, Succeed).await.is_answer(), "one came back, one may go");
+    assert!(call(&mut service, Succeed).await.is_response(), "one came back, one may go");
     assert_eq!(handle.state(&()), State::HalfOpen);
     assert!(probes.remove(0).await.is_ok());
     assert_eq!(handle.state(&()), State::Closed);
@@ -68,7 +68,7 @@ async fn b08_a_dropped_probe_gives_its_permit_back() {
         drop(probe);
         assert_eq!(handle.state(&()), State::HalfOpen);
     }
-    assert!(call(&mut service, Succeed).await.is_answer());
+    assert!(call(&mut service, Succeed).await.is_response());
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +79,7 @@ async fn b08_a_probe_that_was_never_polled_gives_its_permit_back_whatever_counts
         drop(probe);
         assert_eq!(handle.state(&()), State::HalfOpen);
     }
-    assert!(call(&mut service, Succeed).await.is_answer());
+    assert!(call(&mut service, Succeed).await.is_response());
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn b08_b20_a_probe_that_was_given_up_has_failed_by_default_and_nothing_is_
         assert_eq!(call(&mut service, Succeed).await.rejection().retry_in(), secs(60), "a fresh timer");
         wait(secs(60)).await;
     }
-    assert!(call(&mut service, Succeed).await.is_answer());
+    assert!(call(&mut service, Succeed).await.is_response());
     assert_eq!(handle.state(&()), State::Closed);
 }
 
@@ -103,7 +103,7 @@ async fn b08_a_ready_service_holds_no_permit() {
     for clone in &mut idle {
         clone.ready().await.unwrap();
     }
-    assert!(call(&mut service.clone(), Succeed).await.is_answer(), "a hundred ready clones are not in the way");
+    assert!(call(&mut service.clone(), Succeed).await.is_response(), "a hundred ready clones are not in the way");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn b18_a_hung_probe_loses_its_place_when_its_lease_ends() {
     assert_eq!(call(&mut service, Succeed).await.rejection().retry_in(), ms(500), "not longer than the lease");
     wait(ms(500)).await;
     assert_eq!(handle.status(&()).unwrap().probes, 0);
-    assert!(call(&mut service, Succeed).await.is_answer());
+    assert!(call(&mut service, Succeed).await.is_response());
     assert!(events.take().iter().any(|event| matches!(event, BreakerEvent::ProbesLost { probes: 1, .. })));
 
     // It comes back after all, while another one is on its way: it has no say any more.
@@ -173,7 +173,7 @@ async fn a_panic_in_the_inner_service_is_a_failure_and_leaks_no_permit() {
         assert!(AssertUnwindSafe(future).catch_unwind().await.is_err());
         assert_eq!(handle.state(&()), State::Open, "it was not ignored");
         wait(secs(60)).await;
-        assert!(call(&mut service, Succeed).await.is_answer());
+        assert!(call(&mut service, Succeed).await.is_response());
     }
 }
 
@@ -256,7 +256,7 @@ where
         let panicked = AssertUnwindSafe(call(service, Panic)).catch_unwind().await;
         assert!(panicked.is_err(), "the next probe was admitted, and reached the service");
     }
-    assert!(call(service, Succeed).await.is_answer());
+    assert!(call(service, Succeed).await.is_response());
 }
 
 /// The event of the change to half-open is emitted by the very call that is the first probe.
@@ -269,6 +269,6 @@ async fn b08_f19_an_observer_that_panics_while_a_probe_is_admitted_gives_its_per
     let call_it = async { service.ready().await.unwrap().call(Request { key: "one", how: Succeed }).await };
     assert!(AssertUnwindSafe(call_it).catch_unwind().await.is_err());
     assert_eq!((handle.state(&()), handle.status(&()).unwrap().probes), (State::HalfOpen, 0));
-    assert!(call(&mut service, Succeed).await.is_answer(), "it does not wait for a lease to end");
+    assert!(call(&mut service, Succeed).await.is_response(), "it does not wait for a lease to end");
     assert_eq!(handle.state(&()), State::Closed);
 }

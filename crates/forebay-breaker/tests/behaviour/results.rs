@@ -146,7 +146,7 @@ async fn b20_a_call_that_was_never_polled_does_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn b10_a_failure_that_is_masked_below_the_breaker_can_be_seen_by_a_classifier() {
-    // The commonest mistake: something below turns every failure into an answer.
+    // The commonest mistake: something below turns every failure into a response.
     let masked = |far: forebay_testkit::Probe<Request, ()>| {
         tower::service_fn(move |request| {
             let mut far = far.clone();
@@ -237,7 +237,7 @@ async fn an_observer_may_use_a_handle_of_the_same_breaker() {
     slot.set(layer.handle()).unwrap();
     let mut service = layer.layer(far());
     calls(&mut service, Fail, 10).await;
-    assert_eq!(layer.handle().state(&()), State::Closed, "no lock was held while it was told");
+    assert_eq!(layer.handle().state(&()), State::Closed, "no lock was held while it was observed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,10 +11,10 @@
 //! | tower-resilience | a slow success closes it | `a_probe_that_is_slow_closes_nothing` |
 //! | tower-resilience, recloser, Polly | a fleet probes in step | `b21_*` |
 //! | tower-resilience | the error says neither how long nor who | `a_rejection_says_how_long_and_that_nothing_was_sent` |
-//! | tower-resilience | timers while half-open is full | `a_rejection_needs_no_timer_and_wakes_nobody` |
+//! | tower-resilience | timers while half-open is full | `a_rejection_needs_no_timer_and_wakes_no_waiter` |
 //! | tower-resilience, tower-circuitbreaker | real time only | every test here runs by the paused clock |
 //! | tower-circuitbreaker | a clone is called, not the readied instance | `the_readied_instance_is_called` |
-//! | tower-resilience #382, failsafe, recloser, Polly #216 | half-open admits everybody | `b04_*` |
+//! | tower-resilience #382, failsafe, recloser, Polly #216 | half-open admits every call | `b04_*` |
 //! | failsafe, recloser | any success closes it | `b05_*` |
 //! | failsafe, recloser, gobreaker | one lock for every call | the closed path has none; see the README |
 //! | resilience4j #935 | a dropped probe wedges it | `b08_*` |
@@ -64,7 +64,7 @@ async fn a_gauge_by_state_can_be_kept_from_the_events_alone() {
     let mut gauge: HashMap<(String, State), i32> = HashMap::new();
     for event in events.take() {
         if let BreakerEvent::Changed { key, from, to, .. } = event {
-            // A key that nobody has heard of is closed.
+            // A key without an event is closed.
             *gauge.entry((key.to_string(), from)).or_insert(i32::from(from == State::Closed)) -= 1;
             *gauge.entry((key.to_string(), to)).or_insert(i32::from(to == State::Closed)) += 1;
         }
@@ -73,7 +73,7 @@ async fn a_gauge_by_state_can_be_kept_from_the_events_alone() {
         let on: Vec<_> =
             gauge.iter().filter(|((name, _), on)| name == key && **on != 0).map(|(place, on)| (place.1, *on)).collect();
         let last = handle.status(key).unwrap();
-        // What the last event said; that the time is over since then nobody has told yet.
+        // What the last event said; that the time has ended since then is in no event yet.
         let said = if last.state == State::HalfOpen && last.successes == 0 && last.probes == 0 {
             State::Open
         } else {
@@ -151,7 +151,7 @@ async fn an_outage_leaves_no_count_behind() {
     }
 }
 
-/// The JDBC driver: one 429 opened it for 24 hours, for everybody.
+/// The JDBC driver: one 429 opened it for 24 hours, for all callers.
 #[tokio::test(start_paused = true)]
 async fn an_absurd_hint_does_not_switch_it_off_for_a_day() {
     let layer = BreakerLayer::builder().trip(Trip::consecutive(1)).build().unwrap();

@@ -83,7 +83,7 @@ async fn b05_as_many_successes_as_asked_for_close_it() {
         for success in 0..successes {
             let status = layer.handle().status(&()).unwrap();
             assert_eq!((status.state, status.successes), (State::HalfOpen, success));
-            assert!(call(&mut service, Succeed).await.is_answer());
+            assert!(call(&mut service, Succeed).await.is_response());
         }
         assert_eq!(layer.handle().state(&()), State::Closed);
     }
@@ -106,7 +106,7 @@ async fn b06_one_failure_while_half_open_opens_it_with_a_fresh_timer() {
     // The successes from before do not count any more.
     for _ in 0..3 {
         assert_eq!(layer.handle().state(&()), State::HalfOpen);
-        assert!(call(&mut service, Succeed).await.is_answer());
+        assert!(call(&mut service, Succeed).await.is_response());
     }
     assert_eq!(layer.handle().state(&()), State::Closed);
 }
@@ -149,7 +149,7 @@ async fn f01_the_hint_of_the_failure_that_opens_it_is_obeyed_up_to_its_own_cap()
         let open = call(&mut service, Succeed).await.rejection();
         assert_eq!(open.retry_in(), secs(expected), "hint {hint}, at most {most:?}");
         wait(secs(expected)).await;
-        assert!(call(&mut service, Succeed).await.is_answer(), "one probe goes");
+        assert!(call(&mut service, Succeed).await.is_response(), "one probe goes");
     }
 }
 
@@ -174,7 +174,7 @@ async fn a_ramp_lets_through_a_share_that_grows() {
         let mut through = 0;
         for _ in 0..1000 {
             match call(&mut service, Succeed).await {
-                Got::Answer => through += 1,
+                Got::Response => through += 1,
                 Got::Rejected(open) => {
                     assert_eq!(open.state(), State::Ramping);
                     assert!(open.retry_in() <= secs(1) && !open.retry_in().is_zero());

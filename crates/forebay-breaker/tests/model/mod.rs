@@ -175,7 +175,7 @@ fn b08_a_cancelled_probe_is_never_lost() {
     });
 }
 
-/// B18: when a lease ends while its probe answers, one other probe goes at most, and the answer counts once or never.
+/// B18: when a lease ends while its probe gets its response, one other probe goes at most, and the response counts once or never.
 #[test]
 fn b18_a_lease_that_ends_makes_room_for_one() {
     explore(|| {
@@ -262,7 +262,7 @@ fn b13_a_place_that_changes_hands_starts_clean() {
     });
 }
 
-/// The fleet guard is never overdrawn, and somebody gets what it allows.
+/// The fleet guard is never overdrawn, and some key gets what it allows.
 #[test]
 fn two_keys_race_for_the_one_that_may_open() {
     explore(|| {
@@ -344,7 +344,7 @@ pub(crate) fn crowd(threads: u64, calls: u64) {
                             assert!(*under_way <= 2, "{under_way} probes are under way");
                             drop(probes);
                             thread::yield_now();
-                            // Before it is settled: from then on the permit is somebody else's.
+                            // Before it is settled: from then on another call may hold the permit.
                             *probing.lock().unwrap().entry(generation).or_default() -= 1;
                         }
                         world.settle(0, ticket, grade, now);

@@ -4,8 +4,8 @@ use std::{error::Error, fmt, io};
 
 /// A response arrived, and its status is not a success.
 ///
-/// The far side has seen the request. Whether a retry is sensible is the classifier's word, kept in the
-/// [`Verdict`] that is this error's source.
+/// The server has seen the request. Whether a retry is sensible is what the classifier says; the [`Verdict`] that is this
+/// error's source carries it.
 #[derive(Clone, Debug)]
 pub struct StatusError {
     status: StatusCode,
@@ -43,7 +43,7 @@ pub fn is_name_not_found(error: &(dyn Error + 'static)) -> bool {
 // === impl StatusError ===
 
 impl StatusError {
-    /// `status` was answered, and means `outcome`.
+    /// The server responded with `status`, which means `outcome`.
     #[must_use]
     pub fn new(status: StatusCode, outcome: Outcome) -> Self {
         let advice = match outcome {
@@ -54,7 +54,7 @@ impl StatusError {
         Self { status, verdict: Verdict::new(DropReason::Rejected, Seen::Yes, advice) }
     }
 
-    /// The status that was answered.
+    /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
@@ -63,7 +63,7 @@ impl StatusError {
 
 impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the far side answered {}", self.status)
+        write!(f, "the server responded with {}", self.status)
     }
 }
 

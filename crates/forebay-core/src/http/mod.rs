@@ -5,6 +5,7 @@ mod classifier;
 mod error;
 mod footprint;
 mod preset;
+mod respond;
 mod retry_after;
 mod status_set;
 
@@ -13,5 +14,6 @@ pub use self::{
     classifier::Classifier,
     error::{StatusError, is_name_not_found},
     preset::Preset,
+    respond::{Reply, respond},
     retry_after::{parse_retry_after, retry_after},
 };

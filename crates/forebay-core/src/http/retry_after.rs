@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 /// What `Retry-After` asks for: seconds, or an HTTP date ([RFC 9110, 10.2.3]).
 ///
 /// A date is measured from `now`; one that has passed asks for no wait at all. A number too large for a `Duration` is
-/// [`Duration::MAX`], and whoever waits must cap it. `None` is a value that is neither: signed, fractional, not ASCII.
+/// [`Duration::MAX`], and the caller that waits must cap it. `None` is a value that is neither: signed, fractional, not ASCII.
 ///
 /// ```
 /// use forebay_core::http::parse_retry_after;

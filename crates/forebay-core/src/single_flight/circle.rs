@@ -1,6 +1,6 @@
 //! Circles: work that waits for itself, within one poll of one thread.
 //!
-//! Waiters poll the work they wait for, so work that waits for other work polls it in its own poll. A thread that comes to work
+//! Waiters poll the work they wait for, so work that waits for other work polls it in its own poll. A thread that reaches work
 //! which it already polls has found a circle. Work that waits for itself by way of a spawned task is not found like this: it is
 //! an ordinary wait, which a timeout ends.
 

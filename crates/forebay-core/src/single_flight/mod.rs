@@ -117,7 +117,7 @@ impl<R, T: Clone> InFlight<R, T> {
     ///
     /// # Cancellation
     ///
-    /// A waiter that goes drops its [`WaiterId`]; the work rests until another one polls it.
+    /// A waiter that leaves drops its [`WaiterId`]; the work rests until another one polls it.
     pub fn poll(
         &self,
         waiter: &mut WaiterId,

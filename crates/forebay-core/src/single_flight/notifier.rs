@@ -12,7 +12,7 @@ use std::{
 #[derive(Debug, Default)]
 pub struct WaiterId(Option<(Arc<Notifier>, u64)>);
 
-/// Wakes all waiters. As the waker of a piece of work it wakes those that wait for it, and whichever comes first polls it.
+/// Wakes all waiters. As the waker of a piece of work it wakes those that wait for it, and the first to be polled polls it.
 #[derive(Debug)]
 pub struct Notifier(Mutex<Waiters>);
 
@@ -70,7 +70,7 @@ impl Wake for Notifier {
 
 // === impl WaiterId ===
 
-/// CANCEL: the waker goes, and a later wake-up does not reach a task that waits no more. Every wake-up goes to all waiters, so
+/// CANCEL: the waker is dropped, and a later wake-up does not reach a task that waits no more. Every wake-up goes to all waiters, so
 /// that none has to be woken in its place.
 impl Drop for WaiterId {
     fn drop(&mut self) {

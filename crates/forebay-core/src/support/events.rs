@@ -1,4 +1,4 @@
-/// Says something to `tracing` at debug: `event!(TARGET, "message", field = value, ..)`.
+/// Records an event in `tracing` at debug: `event!(TARGET, "message", field = value, ..)`.
 ///
 /// The feature is the `tracing` of the calling crate, which depends on the crate `tracing` itself. Without the feature nothing is
 /// evaluated and nothing is left of it. A subscriber that panics does not take the caller along; the panic hook has reported it. It

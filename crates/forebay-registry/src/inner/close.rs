@@ -23,10 +23,11 @@ use std::{
 impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
     /// The last lease of `generation` has ended.
     pub(super) fn released(&self, generation: u64) -> CloseReason {
+        // CORRECTNESS: the client leaves the table and the list of clients in one step, so that no call finds it in one alone.
         let (reason, _client, _stale) = self.locked(|state| {
             let reason = state.table.released(generation);
             let client = state.clients.0.remove(&generation);
-            // What is published of clients that have gone holds memory, so it is bounded by what is there.
+            // What is published of clients that have left holds memory, so it is bounded by what is there.
             let stale = (state.published > 2 * state.table.len() + 8).then(|| self.publish(state));
             (reason, client, stale)
         });
@@ -35,13 +36,14 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
 
     /// The registry's own lease of `generation`, if it is the last.
     pub(super) fn give_up(&self, generation: u64) -> Option<Strong<Live<C>>> {
+        // CORRECTNESS: the count is read under the lock, where no call can take a lease from the registry's own.
         self.locked(|state| {
             let idle = state.table.close_idle(generation, &state.clients);
             if idle { state.clients.take_keep(generation) } else { None }
         })
     }
 
-    /// The last handle is gone, so that no call can ask for a client that is idle.
+    /// The last handle was dropped, so that no call can ask for a client that is idle.
     pub(crate) fn keep_nothing(&self) {
         let _keeps = self.locked(|state| {
             state.table.keep_nothing();
@@ -54,6 +56,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         let Retired { key, generation, reason, .. } = &retired;
         self.settings.emit_event(&RegistryEvent::Closing { key, generation: *generation, reason: *reason });
         if self.settings.on_close.is_some() {
+            // A task: the hook may wait, and this may be the destructor of a lease.
             self.runtime.spawn(CloseTask::new(Arc::clone(self), retired, wait));
             return;
         }
@@ -125,7 +128,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         wait
     }
 
-    pub(crate) fn sweeper_gone(&self) {
+    pub(crate) fn sweeper_dropped(&self) {
         self.state.lock().sweeping = false;
     }
 
@@ -146,7 +149,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
             (state.clients.take_keeps(), self.published.swap(Arc::new(Map::default())))
         }));
         let (mut timer, mut waiter) = (self.runtime.timer(deadline), WaiterId::default());
-        // CANCEL: the waiter goes; the registry stays closed, and the hooks go on as tasks.
+        // CANCEL: the waiter is dropped; the registry stays closed, and the hooks go on as tasks.
         poll_fn(|cx| {
             self.over.register(&mut waiter, cx.waker());
             if self.is_over() { Poll::Ready(()) } else { Pin::new(&mut timer).poll(cx) }

@@ -88,10 +88,15 @@ pub(crate) type Found<C> = Result<Strong<Live<C>>, AcquireError>;
 
 /// What the waiter whose poll ended the work reports and begins, after the others have been woken.
 pub(crate) struct Effects<K, C> {
+    /// From the first call that wanted the client.
     took: Duration,
+    /// The number of the client, if one was made.
     created: Option<u64>,
+    /// Why none was made.
     failed: Option<AcquireError>,
+    /// A client without a place, which is closed.
     retired: Option<Retired<K, C>>,
+    /// The key, if this was the last that it had.
     forget: Option<Forget<K>>,
 }
 
@@ -127,6 +132,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
 
     /// Runs `change` under the lock, and drops what has left the table after the lock is released.
     fn locked<T>(&self, change: impl FnOnce(&mut State<K, C, G>) -> T) -> T {
+        // CORRECTNESS: the guard ends with the inner block, so that what has left the table is dropped without the lock.
         let (output, _removed) = {
             let mut state = self.state.lock();
             let output = change(&mut state);
@@ -143,12 +149,11 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         Q: Hash + Eq + ?Sized,
     {
         let map = self.published.load();
+        // CORRECTNESS: `upgrade` fails once the last lease has ended, so that a client which is being closed is never handed out.
         let (key, public) = map.get_key_value(key)?;
         let live = public.live.upgrade()?;
         live.mark();
-        if self.settings.is_observed() {
-            self.settings.emit_event(&RegistryEvent::Reused { key, generation: live.generation() });
-        }
+        self.reused(key, &live);
         if let Some(given) = config
             && *public.config != *given
         {
@@ -168,15 +173,24 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
             Some((live, self.count_miss(state)))
         })?;
         if self.settings.is_observed() {
-            let event = RegistryEvent::Reused { key: &key.to_owned(), generation: live.generation() };
-            self.settings.emit_event(&event);
+            self.reused(&key.to_owned(), &live);
         }
         Some(live)
+    }
+
+    /// A caller got a client that was there.
+    #[inline]
+    pub(crate) fn reused(&self, key: &K, live: &Live<C>) {
+        if self.settings.is_observed() {
+            self.settings.emit_event(&RegistryEvent::Reused { key, generation: live.generation() });
+        }
     }
 
     /// A lease or a refusal; else the id of an entry, which counts one waiter more, and what to wait for.
     pub(crate) fn join(self: &Arc<Self>, key: &K, config: &Arc<G>) -> Result<Found<C>, (u64, Shared<C, G>)> {
         let now = now();
+        // CORRECTNESS: the look-up and the entry are one step under the lock, so that of several callers without a client one
+        // begins the work, and the others wait for it.
         let (joined, _keep, _stale) = self.locked(|state| {
             if let Some((id, first)) = state.table.client(key)
                 && let Some(live) = state.clients.lease(id)
@@ -200,9 +214,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         });
         Ok(match joined? {
             Ok((live, first)) => {
-                if self.settings.is_observed() {
-                    self.settings.emit_event(&RegistryEvent::Reused { key, generation: live.generation() });
-                }
+                self.reused(key, &live);
                 if *first != **config {
                     self.diverged(key, live.generation(), &first, config);
                 }
@@ -227,7 +239,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
             Err(panic) => Err(AcquireError::panicked(&panic)),
         };
         let (now, failed) = (now(), result.as_ref().err().cloned());
-        // CORRECTNESS: the flight leaves with its entry, and a call that comes from now on finds the client or asks the maker.
+        // CORRECTNESS: the work leaves with its entry, and a later call finds the client or asks the maker.
         // What is dropped here is never the last pointer to it: the caller polls it.
         let (completion, mut effects, _in_flight) = self.locked(|state| {
             let since = state.table.building_since(id);
@@ -247,7 +259,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
                     effects.created = retired.is_some().then_some(id);
                     let retire = |(client, reason)| Retired { key: key.clone(), generation: id, client, reason };
                     effects.retired = retired.map(retire);
-                    // CORRECTNESS: the replacement that took the place completes the flight, but perhaps after this thread.
+                    // CORRECTNESS: the replacement that took the place completes the work, but perhaps after this thread.
                     error.map_or(Completion::Again, Completion::Refused)
                 }
             };
@@ -259,6 +271,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
 
     /// After `complete`, when the others have been woken.
     pub(crate) fn apply(self: &Arc<Self>, key: &K, effects: Effects<K, C>) {
+        // The observer and the hooks run from here on: no lock is held, and a waiter that is slow to be polled holds up none.
         let Effects { took, created, failed, retired, forget } = effects;
         if let Some(generation) = created {
             self.settings.emit_event(&RegistryEvent::Created { key, generation, took });
@@ -273,7 +286,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
         self.ensure_sweeper();
     }
 
-    /// A caller that waited for `id` goes.
+    /// A caller that waited for `id` leaves.
     pub(crate) fn leave(self: &Arc<Self>, key: &K, id: u64) {
         let (forget, _in_flight) = self.locked(|state| {
             let (last, forget) = state.table.leave(key, id, now());
@@ -298,6 +311,8 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
     fn admit(self: &Arc<Self>, state: &mut State<K, C, G>, key: &K, id: u64, client: C) -> Strong<Live<C>> {
         let hook = Arc::new(Releaser { inner: Arc::clone(self), key: key.clone() });
         let live = Strong::new(Live::new(client, id, hook));
+        // CORRECTNESS: made under the lock, before a caller can end its lease: a client that lingers never has a count of zero
+        // while it has its place.
         let keep = state.table.lingers().then(|| Strong::clone(&live));
         state.clients.0.insert(id, ClientRef { live: Strong::downgrade(&live), keep });
         live
@@ -312,6 +327,7 @@ impl<K: Key, C: Client, G: Config> Inner<K, C, G> {
 
     /// What was published before is returned, to be dropped after the lock is released.
     fn publish(&self, state: &mut State<K, C, G>) -> Arc<Map<K, C, G>> {
+        // CORRECTNESS: under the lock of the table, so that no publication takes the place of a newer one.
         let State { table, clients, .. } = state;
         let public = |(key, id, config): (&K, u64, &Arc<G>)| {
             let live = clients.0.get(&id)?.live.clone();

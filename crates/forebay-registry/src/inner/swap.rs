@@ -30,6 +30,7 @@ impl<'a, K: Key, C: Client, G: Config> Swap<'a, K, C, G> {
     /// It could not be made, after `took`: the old client stays.
     pub(crate) fn failed(mut self, error: AcquireError, took: Duration) -> Option<Found<C>> {
         self.ended = true;
+        // CORRECTNESS: the key is released in the step that counts the failure; `on_vacant` may run for it from then on.
         let forget = self.inner.locked(|state| {
             state.table.counts.attempt_failed(&error);
             state.table.abandon_swap(self.key, now())

@@ -21,8 +21,8 @@ impl<K: Hash + Eq + Clone, G> Table<K, G> {
         reason
     }
 
-    /// A caller that waited for `id` goes. `true`: it was the last one, and the work goes too; perhaps it was the last that the
-    /// key had.
+    /// A caller that waited for `id` leaves. `true`: it was the last one, and the work ends too; perhaps it was the last that
+    /// the key had.
     pub(crate) fn leave(&mut self, key: &K, id: u64, now: Instant) -> (bool, Option<Forget<K>>) {
         match self.slots.get_mut(&id).map(|slot| &mut slot.state) {
             Some(SlotState::Building { waiters, .. }) if *waiters <= 1 => {}

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A look at which clients are idle comes four times in the time that clients linger, so one lingers for at most 1.25 of it.
+/// Idle clients are looked for four times in the time that clients linger, so one lingers for at most 1.25 of it.
 const LOOKS: u32 = 4;
 
 /// For how long a full registry, in which all clients are in use, does not look for an idle one again.

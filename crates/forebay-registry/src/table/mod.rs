@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Where clients linger, the registry has a lease of its own, its *keep*: a client without any other lease is idle, and a
-//! caller that acquires or releases it does not tell the table. So nothing happens when a client becomes idle: the sweep looks.
+//! caller that acquires or releases it does not touch the table. So nothing happens when a client becomes idle: the sweep looks.
 //! A client that is to go loses its place and its keep; if a caller got a lease at that very moment, it drains.
 //!
 //! An acquire may meet a client whose last lease is just ending: its count is zero, and its release is on its way. It then
@@ -309,7 +309,7 @@ impl<K: Hash + Eq + Clone, G> Table<K, G> {
         }
     }
 
-    /// The moment when the last client of a key has gone: from here until `forgotten` no new one can come.
+    /// The moment when the last client of a key has left: from here until `forgotten` no new one can take its place.
     fn vacated(&mut self, key: &K, now: Instant) -> Option<Forget<K>> {
         let refs = self.keys.get_mut(key)?;
         let entry = refs.entry.and_then(|id| Some((id, &self.slots.get(&id)?.state)));

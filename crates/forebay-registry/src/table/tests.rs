@@ -327,7 +327,7 @@ impl World {
                 AcquireErrorKind::Full => {
                     assert!(before.is_none() && self.occupied() == self.limits.max_entries);
                     assert!(!self.places.values().any(|place| matches!(place, Place::Failed { .. })));
-                    // An idle client may be overlooked for a millisecond after a look that found nobody.
+                    // An idle client may be overlooked for a millisecond after a look that found no idle client.
                     let idle = self
                         .places
                         .values()

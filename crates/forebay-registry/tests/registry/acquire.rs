@@ -106,7 +106,7 @@ async fn g07_one_who_waits_behind_a_disabled_user_makes_its_own() {
     let std::task::Poll::Ready(lease) = on.poll() else { panic!("it waits for another caller's response") };
     assert_eq!(*lease.unwrap(), "a client");
     for task in [&mut off, &mut off_too] {
-        let std::task::Poll::Ready(refused) = task.poll() else { panic!("it was not told") };
+        let std::task::Poll::Ready(refused) = task.poll() else { panic!("it was not woken") };
         assert_eq!(refused.unwrap_err().kind(), AcquireErrorKind::Declined);
     }
 }

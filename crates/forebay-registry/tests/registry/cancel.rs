@@ -99,7 +99,7 @@ async fn g01_a_leader_dropped_at_any_poll_leaves_the_others_their_client() {
                     Poll::Pending => true,
                 }
             });
-            assert!(progress, "everybody sleeps, after {polls} polls of the leader");
+            assert!(progress, "all waiters sleep, after {polls} polls of the leader");
         }
         assert_eq!(numbers.made(), 1, "the work of the leader was thrown away");
         drop(leases);
@@ -109,20 +109,20 @@ async fn g01_a_leader_dropped_at_any_poll_leaves_the_others_their_client() {
 
 /// A caller that is not dropped but never polled again, as in a `select!` loop that looks elsewhere.
 #[tokio::test]
-async fn g01_a_leader_that_stops_polling_holds_up_nobody() {
+async fn g01_a_leader_that_stops_polling_holds_up_no_other() {
     let numbers = Numbers::default();
     let registry = Registry::builder(slow(&numbers, 5)).build().unwrap();
     let mut stalled = spawn(registry.acquire("a"));
     assert!(stalled.poll().is_pending());
     let lease = tokio::time::timeout(Duration::from_secs(5), registry.acquire("a")).await.unwrap().unwrap();
     assert_eq!((*lease, numbers.made()), (1, 1));
-    let Poll::Ready(late) = stalled.poll() else { panic!("it has its answer") };
+    let Poll::Ready(late) = stalled.poll() else { panic!("it has its response") };
     assert_eq!(*late.unwrap(), 1);
 }
 
 /// The client is there, and the caller who waited for it is dropped before it looks.
 #[tokio::test]
-async fn a_lease_that_nobody_fetches_ends() {
+async fn a_lease_that_is_not_fetched_ends() {
     let log = Log::default();
     let registry =
         Registry::builder(slow(&Numbers::default(), 5)).observe(log.observer::<String, ()>()).build().unwrap();

@@ -163,7 +163,7 @@ async fn g06_a_call_that_comes_while_a_key_is_forgotten_waits_for_a_fresh_client
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_a_close_hook_that_panics_hangs_or_fails_hurts_nobody() {
+async fn g10_a_close_hook_that_panics_hangs_or_fails_hurts_no_other() {
     let log = Log::default();
     let registry = Registry::builder(|key: String| std::future::ready(ok(key)))
         .on_close(|key: String, _: String| {
@@ -212,7 +212,7 @@ async fn g10_a_close_hook_that_panics_hangs_or_fails_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn g10_an_observer_that_panics_hurts_nobody() {
+async fn g10_an_observer_that_panics_hurts_no_caller() {
     let registry = Registry::builder(|_: String| std::future::ready(ok(())))
         .observe(|_: &RegistryEvent<'_, String, ()>| panic!("an observer"))
         .build()
@@ -224,7 +224,7 @@ async fn g10_an_observer_that_panics_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn g10_a_client_that_panics_when_dropped_hurts_nobody() {
+async fn g10_a_client_that_panics_when_dropped_hurts_no_other() {
     #[derive(Debug)]
     struct Bomb;
     impl Drop for Bomb {
@@ -320,7 +320,7 @@ async fn a_client_that_comes_after_close_all_is_closed_at_once() {
     let mut end = tokio_test::task::spawn(registry.close_all(Duration::from_secs(5)));
     assert!(end.poll().is_pending());
     gate.notify_one();
-    let std::task::Poll::Ready(result) = call.poll() else { panic!("it has its answer") };
+    let std::task::Poll::Ready(result) = call.poll() else { panic!("it has its response") };
     assert_eq!(result.unwrap_err().kind(), AcquireErrorKind::Closed);
     assert!(end.is_woken());
     let std::task::Poll::Ready(report) = end.poll() else { panic!("nothing is left") };
@@ -451,7 +451,7 @@ async fn the_hook_runs_when_all_handles_are_gone() {
         assert!(log.lines().is_empty(), "the lease keeps it");
         drop(lease);
         settle().await;
-        assert_eq!(log.take(), ["a"], "nobody can ask for it any more: it does not linger ({linger:?})");
+        assert_eq!(log.take(), ["a"], "no caller can ask for it any more: it does not linger ({linger:?})");
     }
 }
 

@@ -78,7 +78,7 @@ async fn a_slow_replacement_never_takes_the_place_of_a_later_one() {
     let std::task::Poll::Ready(got) = late.poll() else { panic!("it is there") };
     assert_eq!((*first, *second, *got.unwrap()), ("first", "second", "second"));
     settle().await;
-    assert_eq!(log.lines(), ["slow"], "what nobody uses is closed");
+    assert_eq!(log.lines(), ["slow"], "what no caller uses is closed");
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_replacement_lands_those_who_wait_for_the_first_client() {
     assert!(waits.poll().is_pending());
     let new = registry.replace_with("a", &"new").await.unwrap();
     assert!(waits.is_woken());
-    let std::task::Poll::Ready(got) = waits.poll() else { panic!("it waits for what nobody makes") };
+    let std::task::Poll::Ready(got) = waits.poll() else { panic!("it waits for what is not made") };
     assert!(same(&got.unwrap(), &new));
 }
 

@@ -50,9 +50,9 @@ impl BudgetBuilder {
     ///
     /// When a value is NaN or outside of the range in the table.
     pub fn build(self) -> Result<Budget, ConfigError> {
-        check("ratio", self.ratio, 0.0, 1000.0)?;
-        check("floor_per_second", self.floor_per_second, 0.0, 1e6)?;
-        check("reserve", self.reserve, 1.0, 1e6)?;
+        ConfigError::within("ratio", self.ratio, 0.0..=1000.0)?;
+        ConfigError::within("floor_per_second", self.floor_per_second, 0.0..=1e6)?;
+        ConfigError::within("reserve", self.reserve, 1.0..=1e6)?;
         Ok(self.checked())
     }
 
@@ -64,13 +64,6 @@ impl BudgetBuilder {
         };
         Budget::of(BudgetState::new(terms))
     }
-}
-
-fn check(knob: &'static str, value: f64, least: f64, most: f64) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::new(knob, value, format!("{least} to {most}")))
 }
 
 /// Millionths of a retry; NaN is zero.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 /// Keeps retries to a share of the calls: a token bucket that calls fill and retries empty.
 ///
-/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when its response comes; each retry
+/// Each call earns [`ratio`](BudgetBuilder::ratio) of a retry when it is made, not when its response arrives; each retry
 /// costs one, or what [`RetryBuilder::cost`](crate::RetryBuilder::cost) says. When calls are rare, time earns a
 /// [floor](BudgetBuilder::floor_per_second). Up to [`reserve`](BudgetBuilder::reserve) is kept for a burst.
 ///
@@ -41,7 +41,7 @@ use tokio::time::Instant;
 ///
 /// let budget = Budget::builder().ratio(0.2).reserve(10.0).build()?;
 /// assert_eq!(budget.available(), 10.0);
-/// # Ok::<(), forebay_core::ConfigError>(())
+/// # Ok::<(), forebay_retry::ConfigError>(())
 /// ```
 #[derive(Clone)]
 pub struct Budget(Arc<Shared>);
@@ -53,12 +53,13 @@ struct Shared {
 }
 
 struct Ledger {
+    /// What was earned and what is left.
     state: BudgetState,
     /// What `room` was set to; the difference is the calls since.
     room: u64,
 }
 
-/// What a call has earned that is being made.
+/// What a call earns while it is being made.
 ///
 /// It stands before the call, not after it: code that follows an inlined call and may unwind keeps the response future in
 /// memory, to drop it there.
@@ -71,7 +72,9 @@ pub(crate) struct Earned<'b> {
 /// A retry that is paid for, and not sent yet.
 #[derive(Debug)]
 pub(crate) struct Hold {
+    /// Where the cost is refunded to.
     budget: Budget,
+    /// In millionths of a retry; zero once the retry is sent.
     cost: u64,
 }
 
@@ -139,6 +142,8 @@ impl Shared {
     /// One call less was made.
     #[cold]
     fn uncount(&self) {
+        // Relaxed: the count guards no other memory. A settlement in between makes the room one call too large, which
+        // `settled` takes into account.
         self.room.fetch_add(1, Relaxed);
     }
 
@@ -185,7 +190,7 @@ impl Drop for Earned<'_> {
 // === impl Hold ===
 
 impl Hold {
-    /// The retry was sent: what it cost is gone.
+    /// The retry was sent: what it cost is spent.
     pub(crate) fn spend(mut self) {
         self.cost = 0;
     }

@@ -20,19 +20,18 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// # What it can see
 ///
 /// On `http::Response` it sees the status of a response that has no messages (`Trailers-Only`), which is how servers
-/// refuse a call, and the HTTP status of a proxy. A status that comes after messages, in the trailers, is not there yet
+/// refuse a call, and the HTTP status of a proxy. A status that follows messages, in the trailers, is not there yet
 /// when the response is classified, and counts as a success. Above a client that turns statuses into errors, use
 /// [`status`](Self::status) in a closure:
 ///
 /// ```
-/// use forebay_core::{Classify, Outcome};
-/// use forebay_retry::grpc::Classifier;
+/// use forebay_retry::{Boxed, Classify, Outcome, grpc::Classifier};
 /// # struct Status { code: i32, details: Vec<u8> }
 /// # impl Status {
 /// #     fn code(&self) -> i32 { self.code }
 /// #     fn details(&self) -> &[u8] { &self.details }
 /// # }
-/// let codes = Classifier::<forebay_core::Boxed>::otlp();
+/// let codes = Classifier::<Boxed>::otlp();
 /// let classifier = move |result: &Result<(), Status>| match result {
 ///     Ok(()) => Outcome::Success,
 ///     Err(status) => codes.status(status.code() as i32, status.details()),
@@ -113,7 +112,7 @@ impl<Kind> Classifier<Kind> {
                     Pushback::Silent => {
                         forebay_core::http::retry_after(headers).map_or(Pushback::Silent, Pushback::After)
                     }
-                    said => said,
+                    given => given,
                 };
                 self.code(Code::from_http(status), &pushback)
             }

@@ -154,11 +154,10 @@ impl<C, Y, K> RetryBuilder<C, HttpPolicy<Y>, K> {
         self.with_bodies(ReplayBodies)
     }
 
-    fn with_bodies<Y2>(mut self, body: Y2) -> RetryBuilder<C, HttpPolicy<Y2>, K> {
-        let HttpPolicy { body: _, methods, attempt_header, id_header } = self.policy_mut();
-        let (methods, attempt_header) = (std::mem::take(methods), attempt_header.take());
-        let id_header = id_header.take();
-        self.policy(HttpPolicy { body, methods, attempt_header, id_header })
+    fn with_bodies<Y2>(self, body: Y2) -> RetryBuilder<C, HttpPolicy<Y2>, K> {
+        self.change(|HttpPolicy { body: _, methods, attempt_header, id_header }, gate| {
+            (HttpPolicy { body, methods, attempt_header, id_header }, gate)
+        })
     }
 
     /// Names a header that says how many attempts came before. The first attempt does not have it.

@@ -248,8 +248,8 @@ where
             }
         };
 
-        // CORRECTNESS: polled outside of the lock, and by one reader at a time. Where it panics, it is dropped here, and
-        // `Polled` tells every later reader that there is nothing to read.
+        // CORRECTNESS: polled outside of the lock, and by one reader at a time. Where it panics, it is dropped here, and every later
+        // reader finds `Polled`: there is nothing to read.
         let polled = body.as_mut().poll_frame(cx);
         let frame = match polled {
             Poll::Pending => {

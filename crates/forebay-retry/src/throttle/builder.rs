@@ -85,12 +85,8 @@ impl ThrottleBuilder {
     ///
     /// When `spread` or `max_keys` is outside of the range in the table.
     pub fn build(self) -> Result<Throttle, ConfigError> {
-        if !(0.0..=100.0).contains(&self.spread) {
-            return Err(ConfigError::new("spread", self.spread, "0 to 100"));
-        }
-        if !(1..=1 << 24).contains(&self.max_keys) {
-            return Err(ConfigError::new("max_keys", self.max_keys, "1 to 16777216"));
-        }
+        ConfigError::within("spread", self.spread, 0.0..=100.0)?;
+        ConfigError::within("max_keys", self.max_keys, 1..=1 << 24)?;
         Ok(self.checked())
     }
 

@@ -23,8 +23,8 @@ use tokio::time::Instant;
 
 /// Holds back every call for a key whose server has asked for a pause, and releases them spread over a window.
 ///
-/// A hint holds for its time, at most [`max_hint`](ThrottleBuilder::max_hint); each call that comes meanwhile waits until
-/// then and a random part of the [window](ThrottleBuilder::spread) after it. A call that comes after that is not held. A
+/// A hint holds for its time, at most [`max_hint`](ThrottleBuilder::max_hint); each call that arrives meanwhile waits until
+/// then and a random part of the [window](ThrottleBuilder::spread) after it. A call that arrives later is not held. A
 /// call that has waited looks again before it is sent, so that a newer hint holds it further, up to its
 /// [`patience`](ThrottleBuilder::patience), its deadline, and the layer's `max_elapsed`.
 ///
@@ -69,7 +69,7 @@ impl Throttle {
         self.hint_hashed(self.hash(key), wait);
     }
 
-    /// How long a call for `key` that comes now would have to wait; each call draws its own. `None` is not at all.
+    /// How long a call for `key` would wait now; each call draws its own wait. `None`: the call is not held.
     #[must_use]
     pub fn held<Key: Hash + ?Sized>(&self, key: &Key) -> Option<Duration> {
         self.held_hashed(self.hash(key))
@@ -83,7 +83,7 @@ impl Throttle {
         self.0.any.store(gates.len() > 0, Relaxed);
     }
 
-    /// How many keys are held back, those included whose time is over and that no call or hint has come for since.
+    /// How many keys are held back, those included whose time has ended without a call or a hint since.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.gates().len()
@@ -100,6 +100,7 @@ impl Throttle {
     }
 
     fn hint_hashed(&self, key: u64, wait: Duration) {
+        // CORRECTNESS: `any` is stored under the lock, so that it is never older than what the gates hold.
         let mut gates = self.0.gates();
         gates.hint(key, Instant::now(), wait);
         self.0.any.store(gates.len() > 0, Relaxed);
@@ -107,8 +108,8 @@ impl Throttle {
 
     #[inline]
     fn held_hashed(&self, key: u64) -> Option<Duration> {
-        // CORRECTNESS: written under the lock only. A call that reads it just before a hint is written was sent just
-        // before the hint came, so no hint is lost.
+        // CORRECTNESS: written under the lock only. A call that reads it just before a hint is written was sent just before
+        // the hint, so no hint is lost.
         if self.0.any.load(Relaxed) { self.0.look(key) } else { None }
     }
 }

@@ -60,7 +60,7 @@ impl Gates {
 
         self.sweep(now);
         if let Some(gate) = self.release(key) {
-            // A response that comes late, or asks for less, does not open the gate earlier.
+            // A response that is late, or asks for less, does not open the gate earlier.
             hinted.opens = hinted.opens.max(gate.opens);
             hinted.window = hinted.window.max(gate.window);
         } else if self.gates.len() >= self.terms.max_keys

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// What the server does with one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum Scripted {
     Good,
     /// A response that may be better next time.
     Busy,
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failed(pub(crate) Answer);
+pub(crate) struct Failed(pub(crate) Scripted);
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,7 +64,7 @@ impl<Req: Clone> Log<Req> {
 }
 
 /// A strict inner service that responds by script; after its end all is good.
-pub(crate) fn scripted<Req>(script: impl IntoIterator<Item = Answer>) -> (Probe<Req, Answer>, Watch, Log<Req>)
+pub(crate) fn scripted<Req>(script: impl IntoIterator<Item = Scripted>) -> (Probe<Req, Scripted>, Watch, Log<Req>)
 where
     Req: Clone + Send + 'static,
 {
@@ -74,8 +74,8 @@ where
 /// The same, and each response takes this long.
 pub(crate) fn slow_scripted<Req>(
     takes: Duration,
-    script: impl IntoIterator<Item = Answer>,
-) -> (Probe<Req, Answer>, Watch, Log<Req>)
+    script: impl IntoIterator<Item = Scripted>,
+) -> (Probe<Req, Scripted>, Watch, Log<Req>)
 where
     Req: Clone + Send + 'static,
 {
@@ -84,14 +84,14 @@ where
     let seen = log.clone();
     let probe = Probe::new(move |request: Req| {
         seen.0.lock().unwrap().push((seen.1.elapsed(), request));
-        let answer = script.lock().unwrap().pop_front().unwrap_or(Answer::Good);
+        let response = script.lock().unwrap().pop_front().unwrap_or(Scripted::Good);
         async move {
             if !takes.is_zero() {
                 tokio::time::sleep(takes).await;
             }
-            match answer {
-                Answer::Good | Answer::Busy | Answer::BusyFor(_) => Ok(answer),
-                Answer::Fail | Answer::FailFor(_) | Answer::Fatal => Err(Failed(answer).into()),
+            match response {
+                Scripted::Good | Scripted::Busy | Scripted::BusyFor(_) => Ok(response),
+                Scripted::Fail | Scripted::FailFor(_) | Scripted::Fatal => Err(Failed(response).into()),
             }
         }
     });
@@ -100,29 +100,29 @@ where
 }
 
 /// What a result of the script means.
-pub(crate) fn classify(result: &Result<Answer, BoxError>) -> Outcome {
-    let answer = match result {
-        Ok(answer) => *answer,
-        Err(error) => forebay_core::cause_ref::<Failed>(&**error).map_or(Answer::Fail, |failed| failed.0),
+pub(crate) fn classify(result: &Result<Scripted, BoxError>) -> Outcome {
+    let response = match result {
+        Ok(response) => *response,
+        Err(error) => forebay_core::cause_ref::<Failed>(&**error).map_or(Scripted::Fail, |failed| failed.0),
     };
-    outcome(answer)
+    outcome(response)
 }
 
 /// The same where the error is not boxed.
-pub(crate) fn classify_plain(result: &Result<Answer, Failed>) -> Outcome {
+pub(crate) fn classify_plain(result: &Result<Scripted, Failed>) -> Outcome {
     outcome(match result {
-        Ok(answer) | Err(Failed(answer)) => *answer,
+        Ok(response) | Err(Failed(response)) => *response,
     })
 }
 
-fn outcome(answer: Answer) -> Outcome {
-    match answer {
-        Answer::Good => Outcome::Success,
-        Answer::Busy | Answer::Fail => Outcome::RETRYABLE,
-        Answer::BusyFor(wait) | Answer::FailFor(wait) => {
+fn outcome(response: Scripted) -> Outcome {
+    match response {
+        Scripted::Good => Outcome::Success,
+        Scripted::Busy | Scripted::Fail => Outcome::RETRYABLE,
+        Scripted::BusyFor(wait) | Scripted::FailFor(wait) => {
             Outcome::Retryable { after: Some(Duration::from_millis(wait)) }
         }
-        Answer::Fatal => Outcome::Terminal,
+        Scripted::Fatal => Outcome::Terminal,
     }
 }
 

@@ -18,7 +18,7 @@ const MAX_FILE: u64 = 4 << 30;
 impl Engine {
     /// Takes over all whole records of a damaged file, counts those that are missing, and sets the file aside.
     ///
-    /// Which of its records were delivered is not known any more, so those come a second time. If there is no room to take them
+    /// Which of its records were delivered is not known any more, so those are delivered a second time. If there is no room to take them
     /// over, the file stays where it is and is tried again.
     pub(super) fn salvage(&mut self, id: SegmentId) {
         self.salvage_up_to(id, None);
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Sets all files aside that cannot be read, those included whose storage fails: what can be read of them is taken over, the
-    /// rest is counted as lost. How many. By itself a spool only does this with files whose content is wrong.
+    /// rest is counted as lost. Returns how many. By itself a spool only does this with files whose content is wrong.
     pub fn set_aside_unreadable(&mut self) -> u64 {
         let unreadable = |engine: &Self| -> Vec<SegmentId> {
             engine.segments.values().filter(|segment| !segment.is_open()).map(Segment::id).collect()

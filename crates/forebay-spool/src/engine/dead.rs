@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 /// A record that is to become a dead letter.
 #[derive(Debug)]
-pub(super) struct Burial {
+pub(super) struct Rejected {
     segment: SegmentId,
     seq: u64,
     index: u16,
@@ -26,9 +26,9 @@ struct Found {
     record: Stored,
 }
 
-// === impl Burial ===
+// === impl Rejected ===
 
-impl Burial {
+impl Rejected {
     pub(super) fn new(segment: SegmentId, seq: u64, index: u16, reason: &str) -> Self {
         // Cut at a whole character: it is read as text again.
         let reason: String = reason.chars().take(MAX_KEY / 4).collect();
@@ -39,21 +39,21 @@ impl Burial {
 // === impl Engine ===
 
 impl Engine {
-    /// Copies records to the dead letters, and then takes them out of where they were. A crash between the two leaves both.
-    pub(super) fn bury(&mut self, destination: u16, burials: Vec<Burial>, settled: &mut Settled) {
+    /// Copies records to the dead letters, and then removes them from their frames. A crash between the two leaves both.
+    pub(super) fn dead_letter(&mut self, destination: u16, rejected: Vec<Rejected>, settled: &mut Settled) {
         let mut records = Vec::new();
-        let mut buried = Vec::new();
-        for burial in burials {
-            let read = self.read(burial.segment, burial.seq, burial.index);
-            let Some((mut record, attempts)) = read.map(|record| (record, self.attempts(destination, &burial))) else {
-                settled.gone += 1;
+        let mut copied = Vec::new();
+        for place in rejected {
+            let read = self.read(place.segment, place.seq, place.index);
+            let Some((mut record, attempts)) = read.map(|record| (record, self.attempts(destination, &place))) else {
+                settled.evicted += 1;
                 continue;
             };
             record.attempts = record.attempts.saturating_add(attempts);
             record.destination = destination;
-            record.note = burial.reason.clone();
+            record.note = place.reason.clone();
             records.push(record);
-            buried.push(burial);
+            copied.push(place);
         }
         if records.is_empty() {
             return;
@@ -66,15 +66,15 @@ impl Engine {
         }
         settled.dead += count;
         self.stats.dead_lettered += count;
-        for burial in buried {
-            self.finish(destination, burial.segment, burial.seq, burial.index);
+        for place in copied {
+            self.finish(destination, place.segment, place.seq, place.index);
         }
     }
 
-    fn attempts(&self, destination: u16, burial: &Burial) -> u16 {
+    fn attempts(&self, destination: u16, place: &Rejected) -> u16 {
         let row =
-            self.segments.get(&burial.segment).and_then(|segment| segment.row(destination, burial.seq).ok().flatten());
-        row.map_or(0, |row| u16::from(row.attempts(burial.index)))
+            self.segments.get(&place.segment).and_then(|segment| segment.row(destination, place.seq).ok().flatten());
+        row.map_or(0, |row| u16::from(row.attempts(place.index)))
     }
 
     fn read(&self, segment: SegmentId, seq: u64, index: u16) -> Option<Stored> {
@@ -148,7 +148,7 @@ impl Engine {
     }
 
     /// Puts dead letters back into the normal lane of the destination they were for, with no attempt counted: all of them, or
-    /// those with the given ids. How many.
+    /// those with the given ids. Returns how many.
     ///
     /// A crash in the middle leaves some in both places, with the same id.
     ///

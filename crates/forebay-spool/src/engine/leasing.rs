@@ -1,6 +1,6 @@
-//! Leases: records go out, and come back delivered, undelivered, failed or quarantined.
+//! Leases: records are handed out, and then settled as delivered, given back, failed or quarantined.
 
-use super::{Engine, Leased, LeasedFrame, dead::Burial};
+use super::{Engine, Leased, LeasedFrame, dead::Rejected};
 use crate::{
     Disposition, Limit, Order, Record, Settled, SpoolError, Want,
     envelope::{self, Stored},
@@ -156,7 +156,7 @@ impl Engine {
         let Some(leased) = self.leases.remove(&lease) else { return settled };
         let destination = leased.destination;
         let mut dispositions = dispositions.iter();
-        let mut burials = Vec::new();
+        let mut rejected = Vec::new();
         for frame in &leased.frames {
             self.leased.remove(&(destination, frame.segment, frame.seq));
             let row = self.segments.get(&frame.segment).map(|segment| segment.row(destination, frame.seq));
@@ -164,7 +164,7 @@ impl Engine {
                 Some(Ok(Some(row))) => row,
                 // Evicted, or salvaged into another segment, while it was leased.
                 Some(Ok(None)) | None => {
-                    settled.gone += frame.indices.iter().zip(&mut dispositions).count() as u64;
+                    settled.evicted += frame.indices.iter().zip(&mut dispositions).count() as u64;
                     continue;
                 }
                 Some(Err(fault)) => {
@@ -179,9 +179,9 @@ impl Engine {
                     Disposition::Delivered => settled.delivered += u64::from(row.finish(index)),
                     Disposition::GiveBack => settled.given_back += 1,
                     Disposition::Failed if row.fail(index) < self.settings.max_attempts => settled.given_back += 1,
-                    Disposition::Failed => burials.push(Burial::new(frame.segment, frame.seq, index, "attempts")),
+                    Disposition::Failed => rejected.push(Rejected::new(frame.segment, frame.seq, index, "attempts")),
                     Disposition::Quarantine(reason) => {
-                        burials.push(Burial::new(frame.segment, frame.seq, index, reason));
+                        rejected.push(Rejected::new(frame.segment, frame.seq, index, reason));
                     }
                 }
             }
@@ -192,7 +192,7 @@ impl Engine {
             }
         }
         self.stats.delivered += settled.delivered;
-        self.bury(destination, burials, &mut settled);
+        self.dead_letter(destination, rejected, &mut settled);
         let mut touched: Vec<_> = leased.frames.iter().map(|frame| frame.segment).collect();
         touched.dedup();
         for id in touched {
@@ -201,7 +201,7 @@ impl Engine {
         settled
     }
 
-    /// Makes what was settled as durable as the spool was told to.
+    /// Makes what was settled durable, as the durability of the spool says.
     ///
     /// # Errors
     ///

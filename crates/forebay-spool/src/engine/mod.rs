@@ -177,7 +177,7 @@ impl fmt::Debug for Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // An engine that was not closed leaves what a crash leaves; the next open verifies it. Its files must not be written
-        // to after the lock is gone.
+        // to after the lock is released.
         for segment in self.segments.values_mut() {
             segment.close_for_good();
         }

@@ -88,7 +88,7 @@ impl Engine {
         // what is wrong.
         let wrote = engine.write_manifest_twice();
         if wrote.is_ok() && engine.synced() {
-            let _first_append_tells = engine.storage.sync();
+            let _first_append_fails = engine.storage.sync();
         }
         for id in damaged {
             // After a power cut the promise may be a second behind, and what lies beyond it was acknowledged as well.
@@ -99,7 +99,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Opens each promised file; gives those that are damaged.
+    /// Opens each promised file; returns those that are damaged.
     fn open_segments(
         &mut self,
         promised: &BTreeMap<SegmentId, Promise>,
@@ -200,7 +200,7 @@ impl Engine {
             known.push(Known { id, name: name.clone(), identity: identity.clone() });
             self.own.push(id);
         }
-        // A destination that is gone and has nothing left is forgotten.
+        // A destination that is not configured any more and has nothing left is forgotten.
         let waiting: HashSet<u16> =
             self.segments.values().flat_map(|segment| segment.counts().map(|(id, _)| id)).collect();
         let all_open = self.segments.values().all(Segment::is_open);

@@ -1,4 +1,4 @@
-//! Room: what has to go, the oldest first, and what has to be refused.
+//! Room: which records are evicted, the oldest first, and which groups are refused.
 
 use super::{
     Engine, SWEEP,
@@ -55,7 +55,7 @@ impl Engine {
         self.settings.overflow == Overflow::DropOldest || lane == Lane::High
     }
 
-    /// The lanes in which the oldest goes to make room for `lane`.
+    /// The lanes whose oldest records are evicted to make room for `lane`.
     fn victims(&self, lane: Lane) -> &'static [Lane] {
         match (self.settings.overflow, lane) {
             (Overflow::Refuse, _) => &[Lane::Normal, Lane::Dead],
@@ -132,8 +132,8 @@ impl Engine {
                         Err(error) => fault = Some(error),
                     }
                 }
-                let gone = before - segment.live();
-                self.evict(reason, gone);
+                let evicted = before - segment.live();
+                self.evict(reason, evicted);
                 if let Some(fault) = fault {
                     self.fault_while_reading(id, &fault);
                 }

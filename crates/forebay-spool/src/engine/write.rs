@@ -33,7 +33,7 @@ const MAX_MARKS: usize = 64;
 impl Engine {
     /// Appends groups, each as a whole or not at all, with one commit for each lane.
     ///
-    /// When it returns, the groups are as durable as the spool was told to make them. `now` is the wall clock, in milliseconds
+    /// When it returns, the groups are as durable as the durability of the spool says. `now` is the wall clock, in milliseconds
     /// since 1970.
     pub fn append(&mut self, groups: Vec<Group>, now: u64) -> Vec<Result<Appended, SpoolError>> {
         self.sweep(now);
@@ -59,7 +59,7 @@ impl Engine {
             .collect()
     }
 
-    /// Writes what came for one lane. Its marks are committed with it, and not with another lane that may come first.
+    /// Writes the groups of one lane. Its marks are committed with it, and not with another lane that may be written first.
     fn write_batch(&mut self, batch: Batch) -> Result<(), SpoolError> {
         if batch.records.is_empty() && batch.marks.is_empty() {
             return Ok(());
@@ -133,13 +133,13 @@ impl Engine {
             two_phase: self.settings.two_phase,
         };
         let Some(segment) = self.segments.get_mut(&id) else {
-            return Err(SpoolError::of_io(std::io::Error::other("the segment is gone")));
+            return Err(SpoolError::of_io(std::io::Error::other("the segment is not there")));
         };
         if let Err(fault) = segment.append(&frames, beside) {
             self.after_fault(id, &fault);
             return Err(SpoolError::of_io(fault.into_io()));
         }
-        // CORRECTNESS: the promise comes behind the commit. Between the two the file holds more than was promised, which is
+        // CORRECTNESS: the promise is written after the commit. Between the two the file holds more than was promised, which is
         // fine, and no caller has seen it acknowledged.
         if let Err(error) = self.write_manifest() {
             self.forget(id, &frames);
@@ -205,7 +205,7 @@ impl Engine {
         if let Some(before) =
             before.filter(|before| self.segments.get(before).is_some_and(|segment| segment.live() == 0))
         {
-            // It is full and done: it would be removed with its last acknowledgement, had that come later. A sweep tries again.
+            // It is full and done: a later acknowledgement would have removed it. A sweep tries again.
             let _swept = self.remove_segment(before);
         }
         Ok(id)
@@ -222,7 +222,7 @@ impl Engine {
         self.write_manifest_twice()
     }
 
-    /// What could not be promised was refused: it must not be leased. After a crash it may come back.
+    /// What could not be promised was refused: it must not be leased. After a crash it may be there again.
     fn forget(&mut self, id: SegmentId, frames: &[Frame]) {
         let own = self.own.clone();
         let Some(segment) = self.segments.get_mut(&id) else { return };

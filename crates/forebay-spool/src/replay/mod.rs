@@ -68,8 +68,8 @@ impl Replay {
         Self { policy, phase: Phase::Probing, in_flight: 0, failures: 0, tokens: 0.0, at: now, owed: 0.0, last: None }
     }
 
-    /// What to do now. `live_waits` says whether fresh items wait for the same destination outside of the spool: they come first,
-    /// and the replay goes on as a trickle.
+    /// What to do now. `live_waits` says whether fresh items wait for the same destination outside of the spool: they are sent
+    /// first, and the replay goes on as a trickle.
     pub fn next(&mut self, now: Instant, live_waits: bool) -> Next {
         self.refill(now);
         if let Phase::Waiting { until } = self.phase {
@@ -140,7 +140,7 @@ impl Replay {
             Phase::Ramping { since } if now.saturating_duration_since(since) >= self.policy.ramp => {
                 self.phase = Phase::Steady;
             }
-            // A lease from before the failure says nothing of what came after it.
+            // A lease from before the failure says nothing about the time after it.
             Phase::Waiting { .. } | Phase::Ramping { .. } | Phase::Steady => {}
         }
     }
@@ -160,7 +160,7 @@ impl Replay {
         self.phase = Phase::Waiting { until: saturating_add(now, wait) };
     }
 
-    /// A lease came back without saying anything of the destination.
+    /// A lease was given back, and says nothing about the destination.
     pub fn released(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }

@@ -23,7 +23,7 @@ pub struct ReplayPolicy {
 // === impl ReplayPolicy ===
 
 impl ReplayPolicy {
-    /// From which end; the oldest by default.
+    /// From which end records are leased; the oldest by default.
     ///
     /// With [`Order::NewestFirst`] fresh records overtake the backlog, which goes on beside them: see [`trickle`](Self::trickle).
     pub fn order(self, order: Order) -> Self {
@@ -75,7 +75,7 @@ impl ReplayPolicy {
         Self { idle, ..self }
     }
 
-    /// Checks all of it.
+    /// Checks every value.
     ///
     /// # Errors
     ///

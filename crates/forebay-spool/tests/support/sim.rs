@@ -101,7 +101,7 @@ impl SimDisk {
         self.0.lock().unwrap().is_dead
     }
 
-    /// The power comes back.
+    /// The power is on again.
     pub fn reboot(&self, survives: Survives) {
         let mut disk = self.0.lock().unwrap();
         let disk = &mut *disk;
@@ -162,7 +162,7 @@ impl SimDisk {
 
 impl Disk {
     fn alive(&self) -> io::Result<()> {
-        if self.is_dead { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+        if self.is_dead { Err(io::Error::other("the power is off")) } else { Ok(()) }
     }
 
     fn bytes(&self) -> usize {

@@ -1,8 +1,8 @@
 //! A Kafka broker, as far as KIP-714 goes: it hands out subscriptions, takes pushes by a real broker's rules, and
 //! misbehaves on demand.
 //!
-//! Among its rules are the real one's mistakes: it throttles a question that it asked for itself, it takes note of a
-//! terminating push that it refuses, and what decompresses to more than it takes it calls an invalid record.
+//! Among its rules are the mistakes of the real one: it throttles a request that it asked for itself, it remembers a terminating
+//! push that it refuses, and it calls a payload that decompresses to more than its limit an invalid record.
 //!
 //! ```no_run
 //! use forebay_testkit::kafka::{Api, Broker, Fault, Subscription};
@@ -23,7 +23,7 @@ mod sasl;
 mod server;
 
 pub use self::{
-    rules::{Api, Fault, Get, Push, Seen, Subscription},
+    rules::{Api, BrokerLog, Fault, Get, Push, Subscription},
     sasl::Login,
     server::Broker,
 };

@@ -28,30 +28,30 @@ pub enum Api {
     Push,
 }
 
-/// What becomes of one request, in place of what the rules say.
+/// What happens to one request in place of what the rules say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// As the rules say: to let some requests pass before the next fault.
+    /// The rules hold: some requests pass before the next fault.
     None,
-    /// An answer with this error code.
+    /// A response with this error code.
     Code(i16),
-    /// As the rules say, and with a throttle time in milliseconds.
+    /// The rules hold, and the response has a throttle time in milliseconds.
     Throttle(i32),
-    /// The connection is closed without an answer.
+    /// The connection is closed without a response.
     Disconnect,
-    /// No answer, and the connection stays open.
+    /// There is no response, and the connection stays open.
     Silence,
-    /// An answer with this body, whatever it means.
+    /// A response with this body, whatever it means.
     Garbage(Vec<u8>),
-    /// The answer to another request, by its correlation id.
+    /// The response to another request, by its correlation id.
     WrongCorrelation,
 }
 
-/// What the broker has seen.
+/// The requests that a broker has seen, and the state of its connections.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Seen {
-    /// Questions for a subscription.
+pub struct BrokerLog {
+    /// Requests for a subscription.
     pub gets: Vec<Get>,
     /// Pushes, taken or not.
     pub pushes: Vec<Push>,
@@ -63,15 +63,15 @@ pub struct Seen {
     pub software: Vec<(String, String)>,
 }
 
-/// One question for a subscription.
+/// One request for a subscription.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Get {
-    /// The id in it; zeros for none.
+    /// The id in the request; zeros for none.
     pub id: [u8; 16],
-    /// The error code of the answer.
+    /// The error code of the response.
     pub code: i16,
-    /// When it came.
+    /// When the request arrived.
     pub at: Instant,
 }
 
@@ -81,21 +81,21 @@ pub struct Get {
 pub struct Push {
     /// The client's id.
     pub id: [u8; 16],
-    /// The subscription that it answers.
+    /// The subscription that it responds to.
     pub subscription_id: i32,
     /// Whether it says that it is the last.
     pub terminating: bool,
     /// The id of its compression type.
     pub codec: i8,
-    /// Its length as it came.
+    /// Its length on the wire.
     pub bytes: usize,
     /// Its length after decompression, if that worked.
     pub plain_bytes: usize,
     /// The metrics in it, if they could be read.
     pub metrics: Vec<Metric>,
-    /// The error code of the answer.
+    /// The error code of the response.
     pub code: i16,
-    /// When it came.
+    /// When the request arrived.
     pub at: Instant,
 }
 
@@ -103,7 +103,7 @@ pub struct Push {
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) subscription: Subscription,
-    pub(super) seen: Seen,
+    pub(super) seen: BrokerLog,
     script: HashMap<Api, VecDeque<Fault>>,
     instances: HashMap<[u8; 16], Instance>,
     next_id: u64,
@@ -132,7 +132,7 @@ impl Subscription {
         Self::to(["*"])
     }
 
-    /// What begins with one of these.
+    /// Metrics whose names begin with one of these.
     pub fn to(prefixes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             metrics: prefixes.into_iter().map(Into::into).collect(),
@@ -143,7 +143,7 @@ impl Subscription {
         }
     }
 
-    /// Nothing.
+    /// No metric.
     pub fn none() -> Self {
         Self::to([] as [&str; 0])
     }
@@ -186,7 +186,7 @@ impl Rules {
     pub(super) fn new() -> Self {
         Self {
             subscription: Subscription::none(),
-            seen: Seen::default(),
+            seen: BrokerLog::default(),
             script: HashMap::new(),
             instances: HashMap::new(),
             next_id: 1,
@@ -201,7 +201,7 @@ impl Rules {
         self.script.get_mut(&api).and_then(VecDeque::pop_front).unwrap_or(Fault::None)
     }
 
-    /// The code for a question, and the id for the answer.
+    /// The code for a request for a subscription, and the id for the response.
     pub(super) fn get(&mut self, id: [u8; 16], forced: Option<i16>) -> (i16, [u8; 16]) {
         let now = Instant::now();
         let own = if id == [0; 16] { self.fresh_id() } else { id };

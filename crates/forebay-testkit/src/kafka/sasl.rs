@@ -2,7 +2,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// Who may come in.
+/// The credentials that a broker accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Login {
     /// `PLAIN` with this user and password.
@@ -18,10 +18,11 @@ pub(super) struct Exchange {
     challenge: String,
 }
 
-pub(super) enum Verdict {
-    /// More is to come; this goes back.
+/// The response to one token of a client.
+pub(super) enum Step {
+    /// The exchange goes on with this token.
     Continue(Vec<u8>),
-    /// Welcome; this goes back.
+    /// The client is authenticated; the last token.
     Accepted(Vec<u8>),
     Refused,
 }
@@ -39,12 +40,12 @@ impl Login {
         }
     }
 
-    pub(super) fn step(&self, exchange: &mut Exchange, token: &[u8]) -> Verdict {
-        let Ok(token) = str::from_utf8(token) else { return Verdict::Refused };
+    pub(super) fn step(&self, exchange: &mut Exchange, token: &[u8]) -> Step {
+        let Ok(token) = str::from_utf8(token) else { return Step::Refused };
         match self {
-            Self::Plain(user, password) if token == format!("\0{user}\0{password}") => Verdict::Accepted(Vec::new()),
-            Self::Plain(..) => Verdict::Refused,
-            Self::ScramSha256(user, password) => exchange.scram(user, password, token).unwrap_or(Verdict::Refused),
+            Self::Plain(user, password) if token == format!("\0{user}\0{password}") => Step::Accepted(Vec::new()),
+            Self::Plain(..) => Step::Refused,
+            Self::ScramSha256(user, password) => exchange.scram(user, password, token).unwrap_or(Step::Refused),
         }
     }
 }
@@ -52,13 +53,13 @@ impl Login {
 // === impl Exchange ===
 
 impl Exchange {
-    fn scram(&mut self, user: &str, password: &str, token: &str) -> Option<Verdict> {
+    fn scram(&mut self, user: &str, password: &str, token: &str) -> Option<Step> {
         if self.challenge.is_empty() {
             let bare = token.strip_prefix("n,,")?;
             let nonce = bare.strip_prefix(&format!("n={user},r="))?;
             bare.clone_into(&mut self.first_bare);
             self.challenge = format!("r={nonce}theirs,s={},i={ITERATIONS}", BASE64_STANDARD.encode(SALT));
-            return Some(Verdict::Continue(self.challenge.clone().into_bytes()));
+            return Some(Step::Continue(self.challenge.clone().into_bytes()));
         }
         let (last_bare, proof) = token.rsplit_once(",p=")?;
         let proof = BASE64_STANDARD.decode(proof).ok()?;
@@ -73,7 +74,7 @@ impl Exchange {
         }
         let server_key = sign(&salted, b"Server Key")?;
         let proof = BASE64_STANDARD.encode(sign(&server_key, message.as_bytes())?);
-        Some(Verdict::Accepted(format!("v={proof}").into_bytes()))
+        Some(Step::Accepted(format!("v={proof}").into_bytes()))
     }
 }
 

@@ -1,6 +1,6 @@
 use super::{
-    rules::{Api, Fault, Rules, Seen, Subscription},
-    sasl::{Exchange, Login, Verdict},
+    rules::{Api, BrokerLog, Fault, Rules, Subscription},
+    sasl::{Exchange, Login, Step},
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A broker on a port of this machine, gone when it is dropped.
+/// A broker on a port of this machine, which ends when it is dropped.
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
@@ -52,11 +52,11 @@ enum Reply {
 // === impl Broker ===
 
 impl Broker {
-    /// Listens on a free port. It asks for nothing until it is told to.
+    /// Listens on a free port. It asks for no metrics before [`subscribe`](Self::subscribe).
     ///
     /// # Panics
     ///
-    /// When there is no port to be had.
+    /// When there is no free port.
     pub async fn start() -> Self {
         Self::start_on("127.0.0.1:0").await.expect("a free port")
     }
@@ -92,12 +92,12 @@ impl Broker {
         self.shared.rules().subscription = subscription;
     }
 
-    /// What becomes of the next requests of one kind, in this order; then the rules hold again.
+    /// The faults of the next requests of one kind, in this order; then the rules hold again.
     pub fn script(&self, api: Api, faults: impl IntoIterator<Item = Fault>) {
         self.shared.rules().script(api, faults);
     }
 
-    /// Lets in only who knows this.
+    /// Accepts only clients with these credentials.
     pub fn require(&self, login: Login) {
         *lock(&self.shared.login) = Some(login);
     }
@@ -119,12 +119,12 @@ impl Broker {
 
     /// What it has seen so far.
     #[must_use]
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> BrokerLog {
         self.shared.rules().seen.clone()
     }
 
     /// Waits until it has seen this. Tests put a timeout around it.
-    pub async fn until(&self, mut enough: impl FnMut(&Seen) -> bool) -> Seen {
+    pub async fn until(&self, mut enough: impl FnMut(&BrokerLog) -> bool) -> BrokerLog {
         let mut changed = self.shared.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -174,7 +174,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let mut connection = Connection { shared, exchange: Exchange::default(), in_: false, ids: Vec::new() };
-            // However it ends, the next one is another.
+            // A broker serves the next connection, however this one has ended.
             let _ended = connection.run(stream).await.is_err();
             let mut rules = connection.shared.rules();
             connection.ids.iter().for_each(|id| rules.forget(*id));
@@ -197,7 +197,7 @@ impl Connection {
                 usize::try_from(length).ok().filter(|length| *length < 64 << 20).ok_or(io::ErrorKind::InvalidData)?;
             let mut frame = vec![0; length];
             stream.read_exact(&mut frame).await?;
-            let reply = self.answer(Bytes::from(frame)).map_err(io::Error::other)?;
+            let reply = self.respond(Bytes::from(frame)).map_err(io::Error::other)?;
             self.shared.note();
             match reply {
                 Reply::Frame(frame) => stream.write_all(&frame).await?,
@@ -207,7 +207,7 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, mut frame: Bytes) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+    fn respond(&mut self, mut frame: Bytes) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let (key, version) = (frame.slice(..2).get_i16(), frame.slice(2..4).get_i16());
         let header_version = match key {
             17 => SaslHandshakeRequest::header_version(version),
@@ -243,7 +243,7 @@ impl Connection {
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let newest = if *lock(&self.shared.old) { 0 } else { 4 };
         if version > newest {
-            // In version 0, so that everybody can read it.
+            // In version 0, which every client can read.
             return reply(correlation, 0, &ApiVersionsResponse::default().with_error_code(35));
         }
         let asked = ApiVersionsRequest::decode(&mut frame, version)?;
@@ -271,14 +271,14 @@ impl Connection {
         let Some(login) = login else { return Ok(Reply::Close) };
         let response = SaslAuthenticateResponse::default();
         let response = match login.step(&mut self.exchange, &asked.auth_bytes) {
-            Verdict::Continue(token) => response.with_auth_bytes(token.into()),
-            Verdict::Accepted(token) => {
+            Step::Continue(token) => response.with_auth_bytes(token.into()),
+            Step::Accepted(token) => {
                 self.in_ = true;
                 self.shared.rules().seen.logins += 1;
                 let millis = *lock(&self.shared.session_millis);
                 response.with_auth_bytes(token.into()).with_session_lifetime_ms(millis)
             }
-            Verdict::Refused => {
+            Step::Refused => {
                 response.with_error_code(58).with_error_message(Some(StrBytes::from_static_str("who are you?")))
             }
         };

@@ -1,4 +1,4 @@
-use super::{bomb::Bomb, exchange::Cut, grpc, line::Line, ticket::Ticket};
+use super::{bomb::Bomb, connection::Connection, exchange::Cut, grpc, ticket::Ticket};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::{
@@ -8,11 +8,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The body of an answer. It carries the ticket of its request until the client has all of it.
-pub(super) struct AnswerBody {
+/// The body of a response. It carries the ticket of its request until the client has all of it.
+pub(super) struct ResponseBody {
     content: Content,
     trailer: Option<i32>,
-    told: Option<(Ticket, Arc<Line>)>,
+    ticket: Option<(Ticket, Arc<Connection>)>,
 }
 
 #[derive(Debug)]
@@ -29,11 +29,11 @@ pub(super) enum Content {
 
 static BLANK: [u8; 64 * 1024] = [b' '; 64 * 1024];
 
-// === impl AnswerBody ===
+// === impl ResponseBody ===
 
-impl AnswerBody {
-    pub(super) fn new(content: Content, told: Option<(Ticket, Arc<Line>)>) -> Self {
-        Self { content, trailer: None, told }
+impl ResponseBody {
+    pub(super) fn new(content: Content, ticket: Option<(Ticket, Arc<Connection>)>) -> Self {
+        Self { content, trailer: None, ticket }
     }
 
     /// The same with a gRPC status behind it, where there is one.
@@ -51,17 +51,17 @@ impl AnswerBody {
         }
     }
 
-    /// The last byte is handed over: from here on the line knows whether it got through.
+    /// The last byte is handed over: from here on the connection knows whether it was delivered.
     fn settle(&mut self) {
         if self.is_end_stream()
-            && let Some((ticket, line)) = self.told.take()
+            && let Some((ticket, connection)) = self.ticket.take()
         {
-            line.ended(ticket);
+            connection.ended(ticket);
         }
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Cut;
 
@@ -106,7 +106,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl Drop for AnswerBody {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         // The server does not poll a body that is empty from the start.
         self.settle();

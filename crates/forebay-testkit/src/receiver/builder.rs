@@ -1,5 +1,5 @@
 use super::{
-    exchange::Desk,
+    exchange::Endpoint,
     fault::Fault,
     faults::Faults,
     handle::Receiver,
@@ -97,19 +97,19 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Answers 413 to a body of more than `bytes` bytes, counted without its content encoding.
+    /// Responds with 413 to a body of more than `bytes` bytes, counted without its content encoding.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.rules.most_bytes = bytes;
         self
     }
 
-    /// Answers 413 to a request of more than `records` records.
+    /// Responds with 413 to a request of more than `records` records.
     pub fn max_records(mut self, records: usize) -> Self {
         self.rules.most_records = records;
         self
     }
 
-    /// Answers 401 to every request without this value of `Authorization`.
+    /// Responds with 401 to every request without this value of `Authorization`.
     pub fn require_authorization(mut self, value: HeaderValue) -> Self {
         self.rules.authorization = Some(value);
         self
@@ -121,7 +121,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Answers 400 to every request with a log record whose body passes `test`: a poison record.
+    /// Responds with 400 to every request with a log record whose body passes `test`: a poison record.
     pub fn refuse_if(mut self, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.rules.refuse_if = Some(Box::new(test));
         self
@@ -129,7 +129,7 @@ impl ReceiverBuilder {
 
     /// Shows the accepted records of each logs request to `on_logs`, whatever the receiver keeps.
     ///
-    /// It is called once with [`Disposition::Accepted`], before the answer is sent, and a second time with
+    /// It is called once with [`Disposition::Accepted`], before the response is sent, and a second time with
     /// [`Disposition::Ambiguous`] when it turns out that the client cannot know. It runs on the connection's task and
     /// should be quick; a panic costs that connection.
     pub fn on_logs(mut self, on_logs: impl Fn(&ExportLogsServiceRequest, Disposition) + Send + Sync + 'static) -> Self {
@@ -137,7 +137,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Answers requests to `path` with what `handler` says of them; it sees bodies without their content encoding.
+    /// Responds to requests to `path` with what `handler` returns; the handler sees bodies without their content encoding.
     ///
     /// Every method is let through. Faults, [`require_authorization`](Self::require_authorization) and
     /// [`max_bytes`](Self::max_bytes) hold here too; a request that is not processed never reaches the handler, and one
@@ -166,8 +166,8 @@ impl ReceiverBuilder {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let store = Store::new(self.keep, Plan::new(self.seed, self.faults, self.script), self.on_logs);
-        let desk = Desk { store: Arc::clone(&store), rules: self.rules };
-        Ok(Receiver::new(Server::bind(self.address, Arc::new(desk))?, store))
+        let endpoint = Endpoint { store: Arc::clone(&store), rules: self.rules };
+        Ok(Receiver::new(Server::bind(self.address, Arc::new(endpoint))?, store))
     }
 }
 

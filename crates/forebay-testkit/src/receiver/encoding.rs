@@ -24,7 +24,7 @@ pub(super) enum Undecodable {
 // === impl Encoding ===
 
 impl Encoding {
-    /// What an answer says it would have understood.
+    /// The encodings that a response lists as understood.
     pub(super) const ACCEPTED: &str = if cfg!(feature = "zstd") { "gzip, zstd, identity" } else { "gzip, identity" };
 
     /// The encoding of a request with these headers; the header itself where it is none of ours.
@@ -73,7 +73,7 @@ fn zstd_frames(mut rest: &[u8], most: usize) -> Result<Bytes, Undecodable> {
 
 fn read_up_to(from: impl Read, most: usize) -> Result<Bytes, Undecodable> {
     let mut out = Vec::new();
-    // One byte more tells a body that fits exactly from one that does not.
+    // One byte more separates a body that fits exactly from one that does not.
     from.take(most as u64 + 1).read_to_end(&mut out).map_err(Undecodable::Malformed)?;
     if out.len() > most { Err(Undecodable::TooLarge) } else { Ok(out.into()) }
 }

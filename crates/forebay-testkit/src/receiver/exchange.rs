@@ -1,11 +1,11 @@
 use super::{
-    answer::{Answer, Format},
-    body::{AnswerBody, Content},
+    body::{Content, ResponseBody},
     bomb::Bomb,
+    connection::{Connection, RawSocket},
     fault::{Fault, ResetWhen, RetryAfter},
     grpc,
-    line::{Bare, Line},
     received::Received,
+    response::{Format, OtlpResponse},
     rules::{Arrived, Rules, Ruling, TakenIn},
     store::Store,
     ticket::Ticket,
@@ -32,7 +32,7 @@ use tokio::{
 };
 
 /// What every request of a receiver shares.
-pub(super) struct Desk {
+pub(super) struct Endpoint {
     pub(super) store: Arc<Store>,
     pub(super) rules: Rules,
 }
@@ -41,37 +41,37 @@ pub(super) struct Desk {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut;
 
-/// How many bytes more a truncated answer promises than it sends.
+/// How many bytes more a truncated response promises than it sends.
 const MISSING: usize = 64;
 /// Neither HTTP/1 nor an HTTP/2 frame.
 const GARBAGE: &[u8] = b"\x16\x03\x01 this is not the protocol you are looking for\r\n\r\n\0\0\xFF\xFF";
 
-// === impl Desk ===
+// === impl Endpoint ===
 
-impl Desk {
-    /// One request from its head to its answer.
+impl Endpoint {
+    /// Serves one request, from its head to its response.
     pub(super) async fn exchange(
         self: Arc<Self>,
-        line: Arc<Line>,
+        connection: Arc<Connection>,
         peer: SocketAddr,
         request: Request<Incoming>,
-    ) -> Result<Response<AnswerBody>, Cut> {
-        line.answers_were_read();
+    ) -> Result<Response<ResponseBody>, Cut> {
+        connection.responses_were_read();
         let (head, body) = request.into_parts();
         let (number, fault) = self.store.arrived(Received::new(&head, peer));
         match fault {
             Fault::Deaf => {
-                let _open = line.take();
+                let _open = connection.take();
                 return pending().await;
             }
-            Fault::Reset { when: ResetWhen::Unread } => return reset(&line),
+            Fault::Reset { when: ResetWhen::Unread } => return reset(&connection),
             _ => {}
         }
         let body = self.read(number, body).await?;
-        let (answer, ticket) =
+        let (response, ticket) =
             if fault.processes() { self.process(number, &head, &body, &fault) } else { (refused(&head, &fault), None) };
-        let grpc_status = grpc::status(&answer);
-        let response = play(fault, answer, ticket, &line, &head).await?;
+        let grpc_status = grpc::status(&response);
+        let response = play(fault, response, ticket, &connection, &head).await?;
         self.store.note(number, |received| {
             received.status = Some(response.status());
             received.grpc_status = grpc_status;
@@ -81,7 +81,7 @@ impl Desk {
 
     /// Reads all of the body, and remembers as much of it as is allowed.
     ///
-    /// A body that is too long is read all the same: a client that is still sending may not see the answer otherwise.
+    /// A body that is too long is read all the same: a client that is still sending may not see the response otherwise.
     async fn read(&self, number: usize, mut body: Incoming) -> Result<Arrived, Cut> {
         let mut bytes = BytesMut::new();
         let (mut length, mut too_long) = (0, false);
@@ -110,14 +110,14 @@ impl Desk {
     }
 
     /// Takes the records in, if the rules allow.
-    fn process(&self, number: usize, head: &Parts, body: &Arrived, fault: &Fault) -> (Answer, Option<Ticket>) {
+    fn process(&self, number: usize, head: &Parts, body: &Arrived, fault: &Fault) -> (OtlpResponse, Option<Ticket>) {
         let partial = match fault {
             Fault::Partial { rejected, message } => Some((*rejected, message.clone())),
             _ => None,
         };
-        let TakenIn { answer, decoded_length, decoded, accepted, rejected } = match self.rules.rule(head, body, partial)
-        {
-            Ruling::Refused(answer) => return (answer, None),
+        let ruling = self.rules.rule(head, body, partial);
+        let TakenIn { response, decoded_length, decoded, accepted, rejected } = match ruling {
+            Ruling::Refused(response) => return (response, None),
             Ruling::TakenIn(taken) => *taken,
         };
         let decoded_length = decoded_length as u64;
@@ -126,12 +126,12 @@ impl Desk {
             received.decoded_length = Some(decoded_length);
             received.decoded = decoded.filter(|_| self.store.keeps_bodies());
         });
-        (answer, Some(self.store.accept(number, accepted, rejected)))
+        (response, Some(self.store.accept(number, accepted, rejected)))
     }
 }
 
-/// The answer of a fault that processes nothing, as far as it has one.
-fn refused(head: &Parts, fault: &Fault) -> Answer {
+/// The response of a fault that processes nothing, as far as it has one.
+fn refused(head: &Parts, fault: &Fault) -> OtlpResponse {
     let status = match fault {
         Fault::Status { status, .. } | Fault::Redirect { status, .. } => *status,
         _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -142,31 +142,31 @@ fn refused(head: &Parts, fault: &Fault) -> Answer {
     {
         return grpc::refusal(status, WHY, retry_after);
     }
-    let mut answer = Answer::failure(status, Format::of(&head.headers), WHY);
+    let mut response = OtlpResponse::failure(status, Format::of(&head.headers), WHY);
     if let Fault::Redirect { location, .. } = fault {
-        answer.headers.insert(LOCATION, location.clone());
+        response.headers.insert(LOCATION, location.clone());
     }
-    answer
+    response
 }
 
-/// Has the fault's way with the answer.
+/// Applies the fault to the response.
 async fn play(
     fault: Fault,
-    mut answer: Answer,
+    mut response: OtlpResponse,
     ticket: Option<Ticket>,
-    line: &Arc<Line>,
+    connection: &Arc<Connection>,
     head: &Parts,
-) -> Result<Response<AnswerBody>, Cut> {
-    let mut content = Content::Whole(answer.body);
+) -> Result<Response<ResponseBody>, Cut> {
+    let mut content = Content::Whole(response.body);
     match fault {
         Fault::None | Fault::Deaf | Fault::Redirect { .. } | Fault::Partial { .. } => {}
         Fault::Status { status, retry_after } => {
             if ticket.is_some() {
-                answer.status = status;
+                response.status = status;
             }
             // Over gRPC the wait is in the details of the status.
             if Format::of(&head.headers) != Some(Format::Grpc) {
-                retry_after.iter().for_each(|value| _ = answer.headers.append(RETRY_AFTER, value.to_header()));
+                retry_after.iter().for_each(|value| _ = response.headers.append(RETRY_AFTER, value.to_header()));
             }
         }
         Fault::Slow { by } => sleep(by).await,
@@ -176,71 +176,71 @@ async fn play(
         }
         Fault::Reset { .. } => {
             drop(ticket);
-            return reset(line);
+            return reset(connection);
         }
         Fault::HalfClose { .. } => {
             drop(ticket);
-            return half_close(line.take().ok_or(Cut)?).await;
+            return half_close(connection.take().ok_or(Cut)?).await;
         }
         Fault::Garbage { .. } => {
             drop(ticket);
-            return garbage(line.take().ok_or(Cut)?).await;
+            return garbage(connection.take().ok_or(Cut)?).await;
         }
         Fault::Truncated => {
             let Content::Whole(body) = content else { return Err(Cut) };
-            answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() + MISSING));
+            response.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() + MISSING));
             content = Content::CutAfter(body);
             drop(ticket);
-            return Ok(respond(answer.status, answer.headers, AnswerBody::new(content, None)));
+            return Ok(respond(response.status, response.headers, ResponseBody::new(content, None)));
         }
         Fault::Trickle { every } => {
-            line.pace(every);
+            connection.pace(every);
             if head.version < Version::HTTP_2 {
-                answer.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                response.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
         Fault::Oversized { bytes } => content = Content::Blank(bytes),
         Fault::GzipBomb { bytes } => {
-            answer.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             content = Content::Bomb(Bomb::new(bytes));
         }
-        Fault::ManyHeaders { count } => add_headers(&mut answer.headers, count),
-        Fault::WrongContentType { content_type } => _ = answer.headers.insert(CONTENT_TYPE, content_type),
+        Fault::ManyHeaders { count } => add_headers(&mut response.headers, count),
+        Fault::WrongContentType { content_type } => _ = response.headers.insert(CONTENT_TYPE, content_type),
     }
-    if head.method == Method::HEAD || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+    if head.method == Method::HEAD || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         // HTTP has no room for a body here. The server would drop one unsent, as it does when a client is lost.
         content = Content::Whole(Bytes::new());
     }
-    let told = ticket.map(|ticket| (ticket, Arc::clone(line)));
-    Ok(respond(answer.status, answer.headers, AnswerBody::new(content, told).with_trailer(answer.trailer)))
+    let ticket = ticket.map(|ticket| (ticket, Arc::clone(connection)));
+    Ok(respond(response.status, response.headers, ResponseBody::new(content, ticket).with_trailer(response.trailer)))
 }
 
-fn respond(status: StatusCode, headers: HeaderMap, body: AnswerBody) -> Response<AnswerBody> {
+fn respond(status: StatusCode, headers: HeaderMap, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-fn reset<T>(line: &Arc<Line>) -> Result<T, Cut> {
-    if let Some(bare) = line.take() {
+fn reset<T>(connection: &Arc<Connection>) -> Result<T, Cut> {
+    if let Some(raw) = connection.take() {
         // Where the option cannot be set the connection is closed all the same, with a FIN.
-        let _fin_instead = bare.stream.set_zero_linger();
+        let _fin_instead = raw.stream.set_zero_linger();
     }
     Err(Cut)
 }
 
-async fn half_close<T>(mut bare: Bare) -> Result<T, Cut> {
+async fn half_close<T>(mut raw: RawSocket) -> Result<T, Cut> {
     let mut unread = [0; 4096];
-    if bare.stream.shutdown().await.is_ok() {
-        while bare.stream.read(&mut unread).await.is_ok_and(|read| read > 0) {}
+    if raw.stream.shutdown().await.is_ok() {
+        while raw.stream.read(&mut unread).await.is_ok_and(|read| read > 0) {}
     }
     Err(Cut)
 }
 
-async fn garbage<T>(mut bare: Bare) -> Result<T, Cut> {
-    if bare.stream.write_all(GARBAGE).await.is_ok() {
-        let _closed_already = bare.stream.shutdown().await;
+async fn garbage<T>(mut raw: RawSocket) -> Result<T, Cut> {
+    if raw.stream.write_all(GARBAGE).await.is_ok() {
+        let _closed_already = raw.stream.shutdown().await;
     }
     Err(Cut)
 }

@@ -3,94 +3,94 @@ use std::time::Duration;
 
 /// One way to mistreat a request.
 ///
-/// *Processed* means that the records were taken in, whatever the client was told. A fault that processes a request and
-/// leaves its client without a complete answer makes it [`Ambiguous`](super::Disposition::Ambiguous).
+/// *Processed* means that the records were taken in, whatever the response says. A fault that processes a request and
+/// leaves its client without a complete response makes it [`Ambiguous`](super::Disposition::Ambiguous).
 ///
 /// The faults below HTTP act on the connection: over HTTP/2 they hit every request that shares it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// None: the request is processed and answered.
+    /// No fault: the request is processed and gets its response.
     #[default]
     None,
-    /// Answers `status`, 200 to 999. A 2xx is processed, every other is not.
+    /// Responds with `status`, 200 to 999. A 2xx is processed, every other is not.
     Status {
-        /// What is answered.
+        /// The status of the response.
         status: StatusCode,
         /// One `Retry-After` header each.
         retry_after: Vec<RetryAfter>,
     },
-    /// Processes at once and answers late. Ambiguous if the client hangs up first.
+    /// Processes at once and responds late. Ambiguous if the client hangs up first.
     Slow {
-        /// How late.
+        /// The delay of the response.
         by: Duration,
     },
-    /// Reads the request and never answers.
+    /// Reads the request and never responds.
     BlackHole {
         /// Whether the records are taken in.
         processed: bool,
     },
-    /// Reads nothing but the head, answers nothing, and does not even notice when the client hangs up.
+    /// Reads only the head, never responds, and does not even notice when the client hangs up.
     Deaf,
     /// Resets the connection (TCP RST).
     Reset {
-        /// How far the request had come.
+        /// How much of the request was read.
         when: ResetWhen,
     },
-    /// Closes its own direction without an answer, and goes on reading until the client closes too.
+    /// Closes its own direction without a response, and goes on reading until the client closes too.
     HalfClose {
         /// Whether the records are taken in.
         processed: bool,
     },
-    /// Answers with bytes that are no HTTP, and closes the connection.
+    /// Responds with bytes that are no HTTP, and closes the connection.
     Garbage {
         /// Whether the records are taken in.
         processed: bool,
     },
-    /// Processes, and closes the connection in the middle of the answer's body.
+    /// Processes, and closes the connection in the middle of the response body.
     Truncated,
-    /// Processes, and sends the whole answer, head included, byte by byte. Ambiguous if the client hangs up first.
+    /// Processes, and sends the whole response, head included, byte by byte. Ambiguous if the client hangs up first.
     Trickle {
         /// The time from byte to byte.
         every: Duration,
     },
-    /// Processes, and answers with a body of so many bytes; they are generated, not stored.
+    /// Processes, and responds with a body of this many bytes; they are generated, not stored.
     Oversized {
         /// The length of the body, in bytes.
         bytes: u64,
     },
-    /// Processes, and answers with a gzip body that decodes to so many zeros, about 1,000 times its own length.
+    /// Processes, and responds with a gzip body that decodes to this many zeros, about 1,000 times its own length.
     GzipBomb {
         /// The length of the decoded body, in bytes.
         bytes: u64,
     },
-    /// Processes, and answers with so many extra headers.
+    /// Processes, and responds with this many extra headers.
     ManyHeaders {
         /// How many, at most [`Fault::MOST_HEADERS`].
         count: usize,
     },
-    /// Sends the client elsewhere; nothing is processed.
+    /// Redirects the client; nothing is processed.
     Redirect {
         /// Usually 301, 302, 303, 307 or 308.
         status: StatusCode,
-        /// Where to.
+        /// The target of the redirect.
         location: HeaderValue,
     },
     /// Processes all but the last records of the request, and says so.
     Partial {
-        /// How many records the answer calls rejected. More than there are, or fewer than none, is said all the same.
+        /// How many records the response calls rejected; a number above the records of the request, or below zero, is sent as it is.
         rejected: i64,
-        /// The answer's error message.
+        /// The error message of the response.
         message: String,
     },
-    /// Processes, and gives the right answer the wrong `Content-Type`.
+    /// Processes, and gives the right response the wrong `Content-Type`.
     WrongContentType {
         /// The type.
         content_type: HeaderValue,
     },
 }
 
-/// How far a request had come when its connection was reset.
+/// How much of a request was done when its connection was reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResetWhen {
     /// The body was not read.
@@ -106,7 +106,7 @@ pub enum ResetWhen {
 pub enum RetryAfter {
     /// A number of seconds.
     Seconds(u64),
-    /// An HTTP date so many seconds after the time of the answer; before it when negative.
+    /// An HTTP date so many seconds after the time of the response; before it when negative.
     Date(i64),
     /// These bytes, sensible or not.
     Raw(HeaderValue),

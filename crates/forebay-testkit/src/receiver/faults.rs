@@ -13,20 +13,20 @@ use std::{error::Error, fmt, str::FromStr};
 /// | name | parameter (usual) | what happens |
 /// | --- | --- | --- |
 /// | `200` to `999` | `Retry-After`: seconds, `date+5`, `date-5`, `raw=soon`; several with `;` (none) | that status |
-/// | `slow` | duration (`250ms`) | processed, answered late |
-/// | `blackhole`, `blackhole-unprocessed` | | read, never answered |
-/// | `deaf` | | body not read, never answered |
+/// | `slow` | duration (`250ms`) | processed, late response |
+/// | `blackhole`, `blackhole-unprocessed` | | read, no response |
+/// | `deaf` | | body not read, no response |
 /// | `reset`, `reset-unprocessed`, `reset-unread` | | TCP RST: after processing, after reading, before reading |
-/// | `halfclose`, `halfclose-unprocessed` | | FIN instead of an answer |
+/// | `halfclose`, `halfclose-unprocessed` | | FIN instead of a response |
 /// | `garbage`, `garbage-unprocessed` | | no HTTP |
-/// | `truncated` | | processed, half an answer |
-/// | `trickle` | duration from byte to byte (`5ms`) | processed, answered byte by byte |
-/// | `oversized` | bytes (`1GiB`) | processed, a huge answer |
-/// | `gzipbomb` | decoded bytes (`1GiB`) | processed, an answer that swells |
-/// | `headers` | how many (`10000`) | processed, an answer with that many extra headers |
-/// | `redirect` | `STATUS;LOCATION` (`307;http://127.0.0.1:9/`) | sent elsewhere |
+/// | `truncated` | | processed, half a response |
+/// | `trickle` | duration from byte to byte (`5ms`) | processed, response byte by byte |
+/// | `oversized` | bytes (`1GiB`) | processed, a huge response |
+/// | `gzipbomb` | decoded bytes (`1GiB`) | processed, a response that swells |
+/// | `headers` | how many (`10000`) | processed, a response with that many extra headers |
+/// | `redirect` | `STATUS;LOCATION` (`307;http://127.0.0.1:9/`) | redirected |
 /// | `partial` | `REJECTED;MESSAGE` (`1;rejected on demand`) | all but the last records processed |
-/// | `wrongtype` | content type (`text/html`) | processed, the answer mislabelled |
+/// | `wrongtype` | content type (`text/html`) | processed, the response mislabelled |
 ///
 /// ```
 /// use forebay_testkit::receiver::Faults;
@@ -54,7 +54,7 @@ static NO_FAULT: Fault = Fault::None;
 // === impl Faults ===
 
 impl Faults {
-    /// Every request is processed and answered.
+    /// Every request is processed and gets its response.
     #[must_use]
     pub const fn none() -> Self {
         Self(Vec::new())

@@ -1,8 +1,8 @@
 //! gRPC on top of HTTP/2: messages in frames, statuses in trailers.
 
 use super::{
-    answer::{Answer, Format, Status, grpc_code},
     fault::RetryAfter,
+    response::{Format, OtlpResponse, Status, grpc_code},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -41,24 +41,24 @@ impl Message {
     }
 }
 
-/// The answer of a call that went well.
-pub(super) fn success(message: &[u8]) -> Answer {
+/// The response of a call that succeeded.
+pub(super) fn success(message: &[u8]) -> OtlpResponse {
     let mut body = BytesMut::with_capacity(5 + message.len());
     body.put_u8(0);
     body.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     body.put_slice(message);
-    let mut answer = Answer::new(StatusCode::OK, Format::Grpc, body.to_vec());
-    answer.trailer = Some(0);
-    answer
+    let mut response = OtlpResponse::new(StatusCode::OK, Format::Grpc, body.to_vec());
+    response.trailer = Some(0);
+    response
 }
 
-/// The answer of a call that was refused: a head only, with the status in it.
-pub(super) fn failure(code: i32, why: &str, retry_after: Option<u64>) -> Answer {
-    let mut answer = Answer::new(StatusCode::OK, Format::Grpc, Vec::new());
-    answer.headers.insert(STATUS, HeaderValue::from(code));
-    // Printable ASCII but the percent sign goes as it is; what we say has nothing else.
+/// The response of a call that was refused: a head only, with the status in it.
+pub(super) fn failure(code: i32, why: &str, retry_after: Option<u64>) -> OtlpResponse {
+    let mut response = OtlpResponse::new(StatusCode::OK, Format::Grpc, Vec::new());
+    response.headers.insert(STATUS, HeaderValue::from(code));
+    // Printable ASCII but the percent sign goes as it is; the messages of the receiver have nothing else.
     if let Ok(why) = HeaderValue::from_str(&why.replace('%', "%25")) {
-        answer.headers.insert(MESSAGE, why);
+        response.headers.insert(MESSAGE, why);
     }
     if let Some(seconds) = retry_after {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -67,15 +67,15 @@ pub(super) fn failure(code: i32, why: &str, retry_after: Option<u64>) -> Answer 
         let details = vec![prost_types::Any { type_url, value: info.encode_to_vec() }];
         let status = Status { code, message: why.to_owned(), details };
         if let Ok(value) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(status.encode_to_vec())) {
-            answer.headers.insert(DETAILS, value);
+            response.headers.insert(DETAILS, value);
         }
     }
-    answer
+    response
 }
 
 /// What a fault with an HTTP status is over gRPC. A 429 is `RESOURCE_EXHAUSTED` where it says when to come back, and
 /// `UNAVAILABLE` where not: without `RetryInfo` OTLP forbids to retry the former.
-pub(super) fn refusal(status: StatusCode, why: &str, retry_after: &[RetryAfter]) -> Answer {
+pub(super) fn refusal(status: StatusCode, why: &str, retry_after: &[RetryAfter]) -> OtlpResponse {
     let seconds = retry_after.iter().find_map(|value| match value {
         RetryAfter::Seconds(seconds) => Some(*seconds),
         RetryAfter::Date(_) | RetryAfter::Raw(_) => None,
@@ -92,7 +92,7 @@ pub(super) fn trailers(code: i32) -> HeaderMap {
     HeaderMap::from_iter([(STATUS, HeaderValue::from(code))])
 }
 
-/// The gRPC status of an answer, where it has one.
-pub(super) fn status(answer: &Answer) -> Option<i32> {
-    answer.trailer.or_else(|| answer.headers.get(STATUS)?.to_str().ok()?.parse().ok())
+/// The gRPC status of a response, where it has one.
+pub(super) fn status(response: &OtlpResponse) -> Option<i32> {
+    response.trailer.or_else(|| response.headers.get(STATUS)?.to_str().ok()?.parse().ok())
 }

@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 /// A real OTLP server that decodes, records, and misbehaves on demand.
 ///
 /// On one port it speaks HTTP/1.1, HTTP/2 and gRPC without TLS, takes logs, traces and metrics as protobuf or JSON, plain,
-/// gzip or (feature `zstd`) zstd, and answers as the OTLP specification wants; unless a [`Fault`] is due.
+/// gzip or (feature `zstd`) zstd, and responds as the OTLP specification wants; unless a [`Fault`] is due.
 ///
-/// A record counts from the moment it is taken in, before the answer is sent: a client that has its answer finds its
+/// A record counts from the moment it is taken in, before the response is sent: a client that has its response finds its
 /// records here. That a client hung up is noticed later, and only then the request becomes
 /// [`Ambiguous`](super::Disposition::Ambiguous). [`shutdown`](Self::shutdown) first, where that must not change any more.
 ///
@@ -61,9 +61,9 @@ impl Receiver {
         format!("http://{}", self.address)
     }
 
-    // --- how it behaves
+    // --- its behaviour
 
-    /// Plays these from the next request on; what is left of a script still comes first.
+    /// Plays these from the next request on; what is left of a script is played first.
     pub fn set_faults(&self, faults: Faults) {
         self.store.change_plan(|plan| plan.faults = faults);
     }
@@ -74,10 +74,10 @@ impl Receiver {
         self.store.change_plan(|plan| plan.script = script);
     }
 
-    /// Goes away, as if its process had ended: nobody listens, and every connection is cut.
+    /// Stops listening and cuts every connection, as the end of its process would.
     ///
-    /// Returns when all of that is done and accounted for. The port stays reserved: the system gives it to nobody else,
-    /// least of all to a client that tries to connect to it.
+    /// Returns when all of that is done and accounted for. The port stays reserved: the system gives it to no other
+    /// socket, least of all to a client that tries to connect to it.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Receiver {
         self.order(Command::Pause).await?
     }
 
-    /// Comes back on the same port. Does nothing while it listens.
+    /// Listens again on the same port. Does nothing while it listens.
     ///
     /// # Errors
     ///
@@ -103,10 +103,10 @@ impl Receiver {
     }
 
     async fn order<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> io::Result<T> {
-        let (done, answer) = oneshot::channel();
+        let (done, end) = oneshot::channel();
         let ended = || io::Error::new(io::ErrorKind::NotConnected, "the receiver was shut down");
         self.commands.send(command(done)).map_err(|_unsent| ended())?;
-        answer.await.map_err(|_dropped| ended())
+        end.await.map_err(|_dropped| ended())
     }
 
     // --- what arrived

@@ -145,7 +145,7 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
                 None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
-        // Not reached by an error; whoever goes on after one restores the depth.
+        // An error does not reach this line; the caller that goes on after one restores the depth.
         depth.set(depth.get() - 1);
         Ok(())
     }
@@ -292,20 +292,20 @@ fn records(schema: &'static Schema, field: &'static Field, element: &RawValue) -
         return 1;
     }
     let Kind::Message(message) = field.kind else { return 0 };
-    let count = Count { schema, message, found: Cell::new(0) };
+    let count = RecordCount { schema, message, found: Cell::new(0) };
     // What cannot be counted any further is counted as far as it can.
     _ = (&count).deserialize(&mut serde_json::Deserializer::from_str(element.get()));
     count.found.get()
 }
 
 /// Counts the records in an object that is a message, as far as the object can be read.
-struct Count {
+struct RecordCount {
     schema: &'static Schema,
     message: usize,
     found: Cell<u64>,
 }
 
-impl<'de> DeserializeSeed<'de> for &Count {
+impl<'de> DeserializeSeed<'de> for &RecordCount {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -313,7 +313,7 @@ impl<'de> DeserializeSeed<'de> for &Count {
     }
 }
 
-impl<'de> Visitor<'de> for &Count {
+impl<'de> Visitor<'de> for &RecordCount {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -321,7 +321,7 @@ impl<'de> Visitor<'de> for &Count {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Count { schema, message, found } = self;
+        let RecordCount { schema, message, found } = self;
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value::<&RawValue>()?;
             let field = schema.field(*message, &key).or_else(|| schema.field_by_original_name(*message, &key));

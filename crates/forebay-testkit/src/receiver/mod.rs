@@ -2,17 +2,17 @@
 //!
 //! ```text
 //!            ┌───────────────────────── Receiver ──────────────────────────┐
-//!  request ─►│ n-th to arrive ─► n-th draw ─► read ─► rules ─► records kept │─► answer, or what a Fault makes of it
+//!  request ─►│ n-th to arrive ─► n-th draw ─► read ─► rules ─► records kept │─► response, or what a Fault makes of it
 //!            │                   (Faults)             401 404 405 400       │
 //!            │                                        413 415 partial       │
 //!            └──────────────┬──────────────────────────────┬────────────────┘
 //!                    script, seed, set_faults        requests, logs, count, audit
 //! ```
 
-mod answer;
 mod body;
 mod bomb;
 mod builder;
+mod connection;
 mod encoding;
 mod exchange;
 mod fault;
@@ -20,12 +20,12 @@ mod faults;
 mod grpc;
 mod handle;
 mod json;
-mod line;
 mod log;
 mod names;
 mod payload;
 mod plan;
 mod received;
+mod response;
 mod rules;
 mod schema;
 mod server;

@@ -64,7 +64,7 @@ impl Fault {
             "oversized" => Self::Oversized { bytes: 1 << 30 },
             "gzipbomb" => Self::GzipBomb { bytes: 1 << 30 },
             "headers" => Self::ManyHeaders { count: 10_000 },
-            // Port 9 discards: who follows this goes nowhere.
+            // Port 9 discards: a client that follows this reaches no server.
             "redirect" => Self::Redirect {
                 status: StatusCode::TEMPORARY_REDIRECT,
                 location: HeaderValue::from_static("http://127.0.0.1:9/"),

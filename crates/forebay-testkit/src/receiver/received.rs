@@ -34,9 +34,9 @@ pub struct Received {
     pub decoded: Option<Arc<Payload>>,
     /// The records that were taken in; `None` when none were, or as for `body`.
     pub accepted: Option<Arc<Payload>>,
-    /// The status of the answer; `None` where no answer was begun.
+    /// The status of the response; `None` where no response was begun.
     pub status: Option<StatusCode>,
-    /// The gRPC status of the answer, where it has one.
+    /// The gRPC status of the response, where it has one.
     pub grpc_status: Option<i32>,
     /// What became of the records.
     pub disposition: Disposition,
@@ -45,13 +45,13 @@ pub struct Received {
 /// What became of the records of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// They were not taken in: refused, lost to a fault, or still on the way.
+    /// They were not taken in: they were refused, lost to a fault, or are still on the way.
     #[default]
     Unprocessed,
-    /// They were taken in, and the answer says so.
+    /// They were taken in, and the response says so.
     Accepted,
-    /// They were taken in, and the client cannot know: the connection was cut, the answer was cut short, or the client
-    /// was gone before it had the answer.
+    /// They were taken in, and the client cannot know: the connection was cut, the response was cut short, or the client
+    /// left before it had the response.
     Ambiguous,
 }
 

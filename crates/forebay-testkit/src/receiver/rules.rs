@@ -1,9 +1,9 @@
 use super::{
-    answer::{Answer, Format},
     encoding::{Encoding, Undecodable},
     grpc, json,
     log::Body,
     payload::{Payload, Signal},
+    response::{Format, OtlpResponse},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::AUTHORIZATION, request::Parts};
@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 /// Looks at the text of a log body.
 pub(super) type BodyTest = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Answers a request to a path of the user's own.
+/// Responds to a request to a path of the user's own.
 pub(super) type Handler = Arc<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>;
 
 /// What a receiver takes in, and what it refuses.
@@ -35,12 +35,12 @@ pub(super) struct Arrived {
 
 /// What the rules say of a request.
 pub(super) enum Ruling {
-    Refused(Answer),
+    Refused(OtlpResponse),
     TakenIn(Box<TakenIn>),
 }
 
 pub(super) struct TakenIn {
-    pub(super) answer: Answer,
+    pub(super) response: OtlpResponse,
     pub(super) decoded_length: usize,
     /// All records; `None` on a path of the user's own.
     pub(super) decoded: Option<Arc<Payload>>,
@@ -55,10 +55,10 @@ struct Refusal(StatusCode, Cow<'static, str>);
 // === impl Rules ===
 
 impl Rules {
-    /// `partial` is what a fault wants to be told instead of a plain success.
+    /// `partial` is what a fault reports in place of a plain success.
     pub(super) fn rule(&self, head: &Parts, body: &Arrived, partial: Option<(i64, String)>) -> Ruling {
         self.weigh(head, body, partial).unwrap_or_else(|Refusal(status, why)| {
-            Ruling::Refused(Answer::failure(status, Format::of(&head.headers), &why))
+            Ruling::Refused(OtlpResponse::failure(status, Format::of(&head.headers), &why))
         })
     }
 
@@ -143,23 +143,23 @@ impl Rules {
         }
         let decoded = Arc::new(decoded);
         let mut accepted = Arc::clone(&decoded);
-        let mut told = None;
+        let mut partial_success = None;
         if let Some(reject_if) = &self.reject_if
             && decoded.log_records().any(|record| holds(reject_if, record))
         {
             Arc::make_mut(&mut accepted).reject_logs(|record| holds(reject_if, record));
             let rejected = i64::try_from(records - accepted.len()).unwrap_or(i64::MAX);
-            told = Some((rejected, "records were rejected".to_owned()));
+            partial_success = Some((rejected, "records were rejected".to_owned()));
         }
         if let Some((rejected, message)) = partial {
             let kept = accepted.len().saturating_sub(usize::try_from(rejected).unwrap_or_default());
             Arc::make_mut(&mut accepted).keep_first(kept);
-            let before = told.map_or(0, |(before, _)| before);
-            told = Some((rejected.saturating_add(before), message));
+            let before = partial_success.map_or(0, |(before, _)| before);
+            partial_success = Some((rejected.saturating_add(before), message));
         }
         let rejected = (records - accepted.len()) as u64;
-        let answer = Answer::success(signal, format, told);
-        Ok(TakenIn { answer, decoded_length, decoded: Some(decoded), accepted: Some(accepted), rejected })
+        let response = OtlpResponse::success(signal, format, partial_success);
+        Ok(TakenIn { response, decoded_length, decoded: Some(decoded), accepted: Some(accepted), rejected })
     }
 }
 
@@ -177,15 +177,15 @@ fn decode(signal: Signal, format: Format, bytes: &[u8]) -> Result<Payload, Strin
     }
 }
 
-/// The user's own path: what its handler calls a success is taken in, with no records that we could count.
+/// The user's own path: what its handler calls a success is taken in, with no records that can be counted.
 fn called(handler: &Handler, head: &Parts, body: Bytes) -> Ruling {
     let decoded_length = body.len();
-    let (response, body) = handler(&Request::from_parts(head.clone(), body)).into_parts();
-    let answer = Answer { status: response.status, headers: response.headers, body, trailer: None };
-    if !answer.status.is_success() {
-        return Ruling::Refused(answer);
+    let (head, body) = handler(&Request::from_parts(head.clone(), body)).into_parts();
+    let response = OtlpResponse { status: head.status, headers: head.headers, body, trailer: None };
+    if !response.status.is_success() {
+        return Ruling::Refused(response);
     }
-    Ruling::TakenIn(Box::new(TakenIn { answer, decoded_length, decoded: None, accepted: None, rejected: 0 }))
+    Ruling::TakenIn(Box::new(TakenIn { response, decoded_length, decoded: None, accepted: None, rejected: 0 }))
 }
 
 impl fmt::Debug for Rules {

@@ -1,6 +1,6 @@
 use super::{
-    exchange::Desk,
-    line::{Line, Wire},
+    connection::{Connection, ConnectionIo},
+    exchange::Endpoint,
 };
 use hyper::service::service_fn;
 use hyper_util::{rt::TokioIo, server::conn::auto};
@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What a receiver is told to do, and where it answers once it is done.
+/// A command to a receiver, with the sender that reports its end.
 pub(super) enum Command {
     Pause(oneshot::Sender<io::Result<()>>),
     Resume(oneshot::Sender<io::Result<()>>),
@@ -27,17 +27,18 @@ pub(super) enum Command {
 
 /// The task that accepts connections. It ends when its handle is dropped, and cuts every connection then.
 pub(super) struct Server {
-    desk: Arc<Desk>,
+    endpoint: Arc<Endpoint>,
     address: SocketAddr,
-    door: Door,
+    port: Port,
     connections: JoinSet<()>,
     /// Every connection ends when this changes or is dropped.
     cut: watch::Sender<()>,
 }
 
-enum Door {
+/// The port of a receiver.
+enum Port {
     Open(TcpListener),
-    /// Nobody listens: connections are refused. The port stays ours, so that no client is given it as its own.
+    /// No socket listens: connections are refused. The port stays reserved, so that no client is given it as its own.
     Shut(TcpSocket),
     /// For a moment, and after a port could not be kept.
     Lost,
@@ -49,18 +50,18 @@ struct Streams(Arc<Mutex<JoinSet<()>>>);
 
 const BACKLOG: u32 = 1024;
 /// How long an address may stay taken after its listener was closed.
-const PATIENCE_MS: u32 = 2000;
+const MAX_WAIT_MS: u32 = 2000;
 
 // === impl Server ===
 
 impl Server {
-    pub(super) fn bind(address: SocketAddr, desk: Arc<Desk>) -> io::Result<Self> {
+    pub(super) fn bind(address: SocketAddr, endpoint: Arc<Endpoint>) -> io::Result<Self> {
         let listener = bound(address)?.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         Ok(Self {
-            desk,
+            endpoint,
             address,
-            door: Door::Open(listener),
+            port: Port::Open(listener),
             connections: JoinSet::new(),
             cut: watch::Sender::default(),
         })
@@ -74,21 +75,21 @@ impl Server {
         loop {
             let command = select! {
                 command = commands.recv() => command,
-                accepted = accept(&self.door) => {
+                accepted = accept(&self.port) => {
                     self.serve(accepted).await;
                     continue;
                 }
                 Some(_ended) = self.connections.join_next() => continue,
             };
-            // Whoever gave a command and went away needs no answer.
+            // A caller that gave a command and has left needs no reply.
             match command {
                 None => return,
                 Some(Command::Pause(done)) => _ = done.send(self.pause().await),
                 Some(Command::Resume(done)) => _ = done.send(self.resume().await),
                 Some(Command::Close(done)) => {
-                    self.door = Door::Lost;
+                    self.port = Port::Lost;
                     self.cut().await;
-                    let _gone = done.send(());
+                    let _left = done.send(());
                     return;
                 }
             }
@@ -96,14 +97,14 @@ impl Server {
     }
 
     async fn pause(&mut self) -> io::Result<()> {
-        if !matches!(self.door, Door::Open(_)) {
+        if !matches!(self.port, Port::Open(_)) {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the receiver does not listen"));
         }
         // The listener goes first: two sockets may share an address only while neither listens.
-        self.door = Door::Lost;
+        self.port = Port::Lost;
         let kept = bound_again(self.address).await;
         self.cut().await;
-        self.door = Door::Shut(kept?);
+        self.port = Port::Shut(kept?);
         Ok(())
     }
 
@@ -114,10 +115,10 @@ impl Server {
     }
 
     async fn resume(&mut self) -> io::Result<()> {
-        match std::mem::replace(&mut self.door, Door::Lost) {
-            Door::Open(listener) => self.door = Door::Open(listener),
-            Door::Shut(socket) => self.door = Door::Open(socket.listen(BACKLOG)?),
-            Door::Lost => self.door = Door::Open(bound_again(self.address).await?.listen(BACKLOG)?),
+        match std::mem::replace(&mut self.port, Port::Lost) {
+            Port::Open(listener) => self.port = Port::Open(listener),
+            Port::Shut(socket) => self.port = Port::Open(socket.listen(BACKLOG)?),
+            Port::Lost => self.port = Port::Open(bound_again(self.address).await?.listen(BACKLOG)?),
         }
         Ok(())
     }
@@ -125,9 +126,9 @@ impl Server {
     async fn serve(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, peer)) => {
-                self.desk.store.connected();
+                self.endpoint.store.connected();
                 let cut = self.cut.subscribe();
-                self.connections.spawn(connection(Arc::clone(&self.desk), stream, peer, cut));
+                self.connections.spawn(serve(Arc::clone(&self.endpoint), stream, peer, cut));
             }
             // Out of file handles, most likely: it passes when a connection ends, and must not keep a core busy.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -135,10 +136,10 @@ impl Server {
     }
 }
 
-async fn accept(door: &Door) -> io::Result<(TcpStream, SocketAddr)> {
-    match door {
-        Door::Open(listener) => listener.accept().await,
-        Door::Shut(_) | Door::Lost => std::future::pending().await,
+async fn accept(port: &Port) -> io::Result<(TcpStream, SocketAddr)> {
+    match port {
+        Port::Open(listener) => listener.accept().await,
+        Port::Shut(_) | Port::Lost => std::future::pending().await,
     }
 }
 
@@ -158,7 +159,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 async fn bound_again(address: SocketAddr) -> io::Result<TcpSocket> {
     // On a thread of its own, for the runtime's time may be paused.
     let attempts = move || {
-        for _ in 0..PATIENCE_MS {
+        for _ in 0..MAX_WAIT_MS {
             match bound(address) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(Duration::from_millis(1)),
                 ended => return ended,
@@ -169,19 +170,20 @@ async fn bound_again(address: SocketAddr) -> io::Result<TcpSocket> {
     tokio::task::spawn_blocking(attempts).await.map_err(io::Error::other)?
 }
 
-async fn connection(desk: Arc<Desk>, stream: TcpStream, peer: SocketAddr, mut cut: watch::Receiver<()>) {
-    // Without it a trickled answer would travel in packets after all; where it fails, it does.
+async fn serve(endpoint: Arc<Endpoint>, stream: TcpStream, peer: SocketAddr, mut cut: watch::Receiver<()>) {
+    // Without it a trickled response would travel in packets after all; where the option cannot be set, it does.
     let _delayed = stream.set_nodelay(true);
-    let line = Line::new(stream);
+    let connection = Connection::new(stream);
     let streams = Streams::default();
     {
-        let wire = TokioIo::new(Wire(Arc::clone(&line)));
-        let service = service_fn(move |request| Arc::clone(&desk).exchange(Arc::clone(&line), peer, request));
+        let io = TokioIo::new(ConnectionIo(Arc::clone(&connection)));
+        let exchange = move |request| Arc::clone(&endpoint).exchange(Arc::clone(&connection), peer, request);
+        let service = service_fn(exchange);
         let server = auto::Builder::new(streams.clone());
-        // How a connection ended is seen by its line; the tickets of its requests follow from that.
+        // How a connection ended is seen by its `ConnectionIo`; the tickets of its requests follow from that.
         select! {
-            _ended = server.serve_connection(wire, service) => {}
-            _cut_or_gone = cut.changed() => {}
+            _ended = server.serve_connection(io, service) => {}
+            _cut_or_dropped = cut.changed() => {}
         }
     }
     // CANCEL: requests that are still held by a fault are dropped here, and their tickets with them.

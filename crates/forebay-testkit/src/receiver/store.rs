@@ -46,7 +46,7 @@ pub struct Totals {
     pub decoded_bytes: u64,
 }
 
-/// What is told about every request that was taken in.
+/// Receives every request that was taken in.
 pub(super) type OnLogs = dyn Fn(&ExportLogsServiceRequest, Disposition) + Send + Sync;
 
 /// The records of one request that were taken in.
@@ -135,8 +135,8 @@ impl Store {
             .map(|record| hash(&Body::of(record).bytes()))
             .collect();
         let records = payload.as_ref().map_or(0, |payload| payload.len() as u64);
-        let told = payload.clone().filter(|_| self.on_logs.is_some());
-        let accepted = Accepted { records, hashes, payload: told };
+        let for_hook = payload.clone().filter(|_| self.on_logs.is_some());
+        let accepted = Accepted { records, hashes, payload: for_hook };
         {
             let mut state = self.state();
             state.tally.accept(&accepted.hashes);
@@ -145,8 +145,8 @@ impl Store {
                 received.accepted = payload.filter(|_| self.keeps_bodies());
             }
         }
-        // The totals wake whoever waits, and come last: by then everything else can be read.
-        self.tell(&accepted, Disposition::Accepted);
+        // The totals wake those that wait, so they change last: by then everything else can be read.
+        self.report(&accepted, Disposition::Accepted);
         self.add(|totals| {
             totals.accepted += records;
             totals.rejected += rejected;
@@ -163,11 +163,11 @@ impl Store {
                 received.disposition = Disposition::Ambiguous;
             }
         }
-        self.tell(accepted, Disposition::Ambiguous);
+        self.report(accepted, Disposition::Ambiguous);
         self.add(|totals| totals.ambiguous += accepted.records);
     }
 
-    fn tell(&self, accepted: &Accepted, disposition: Disposition) {
+    fn report(&self, accepted: &Accepted, disposition: Disposition) {
         if let (Some(on_logs), Some(Payload::Logs(logs))) = (&self.on_logs, accepted.payload.as_deref()) {
             on_logs(logs, disposition);
         }

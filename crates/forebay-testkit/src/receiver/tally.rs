@@ -14,7 +14,7 @@ pub struct Count {
 
 /// What a sender meant to deliver, held against what was taken in.
 ///
-/// A body may be meant more than once: identical lines of a log are counted, not told apart.
+/// A body may be meant more than once: identical lines of a log are counted, not distinguished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Audit {
@@ -26,7 +26,7 @@ pub struct Audit {
     pub repeated: u64,
     /// Arrivals beyond the expected number that nothing explains: the client sent again what it knew was delivered.
     pub duplicated: u64,
-    /// Arrivals of bodies that nobody meant to send.
+    /// Arrivals of bodies that were not expected.
     pub foreign: u64,
     /// Arrivals in ambiguous requests.
     pub ambiguous: u64,

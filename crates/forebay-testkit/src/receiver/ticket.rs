@@ -1,7 +1,7 @@
 use super::store::{Accepted, Store};
 use std::sync::Arc;
 
-/// A request whose records were taken in, and whose client has yet to learn it.
+/// A request whose records were taken in, and whose response the client does not have yet.
 ///
 /// Dropping it means that the client cannot know: the request becomes ambiguous.
 pub(super) struct Ticket {
@@ -17,8 +17,8 @@ impl Ticket {
         Self { store, request, accepted: Some(accepted) }
     }
 
-    /// The client has the answer.
-    pub(super) fn told(mut self) {
+    /// The client has the response.
+    pub(super) fn delivered(mut self) {
         self.accepted = None;
     }
 }

@@ -12,13 +12,13 @@ use tokio::io::AsyncReadExt;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn who_gives_up_on_a_late_answer_cannot_know() {
+async fn a_client_that_gives_up_on_a_late_response_cannot_know() {
     for http in [client(), http2_client()] {
         let receiver = scripted([Fault::Slow { by: HOUR }]).await;
-        let answer = tokio::spawn(http.request(request(&receiver, ["late"])));
+        let response = tokio::spawn(http.request(request(&receiver, ["late"])));
         until(&receiver, |totals| totals.accepted == 1).await;
         assert_eq!(receiver.totals().ambiguous, 0, "it still waits");
-        answer.abort();
+        response.abort();
         until(&receiver, |totals| totals.ambiguous == 1).await;
         assert_eq!(receiver.requests()[0].disposition, Disposition::Ambiguous);
         assert_eq!(receiver.requests()[0].status, None);
@@ -26,25 +26,25 @@ async fn who_gives_up_on_a_late_answer_cannot_know() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_not_read_is_not_known() {
+async fn a_response_that_was_not_read_is_not_known() {
     let receiver = scripted([]).await;
     let stream = raw(&receiver, &["unread"]).await;
     stream.readable().await.unwrap();
-    // The answer is in the client's buffer, and lost with it: the system answers with a reset.
+    // The response is in the client's buffer, and lost with it: the system sends a reset.
     drop(stream);
     until(&receiver, |totals| totals.ambiguous == 1).await;
 }
 
 #[tokio::test]
-async fn an_answer_to_a_client_that_has_left_is_not_known() {
+async fn a_response_to_a_client_that_has_left_is_not_known() {
     let receiver = scripted([]).await;
-    // Nothing runs between the last byte of the request and the end of its connection: the answer comes too late.
+    // Nothing runs between the last byte of the request and the end of its connection: the response is too late.
     drop(raw(&receiver, &["left"]).await);
     until(&receiver, |totals| totals.ambiguous == 1).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_was_read_is_known() {
+async fn a_response_that_was_read_is_known() {
     let receiver = scripted([]).await;
     let http = client();
     for _ in 0..3 {
@@ -53,8 +53,8 @@ async fn an_answer_that_was_read_is_known() {
     let mut stream = raw(&receiver, &["a"]).await;
     stream.read_exact(&mut [0; 12]).await.unwrap();
     receiver.shutdown().await;
-    let (answer, _) = rest(&mut stream).await;
-    assert!(!answer.is_empty(), "a closing receiver takes no answer back");
+    let (response, _) = rest(&mut stream).await;
+    assert!(!response.is_empty(), "a closing receiver takes no response back");
     assert_eq!((receiver.count("a").accepted, receiver.count("a").ambiguous), (4, 0));
 }
 
@@ -69,8 +69,8 @@ async fn a_cut_leaves_everything_in_flight_ambiguous() {
         // Not a moment later: the pause waits for the accounts.
         assert_eq!((receiver.count("in flight").accepted, receiver.count("in flight").ambiguous), (2, 2));
         assert_eq!(receiver.count("before").ambiguous, 0);
-        for answer in waiting {
-            assert!(answer.await.unwrap().is_err());
+        for response in waiting {
+            assert!(response.await.unwrap().is_err());
         }
     }
 }
@@ -93,7 +93,7 @@ async fn a_sender_that_repeats_is_judged_by_what_it_could_know() {
     assert_eq!((audit.expected, audit.repeated, audit.ambiguous), (3, 3, 3));
 
     call_for(&http, &receiver, &["two"]).await.unwrap();
-    assert_eq!(receiver.audit(&lines).duplicated, 1, "it had the answer");
+    assert_eq!(receiver.audit(&lines).duplicated, 1, "it had the response");
     call_for(&http, &receiver, &["stray"]).await.unwrap();
     lines.push("missing");
     let Audit { missing, foreign, .. } = receiver.audit(&lines);

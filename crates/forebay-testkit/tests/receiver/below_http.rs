@@ -17,8 +17,8 @@ async fn a_reset_before_reading() {
     let fault = Fault::Reset { when: ResetWhen::Unread };
     let receiver = scripted([fault.clone()]).await;
     let mut stream = raw(&receiver, &["lost"]).await;
-    let (answer, end) = rest(&mut stream).await;
-    assert_eq!((answer.len(), end.unwrap_err().kind()), (0, ErrorKind::ConnectionReset));
+    let (response, end) = rest(&mut stream).await;
+    assert_eq!((response.len(), end.unwrap_err().kind()), (0, ErrorKind::ConnectionReset));
     assert_eq!(only_request(&receiver), (fault, None, Disposition::Unprocessed, 0));
     assert_eq!(receiver.count("lost").accepted, 0);
 }
@@ -56,18 +56,18 @@ async fn an_http_client_is_told_of_a_reset() {
 }
 
 #[tokio::test]
-async fn a_black_hole_reads_and_never_answers() {
+async fn a_black_hole_reads_and_never_responds() {
     for processed in [true, false] {
         let receiver = scripted([Fault::BlackHole { processed }]).await;
         let http = client();
-        let mut answer = Box::pin(http.request(request(&receiver, ["a", "b"])));
+        let mut response = Box::pin(http.request(request(&receiver, ["a", "b"])));
         let swallowed = until(&receiver, |totals| totals.wire_bytes > 0 && totals.accepted == 2 * u64::from(processed));
         tokio::select! {
-            _ = &mut answer => panic!("a black hole answered"),
+            _ = &mut response => panic!("a black hole responded"),
             _swallowed = swallowed => {}
         }
-        assert_pending!(task::spawn(&mut answer).poll());
-        drop(answer);
+        assert_pending!(task::spawn(&mut response).poll());
+        drop(response);
         receiver.shutdown().await;
         let (_, status, disposition, length) = only_request(&receiver);
         assert_eq!(status, None);
@@ -95,8 +95,8 @@ async fn a_half_closed_connection_can_still_be_written_to() {
     for processed in [true, false] {
         let receiver = scripted([Fault::HalfClose { processed }]).await;
         let mut stream = raw(&receiver, &["half"]).await;
-        let (answer, end) = rest(&mut stream).await;
-        assert_eq!((answer.len(), end.is_ok()), (0, true), "a FIN, and no reset");
+        let (response, end) = rest(&mut stream).await;
+        assert_eq!((response.len(), end.is_ok()), (0, true), "a FIN, and no reset");
         for _ in 0..3 {
             stream.write_all(&[b'x'; 1000]).await.unwrap();
         }
@@ -107,23 +107,23 @@ async fn a_half_closed_connection_can_still_be_written_to() {
 #[tokio::test]
 async fn garbage_is_no_http() {
     let receiver = scripted([Fault::Garbage { processed: true }, Fault::Garbage { processed: false }]).await;
-    let (answer, end) = rest(&mut raw(&receiver, &["x"]).await).await;
+    let (response, end) = rest(&mut raw(&receiver, &["x"]).await).await;
     assert!(end.is_ok());
-    assert!(!answer.is_empty() && !answer.starts_with(b"HTTP/"));
+    assert!(!response.is_empty() && !response.starts_with(b"HTTP/"));
     assert!(client().request(request(&receiver, ["x"])).await.is_err());
     assert_eq!((receiver.count("x").accepted, receiver.count("x").ambiguous), (1, 1));
 }
 
 #[tokio::test]
-async fn a_truncated_answer_promises_more_than_it_sends() {
+async fn a_truncated_response_promises_more_than_it_sends() {
     let reject = |body: &str| body == "poison";
     let receiver = Receiver::builder().script([Fault::Truncated]).reject_if(reject).start().await.unwrap();
-    let (answer, end) = rest(&mut raw(&receiver, &["good", "poison"]).await).await;
+    let (response, end) = rest(&mut raw(&receiver, &["good", "poison"]).await).await;
     assert!(end.is_ok(), "a FIN, and no reset");
-    let head = head(&answer);
+    let head = head(&response);
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
     let promised = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-    let sent = answer.len() - head.len() - 4;
+    let sent = response.len() - head.len() - 4;
     assert!(sent > 0, "the body is cut in the middle, not before it");
     assert_eq!(promised.parse::<usize>().unwrap(), sent + 64);
     assert_eq!(only_request(&receiver).2, Disposition::Ambiguous);
@@ -131,14 +131,14 @@ async fn a_truncated_answer_promises_more_than_it_sends() {
 }
 
 #[tokio::test]
-async fn a_trickled_answer_comes_byte_by_byte() {
+async fn a_trickled_response_is_sent_byte_by_byte() {
     let every = std::time::Duration::from_millis(1);
     let receiver = scripted([Fault::Trickle { every }]).await;
     let start = tokio::time::Instant::now();
-    let (answer, end) = rest(&mut raw(&receiver, &["slow"]).await).await;
+    let (response, end) = rest(&mut raw(&receiver, &["slow"]).await).await;
     assert!(end.is_ok(), "the connection is closed after it");
-    assert!(head(&answer).contains("connection: close"));
-    assert!(start.elapsed() >= every * u32::try_from(answer.len() - 1).unwrap());
+    assert!(head(&response).contains("connection: close"));
+    assert!(start.elapsed() >= every * u32::try_from(response.len() - 1).unwrap());
     receiver.shutdown().await;
     assert_eq!(only_request(&receiver).2, Disposition::Accepted, "the client has all of it");
 }

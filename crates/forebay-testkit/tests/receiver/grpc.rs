@@ -25,15 +25,15 @@ fn request(receiver: &Receiver, body: Bytes) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_call_is_taken_in_and_its_status_follows_the_answer() {
+async fn a_call_is_taken_in_and_its_status_follows_the_response() {
     let receiver = Receiver::builder().start().await.unwrap();
     let message = logs(["one", "two"]).encode_to_vec();
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&message).unwrap();
     for body in [frame(0, &message), frame(1, &packed.finish().unwrap())] {
-        let answer = http2_client().request(request(&receiver, body)).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let body = answer.into_body().collect().await.unwrap();
+        let response = http2_client().request(request(&receiver, body)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = response.into_body().collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
         assert_eq!(body.to_bytes(), [0; 5][..]);
     }
@@ -54,12 +54,12 @@ async fn what_is_no_call_is_refused_in_the_head() {
         (frame(1, b"no gzip"), "3"),
         (frame(0, &long), "8"),
     ] {
-        let answer = call(&http2_client(), request(&receiver, body)).await.unwrap();
-        assert_eq!((answer.status(), answer.headers()["grpc-status"].to_str().unwrap()), (StatusCode::OK, code));
+        let response = call(&http2_client(), request(&receiver, body)).await.unwrap();
+        assert_eq!((response.status(), response.headers()["grpc-status"].to_str().unwrap()), (StatusCode::OK, code));
     }
     let elsewhere = Request::post(receiver.endpoint() + "/no.Service/Call").header("content-type", "application/grpc");
-    let answer = call(&http2_client(), elsewhere.body(frame(0, b"").into()).unwrap()).await.unwrap();
-    assert_eq!(answer.headers()["grpc-status"], "12");
+    let response = call(&http2_client(), elsewhere.body(frame(0, b"").into()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "12");
     assert_eq!(receiver.totals().accepted, 0);
 }
 
@@ -68,12 +68,12 @@ async fn a_status_of_http_becomes_one_of_grpc_with_the_wait_in_its_details() {
     let script = [Fault::status(StatusCode::SERVICE_UNAVAILABLE), Fault::retry_after(StatusCode::TOO_MANY_REQUESTS, 7)];
     let receiver = Receiver::builder().script(script).start().await.unwrap();
     let message = logs(["one"]).encode_to_vec();
-    let answer = call(&http2_client(), request(&receiver, frame(0, &message))).await.unwrap();
-    assert_eq!(answer.headers()["grpc-status"], "14");
-    assert!(!answer.headers().contains_key("retry-after"));
-    let answer = call(&http2_client(), request(&receiver, frame(0, &message))).await.unwrap();
-    assert_eq!(answer.headers()["grpc-status"], "8");
-    let details = STANDARD_NO_PAD.decode(&answer.headers()["grpc-status-details-bin"]).unwrap();
+    let response = call(&http2_client(), request(&receiver, frame(0, &message))).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "14");
+    assert!(!response.headers().contains_key("retry-after"));
+    let response = call(&http2_client(), request(&receiver, frame(0, &message))).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "8");
+    let details = STANDARD_NO_PAD.decode(&response.headers()["grpc-status-details-bin"]).unwrap();
     // The wait of 7 seconds, as `google.protobuf.Duration` in `google.rpc.RetryInfo`.
     assert!(details.ends_with(&[0x12, 4, 0x0a, 2, 0x08, 7]), "{details:?}");
     assert_eq!(receiver.requests().iter().map(|request| request.grpc_status).collect::<Vec<_>>(), [Some(14), Some(8)]);

@@ -7,7 +7,7 @@ mod below_http;
 mod grammar;
 mod grpc;
 mod lifetime;
-mod misanswers;
+mod malformed;
 mod otlp;
 mod refusals;
 mod support;

@@ -124,10 +124,10 @@ async fn logs_traces_and_metrics_mean_the_same_in_every_encoding() {
                 let mut request = to(&receiver, payload.signal()).body(encode(body).into()).unwrap();
                 request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
                 request.headers_mut().insert("content-encoding", name.parse().unwrap());
-                let answer = call(&http, request).await.unwrap();
-                assert_eq!(answer.status(), StatusCode::OK, "{name} {content_type} {answer:?}");
-                assert_eq!(answer.headers()[CONTENT_TYPE], content_type);
-                assert_eq!(answer.body(), if content_type == JSON { "{}" } else { "" });
+                let response = call(&http, request).await.unwrap();
+                assert_eq!(response.status(), StatusCode::OK, "{name} {content_type} {response:?}");
+                assert_eq!(response.headers()[CONTENT_TYPE], content_type);
+                assert_eq!(response.body(), if content_type == JSON { "{}" } else { "" });
 
                 let received = receiver.requests().pop().unwrap();
                 assert_eq!(**received.decoded.as_ref().unwrap(), payload, "{name} {content_type}");
@@ -189,15 +189,15 @@ async fn a_partial_success_has_the_words_of_its_signal() {
         call(&http, request).await.unwrap().into_body()
     };
     let [_, (_, spans, json_spans), (_, points, json_points)] = requests();
-    let answer = ExportTraceServiceResponse::decode(send(Signal::Traces, PROTOBUF, spans).await).unwrap();
-    assert_eq!(answer.partial_success.unwrap().rejected_spans, 2);
-    let answer = ExportMetricsServiceResponse::decode(send(Signal::Metrics, PROTOBUF, points).await).unwrap();
-    assert_eq!(answer.partial_success.unwrap().rejected_data_points, 2);
+    let response = ExportTraceServiceResponse::decode(send(Signal::Traces, PROTOBUF, spans).await).unwrap();
+    assert_eq!(response.partial_success.unwrap().rejected_spans, 2);
+    let response = ExportMetricsServiceResponse::decode(send(Signal::Metrics, PROTOBUF, points).await).unwrap();
+    assert_eq!(response.partial_success.unwrap().rejected_data_points, 2);
     let json = |body: bytes::Bytes| serde_json::from_slice::<serde_json::Value>(&body).unwrap();
-    let answer = json(send(Signal::Traces, JSON, json_spans).await);
-    assert_eq!(answer, serde_json::json!({"partialSuccess": {"rejectedSpans": "2", "errorMessage": "no room"}}));
-    let answer = json(send(Signal::Metrics, JSON, json_points).await);
-    assert_eq!(answer["partialSuccess"]["rejectedDataPoints"], "2");
+    let response = json(send(Signal::Traces, JSON, json_spans).await);
+    assert_eq!(response, serde_json::json!({"partialSuccess": {"rejectedSpans": "2", "errorMessage": "no room"}}));
+    let response = json(send(Signal::Metrics, JSON, json_points).await);
+    assert_eq!(response["partialSuccess"]["rejectedDataPoints"], "2");
     assert_eq!((receiver.totals().accepted, receiver.totals().rejected), (2, 8), "one data point of three, twice");
     assert_eq!(receiver.spans().len(), 0);
 }

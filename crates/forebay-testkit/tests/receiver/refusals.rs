@@ -25,7 +25,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-async fn answer(receiver: &Receiver, change: impl FnOnce(&mut Request<Full<Bytes>>)) -> Response<Bytes> {
+async fn response(receiver: &Receiver, change: impl FnOnce(&mut Request<Full<Bytes>>)) -> Response<Bytes> {
     let mut request = request(receiver, ["x"]);
     change(&mut request);
     call(&client(), request).await.unwrap()
@@ -36,24 +36,24 @@ async fn wrong_requests_get_their_own_status() {
     let receiver = Receiver::builder().start().await.unwrap();
     let header = |name, value| move |request: &mut Request<_>| _ = request.headers_mut().insert(name, value);
     let fixed = HeaderValue::from_static;
-    let status = async |change: &dyn Fn(&mut Request<Full<Bytes>>)| answer(&receiver, change).await;
+    let status = async |change: &dyn Fn(&mut Request<Full<Bytes>>)| response(&receiver, change).await;
 
     let elsewhere = status(&|request| *request.uri_mut() = (receiver.endpoint() + "/v1/log").parse().unwrap()).await;
     assert_eq!(elsewhere.status(), StatusCode::NOT_FOUND);
     let get = status(&|request| *request.method_mut() = Method::GET).await;
     assert_eq!((get.status(), &get.headers()[header::ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &fixed("POST")));
 
-    let html = answer(&receiver, header(header::CONTENT_TYPE, fixed("text/html"))).await;
+    let html = response(&receiver, header(header::CONTENT_TYPE, fixed("text/html"))).await;
     assert_eq!(html.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let untyped = status(&|request| _ = request.headers_mut().remove(header::CONTENT_TYPE)).await;
     assert_eq!(untyped.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    let brotli = answer(&receiver, header(header::CONTENT_ENCODING, fixed("br"))).await;
+    let brotli = response(&receiver, header(header::CONTENT_ENCODING, fixed("br"))).await;
     assert_eq!(brotli.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert!(brotli.headers()[header::ACCEPT_ENCODING].to_str().unwrap().contains("gzip"));
 
-    let plain = answer(&receiver, header(header::CONTENT_ENCODING, fixed("gzip"))).await;
+    let plain = response(&receiver, header(header::CONTENT_ENCODING, fixed("gzip"))).await;
     assert_eq!(plain.status(), StatusCode::BAD_REQUEST, "not gzip");
-    let json = answer(&receiver, header(header::CONTENT_TYPE, fixed(JSON))).await;
+    let json = response(&receiver, header(header::CONTENT_TYPE, fixed(JSON))).await;
     assert_eq!(json.status(), StatusCode::BAD_REQUEST, "not JSON");
     let torn = status(&|request| *request.body_mut() = logs(["x"]).encode_to_vec()[1..].to_vec().into()).await;
     assert_eq!(torn.status(), StatusCode::BAD_REQUEST, "not protobuf");
@@ -65,12 +65,12 @@ async fn wrong_requests_get_their_own_status() {
 #[tokio::test]
 async fn a_refusal_explains_itself_in_the_encoding_of_the_request() {
     let receiver = Receiver::builder().start().await.unwrap();
-    let torn = answer(&receiver, |request| *request.body_mut() = Bytes::from_static(b"\x0a\xff").into()).await;
+    let torn = response(&receiver, |request| *request.body_mut() = Bytes::from_static(b"\x0a\xff").into()).await;
     assert_eq!(torn.headers()[header::CONTENT_TYPE], PROTOBUF);
     let status = Status::decode(torn.into_body()).unwrap();
     assert!(status.code == 3 && !status.message.is_empty(), "{status:?}");
 
-    let torn = answer(&receiver, |request| {
+    let torn = response(&receiver, |request| {
         *request.body_mut() = r#"{"resourceLogs":[{"scopeLogs":7}]}"#.into();
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     })
@@ -107,9 +107,9 @@ async fn bodies_beyond_a_limit_are_too_large() {
 #[tokio::test]
 async fn a_rejected_record_costs_only_itself() {
     let receiver = Receiver::builder().reject_if(|body| body.contains("poison")).start().await.unwrap();
-    let answer = call(&client(), request(&receiver, ["a", "poison 1", "b", "poison 2"])).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let success = ExportLogsServiceResponse::decode(answer.into_body()).unwrap().partial_success.unwrap();
+    let response = call(&client(), request(&receiver, ["a", "poison 1", "b", "poison 2"])).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let success = ExportLogsServiceResponse::decode(response.into_body()).unwrap().partial_success.unwrap();
     assert_eq!(success.rejected_log_records, 2);
     assert!(!success.error_message.is_empty());
     let bodies: Vec<_> = receiver.logs().into_iter().map(|log| log.body).collect();
@@ -132,13 +132,13 @@ async fn a_poison_record_costs_the_whole_request() {
 async fn without_the_right_authorization_nothing_is_taken_in() {
     let secret = HeaderValue::from_static("Bearer canary-7391");
     let receiver = Receiver::builder().require_authorization(secret.clone()).start().await.unwrap();
-    let missing = answer(&receiver, |_| {}).await;
+    let missing = response(&receiver, |_| {}).await;
     assert_eq!(missing.status(), StatusCode::UNAUTHORIZED);
     assert!(missing.headers().contains_key(header::WWW_AUTHENTICATE));
     let wrong = HeaderValue::from_static("Bearer canary-0000");
     let set = |value| move |request: &mut Request<_>| _ = request.headers_mut().insert(header::AUTHORIZATION, value);
-    assert_eq!(answer(&receiver, set(wrong)).await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer(&receiver, set(secret.clone())).await.status(), StatusCode::OK);
+    assert_eq!(response(&receiver, set(wrong)).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response(&receiver, set(secret.clone())).await.status(), StatusCode::OK);
     assert_eq!(receiver.count("x").accepted, 1);
     assert_eq!(receiver.requests()[2].headers[header::AUTHORIZATION], secret);
     assert!(!format!("{:?} {receiver:?}", receiver.requests()).contains("canary"), "a secret is not printed");
@@ -187,7 +187,7 @@ async fn other_paths_have_handlers_of_their_own() {
 }
 
 #[tokio::test]
-async fn an_answer_without_room_for_a_body_is_an_answer() {
+async fn a_response_without_room_for_a_body_is_an_response() {
     let receiver = Receiver::builder()
         .route("/head", |_| Response::new(Bytes::from_static(b"not for HEAD")))
         .route("/empty", |_| Response::builder().status(204).body(Bytes::from_static(b"not for 204")).unwrap())

@@ -74,7 +74,7 @@ pub(crate) fn request<'a>(receiver: &Receiver, bodies: impl IntoIterator<Item = 
     to(receiver, Signal::Logs).body(logs(bodies).encode_to_vec().into()).unwrap()
 }
 
-/// Sends, and reads the answer to its end.
+/// Sends, and reads the response to its end.
 pub(crate) async fn call(http: &Http, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Error> {
     let (head, body) = http.request(request).await?.into_parts();
     Ok(Response::from_parts(head, body.collect().await.unwrap().to_bytes()))
@@ -104,15 +104,15 @@ pub(crate) async fn until(receiver: &Receiver, condition: impl FnMut(&Totals) ->
     timeout(Duration::from_secs(20), receiver.until(condition)).await.unwrap()
 }
 
-/// All that comes until the connection ends, and how it ends.
+/// All bytes until the connection ends, and how it ends.
 pub(crate) async fn rest(stream: &mut TcpStream) -> (Vec<u8>, std::io::Result<()>) {
     let mut all = Vec::new();
     let end = stream.read_to_end(&mut all).await.map(|_| ());
     (all, end)
 }
 
-/// The head of an answer: all lines up to the empty one.
-pub(crate) fn head(answer: &[u8]) -> String {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-    String::from_utf8(answer[..end].to_vec()).unwrap()
+/// The head of a response: all lines up to the empty one.
+pub(crate) fn head(response: &[u8]) -> String {
+    let end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    String::from_utf8(response[..end].to_vec()).unwrap()
 }

@@ -15,15 +15,15 @@ use tokio::{
 };
 
 /// One accepted connection, shared by the HTTP server on it and by the requests that may want to break it.
-pub(super) struct Line(Mutex<State>);
+pub(super) struct Connection(Mutex<State>);
 
-/// The side of a [`Line`] that the HTTP server reads and writes.
-pub(super) struct Wire(pub(super) Arc<Line>);
+/// The stream of a [`Connection`], which the HTTP server reads and writes.
+pub(super) struct ConnectionIo(pub(super) Arc<Connection>);
 
-/// The bare socket, in the hands of a fault. Dropping it closes the connection.
-pub(super) struct Bare {
+/// The socket itself, which a fault has taken. Dropping it closes the connection.
+pub(super) struct RawSocket {
     pub(super) stream: TcpStream,
-    line: Arc<Line>,
+    connection: Arc<Connection>,
 }
 
 struct State {
@@ -31,9 +31,9 @@ struct State {
     pace: Option<Pace>,
     /// A read or write has failed: what was last written may not have arrived.
     broken: bool,
-    /// Their answers are complete, and not flushed yet.
+    /// Requests whose responses are complete, and not flushed yet.
     ended: Vec<Ticket>,
-    /// Their answers are in the hands of the operating system.
+    /// Requests whose responses were handed to the operating system.
     flushed: Vec<Ticket>,
 }
 
@@ -41,7 +41,7 @@ enum Socket {
     Open(TcpStream),
     /// A fault has it. The HTTP server waits, so that it keeps the request that plays the fault.
     Taken,
-    Gone,
+    Closed,
 }
 
 /// One byte at a time.
@@ -50,9 +50,9 @@ struct Pace {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-// === impl Line ===
+// === impl Connection ===
 
-impl Line {
+impl Connection {
     pub(super) fn new(stream: TcpStream) -> Arc<Self> {
         let state =
             State { socket: Socket::Open(stream), pace: None, broken: false, ended: Vec::new(), flushed: Vec::new() };
@@ -64,10 +64,10 @@ impl Line {
     }
 
     /// Takes the socket away from the HTTP server; `None` when another request did so before.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Bare> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<RawSocket> {
         let mut state = self.state();
         match mem::replace(&mut state.socket, Socket::Taken) {
-            Socket::Open(stream) => Some(Bare { stream, line: Arc::clone(self) }),
+            Socket::Open(stream) => Some(RawSocket { stream, connection: Arc::clone(self) }),
             other => {
                 state.socket = other;
                 None
@@ -80,44 +80,44 @@ impl Line {
         self.state().pace = Some(Pace { every, pause: None });
     }
 
-    /// The answer to the request of `ticket` is complete; it is told once all of it is flushed.
+    /// The response to the request of `ticket` is complete; the ticket waits until all of it is flushed.
     pub(super) fn ended(&self, ticket: Ticket) {
         self.state().ended.push(ticket);
     }
 
-    /// The client has sent another request. Over HTTP/1 it has read the answers before this one; over HTTP/2 it may not
+    /// The client has sent another request. Over HTTP/1 it has read the responses before this one; over HTTP/2 it may not
     /// have, but nothing stands between it and them, and to doubt them all would leave nothing certain.
-    pub(super) fn answers_were_read(&self) {
-        let told = mem::take(&mut self.state().flushed);
-        // The tickets are dropped outside the lock: a ticket may call the user's code.
-        told.into_iter().for_each(Ticket::told);
+    pub(super) fn responses_were_read(&self) {
+        let delivered = mem::take(&mut self.state().flushed);
+        // CORRECTNESS: the tickets are dropped outside the lock, since a ticket may call user code.
+        delivered.into_iter().for_each(Ticket::delivered);
     }
 }
 
-impl Drop for Line {
+impl Drop for Connection {
     fn drop(&mut self) {
         let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Socket::Open(stream) = &state.socket {
-            // A client that closes with our answer unread, or before it, resets the connection.
+            // A client that closes with the response unread, or before it, resets the connection.
             state.broken |= !matches!(stream.take_error(), Ok(None));
         }
         if !state.broken {
-            mem::take(&mut state.flushed).into_iter().for_each(Ticket::told);
+            mem::take(&mut state.flushed).into_iter().for_each(Ticket::delivered);
         }
     }
 }
 
-// === impl Bare ===
+// === impl RawSocket ===
 
-impl Drop for Bare {
+impl Drop for RawSocket {
     fn drop(&mut self) {
-        self.line.state().socket = Socket::Gone;
+        self.connection.state().socket = Socket::Closed;
     }
 }
 
-// === impl Wire ===
+// === impl ConnectionIo ===
 
-impl Wire {
+impl ConnectionIo {
     fn with<T>(&self, run: impl FnOnce(Pin<&mut TcpStream>, &mut Option<Pace>) -> Poll<Result<T>>) -> Poll<Result<T>> {
         let mut state = self.0.state();
         let State { socket, pace, .. } = &mut *state;
@@ -126,20 +126,20 @@ impl Wire {
             // CORRECTNESS: nothing wakes the server here, and nothing needs to: the request that took the socket is
             // polled by itself, and ends with an error that ends the server.
             Socket::Taken => Poll::Pending,
-            Socket::Gone => Poll::Ready(Err(Error::from(ErrorKind::ConnectionAborted))),
+            Socket::Closed => Poll::Ready(Err(Error::from(ErrorKind::ConnectionAborted))),
         };
         state.broken |= matches!(result, Poll::Ready(Err(_)));
         result
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ConnectionIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         self.with(|stream, _| stream.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ConnectionIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         self.with(|stream, pace| match pace {
             Some(pace) => {

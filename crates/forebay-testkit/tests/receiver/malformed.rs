@@ -1,4 +1,4 @@
-//! Faults that come as HTTP answers.
+//! Faults that are HTTP responses.
 
 use crate::support::{call, client, head, http2_client, logs, raw, request, rest, scripted, send, to};
 use flate2::read::GzDecoder;
@@ -27,15 +27,15 @@ async fn any_status_with_any_retry_after() {
     ])
     .await;
     let http = client();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for _ in 0..4 {
-        answers.push(call(&http, request(&receiver, ["x"])).await.unwrap());
+        responses.push(call(&http, request(&receiver, ["x"])).await.unwrap());
     }
-    let statuses: Vec<_> = answers.iter().map(|answer| answer.status().as_u16()).collect();
+    let statuses: Vec<_> = responses.iter().map(|response| response.status().as_u16()).collect();
     assert_eq!(statuses, [503, 429, 599, 202]);
-    let headers: Vec<_> = answers[1].headers().get_all("retry-after").iter().map(HeaderValue::as_bytes).collect();
+    let headers: Vec<_> = responses[1].headers().get_all("retry-after").iter().map(HeaderValue::as_bytes).collect();
     assert_eq!(headers, [&b"7"[..], "in a \u{fc}bel while".as_bytes()]);
-    assert!(answers[0].headers().get("retry-after").is_none());
+    assert!(responses[0].headers().get("retry-after").is_none());
     assert_eq!(receiver.count("x").accepted, 1, "a 2xx is processed, and nothing else");
     let recorded: Vec<_> = receiver.requests().iter().map(|request| request.status.unwrap().as_u16()).collect();
     assert_eq!(recorded, statuses);
@@ -50,8 +50,8 @@ async fn a_retry_after_date_lies_ahead_or_behind_or_at_the_ends_of_time() {
     let http = client();
     let mut ahead = Vec::new();
     for _ in dates {
-        let answer = call(&http, request(&receiver, ["x"])).await.unwrap();
-        let date = |name| httpdate::parse_http_date(answer.headers()[name].to_str().unwrap()).unwrap();
+        let response = call(&http, request(&receiver, ["x"])).await.unwrap();
+        let date = |name| httpdate::parse_http_date(response.headers()[name].to_str().unwrap()).unwrap();
         ahead.push(date("retry-after").duration_since(date("date")).map_err(|behind| behind.duration()));
     }
     let hour = Duration::from_secs(3600);
@@ -62,7 +62,7 @@ async fn a_retry_after_date_lies_ahead_or_behind_or_at_the_ends_of_time() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_late_and_known() {
+async fn a_slow_response_is_late_and_known() {
     let by = Duration::from_millis(20);
     let receiver = scripted([Fault::Slow { by }]).await;
     let start = tokio::time::Instant::now();
@@ -73,14 +73,14 @@ async fn a_slow_answer_is_late_and_known() {
 }
 
 #[tokio::test]
-async fn an_oversized_answer_is_as_long_as_it_says() {
+async fn an_oversized_response_is_as_long_as_it_says() {
     let receiver = scripted([Fault::Oversized { bytes: 300_001 }, Fault::Oversized { bytes: 300_001 }]).await;
-    let answer = call(&client(), request(&receiver, ["x"])).await.unwrap();
-    assert_eq!(answer.headers()["content-length"], "300001");
-    assert_eq!(answer.body().len(), 300_001);
+    let response = call(&client(), request(&receiver, ["x"])).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "300001");
+    assert_eq!(response.body().len(), 300_001);
 
-    let answer = client().request(request(&receiver, ["x"])).await.unwrap();
-    assert!(Limited::new(answer.into_body(), 65_536).collect().await.is_err());
+    let response = client().request(request(&receiver, ["x"])).await.unwrap();
+    assert!(Limited::new(response.into_body(), 65_536).collect().await.is_err());
 }
 
 #[tokio::test]
@@ -88,13 +88,13 @@ async fn a_gzip_bomb_decodes_to_zeros() {
     // Whole blocks, a rest, both, and nothing.
     for bytes in [0, 1000, 3 << 20, (2 << 20) + 12_345] {
         let receiver = scripted([Fault::GzipBomb { bytes }]).await;
-        let answer = call(&client(), request(&receiver, ["x"])).await.unwrap();
-        assert_eq!(answer.headers()["content-encoding"], "gzip");
+        let response = call(&client(), request(&receiver, ["x"])).await.unwrap();
+        assert_eq!(response.headers()["content-encoding"], "gzip");
         let mut zeros = Vec::new();
-        GzDecoder::new(&**answer.body()).read_to_end(&mut zeros).unwrap();
+        GzDecoder::new(&**response.body()).read_to_end(&mut zeros).unwrap();
         assert_eq!(zeros.len() as u64, bytes);
         assert!(zeros.iter().all(|byte| *byte == 0));
-        assert!(bytes < 1 << 20 || answer.body().len() * 500 < zeros.len(), "{}", answer.body().len());
+        assert!(bytes < 1 << 20 || response.body().len() * 500 < zeros.len(), "{}", response.body().len());
     }
 }
 
@@ -104,8 +104,8 @@ async fn many_headers_are_sent() {
         scripted([Fault::ManyHeaders { count: Fault::MOST_HEADERS }, Fault::ManyHeaders { count: usize::MAX }]).await;
     let mut stream = raw(&receiver, &["x"]).await;
     tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
-    let (answer, _) = rest(&mut stream).await;
-    assert_eq!(head(&answer).lines().filter(|line| line.starts_with("x-forebay-")).count(), Fault::MOST_HEADERS);
+    let (response, _) = rest(&mut stream).await;
+    assert_eq!(head(&response).lines().filter(|line| line.starts_with("x-forebay-")).count(), Fault::MOST_HEADERS);
     assert!(client().request(request(&receiver, ["x"])).await.is_err(), "more than a client takes");
 }
 
@@ -114,8 +114,8 @@ async fn a_redirect_says_where_to() {
     let location = HeaderValue::from_static("http://elsewhere.example/v1/logs");
     let receiver =
         scripted([Fault::Redirect { status: StatusCode::PERMANENT_REDIRECT, location: location.clone() }]).await;
-    let answer = call(&client(), request(&receiver, ["x"])).await.unwrap();
-    assert_eq!((answer.status(), &answer.headers()["location"]), (StatusCode::PERMANENT_REDIRECT, &location));
+    let response = call(&client(), request(&receiver, ["x"])).await.unwrap();
+    assert_eq!((response.status(), &response.headers()["location"]), (StatusCode::PERMANENT_REDIRECT, &location));
     assert_eq!(receiver.totals().accepted, 0);
 }
 
@@ -126,9 +126,9 @@ async fn a_partial_success_leaves_the_last_records_out() {
     let http = client();
     let mut said = Vec::new();
     for bodies in [["a", "b", "c"], ["d", "e", "f"], ["g", "h", "i"]] {
-        let answer = call(&http, request(&receiver, bodies)).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let success = ExportLogsServiceResponse::decode(answer.into_body()).unwrap().partial_success.unwrap();
+        let response = call(&http, request(&receiver, bodies)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let success = ExportLogsServiceResponse::decode(response.into_body()).unwrap().partial_success.unwrap();
         assert_eq!(success.error_message, "too many");
         said.push(success.rejected_log_records);
     }
@@ -140,7 +140,7 @@ async fn a_partial_success_leaves_the_last_records_out() {
 }
 
 #[tokio::test]
-async fn a_mislabelled_answer_is_otherwise_right() {
+async fn a_mislabelled_response_is_otherwise_right() {
     let content_type = HeaderValue::from_static("text/html");
     let receiver = scripted([Fault::WrongContentType { content_type }, Fault::None]).await;
     let http = client();

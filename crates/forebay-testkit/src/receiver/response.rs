@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::{
 use prost::Message;
 use serde_json::json;
 
-/// How OTLP messages are written in a request, and so in its answer.
+/// How OTLP messages are written in a request, and so in its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Protobuf,
@@ -21,9 +21,9 @@ pub(super) enum Format {
     Grpc,
 }
 
-/// An answer, before a fault has its way with it.
+/// A response as the rules make it, before a fault changes it.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct OtlpResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -65,9 +65,9 @@ impl Format {
     }
 }
 
-// === impl Answer ===
+// === impl OtlpResponse ===
 
-impl Answer {
+impl OtlpResponse {
     pub(super) fn new(status: StatusCode, format: Format, body: Vec<u8>) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, format.content_type())]);
         Self { status, headers, body: body.into(), trailer: None }
@@ -83,13 +83,13 @@ impl Answer {
         Self::new(StatusCode::OK, format, body)
     }
 
-    /// `status`, and why. A request whose format is unknown is answered in plain text.
+    /// `status`, and why. A request whose format is unknown gets a response in plain text.
     pub(super) fn failure(status: StatusCode, format: Option<Format>, why: &str) -> Self {
         let code = grpc_code(status);
         if format == Some(Format::Grpc) {
             return grpc::failure(code, why, None);
         }
-        let mut answer = match format {
+        let mut response = match format {
             Some(Format::Protobuf) => {
                 let message = Status { code, message: why.to_owned(), details: Vec::new() };
                 Self::new(status, Format::Protobuf, message.encode_to_vec())
@@ -109,12 +109,12 @@ impl Answer {
         };
         // What RFC 9110 wants beside these statuses.
         match status {
-            StatusCode::UNAUTHORIZED => answer.set(WWW_AUTHENTICATE, "Bearer"),
-            StatusCode::METHOD_NOT_ALLOWED => answer.set(ALLOW, "POST"),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => answer.set(ACCEPT_ENCODING, Encoding::ACCEPTED),
+            StatusCode::UNAUTHORIZED => response.set(WWW_AUTHENTICATE, "Bearer"),
+            StatusCode::METHOD_NOT_ALLOWED => response.set(ALLOW, "POST"),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => response.set(ACCEPT_ENCODING, Encoding::ACCEPTED),
             _ => {}
         }
-        answer
+        response
     }
 
     fn set(&mut self, name: http::HeaderName, value: &'static str) {
