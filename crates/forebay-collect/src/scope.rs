@@ -8,9 +8,9 @@ use std::{
 
 /// The identity of an aggregator that must not feed itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Id(usize);
+pub(crate) struct AggregatorId(usize);
 
-/// A guard: while it exists, its [`Id`] is active on this thread.
+/// A guard: while it exists, its [`AggregatorId`] is active on this thread.
 #[derive(Debug)]
 pub(crate) struct Entered {
     entered: bool,
@@ -19,12 +19,12 @@ pub(crate) struct Entered {
 }
 
 thread_local! {
-    static AT_WORK: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
+    static AT_WORK: RefCell<Vec<AggregatorId>> = const { RefCell::new(Vec::new()) };
 }
 
-// === impl Id ===
+// === impl AggregatorId ===
 
-impl Id {
+impl AggregatorId {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn scopes_nest_and_end() {
-        let (a, b) = (Id::new(), Id::new());
+        let (a, b) = (AggregatorId::new(), AggregatorId::new());
         assert!(!a.is_at_work());
         {
             let _a = a.enter();

@@ -3,7 +3,7 @@ use crate::{
     authorize::Auth,
     credential::request_header_of,
     knobs::{ExportBreaker, ExportRetry, Knobs},
-    stack::{self, Parts},
+    stack::{self, StackParts},
     trace::Loudness,
 };
 use bytes::Bytes;
@@ -66,14 +66,14 @@ use tower_service::Service;
 #[must_use = "a builder does nothing until it is built"]
 pub struct ExporterBuilder<T, E = (), C = (), W = ByFootprint, P = AllNormal> {
     knobs: Knobs<T>,
-    parts: Parts<E, C, W, P>,
+    parts: StackParts<E, C, W, P>,
 }
 
 // === impl ExporterBuilder ===
 
 impl<T> ExporterBuilder<T> {
     pub(crate) fn new() -> Self {
-        let parts = Parts { encoder: (), client: (), weigh: ByFootprint, priority: AllNormal };
+        let parts = StackParts { encoder: (), client: (), weigh: ByFootprint, priority: AllNormal };
         Self { knobs: Knobs::default(), parts }
     }
 }
@@ -99,8 +99,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
 
     /// Turns batches into request bodies.
     pub fn encoder<E2: Encode<T>>(self, encoder: E2) -> ExporterBuilder<T, E2, C, W, P> {
-        let Parts { encoder: _, client, weigh, priority } = self.parts;
-        ExporterBuilder { knobs: self.knobs, parts: Parts { encoder, client, weigh, priority } }
+        let StackParts { encoder: _, client, weigh, priority } = self.parts;
+        ExporterBuilder { knobs: self.knobs, parts: StackParts { encoder, client, weigh, priority } }
     }
 
     /// Sends the requests: any service from `http::Request<Full<Bytes>>` to `http::Response`.
@@ -110,8 +110,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     where
         C2: Service<Request<Full<Bytes>>>,
     {
-        let Parts { encoder, client: _, weigh, priority } = self.parts;
-        ExporterBuilder { knobs: self.knobs, parts: Parts { encoder, client, weigh, priority } }
+        let StackParts { encoder, client: _, weigh, priority } = self.parts;
+        ExporterBuilder { knobs: self.knobs, parts: StackParts { encoder, client, weigh, priority } }
     }
 
     /// Adds a header to every request. Its value is treated as a secret: it is never printed.
@@ -226,14 +226,14 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
 
     /// Sets how many bytes an item is charged for: any `Fn(&T) -> usize`.
     pub fn weigh<W2: Weigh<T>>(self, weigh: W2) -> ExporterBuilder<T, E, C, W2, P> {
-        let Parts { encoder, client, weigh: _, priority } = self.parts;
-        ExporterBuilder { knobs: self.knobs, parts: Parts { encoder, client, weigh, priority } }
+        let StackParts { encoder, client, weigh: _, priority } = self.parts;
+        ExporterBuilder { knobs: self.knobs, parts: StackParts { encoder, client, weigh, priority } }
     }
 
     /// Sets which lane an item takes.
     pub fn priority<P2: Fn(&T) -> Priority>(self, priority: P2) -> ExporterBuilder<T, E, C, W, P2> {
-        let Parts { encoder, client, weigh, priority: _ } = self.parts;
-        ExporterBuilder { knobs: self.knobs, parts: Parts { encoder, client, weigh, priority } }
+        let StackParts { encoder, client, weigh, priority: _ } = self.parts;
+        ExporterBuilder { knobs: self.knobs, parts: StackParts { encoder, client, weigh, priority } }
     }
 
     /// Sets which items close their batch at once.

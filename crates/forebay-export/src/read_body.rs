@@ -3,7 +3,7 @@
 use crate::{
     TransportError,
     error_response::REASONS,
-    response_classifier::{Refused, Unread},
+    response_classifier::{HeadError, Unread},
 };
 use bytes::{Buf, Bytes, BytesMut};
 use forebay_core::BoxError;
@@ -26,7 +26,7 @@ pub(crate) struct ReadBody {
     max_bytes: usize,
     trailers: Option<HeaderMap>,
     /// Set where the head says that the request was refused. The body then gives reasons, of which the first bytes are kept.
-    refused: Option<Refused>,
+    refused: Option<HeadError>,
 }
 
 /// Why there is no body.
@@ -40,7 +40,7 @@ pub(crate) enum BodyError {
 // === impl ReadBody ===
 
 impl ReadBody {
-    pub(crate) fn new(max_bytes: usize, refused: Option<Refused>) -> Self {
+    pub(crate) fn new(max_bytes: usize, refused: Option<HeadError>) -> Self {
         Self { first: None, rest: BytesMut::new(), len: 0, max_bytes, trailers: None, refused }
     }
 
@@ -85,11 +85,11 @@ impl ReadBody {
     /// A refusal stays one, whatever becomes of its body; anything else ends as `otherwise` says.
     fn end<R>(&mut self, otherwise: impl FnOnce(&mut Self) -> Result<R, BodyError>) -> Result<R, BodyError> {
         match self.refused.take() {
-            Some(Refused::Http(mut response)) => {
+            Some(HeadError::Http(mut response)) => {
                 response.body = self.bytes();
                 Err(BodyError::Refused(response))
             }
-            Some(Refused::Other(error)) => Err(BodyError::Refused(error)),
+            Some(HeadError::Other(error)) => Err(BodyError::Refused(error)),
             None => otherwise(self),
         }
     }

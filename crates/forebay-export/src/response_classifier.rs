@@ -28,7 +28,7 @@ pub(crate) struct ResponseClassifier {
 }
 
 /// Why a response is no success, as far as its head says.
-pub(crate) enum Refused {
+pub(crate) enum HeadError {
     /// The reasons are in the body.
     Http(Box<ErrorResponse>),
     Other(BoxError),
@@ -87,7 +87,7 @@ impl ResponseClassifier {
     }
 
     /// Why the head alone says that the request was refused; `None` if it does not say so.
-    pub(crate) fn refused(&self, head: &Parts, secrets: &Secrets) -> Option<Refused> {
+    pub(crate) fn refused(&self, head: &Parts, secrets: &Secrets) -> Option<HeadError> {
         let Some(grpc) = &self.grpc else {
             let outcome = self.bounded(self.http.status(head.status, &head.headers));
             return (outcome != Outcome::Success).then(|| error_response(head, outcome, secrets));
@@ -95,13 +95,13 @@ impl ResponseClassifier {
         if let Some(code) = code_of(&head.headers) {
             let outcome = self.bounded(grpc.head(head.status, &head.headers));
             return (outcome != Outcome::Success)
-                .then(|| Refused::Other(grpc_error(code, outcome, &head.headers, secrets)));
+                .then(|| HeadError::Other(grpc_error(code, outcome, &head.headers, secrets)));
         }
         // The response is that of an intermediary between the server and this client.
         if head.status != StatusCode::OK {
             return Some(error_response(head, self.bounded(grpc.head(head.status, &head.headers)), secrets));
         }
-        (!is_grpc(&head.headers)).then(|| Refused::Other(TransportError::not_grpc().into()))
+        (!is_grpc(&head.headers)).then(|| HeadError::Other(TransportError::not_grpc().into()))
     }
 
     /// The body of a response whose head is no refusal. An error is that of the request.
@@ -145,8 +145,8 @@ impl ResponseClassifier {
     }
 }
 
-fn error_response(head: &Parts, outcome: Outcome, secrets: &Secrets) -> Refused {
-    Refused::Http(Box::new(ErrorResponse::new(head.status, outcome, &head.headers, secrets.clone())))
+fn error_response(head: &Parts, outcome: Outcome, secrets: &Secrets) -> HeadError {
+    HeadError::Http(Box::new(ErrorResponse::new(head.status, outcome, &head.headers, secrets.clone())))
 }
 
 fn grpc_error(code: Code, outcome: Outcome, headers: &HeaderMap, secrets: &Secrets) -> BoxError {

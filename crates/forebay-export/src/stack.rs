@@ -29,7 +29,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// What stands at the two ends of the stack, and how items are described.
-pub(crate) struct Parts<E, C, W, P> {
+pub(crate) struct StackParts<E, C, W, P> {
     pub(crate) encoder: E,
     pub(crate) client: C,
     pub(crate) weigh: W,
@@ -37,7 +37,10 @@ pub(crate) struct Parts<E, C, W, P> {
 }
 
 /// Builds the layers, and starts the worker. Nothing runs after an error.
-pub(crate) fn start<T, E, C, W, P, B>(mut knobs: Knobs<T>, parts: Parts<E, C, W, P>) -> Result<Exporter<T>, ConfigError>
+pub(crate) fn start<T, E, C, W, P, B>(
+    mut knobs: Knobs<T>,
+    parts: StackParts<E, C, W, P>,
+) -> Result<Exporter<T>, ConfigError>
 where
     T: Send + Sync + 'static,
     E: Encode<T>,
@@ -50,7 +53,7 @@ where
     W: Weigh<T> + Send + Sync + 'static,
     P: PriorityOf<T> + Send + Sync + 'static,
 {
-    let Parts { encoder, client, weigh, priority } = parts;
+    let StackParts { encoder, client, weigh, priority } = parts;
     knobs.settings.framing = encoder.framing();
     knobs.settings = knobs.settings.checked()?;
     knobs.check()?;

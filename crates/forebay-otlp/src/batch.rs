@@ -2,7 +2,7 @@ use crate::{
     group::{Group, Groups},
     protobuf::varint_len,
     section::Section,
-    signal::{Envelope, Source},
+    signal::{Envelope, WriteItem},
     wire::{Buf, Message, Outer, TooDeep, Wire},
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Frame<'e> {
 }
 
 /// The state of one batch while it is written.
-struct Batch<'a, T> {
+struct BatchWriter<'a, T> {
     frame: Frame<'a>,
     items: &'a [T],
     /// Items in the body so far.
@@ -39,12 +39,12 @@ pub(crate) struct TooLarge {
 }
 
 /// Writes the request for `items` at the end of `buf`, and returns the indices of those that were left out.
-pub(crate) fn write<W: Wire, S: Source<T>, T>(
+pub(crate) fn write<W: Wire, S: WriteItem<T>, T>(
     frame: Frame<'_>,
     items: &[T],
     buf: &mut Buf,
 ) -> Result<Vec<usize>, TooLarge> {
-    let mut batch = Batch { frame, items, written: 0, skipped: Vec::new(), item_width: 1, too_large: false };
+    let mut batch = BatchWriter { frame, items, written: 0, skipped: Vec::new(), item_width: 1, too_large: false };
     W::request(buf, |request| {
         // For a type of item without an origin of its own, the compiler removes this check and the branch below.
         if items.iter().all(|item| S::scope(item).is_none() && S::resource(item).is_none()) {
@@ -53,7 +53,7 @@ pub(crate) fn write<W: Wire, S: Source<T>, T>(
             batch.groups::<W, S>(request);
         }
     });
-    let Batch { written, mut skipped, too_large, .. } = batch;
+    let BatchWriter { written, mut skipped, too_large, .. } = batch;
     if too_large || buf.len() > frame.max_request_bytes {
         // The tails of the sections may be the excess; a part must be smaller than the whole.
         return Err(TooLarge { written: written.min(items.len().saturating_sub(1)) });
@@ -62,10 +62,10 @@ pub(crate) fn write<W: Wire, S: Source<T>, T>(
     Ok(skipped)
 }
 
-// === impl Batch ===
+// === impl BatchWriter ===
 
-impl<T> Batch<'_, T> {
-    fn one_group<S: Source<T>, M: Message>(&mut self, request: &mut M) {
+impl<T> BatchWriter<'_, T> {
+    fn one_group<S: WriteItem<T>, M: Message>(&mut self, request: &mut M) {
         let Frame { envelope, resource, scope, expected, .. } = self.frame;
         let items = self.items.iter().enumerate();
         request.element::<Outer>(envelope.resources.wide(varint_len(expected as u64)), |m| {
@@ -73,7 +73,7 @@ impl<T> Batch<'_, T> {
         });
     }
 
-    fn groups<W: Wire, S: Source<T>>(&mut self, request: &mut W::Message<'_, Outer>) {
+    fn groups<W: Wire, S: WriteItem<T>>(&mut self, request: &mut W::Message<'_, Outer>) {
         let Frame { envelope, resource, scope, expected, .. } = self.frame;
         let groups = Groups::of::<W, S, T>(self.items);
         self.skipped.extend(&groups.skipped);
@@ -100,7 +100,7 @@ impl<T> Batch<'_, T> {
 
     /// Writes the items of one scope.
     #[inline]
-    fn scope<'i, S: Source<T>, M: Message>(
+    fn scope<'i, S: WriteItem<T>, M: Message>(
         &mut self,
         resource: &mut M,
         section: Option<&Section>,

@@ -6,7 +6,7 @@ use crate::{
     protocol::Protocol,
     section::Section,
     settle::{OtlpEvent, settle},
-    signal::{Logs, Metrics, SignalKind, Source, Traces},
+    signal::{Logs, Metrics, SignalKind, Traces, WriteItem},
     size::SizeHint,
     wire::Buf,
 };
@@ -78,7 +78,7 @@ impl<S: SignalKind, O> Encoder<S, O> {
     /// Writes the request for `items` at the end of `body`.
     pub(crate) fn encode_batch<T>(&self, items: &[T], body: &mut BytesMut) -> Result<Skipped, BoxError>
     where
-        S: Source<T>,
+        S: WriteItem<T>,
     {
         // Bytes of the caller precede the request, and stay.
         let start = body.len();

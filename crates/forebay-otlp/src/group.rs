@@ -1,6 +1,6 @@
 use crate::{
     section::{Section, put_resource, put_scope},
-    signal::Source,
+    signal::WriteItem,
     wire::{Buf, TooDeep, Wire},
 };
 use bytes::BytesMut;
@@ -15,7 +15,7 @@ pub(crate) struct Groups {
     resources: Interner,
     scopes: Interner,
     groups: Vec<Group>,
-    by_origin: HashMap<(Id, Id), usize>,
+    by_origin: HashMap<(SectionIndex, SectionIndex), usize>,
     /// The group of the previous item: most items have the origin of the previous one.
     last: usize,
     /// The indices of the items whose origin cannot be encoded.
@@ -25,14 +25,14 @@ pub(crate) struct Groups {
 /// The items of one scope of one resource.
 #[derive(Debug)]
 pub(crate) struct Group {
-    resource: Id,
-    scope: Id,
+    resource: SectionIndex,
+    scope: SectionIndex,
     /// Their indices in the batch, ascending.
     pub(crate) places: Vec<usize>,
 }
 
 /// The index of an interned section; `None` is the encoder's own section.
-type Id = Option<usize>;
+type SectionIndex = Option<usize>;
 
 /// Gives the same index to the same section.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ pub(crate) struct Interner {
 // === impl Groups ===
 
 impl Groups {
-    pub(crate) fn of<W: Wire, S: Source<T>, T>(items: &[T]) -> Self {
+    pub(crate) fn of<W: Wire, S: WriteItem<T>, T>(items: &[T]) -> Self {
         let mut all = Self::default();
         let mut scratch = Buf::new(BytesMut::new());
         for (place, item) in items.iter().enumerate() {
@@ -69,7 +69,11 @@ impl Groups {
         self.groups.sort_by_key(|group| order.get(&group.resource).copied());
     }
 
-    fn origin<W: Wire, S: Source<T>, T>(&mut self, item: &T, scratch: &mut Buf) -> Result<(Id, Id), TooDeep> {
+    fn origin<W: Wire, S: WriteItem<T>, T>(
+        &mut self,
+        item: &T,
+        scratch: &mut Buf,
+    ) -> Result<(SectionIndex, SectionIndex), TooDeep> {
         let (mut resource, mut scope) = (None, None);
         if let Some(own) = S::resource(item) {
             scratch.truncate(0);
@@ -84,7 +88,7 @@ impl Groups {
         Ok((resource, scope))
     }
 
-    fn add(&mut self, origin: (Id, Id), place: usize) {
+    fn add(&mut self, origin: (SectionIndex, SectionIndex), place: usize) {
         let (resource, scope) = origin;
         if self.groups.get(self.last).is_none_or(|last| (last.resource, last.scope) != origin) {
             self.last = *self.by_origin.entry(origin).or_insert_with(|| {
@@ -135,7 +139,7 @@ impl Interner {
         room.then(|| self.intern(bytes, split))
     }
 
-    pub(crate) fn get(&self, id: Id) -> Option<&Section> {
+    pub(crate) fn get(&self, id: SectionIndex) -> Option<&Section> {
         self.sections.get(id?)
     }
 }

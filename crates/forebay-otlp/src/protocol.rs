@@ -20,7 +20,7 @@ pub enum Protocol {
 /// How the messages of a protocol are written.
 #[cfg(feature = "opentelemetry")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub(crate) enum BodyEncoding {
     Protobuf,
     Json,
 }
@@ -52,10 +52,10 @@ impl Protocol {
     }
 
     #[cfg(feature = "opentelemetry")]
-    pub(crate) const fn encoding(self) -> Encoding {
+    pub(crate) const fn encoding(self) -> BodyEncoding {
         match self {
-            Self::HttpProtobuf | Self::Grpc => Encoding::Protobuf,
-            Self::HttpJson => Encoding::Json,
+            Self::HttpProtobuf | Self::Grpc => BodyEncoding::Protobuf,
+            Self::HttpJson => BodyEncoding::Json,
         }
     }
 

@@ -34,7 +34,7 @@ pub enum Traces {}
 pub enum Metrics {}
 
 /// Writes a `T` as an item of this signal.
-pub(crate) trait Source<T>: SignalKind {
+pub(crate) trait WriteItem<T>: SignalKind {
     /// The kind of message.
     type Item;
 

@@ -1,6 +1,6 @@
 use super::{
     AggregatorBuilder, Fold, Refused, Ticker,
-    shared::{Control, Ingest},
+    shared::{AggregatorControl, Ingest},
 };
 use forebay_core::{BoxError, Totals};
 use futures_util::task::AtomicWaker;
@@ -30,7 +30,7 @@ pub struct Aggregator<K, Event, Item> {
 
 /// Shared by all clones. The drop of the last one closes the aggregator.
 struct CloseOnDrop {
-    control: Arc<dyn Control>,
+    control: Arc<dyn AggregatorControl>,
     waker: Arc<AtomicWaker>,
 }
 
@@ -42,7 +42,11 @@ impl<K, Event, Item> Aggregator<K, Event, Item> {
         AggregatorBuilder::new(fold)
     }
 
-    pub(super) fn new(ingest: Arc<dyn Ingest<K, Event>>, control: Arc<dyn Control>, waker: Arc<AtomicWaker>) -> Self {
+    pub(super) fn new(
+        ingest: Arc<dyn Ingest<K, Event>>,
+        control: Arc<dyn AggregatorControl>,
+        waker: Arc<AtomicWaker>,
+    ) -> Self {
         Self { ingest, shared: Arc::new(CloseOnDrop { control, waker }), item: PhantomData }
     }
 

@@ -4,7 +4,7 @@ use super::{
     CollectEvent, Emission, End, Fold, Folded, Place, Refused,
     state::{Ended, Limits, Table},
 };
-use crate::scope::Id;
+use crate::scope::AggregatorId;
 use forebay_core::{
     DropReason, Fate, Ledger, Observe, Priority, Totals,
     panic::{self, Panic},
@@ -24,14 +24,14 @@ pub(crate) type Sink<Item> = dyn Fn(Emission<Item>) -> Fate + Send + Sync;
 pub(crate) type Observer = dyn Observe<CollectEvent> + Send + Sync;
 
 /// An aggregator of any fold, as its handle uses it.
-pub(crate) trait Ingest<K, E>: Control {
+pub(crate) trait Ingest<K, E>: AggregatorControl {
     fn offer(&self, event: E) -> Result<(), Refused<E>>;
     fn complete(&self, key: &K) -> bool;
     fn complete_where(&self, wanted: &mut dyn FnMut(&K) -> bool) -> usize;
 }
 
 /// The operations of an aggregator that involve neither keys nor events.
-pub(crate) trait Control: Send + Sync {
+pub(crate) trait AggregatorControl: Send + Sync {
     /// Ends the expired keys, and returns when the next one expires.
     fn tick(&self, now: Instant) -> Option<Instant>;
     fn complete_all(&self);
@@ -47,7 +47,7 @@ pub(crate) trait Control: Send + Sync {
 
 pub(crate) struct Shared<F: Fold<E>, E> {
     /// Marks the threads on which the sink runs.
-    id: Id,
+    id: AggregatorId,
     fold: F,
     sink: Box<Sink<F::Item>>,
     observer: Arc<Observer>,
@@ -86,7 +86,7 @@ impl<F: Fold<E>, E> Shared<F, E> {
     ) -> Self {
         let locked = Locked { table: Table::new(limits), ledger: Ledger::default(), closed: false };
         Self {
-            id: Id::new(),
+            id: AggregatorId::new(),
             fold,
             sink,
             observer,
@@ -109,10 +109,10 @@ impl<F: Fold<E>, E> Shared<F, E> {
     }
 
     /// Adds an event to the table, under the lock, and ends the keys that make room for it.
-    fn put(&self, locked: &mut Locked<F, E>, put: Put<F::Key, E>, now: Instant, leaving: &mut Leaving<F, E>) {
-        let Put { place, event, bytes } = put;
+    fn put(&self, locked: &mut Locked<F, E>, put: NewEvent<F::Key, E>, now: Instant, leaving: &mut Leaving<F, E>) {
+        let NewEvent { place, event, bytes } = put;
         let Locked { table, ledger, .. } = locked;
-        let (key, kind) = match place {
+        let (key, role) = match place {
             Place::Alone(priority) => return leaving.alone = Some((event, priority)),
             Place::Retryable(None) => return leaving.alone = Some((event, Priority::Normal)),
             Place::Terminal(None) => return leaving.alone = Some((event, Priority::High)),
@@ -127,22 +127,22 @@ impl<F: Fold<E>, E> Shared<F, E> {
                 }
                 return;
             }
-            Place::Part(key) => (key, Kind::Part),
-            Place::Last(key) => (key, Kind::Last),
-            Place::Retryable(Some(key)) => (key, Kind::Error),
+            Place::Part(key) => (key, Role::Part),
+            Place::Last(key) => (key, Role::Last),
+            Place::Retryable(Some(key)) => (key, Role::Error),
         };
         table.make_room(&key, bytes, &mut leaving.ended);
         if panic::catch(|| table.open(&key, now, || self.fold.open(&key))).is_err() {
             ledger.settle(Fate::Dropped(DropReason::Panicked), 1);
             return self.observe(|| CollectEvent::Dropped { reason: DropReason::Panicked, events: 1 });
         }
-        if matches!(kind, Kind::Error) {
+        if matches!(role, Role::Error) {
             leaving.lost = table.keep(&key, event, bytes);
             return;
         }
         let Some(held) = table.add(&key, bytes) else { return };
         let added = panic::catch(|| self.fold.add(held, event));
-        if added.is_err() || matches!(kind, Kind::Last) {
+        if added.is_err() || matches!(role, Role::Last) {
             leaving.ended.extend(table.end(&key, End::Complete).map(|mut ended| {
                 ended.spoiled = added.is_err();
                 ended
@@ -241,14 +241,14 @@ impl<F: Fold<E>, E> Shared<F, E> {
 }
 
 /// An event for the table.
-struct Put<K, E> {
+struct NewEvent<K, E> {
     place: Place<K>,
     event: E,
     bytes: usize,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum Role {
     Part,
     Last,
     Error,
@@ -291,7 +291,7 @@ where
         let idle = locked.table.len() == 0;
         // Expired keys make room first, so that no open key is evicted for them.
         locked.table.expire(now, &mut leaving.ended);
-        self.put(&mut locked, Put { place, event, bytes }, now, &mut leaving);
+        self.put(&mut locked, NewEvent { place, event, bytes }, now, &mut leaving);
         // CORRECTNESS: the ticker has no timer while no key is open, so the first key wakes it. All later keys expire later.
         let wake = idle && locked.table.len() > 0;
         drop(locked);
@@ -325,7 +325,7 @@ where
     }
 }
 
-impl<F, E> Control for Shared<F, E>
+impl<F, E> AggregatorControl for Shared<F, E>
 where
     F: Fold<E> + Send + Sync,
     F::Key: Send,

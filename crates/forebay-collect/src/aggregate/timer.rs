@@ -1,4 +1,4 @@
-use super::shared::Control;
+use super::shared::AggregatorControl;
 use futures_util::task::AtomicWaker;
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Its drop changes nothing; [`Aggregator::ticker`](crate::Aggregator::ticker) makes another one.
 #[must_use = "a ticker does nothing unless it is polled"]
 pub struct Ticker {
-    control: Arc<dyn Control>,
+    control: Arc<dyn AggregatorControl>,
     waker: Arc<AtomicWaker>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -27,7 +27,7 @@ pub struct Ticker {
 // === impl Ticker ===
 
 impl Ticker {
-    pub(crate) fn new(control: Arc<dyn Control>, waker: Arc<AtomicWaker>) -> Self {
+    pub(crate) fn new(control: Arc<dyn AggregatorControl>, waker: Arc<AtomicWaker>) -> Self {
         Self { control, waker, sleep: None }
     }
 }

@@ -1,6 +1,6 @@
 use super::{
     Configured, FetchError, FetchedConfig, RemoteConfig, RemoteStatus, RemoteWorker,
-    worker::{Fetch, Plan},
+    worker::{Fetch, FetchSchedule},
 };
 use forebay_core::{
     ConfigError,
@@ -111,7 +111,7 @@ impl<V: PartialEq + Send + Sync + 'static> RemoteConfigBuilder<V> {
         }
         let (sender, receiver) =
             watch::channel(Configured { value: None, status: RemoteStatus::Starting, successes: 0, failures: 0 });
-        let plan = Plan { interval, range, jitter, rng: SplitMix64::new(seed.unwrap_or_else(entropy)) };
+        let plan = FetchSchedule { interval, range, jitter, rng: SplitMix64::new(seed.unwrap_or_else(entropy)) };
         Ok((RemoteConfig::new(receiver), RemoteWorker { fetch, validate, plan, timeout, sender }))
     }
 }

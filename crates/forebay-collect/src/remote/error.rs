@@ -11,12 +11,12 @@ use std::{error::Error, fmt, time::Duration};
 /// | no response | kept |
 #[derive(Clone, Debug)]
 pub struct FetchError {
-    kind: Kind,
+    kind: FetchErrorKind,
     verdict: Verdict,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+enum FetchErrorKind {
     Status(u16),
     Unreadable(String),
     NoResponse,
@@ -31,7 +31,7 @@ impl FetchError {
     #[must_use]
     pub fn status(status: u16) -> Self {
         let advice = if matches!(status, 401 | 403 | 404) { Advice::Never } else { Advice::Retry };
-        Self::of(Kind::Status(status), DropReason::Rejected, Seen::Yes, advice)
+        Self::of(FetchErrorKind::Status(status), DropReason::Rejected, Seen::Yes, advice)
     }
 
     /// Sets the wait that the server asked for. The next fetch waits that long, up to the longest interval.
@@ -46,29 +46,29 @@ impl FetchError {
     /// The error of a response that is no configuration.
     #[must_use]
     pub fn unreadable(why: impl fmt::Display) -> Self {
-        Self::of(Kind::Unreadable(why.to_string()), DropReason::Failed, Seen::Yes, Advice::Retry)
+        Self::of(FetchErrorKind::Unreadable(why.to_string()), DropReason::Failed, Seen::Yes, Advice::Retry)
     }
 
     /// The error of a request without a response.
     #[must_use]
     pub fn no_response(cause: impl Into<BoxError>) -> Self {
         let cause = cause.into();
-        let error = Self::of(Kind::NoResponse, DropReason::Failed, Seen::of(&*cause), Advice::Retry);
+        let error = Self::of(FetchErrorKind::NoResponse, DropReason::Failed, Seen::of(&*cause), Advice::Retry);
         Self { verdict: error.verdict.caused_by(cause), ..error }
     }
 
     pub(super) fn timed_out(after: Duration) -> Self {
-        Self::of(Kind::TimedOut(after), DropReason::Failed, Seen::Maybe, Advice::Retry)
+        Self::of(FetchErrorKind::TimedOut(after), DropReason::Failed, Seen::Maybe, Advice::Retry)
     }
 
     pub(super) fn panicked(panic: &Panic) -> Self {
-        Self::of(Kind::Panicked(panic.message().to_owned()), DropReason::Panicked, Seen::Maybe, Advice::Retry)
+        Self::of(FetchErrorKind::Panicked(panic.message().to_owned()), DropReason::Panicked, Seen::Maybe, Advice::Retry)
     }
 
     /// Whether the server refuses this client.
     #[must_use]
     pub fn disables(&self) -> bool {
-        matches!(self.kind, Kind::Status(401 | 403 | 404))
+        matches!(self.kind, FetchErrorKind::Status(401 | 403 | 404))
     }
 
     pub(super) fn wait(&self) -> Option<Duration> {
@@ -78,7 +78,7 @@ impl FetchError {
         }
     }
 
-    fn of(kind: Kind, reason: DropReason, seen: Seen, advice: Advice) -> Self {
+    fn of(kind: FetchErrorKind, reason: DropReason, seen: Seen, advice: Advice) -> Self {
         Self { kind, verdict: Verdict::new(reason, seen, advice) }
     }
 }
@@ -86,11 +86,11 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Status(status) => write!(f, "the response to the fetch has the status {status}"),
-            Kind::Unreadable(why) => write!(f, "the response is no configuration: {why}"),
-            Kind::NoResponse => f.write_str("there was no response with a configuration"),
-            Kind::TimedOut(after) => write!(f, "there was no response with a configuration within {after:?}"),
-            Kind::Panicked(text) => write!(f, "fetching the configuration panicked: {text}"),
+            FetchErrorKind::Status(status) => write!(f, "the response to the fetch has the status {status}"),
+            FetchErrorKind::Unreadable(why) => write!(f, "the response is no configuration: {why}"),
+            FetchErrorKind::NoResponse => f.write_str("there was no response with a configuration"),
+            FetchErrorKind::TimedOut(after) => write!(f, "there was no response with a configuration within {after:?}"),
+            FetchErrorKind::Panicked(text) => write!(f, "fetching the configuration panicked: {text}"),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 pub struct RemoteWorker<V> {
     pub(super) fetch: Fetch<V>,
     pub(super) validate: Validate<V>,
-    pub(super) plan: Plan,
+    pub(super) plan: FetchSchedule,
     pub(super) timeout: Duration,
     pub(super) sender: watch::Sender<Configured<V>>,
 }
@@ -29,7 +29,7 @@ type Fetching<V> = Pin<Box<dyn Future<Output = Result<FetchedConfig<V>, FetchErr
 
 /// The times of the fetches. Pure: no clock.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct FetchSchedule {
     pub(super) interval: Duration,
     pub(super) range: RangeInclusive<Duration>,
     pub(super) jitter: f64,
@@ -108,9 +108,9 @@ impl<V> fmt::Debug for RemoteWorker<V> {
     }
 }
 
-// === impl Plan ===
+// === impl FetchSchedule ===
 
-impl Plan {
+impl FetchSchedule {
     /// Sets the interval that the server asks for, or returns why it is not valid.
     fn refresh(&mut self, interval: Option<Duration>) -> Result<(), String> {
         match interval {

@@ -49,7 +49,7 @@ struct Registry {
 
 #[derive(Default)]
 struct Locked {
-    names: HashMap<(Kind, String), Named>,
+    names: HashMap<(InstrumentKind, String), Named>,
     described: HashMap<String, Described>,
 }
 
@@ -67,7 +67,7 @@ struct Described {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum InstrumentKind {
     Counter,
     Gauge,
     Histogram,
@@ -115,7 +115,7 @@ impl Recorder {
     }
 
     /// The cell of a series; `None` for a name beyond the limit, which is not counted.
-    fn register(&self, kind: Kind, key: &Key) -> Option<CellValue> {
+    fn register(&self, kind: InstrumentKind, key: &Key) -> Option<CellValue> {
         let registry = &*self.0;
         let labels: Labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
         let mut locked = registry.lock();
@@ -166,21 +166,21 @@ impl metrics::Recorder for Recorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        match self.register(Kind::Counter, key) {
+        match self.register(InstrumentKind::Counter, key) {
             Some(CellValue::Counter(cell)) => Counter::from_arc(cell),
             _ => Counter::noop(),
         }
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        match self.register(Kind::Gauge, key) {
+        match self.register(InstrumentKind::Gauge, key) {
             Some(CellValue::Gauge(cell)) => Gauge::from_arc(cell),
             _ => Gauge::noop(),
         }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
-        match self.register(Kind::Histogram, key) {
+        match self.register(InstrumentKind::Histogram, key) {
             Some(CellValue::Histogram(cell)) => metrics::Histogram::from_arc(cell),
             _ => metrics::Histogram::noop(),
         }
@@ -266,11 +266,11 @@ impl Registry {
         self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, kind: Kind) -> Cell {
+    fn cell(&self, kind: InstrumentKind) -> Cell {
         let value = match kind {
-            Kind::Counter => CellValue::Counter(Arc::new(CounterCell(AtomicU64::new(0)))),
-            Kind::Gauge => CellValue::Gauge(Arc::new(GaugeCell(AtomicU64::new(0.0_f64.to_bits())))),
-            Kind::Histogram => {
+            InstrumentKind::Counter => CellValue::Counter(Arc::new(CounterCell(AtomicU64::new(0)))),
+            InstrumentKind::Gauge => CellValue::Gauge(Arc::new(GaugeCell(AtomicU64::new(0.0_f64.to_bits())))),
+            InstrumentKind::Histogram => {
                 CellValue::Histogram(Arc::new(HistogramCell(Mutex::new(Histogram::new(self.bounds.clone())))))
             }
         };

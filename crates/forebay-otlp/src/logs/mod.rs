@@ -15,7 +15,7 @@ use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},
     settle::{OtlpEvent, explain},
-    signal::{Logs, Source},
+    signal::{Logs, WriteItem},
     wire::Message,
 };
 use bytes::BytesMut;
@@ -23,7 +23,7 @@ use forebay_core::{BoxError, Observe, Settlement};
 use forebay_export::{Encode, Framing, ServerText, Skipped};
 use http::{HeaderValue, response};
 
-impl<T: AsLogRecord> Source<T> for Logs {
+impl<T: AsLogRecord> WriteItem<T> for Logs {
     type Item = LogRecordMessage;
 
     #[inline(always)]

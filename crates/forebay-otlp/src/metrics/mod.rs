@@ -25,7 +25,7 @@ use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},
     settle::{OtlpEvent, explain},
-    signal::{Metrics, Source},
+    signal::{Metrics, WriteItem},
     wire::Message,
 };
 use bytes::BytesMut;
@@ -33,7 +33,7 @@ use forebay_core::{BoxError, Observe, Settlement};
 use forebay_export::{Encode, Framing, ServerText, Skipped};
 use http::{HeaderValue, response};
 
-impl<T: AsMetric> Source<T> for Metrics {
+impl<T: AsMetric> WriteItem<T> for Metrics {
     type Item = MetricMessage;
 
     #[inline(always)]

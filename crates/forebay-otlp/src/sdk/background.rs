@@ -17,10 +17,10 @@ pub(super) struct Background<T> {
     /// The name of the items, in errors.
     what: &'static str,
     flush_timeout: Duration,
-    state: Mutex<State>,
+    state: Mutex<BackgroundState>,
 }
 
-struct State {
+struct BackgroundState {
     /// `None` after a shutdown.
     running: Option<SendingThread>,
     /// The counts at the last report to the caller.
@@ -43,7 +43,7 @@ impl<T: Send + Sync + 'static> Background<T> {
             Ok((exporter, async move { drop(last.shutdown(flush_timeout).await) }))
         })?;
         let runtime = thread.runtime().clone();
-        let state = Mutex::new(State { reported: exporter.totals(), running: Some(thread) });
+        let state = Mutex::new(BackgroundState { reported: exporter.totals(), running: Some(thread) });
         Ok(Self { exporter, runtime, what, flush_timeout, state })
     }
 
@@ -121,7 +121,7 @@ impl<T: Send + Sync + 'static> Background<T> {
         Err(OTelSdkError::InternalFailure(format!("{dropped} {} were dropped: {}", self.what, reasons.join(", "))))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BackgroundState> {
         // CORRECTNESS: no user code runs under this lock, so a poisoned one guards a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,10 +9,10 @@ use crate::{
     json::Json,
     logs::LogRecordMessage,
     protobuf::{Protobuf, varint_len},
-    protocol::{Encoding, Protocol},
+    protocol::{BodyEncoding, Protocol},
     section::Section,
     settle::{OtlpEvent, settle},
-    signal::{Logs, Signal, SignalKind, Source},
+    signal::{Logs, Signal, SignalKind, WriteItem},
     size::SizeHint,
     wire::{Buf, Message, Outer, TooDeep, Wire},
 };
@@ -108,8 +108,8 @@ impl<T: LogItem, O: Observe<OtlpEvent> + Send + Sync + 'static> Encode<T> for Lo
         body.reserve((around + parts.iter().map(|part| part.len).sum::<usize>()).min(MAX_REQUEST_BYTES));
         let mut buf = Buf::new(mem::take(body));
         let written = match self.responses.protocol.encoding() {
-            Encoding::Protobuf => write::<Protobuf, T>(resource.as_ref(), &parts, items, &mut buf),
-            Encoding::Json => write::<Json, T>(resource.as_ref(), &parts, items, &mut buf),
+            BodyEncoding::Protobuf => write::<Protobuf, T>(resource.as_ref(), &parts, items, &mut buf),
+            BodyEncoding::Json => write::<Json, T>(resource.as_ref(), &parts, items, &mut buf),
         };
         *body = buf.into_inner();
         let Written { records, mut skipped, too_large } = written;
@@ -173,7 +173,7 @@ impl<S: SignalKind, O> LateEncoder<S, O> {
 
 impl<S, T, O> Encode<T> for LateEncoder<S, O>
 where
-    S: Source<T>,
+    S: WriteItem<T>,
     O: Observe<OtlpEvent> + Send + Sync + 'static,
 {
     fn content_type(&self) -> HeaderValue {
@@ -198,8 +198,8 @@ where
         };
         let mut buf = Buf::new(mem::take(body));
         let result = match self.responses.protocol.encoding() {
-            Encoding::Protobuf => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
-            Encoding::Json => batch::write::<Json, S, T>(frame, items, &mut buf),
+            BodyEncoding::Protobuf => batch::write::<Protobuf, S, T>(frame, items, &mut buf),
+            BodyEncoding::Json => batch::write::<Json, S, T>(frame, items, &mut buf),
         };
         *body = buf.into_inner();
         match result {

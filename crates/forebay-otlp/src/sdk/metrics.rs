@@ -71,7 +71,7 @@ pub struct ForebayMetricExporter {
 pub struct SdkMetric(Arc<Scoped>);
 
 /// The result of an export.
-struct Ended {
+struct ExportResult {
     /// How many metrics were handed to the exporter.
     offered: usize,
     /// How many metrics were not delivered, by reason.
@@ -129,7 +129,7 @@ impl ForebayMetricExporter {
         }
         let (exporter, unsent) = (self.background.exporter().clone(), Arc::clone(&self.unsent));
         let ended = async move { send(exporter, &unsent, Vec::new()).await };
-        self.background.wait(limit, ended).map_or(Err(OTelSdkError::Timeout(limit)), Ended::into_result)
+        self.background.wait(limit, ended).map_or(Err(OTelSdkError::Timeout(limit)), ExportResult::into_result)
     }
 
     /// The number of points that could not be sent so far, and are part of the next export.
@@ -228,7 +228,7 @@ impl fmt::Debug for ForebayMetricExporter {
 }
 
 /// Sends `fresh` together with `unsent`, and leaves in `unsent` the metrics that could not be sent.
-async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fresh: Vec<Scoped>) -> Ended {
+async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fresh: Vec<Scoped>) -> ExportResult {
     // CORRECTNESS: the lock is held only for the exchange, and no user code runs under it.
     let take = |unsent: &Mutex<Vec<Scoped>>| mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner));
     let all: Vec<_> = merge(take(unsent), fresh).into_iter().map(|scoped| SdkMetric(Arc::new(scoped))).collect();
@@ -239,7 +239,7 @@ async fn send(mut exporter: Exporter<SdkMetric>, unsent: &Mutex<Vec<Scoped>>, fr
         fates.push(exporter.call(metric.clone()));
     }
     exporter.flush().await;
-    let mut ended = Ended { offered: all.len(), reasons: BTreeMap::new(), kept: 0 };
+    let mut ended = ExportResult { offered: all.len(), reasons: BTreeMap::new(), kept: 0 };
     let mut failed = Vec::new();
     for (metric, fate) in all.into_iter().zip(fates) {
         let Ok(fate) = fate.await;
@@ -272,9 +272,9 @@ fn may_pass(reason: DropReason) -> bool {
     !matches!(reason, DropReason::Rejected | DropReason::Encode | DropReason::TooLarge | DropReason::Disabled)
 }
 
-// === impl Ended ===
+// === impl ExportResult ===
 
-impl Ended {
+impl ExportResult {
     fn into_result(self) -> OTelSdkResult {
         let Self { offered, reasons, kept } = self;
         if reasons.is_empty() {

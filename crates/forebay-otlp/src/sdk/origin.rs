@@ -6,7 +6,7 @@ use crate::{
     json::Json,
     origin::{AsResource, AsScope},
     protobuf::Protobuf,
-    protocol::Encoding,
+    protocol::BodyEncoding,
     section::{Section, put_resource, put_scope},
     value::AttributesWriter,
     wire::{Buf, TooDeep},
@@ -31,14 +31,14 @@ pub(super) struct ScopeOf<'a> {
 /// The resource, encoded. The provider sets it after its processors are built.
 #[derive(Clone, Debug)]
 pub(super) struct LateResource {
-    encoding: Encoding,
+    encoding: BodyEncoding,
     section: Arc<Mutex<Option<Section>>>,
 }
 
 /// The scopes of the items so far, encoded. An item has the index of its own.
 #[derive(Debug)]
 pub(super) struct Scopes {
-    encoding: Encoding,
+    encoding: BodyEncoding,
     /// Distinguishes these scopes from those of any other processor of the program.
     serial: u64,
     known: Mutex<Interner>,
@@ -95,7 +95,7 @@ impl AsScope for ScopeOf<'_> {
 // === impl LateResource ===
 
 impl LateResource {
-    pub(super) fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: BodyEncoding) -> Self {
         Self { encoding, section: Arc::default() }
     }
 
@@ -103,8 +103,8 @@ impl LateResource {
     pub(super) fn set(&self, resource: &Resource) {
         let mut buf = Buf::new(BytesMut::new());
         let put = match self.encoding {
-            Encoding::Protobuf => put_resource::<Protobuf>(&mut buf, &ResourceOf(resource)),
-            Encoding::Json => put_resource::<Json>(&mut buf, &ResourceOf(resource)),
+            BodyEncoding::Protobuf => put_resource::<Protobuf>(&mut buf, &ResourceOf(resource)),
+            BodyEncoding::Json => put_resource::<Json>(&mut buf, &ResourceOf(resource)),
         };
         *lock(&self.section) = put.ok().map(|split| Section::new(&buf.into_inner(), split));
     }
@@ -135,7 +135,7 @@ impl Scopes {
     /// time spends time on each, and no memory.
     const MOST: usize = 4096;
 
-    pub(super) fn new(encoding: Encoding) -> Self {
+    pub(super) fn new(encoding: BodyEncoding) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         Self { encoding, serial: SERIALS.fetch_add(1, Relaxed), known: Mutex::default() }
     }
@@ -144,7 +144,7 @@ impl Scopes {
         self.serial
     }
 
-    pub(super) fn encoding(&self) -> Encoding {
+    pub(super) fn encoding(&self) -> BodyEncoding {
         self.encoding
     }
 
@@ -154,8 +154,8 @@ impl Scopes {
     pub(super) fn id_of(&self, scope: &ScopeOf<'_>) -> ScopeId {
         let mut buf = Buf::new(BytesMut::new());
         let put = match self.encoding {
-            Encoding::Protobuf => put_scope::<Protobuf>(&mut buf, scope),
-            Encoding::Json => put_scope::<Json>(&mut buf, scope),
+            BodyEncoding::Protobuf => put_scope::<Protobuf>(&mut buf, scope),
+            BodyEncoding::Json => put_scope::<Json>(&mut buf, scope),
         };
         let Ok(split) = put.map_err(|TooDeep| ()) else { return ScopeId::None };
         let bytes = buf.into_inner();

@@ -9,7 +9,7 @@ use crate::{
     json::Json,
     logs::{LogRecordMessage, LogRecordWriter, Severity},
     protobuf::Protobuf,
-    protocol::Encoding,
+    protocol::BodyEncoding,
     time::unix_nanos,
     value::AttributesWriter,
     wire::{Buf, Message, Wire},
@@ -146,8 +146,8 @@ impl RecordWriter {
         self.make_room();
         let buf = &mut self.buf;
         match scopes.encoding() {
-            Encoding::Protobuf => Protobuf::fragment(buf, |m| fields(record, severity, m)),
-            Encoding::Json => Json::fragment(buf, |m| fields(record, severity, m)),
+            BodyEncoding::Protobuf => Protobuf::fragment(buf, |m| fields(record, severity, m)),
+            BodyEncoding::Json => Json::fragment(buf, |m| fields(record, severity, m)),
         }
         let whole = !buf.take_too_deep() && !matches!(id, ScopeId::None);
         SdkLog::new(id, severity, whole, self.take())

@@ -15,7 +15,7 @@ use crate::{
     encoder::Encoder,
     origin::{AsResource, AsScope},
     settle::{OtlpEvent, explain},
-    signal::{Source, Traces},
+    signal::{Traces, WriteItem},
     wire::Message,
 };
 use bytes::BytesMut;
@@ -23,7 +23,7 @@ use forebay_core::{BoxError, Observe, Settlement};
 use forebay_export::{Encode, Framing, ServerText, Skipped};
 use http::{HeaderValue, response};
 
-impl<T: AsSpan> Source<T> for Traces {
+impl<T: AsSpan> WriteItem<T> for Traces {
     type Item = SpanMessage;
 
     #[inline(always)]
