@@ -46,7 +46,7 @@ fn emit(criterion: &mut Criterion) {
             .client(service_fn(respond))
             .compression(compression)
             .limits(Limits::new().items((BATCHES * BATCH) as usize).soft_limit(1.0))
-            .batching(Batching::new().max_items(BATCH as usize).max_age(Duration::from_secs(3600)))
+            .batching(Batching::new().max_items(BATCH as usize).max_delay(Duration::from_secs(3600)))
             .runtime(runtime.handle().clone())
             .build()
             .unwrap();
