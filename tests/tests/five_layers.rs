@@ -9,7 +9,7 @@ use forebay::{
     breaker::{BreakerLayer, CircuitOpen, OpenFor, State, Trip},
     core::{BoxError, ByError, is_caused_by},
     queue::{Limits, QueueLayer},
-    registry::{RegistryLayer, RegistryMake},
+    registry::{LeasedService, RegistryLayer, RegistryMake},
     retry::{Backoff, RetryLayer},
 };
 use forebay_testkit::receiver::Receiver;
@@ -21,17 +21,25 @@ use hyper_util::{
 };
 use std::{
     collections::BTreeSet,
+    future::poll_fn,
     num::NonZeroUsize,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    task::ready,
     time::Duration,
 };
-use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower::{
+    ServiceBuilder, ServiceExt, service_fn,
+    util::{BoxCloneSyncService, Oneshot},
+};
 
 /// What the registry shares: a client of one server, which takes lines and says how many.
 type Lines = BoxCloneSyncService<Vec<String>, usize, BoxError>;
+
+type Delivering = Pin<Box<dyn Future<Output = Result<usize, BoxError>> + Send>>;
 
 /// What the server has taken, and whether it works.
 #[derive(Clone, Default)]
@@ -74,6 +82,21 @@ fn client(base: &str) -> Lines {
     }))
 }
 
+/// Lends the client of `base` for one batch.
+fn deliver(make: RegistryMake<String, Lines>, base: String, lines: Vec<String>) -> Delivering {
+    let (mut making, mut lines) = (Box::pin(make.oneshot(base)), Some(lines));
+    let mut delivering: Option<Pin<Box<Oneshot<LeasedService<Lines>, Vec<String>>>>> = None;
+    Box::pin(poll_fn(move |cx| {
+        loop {
+            if let Some(delivering) = &mut delivering {
+                return delivering.as_mut().poll(cx);
+            }
+            let client = ready!(making.as_mut().poll(cx))?;
+            delivering = Some(Box::pin(client.oneshot(lines.take().unwrap())));
+        }
+    }))
+}
+
 #[tokio::test]
 async fn five_layers_on_one_builder_deliver_once_and_each_does_its_part() {
     let server = Server::default();
@@ -99,10 +122,7 @@ async fn five_layers_on_one_builder_deliver_once_and_each_does_its_part() {
         // A batch goes through the client of its server, which the registry below makes or lends.
         .layer_fn(move |make: RegistryMake<String, Lines>| {
             let base = base.clone();
-            service_fn(move |lines: Vec<String>| {
-                let (make, base) = (make.clone(), base.clone());
-                async move { make.oneshot(base).await?.oneshot(lines).await }
-            })
+            Lines::new(service_fn(move |lines: Vec<String>| deliver(make.clone(), base.clone(), lines)))
         })
         .with_registry(RegistryLayer::builder().linger(Duration::from_secs(3600)).build().unwrap())
         .service(service_fn(move |base: String| {
