@@ -8,8 +8,8 @@ use crate::{
 };
 use forebay_core::{BoxError, DropReason, Fate, Priority, time::saturating_add};
 use forebay_intake::{
-    AdmitError, Charge, Epoch, Evicted, Held, Intake, LaneScheduler, Lifecycle, OfferMeta, Overflow, Registration,
-    Rejected, Ticket, WakerSet,
+    AdmitError, Charge, Epoch, Evicted, Intake, LaneScheduler, Lifecycle, OfferMeta, Overflow, Registration, Rejected,
+    Slot, Ticket, WakerSet,
 };
 use std::{
     collections::VecDeque,
@@ -123,7 +123,7 @@ impl<T, A> BatchQueue<T, A> {
                 normal.pop_front();
             }
             evicted.push(item);
-            Some(Held::new(bytes, epoch, key))
+            Some(Slot::new(bytes, epoch, key))
         };
         let admitted = self.intake.admit_or_evict(entry.route.meta, evictable, evict, wakes);
         if !to_wake.is_empty() {

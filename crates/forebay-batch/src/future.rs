@@ -6,7 +6,7 @@ use crate::{
     shared::Shared,
 };
 use forebay_core::{BoxError, Priority, Seen};
-use forebay_intake::{Abandoned, Offer, Rejected, Ticket};
+use forebay_intake::{Abandoned, IntakeOwner, Offer, Rejected, Ticket};
 use std::{
     fmt,
     future::Future,

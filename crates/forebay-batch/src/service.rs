@@ -1,6 +1,6 @@
 use crate::{BatchHandle, EmitOrWait, ResponseFuture, batch_queue::Entry, router::Router, shared::Shared};
 use forebay_core::{BoxError, Priority};
-use forebay_intake::{Offer, Overflow, Rejected, Ticket};
+use forebay_intake::{IntakeOwner, Offer, Overflow, Rejected, Ticket};
 use std::{
     fmt, mem,
     sync::Arc,

@@ -6,9 +6,9 @@ use crate::{
     pending::{Join, PendingBatch},
     router::Route,
 };
-use forebay_core::{ConfigError, Fate, Priority, Totals, panic};
+use forebay_core::{ConfigError, Fate, panic};
 use forebay_intake::{
-    Charge, Control, Epoch, Limits, Mutex, MutexGuard, Offer, Registration, Rejected, Ticket, WakerSet, lock, wake,
+    Charge, Epoch, Intake, IntakeOwner, Mutex, MutexGuard, Offer, Registration, Rejected, Ticket, WakerSet, lock, wake,
 };
 use std::{
     sync::Arc,
@@ -143,32 +143,6 @@ impl<T, A> Shared<T, A> {
         }
     }
 
-    pub(crate) fn poll_room(&self, cx: &Context<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
-        // Most have room at once: no waker is cloned for them.
-        if ticket.is_none() && self.lock().queue.intake.has_room_or_ended() {
-            return Poll::Ready(());
-        }
-        // CORRECTNESS: looks for room again, under the lock under which it registers.
-        let mut registration = Registration::new(cx.waker());
-        let waited = self.lock().queue.intake.wait_for_room(ticket.take(), &mut registration);
-        match waited {
-            Ok(wakes) => {
-                wakes.wake();
-                Poll::Ready(())
-            }
-            Err(place) => {
-                *ticket = Some(place);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// CANCEL: a sender that leaves the line after it was woken passes its turn on to the next one.
-    pub(crate) fn stop_waiting(&self, ticket: Ticket, priority: Priority) {
-        let wakes = self.lock().queue.intake.stop_waiting(ticket, priority);
-        wakes.wake();
-    }
-
     /// Counts the fates of items that left together, and frees their slots; tasks that wait for a slot or a flush are woken.
     pub(crate) fn settle(&self, settled: &[(Charge, Fate)], keys: &[Option<u64>]) {
         let mut wakes = WakerSet::None;
@@ -180,10 +154,6 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn look(&self, now: Instant) -> Look {
         let locked = self.lock();
         Look { now, batching: locked.queue.batching(), max_age: locked.queue.max_age }
-    }
-
-    pub(crate) fn totals(&self) -> Totals {
-        self.lock().queue.intake.admission.totals()
     }
 
     pub(crate) fn batching(&self) -> Batching {
@@ -259,41 +229,17 @@ impl<T, A> Source<T, A> for Sealed<'_, T, A> {
     }
 }
 
-// === impl Control ===
+// === impl IntakeOwner ===
 
-impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
-    fn totals(&self) -> Totals {
-        self.totals()
+impl<T, A> IntakeOwner for Shared<T, A> {
+    type Item = T;
+
+    fn with_intake<R>(&self, act: impl FnOnce(&mut Intake) -> R) -> R {
+        act(&mut self.lock().queue.intake)
     }
 
     fn queued(&self) -> usize {
         self.lock().queue.queued()
-    }
-
-    fn bytes(&self) -> usize {
-        self.lock().queue.intake.admission.bytes()
-    }
-
-    fn fullness(&self) -> f64 {
-        self.lock().queue.intake.admission.fullness()
-    }
-
-    fn max_items(&self) -> u64 {
-        self.lock().queue.intake.admission.max_items()
-    }
-
-    fn max_bytes(&self) -> usize {
-        self.lock().queue.intake.admission.max_bytes()
-    }
-
-    fn set_limits(&self, limits: &Limits) -> Result<(), ConfigError> {
-        let mut locked = self.lock();
-        locked.queue.intake.admission.set_limits(limits)?;
-        // Larger limits may have made room.
-        let wakes = locked.queue.intake.wake_senders();
-        drop(locked);
-        wakes.wake();
-        Ok(())
     }
 
     fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
@@ -319,15 +265,5 @@ impl<T: Send + Sync, A: Send> Control<T> for Shared<T, A> {
         let (epoch, waker) = self.lock().queue.flush();
         WakerSet::one(waker).wake();
         epoch
-    }
-
-    fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
-        let mut registration = Registration::new(waker);
-        self.lock().queue.intake.flushed_or_wait(epoch, ticket, &mut registration)
-    }
-
-    fn stop_flushing(&self, ticket: Ticket) {
-        let wakes = self.lock().queue.intake.stop_flushing(ticket);
-        wakes.wake();
     }
 }

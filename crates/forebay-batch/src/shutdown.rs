@@ -10,7 +10,7 @@ use crate::{
     worker::{Progress, State, Worker},
 };
 use forebay_core::{DropReason, Seen};
-use forebay_intake::{Abandoned, WakerSet};
+use forebay_intake::{Abandoned, IntakeOwner, WakerSet};
 use std::{mem, pin::Pin};
 use tower_service::Service;
 

@@ -30,8 +30,6 @@ pub use self::clock::within;
 #[doc(no_inline)]
 pub use forebay_core::{ConfigError, DropReason, Fate, Priority, Totals};
 
-#[doc(hidden)]
-pub use self::intake::Slot as Held;
 pub use self::{
     admission::{Admission, Charge, Epoch},
     clock::{Timer, now},
