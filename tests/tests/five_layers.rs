@@ -22,7 +22,6 @@ use hyper_util::{
 use std::{
     collections::BTreeSet,
     future::poll_fn,
-    num::NonZeroUsize,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -106,8 +105,8 @@ async fn five_layers_on_one_builder_deliver_once_and_each_does_its_part() {
     let (base, made) = (receiver.endpoint(), Arc::new(AtomicUsize::new(0)));
 
     let queue = QueueLayer::builder().limits(Limits::new().items(64).soft_limit(1.0));
-    let queue = queue.workers(NonZeroUsize::new(16).unwrap()).build().unwrap();
-    let batching = Batching::new().max_items(8).max_age(Duration::from_millis(20));
+    let queue = queue.workers(16).build().unwrap();
+    let batching = Batching::new().max_items(8).max_delay(Duration::from_millis(20));
     let breaker = BreakerLayer::builder().trip(Trip::consecutive(3));
     let breaker = breaker.open_for(OpenFor::new(Duration::from_secs(3600))).build().unwrap();
     let backoff = Backoff::constant(Duration::from_millis(1));
