@@ -80,7 +80,7 @@ fn delays(criterion: &mut Criterion) {
     for (name, backoff) in backoffs {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let delays = black_box(&backoff).clone().cap(Duration::from_secs(10)).into_iter();
+                let delays = black_box(backoff).cap(Duration::from_secs(10)).into_iter();
                 delays.take(DELAYS as usize).for_each(|delay| _ = black_box(delay));
             });
         });

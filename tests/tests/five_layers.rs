@@ -40,6 +40,9 @@ type Lines = BoxCloneSyncService<Vec<String>, usize, BoxError>;
 
 type Delivering = Pin<Box<dyn Future<Output = Result<usize, BoxError>> + Send>>;
 
+/// A batch on its way through a client that is lent.
+type Lent = Oneshot<LeasedService<Lines>, Vec<String>>;
+
 /// What the server has taken, and whether it works.
 #[derive(Clone, Default)]
 struct Server {
@@ -84,7 +87,7 @@ fn client(base: &str) -> Lines {
 /// Lends the client of `base` for one batch.
 fn deliver(make: RegistryMake<String, Lines>, base: String, lines: Vec<String>) -> Delivering {
     let (mut making, mut lines) = (Box::pin(make.oneshot(base)), Some(lines));
-    let mut delivering: Option<Pin<Box<Oneshot<LeasedService<Lines>, Vec<String>>>>> = None;
+    let mut delivering: Option<Pin<Box<Lent>>> = None;
     Box::pin(poll_fn(move |cx| {
         loop {
             if let Some(delivering) = &mut delivering {
