@@ -77,7 +77,7 @@ fn without_a_configuration_nothing_is_sent() {
     let (code, report, notices) = process(&["--for=1s", "--gather-interval=100ms", config]);
     assert_eq!((code, number(&report, "/offered")), (0, 0), "no endpoint is no error: {report}");
     assert!(number(&report, "/skipped") > 0 && number(&report, "/config_failures") > 0);
-    assert!(notices.contains("no answer"), "{notices}");
+    assert!(notices.contains("there was no response with a configuration"), "{notices}");
 }
 
 #[tokio::test]
