@@ -97,7 +97,7 @@ async fn started_late() {
     let source = Source::to(&collector);
     source.emit(2_000);
     sleep(Duration::from_millis(700)).await;
-    assert_eq!(source.totals(), (0, 0), "nobody is there yet");
+    assert_eq!(source.totals(), (0, 0), "the Collector is not there yet");
 
     collector.start().await;
     source.exporter.flush().await;

@@ -58,7 +58,7 @@ fn answer(status: u16) -> Answer {
     Ok(Response::builder().status(status).body(Full::default()).unwrap())
 }
 
-/// An exporter over a far side that plays `script` and is well after that.
+/// An exporter over a server that plays `script` and is healthy after that.
 fn exporter(
     name: &str,
     protocol: Protocol,

@@ -79,7 +79,7 @@ impl Item {
 
 impl<T, Res> Done<T, Res> {
     /// The result is final.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_result(
         fate: Fate,
         attempt: Attempt,
@@ -120,7 +120,7 @@ impl<T, Res> Done<T, Res> {
         Self { slot, fate: Fate::Dropped(DropReason::Shutdown), reply, result, unsent: Some(request), attempt: None }
     }
 
-    #[inline]
+    #[inline(always)]
     fn new(fate: Fate, result: Reply<Res>, item: Item, attempt: Attempt) -> Self {
         let Item { slot, reply, delays } = item;
         let attempt = delays.is_some().then_some(attempt);
@@ -136,7 +136,7 @@ impl<T, Res> Done<T, Res> {
 impl<T, Res> Locked<Call<T>, ReplyTable<Res>> {
     /// Counts the fate of an item and puts the reply to its caller. Returns the caller to wake, or the reply that no caller waits
     /// for; both are for the time after the lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&mut self, done: Done<T, Res>, wakes: &mut WakerSet) -> Result<Option<Waker>, Reply<Res>> {
         let Done { slot, fate, reply, result, unsent, attempt } = done;
         self.state.settle(slot, fate, wakes);

@@ -60,7 +60,7 @@ impl<T, Res> CallReceiver<T, Res> {
     }
 
     /// Finishes what is `done`, and takes the next item, in one step.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(
         &mut self,
         mut waiter: Option<Ticket>,
@@ -86,7 +86,7 @@ impl<T, Res> CallReceiver<T, Res> {
     }
 
     /// Takes the next item, or waits in line, in one step with the end of what is `done`.
-    #[inline]
+    #[inline(always)]
     fn look(
         &mut self,
         waiter: Option<Ticket>,
@@ -152,51 +152,44 @@ impl<T, Res> CallReceiver<T, Res> {
         skips && item.reply.is_some_and(|id| self.shared.lock().replies.is_abandoned(id))
     }
 
-    /// The result of the inner service, or, while it is pending, the end of an abandoned queue.
-    #[inline]
-    pub(crate) fn unless_abandoned<R>(
-        &mut self,
-        polled: Result<Poll<R>, panic::Panic>,
-        registration: &mut Registration<'_>,
-    ) -> Poll<Result<R, DropReason>> {
-        match polled {
-            Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
-            // CORRECTNESS: the worker registers for the end of the queue only now, when the inner service has registered for
-            // its own progress.
-            Ok(Poll::Pending) => {
-                self.shared.poll_abandoned(registration, &mut self.busy).map(|()| Err(DropReason::Shutdown))
-            }
-            // What a panic leaves half done is the inner service's own state.
-            Err(_reported) => Poll::Ready(Err(DropReason::Panicked)),
-        }
+    /// The end of an abandoned queue, which ends the work in flight.
+    ///
+    /// CORRECTNESS: the worker registers here only when the inner service has registered for its own progress.
+    pub(crate) fn poll_abandoned(&mut self, registration: &mut Registration<'_>) -> Poll<()> {
+        self.shared.poll_abandoned(registration, &mut self.busy)
     }
 
-    /// What the result of the inner service, or its absence, means for the item and its caller; `None` if the item is parked for
-    /// another attempt.
-    #[inline]
+    /// What the result of the inner service means for the item and its caller; `None` if the item is parked for another attempt.
+    ///
+    /// Inlined on purpose, with all that stands between it and the lock: out of line, results are moved from one enum to another
+    /// in other pieces than they were written in, and each such move waits for the one before.
+    #[inline(always)]
     pub(crate) fn conclude(
         &self,
         settle: &impl Settle<Res>,
-        result: Result<Reply<Res>, DropReason>,
+        result: Reply<Res>,
         request: InHand<T>,
         item: Item,
     ) -> Option<Done<T, Res>> {
-        let result = match result {
-            Ok(result) => result,
-            Err(reason) => return Some(Done::without_result(reason, request, item)),
-        };
-        let Ok(settlement) = panic::catch(|| settle.settle(&result, 1)) else {
+        // Only what is asked of the settlement leaves the catch: moved as a whole, it is read back in other pieces than it was
+        // written in, and waits for them.
+        let asked = panic::catch(|| {
+            let settlement = settle.settle(&result, 1);
+            let after = match settlement {
+                Settlement::Retry { after, .. } => Some(after.unwrap_or_default()),
+                _ => None,
+            };
+            (settlement.fate_of_one(), after)
+        });
+        let Ok((fate, after)) = asked else {
             panic::discard(result);
             return Some(Done::without_result(DropReason::Panicked, request, item));
         };
-        let fate = settlement.fate_of_one();
-        let Settlement::Retry { after, .. } = settlement else {
+        let Some(after) = after else {
             return Some(Done::with_result(fate, Attempt::Taken, result, request.into_request(), item));
         };
         match (&self.orders.parking, request.into_request()) {
-            (Some(parking), Some(request)) => {
-                self.park(parking, after.unwrap_or_default(), fate, result, request, item)
-            }
+            (Some(parking), Some(request)) => self.park(parking, after, fate, result, request, item),
             (_, request) => Some(Done::with_result(fate, Attempt::Failed, result, request, item)),
         }
     }

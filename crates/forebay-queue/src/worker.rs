@@ -106,74 +106,145 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        /// Steps in one poll, so that a queue that never empties does not keep other tasks waiting; each item takes two.
-        const STEPS: usize = 256;
+        /// Items in one poll, so that a queue that never empties does not keep other tasks waiting.
+        const STEPS: u32 = 128;
 
         let mut this = self.project();
-        let (inner, receiver) = (this.inner, this.receiver);
+        let (inner, receiver, settle) = (this.inner, this.receiver, &*this.settle);
         let mut registration = Registration::without_clone(cx.waker());
-        // Whether the item in hand was taken in this poll: its caller has not had the time to leave.
-        let mut just_taken = false;
-        for _ in 0..STEPS {
-            let (waiter, done) = match this.state.as_mut().project() {
+        let mut steps = 0;
+        'state: loop {
+            let (mut waiter, mut done) = match this.state.as_mut().project() {
                 // ## Running => (Running | Idle)
                 StateProj::Running { future, .. } => {
                     let polled = panic::catch(|| future.poll(cx).map(|result| result.map_err(Into::into)));
-                    let result = ready!(receiver.unless_abandoned(polled, &mut registration));
+                    let lost = match &polled {
+                        Ok(Poll::Ready(_)) => None,
+                        Ok(Poll::Pending) => {
+                            ready!(receiver.poll_abandoned(&mut registration));
+                            Some(DropReason::Shutdown)
+                        }
+                        // What a panic leaves half done is the inner service's own state.
+                        Err(_reported) => Some(DropReason::Panicked),
+                    };
                     let (waiter, in_hand) = this.state.as_mut().take();
-                    let done =
-                        in_hand.and_then(|(request, item)| receiver.conclude(this.settle, result, request, item));
+                    let done = match (in_hand, polled) {
+                        (Some((request, item)), Ok(Poll::Ready(result))) => {
+                            receiver.conclude(settle, result, request, item)
+                        }
+                        (Some((request, item)), _) => {
+                            Some(Done::without_result(lost.unwrap_or(DropReason::Panicked), request, item))
+                        }
+                        (None, _) => None,
+                    };
                     (waiter, done)
                 }
                 StateProj::Between { waits } => match mem::replace(waits, Waits::Idle { waiter: None }) {
                     // ## Idle => (Idle | Ready | ended)
                     Waits::Idle { waiter } => (waiter, None),
                     // ## Ready => Idle: its caller has left while the item waited for the inner service to be ready.
-                    Waits::Ready { request, item } if !just_taken && receiver.is_cancelled(&item) => {
+                    Waits::Ready { request, item } if receiver.is_cancelled(&item) => {
                         (None, Some(Done::without_result(DropReason::Cancelled, InHand::Unsent(request), item)))
                     }
-                    // ## Ready => (Ready | Running | Idle): only an item in hand makes the inner service ready, so that an
-                    // idle worker reserves nothing there.
+                    // ## Ready => (Ready | Running | Idle)
                     Waits::Ready { request, item } => {
-                        let polled = panic::catch(|| inner.poll_ready(cx).map(|ready| ready.map_err(Into::into)));
-                        match receiver.unless_abandoned(polled, &mut registration) {
-                            Poll::Pending => {
+                        match start(inner, receiver, settle, request, item, cx, &mut registration) {
+                            Started::Over(done) => (None, done),
+                            Started::NotReady(request, item) => {
                                 *waits = Waits::Ready { request, item };
                                 return Poll::Pending;
                             }
-                            // CORRECTNESS: the instance that was polled ready is the one called; nothing awaits between
-                            // the two.
-                            Poll::Ready(Ok(Ok(()))) => match call(inner, receiver.orders.parking.as_ref(), request) {
-                                Ok((future, copy)) => {
-                                    this.state.set(WorkerState::Running { future, copy, item });
-                                    continue;
-                                }
-                                Err(in_hand) => (None, Some(Done::without_result(DropReason::Panicked, in_hand, item))),
-                            },
-                            Poll::Ready(Ok(Err(error))) => {
-                                (None, receiver.conclude(this.settle, Ok(Err(error)), InHand::Unsent(request), item))
-                            }
-                            Poll::Ready(Err(reason)) => {
-                                (None, Some(Done::without_result(reason, InHand::Unsent(request), item)))
+                            Started::Running(future, copy, item) => {
+                                this.state.set(WorkerState::Running { future, copy, item });
+                                continue;
                             }
                         }
                     }
                 },
             };
-            let waits = match receiver.next(waiter, done, cx, &mut registration) {
-                Next::Item(request, item) => Waits::Ready { request, item },
-                Next::Skipped => Waits::Idle { waiter: None },
-                Next::Wait(waiter) => {
-                    this.state.set(WorkerState::Between { waits: Waits::Idle { waiter: Some(waiter) } });
-                    return Poll::Pending;
+            // An item that is taken is started in the same step, and a state that is left in the same poll is not written.
+            loop {
+                steps += 1;
+                let next = match receiver.next(waiter, done, cx, &mut registration) {
+                    Next::Item(request, item) if steps < STEPS => (request, item),
+                    Next::Skipped if steps < STEPS => {
+                        (waiter, done) = (None, None);
+                        continue;
+                    }
+                    Next::Item(request, item) => {
+                        this.state.set(WorkerState::Between { waits: Waits::Ready { request, item } });
+                        break 'state;
+                    }
+                    Next::Skipped => break 'state,
+                    Next::Wait(waiter) => {
+                        this.state.set(WorkerState::Between { waits: Waits::Idle { waiter: Some(waiter) } });
+                        return Poll::Pending;
+                    }
+                    Next::End => return Poll::Ready(()),
+                };
+                match start(inner, receiver, settle, next.0, next.1, cx, &mut registration) {
+                    Started::Over(over) => (waiter, done) = (None, over),
+                    Started::NotReady(request, item) => {
+                        this.state.set(WorkerState::Between { waits: Waits::Ready { request, item } });
+                        return Poll::Pending;
+                    }
+                    Started::Running(future, copy, item) => {
+                        this.state.set(WorkerState::Running { future, copy, item });
+                        continue 'state;
+                    }
                 }
-                Next::End => return Poll::Ready(()),
-            };
-            this.state.set(WorkerState::Between { waits });
-            just_taken = true;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// What became of an item that was to be started.
+enum Started<T, Res, F> {
+    /// The inner service is not ready yet.
+    NotReady(T, Item),
+    /// The inner service works on it.
+    Running(F, Option<T>, Item),
+    /// It was not called; `None` if it is parked for another attempt.
+    Over(Option<Done<T, Res>>),
+}
+
+/// Makes the inner service ready, and calls it. Only an item in hand does so: an idle worker reserves nothing there.
+#[inline(always)]
+fn start<T, S, Se>(
+    inner: &mut S,
+    receiver: &mut CallReceiver<T, S::Response>,
+    settle: &Se,
+    request: T,
+    item: Item,
+    cx: &mut Context<'_>,
+    registration: &mut Registration<'_>,
+) -> Started<T, S::Response, S::Future>
+where
+    S: Service<T>,
+    S::Error: Into<BoxError>,
+    Se: Settle<S::Response>,
+{
+    let polled = panic::catch(|| inner.poll_ready(cx).map(|ready| ready.map_err(Into::into)));
+    match polled {
+        Ok(Poll::Pending) => match receiver.poll_abandoned(registration) {
+            Poll::Pending => Started::NotReady(request, item),
+            Poll::Ready(()) => {
+                Started::Over(Some(Done::without_result(DropReason::Shutdown, InHand::Unsent(request), item)))
+            }
+        },
+        // CORRECTNESS: the instance that was polled ready is the one called; nothing awaits between the two.
+        Ok(Poll::Ready(Ok(()))) => match call(inner, receiver.orders.parking.as_ref(), request) {
+            Ok((future, copy)) => Started::Running(future, copy, item),
+            Err(in_hand) => Started::Over(Some(Done::without_result(DropReason::Panicked, in_hand, item))),
+        },
+        Ok(Poll::Ready(Err(error))) => {
+            Started::Over(receiver.conclude(settle, Err(error), InHand::Unsent(request), item))
+        }
+        Err(_reported) => {
+            Started::Over(Some(Done::without_result(DropReason::Panicked, InHand::Unsent(request), item)))
+        }
     }
 }
 
@@ -182,13 +253,16 @@ where
 /// # Errors
 ///
 /// What is left in hand where one of them panicked.
+#[inline(always)]
 fn call<T, S: Service<T>>(
     inner: &mut S,
     parking: Option<&Parking<T>>,
     request: T,
 ) -> Result<(S::Future, Option<T>), InHand<T>> {
-    let Ok(copy) = panic::catch(|| parking.map(|parking| parking.keep(&request))) else {
-        return Err(InHand::Unsent(request));
+    let copy = match parking.map(|parking| panic::catch(|| parking.keep(&request))) {
+        None => None,
+        Some(Ok(copy)) => Some(copy),
+        Some(Err(_reported)) => return Err(InHand::Unsent(request)),
     };
     match panic::catch(|| inner.call(request)) {
         Ok(future) => Ok((future, copy)),

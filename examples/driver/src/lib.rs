@@ -197,7 +197,7 @@ impl Summary {
             wrong.push(format!("the service took {taken} logs; {delivered} are delivered and {dropped} dropped"));
         }
         if self.books.misattributed > 0 {
-            wrong.push(format!("{} logs came under somebody else's credentials", self.books.misattributed));
+            wrong.push(format!("{} logs came under the credentials of another", self.books.misattributed));
         }
         if !self.clean {
             wrong.push("not every host was closed in time".to_owned());

@@ -32,7 +32,7 @@ pub struct Books {
     pub logs: HashMap<String, u64>,
     /// Of those, logs that tell of an error.
     pub errors: u64,
-    /// Logs that were sent under somebody else's credentials.
+    /// Logs that were sent under the credentials of another.
     pub misattributed: u64,
     /// Requests for the feature flag.
     pub flags: u64,
@@ -46,7 +46,7 @@ pub struct Books {
 enum Fault {
     Busy,
     Refused,
-    /// The logs are taken, and nobody is told.
+    /// The logs are taken, and there is no response.
     Unanswered,
 }
 

@@ -49,7 +49,7 @@ pub async fn run(options: Options, say: impl Fn(&str)) -> Ended {
     let client = Kip714Client::builder()
         .metrics(move |out| producer.gather(out))
         .labels(ClientLabels::new().client_rack("rack-1"))
-        // Whoever listened is gone at the end only.
+        // The receiver of these lines is dropped at the end only.
         .observe(move |event: &ClientEvent| drop(told.send(line(event))))
         .build(transport);
     let client = match client {

@@ -1,6 +1,6 @@
 //! Credentials that change, and where to go without one.
 
-use crate::support::{answer, call, emit, far_side, over, record, requests, soon, to};
+use crate::support::{call, emit, over, record, requests, response, server, soon, to};
 use forebay::{
     core::{BoxError, DropReason},
     export::{Credential, ExportErrorKind, ExportErrorStatus},
@@ -37,7 +37,7 @@ fn authorization(log: &crate::support::Log) -> Vec<String> {
     log.iter().map(|(_, request)| value(request.headers())).collect()
 }
 
-/// The far side takes the first credential no more: one new one for all, and every request once more.
+/// The server no longer accepts the first credential: one new one for all, and every request once more.
 #[tokio::test]
 async fn a_refused_credential_is_replaced_once_for_all_who_ask() {
     let receiver =
@@ -61,7 +61,7 @@ async fn a_refused_credential_is_replaced_once_for_all_who_ask() {
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_is_asked_for_again_only_before_it_runs_out() {
-    let (client, log) = far_side(|_| Ok(answer(200, &[], b"")));
+    let (client, log) = server(|_| Ok(response(200, &[], b"")));
     let asked = Arc::<AtomicUsize>::default();
     let counter = Arc::clone(&asked);
     let provider = move || {
@@ -82,7 +82,7 @@ async fn a_credential_is_asked_for_again_only_before_it_runs_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_is_never_taken_is_tried_twice_and_ends_there() {
-    let (client, log) = far_side(|_| Ok(answer(401, &[], b"")));
+    let (client, log) = server(|_| Ok(response(401, &[], b"")));
     let (provider, asked) = tokens();
     let exporter = over(HERE, Protocol::HttpProtobuf, client).auth(provider).build().unwrap();
     exporter.emit(record("one"));
@@ -93,10 +93,10 @@ async fn a_credential_that_is_never_taken_is_tried_twice_and_ends_there() {
     assert_eq!((error.kind(), error.status()), (ExportErrorKind::Unauthorized, ExportErrorStatus::Permanent));
 }
 
-/// A provider that is down is waited for like a far side that is.
+/// A provider that is down is waited for like a server that is.
 #[tokio::test(start_paused = true)]
 async fn without_a_credential_nothing_is_sent_and_everything_waits() {
-    let (client, log) = far_side(|_| Ok(answer(200, &[], b"")));
+    let (client, log) = server(|_| Ok(response(200, &[], b"")));
     let asked = Arc::<AtomicUsize>::default();
     let counter = Arc::clone(&asked);
     let provider = move || {
@@ -133,7 +133,7 @@ async fn the_fallback_gets_what_cannot_be_sent_with_a_credential() {
                 std::future::ready(Ok::<_, BoxError>(match protocol {
                     Protocol::Grpc if is_fallback => call(b"\0\0\0\0\0", &[("grpc-status", "0")]),
                     Protocol::Grpc => call(b"", &[("grpc-status", &refusal.to_string())]),
-                    _ => answer(if is_fallback { 200 } else { refusal }, &[], b""),
+                    _ => response(if is_fallback { 200 } else { refusal }, &[], b""),
                 }))
             });
             (client, log)
@@ -173,7 +173,7 @@ async fn the_fallback_gets_what_cannot_be_sent_with_a_credential() {
 
 #[tokio::test(start_paused = true)]
 async fn the_fallback_gets_what_no_credential_can_be_had_for() {
-    let (client, log) = far_side(|_| Ok(answer(200, &[], b"")));
+    let (client, log) = server(|_| Ok(response(200, &[], b"")));
     let exporter = over(HERE, Protocol::HttpProtobuf, client)
         .auth(|| async { Err::<Credential, _>(BoxError::from("logged out")) })
         .fallback("https://open.example/unauth")
@@ -184,10 +184,10 @@ async fn the_fallback_gets_what_no_credential_can_be_had_for() {
     assert_eq!((exporter.totals().delivered, authorization(&log)), (1, vec!["none".to_owned()]));
 }
 
-/// A provider that never answers holds nothing up for longer than it may.
+/// A provider that never responds holds nothing up for longer than it may.
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_hangs_is_a_failure() {
-    let (client, log) = far_side(|_| Ok(answer(200, &[], b"")));
+    let (client, log) = server(|_| Ok(response(200, &[], b"")));
     let exporter = over(HERE, Protocol::HttpProtobuf, client)
         .auth(std::future::pending::<Result<Credential, BoxError>>)
         .retry(|retry| retry.max_retries(0))
@@ -217,7 +217,7 @@ fn credentials_do_not_go_over_plain_http_to_another_machine() {
 #[tokio::test]
 async fn f12_custom_credentials_do_not_go_over_plain_http_to_another_machine() {
     let build = |name: &'static str| {
-        let (client, _) = far_side(|_| Ok(answer(200, &[], b"")));
+        let (client, _) = server(|_| Ok(response(200, &[], b"")));
         over("http://far.example/", Protocol::HttpProtobuf, client).header(name, "secret").build()
     };
     for name in

@@ -1,6 +1,6 @@
 //! What a handle changes while the exporter runs.
 
-use crate::support::{answer, balanced, emit, far_side, line, over, record, requests, soon, to};
+use crate::support::{balanced, emit, line, over, record, requests, response, server, soon, to};
 use forebay::{
     batch::Batching,
     breaker::Mode,
@@ -72,7 +72,7 @@ async fn endpoint_headers_and_limits_change_and_nothing_is_lost() {
     assert_eq!(error.knob(), "endpoint");
     assert!(handle.set_header("x y", "b").is_err());
     assert!(handle.set_compression(Compression::Gzip(10)).is_err());
-    // A credential that is there already does not follow to where anybody can read it.
+    // A credential that is there already does not follow to where any host on the way can read it.
     handle.set_header("authorization", "Bearer hunter2").unwrap();
     assert!(!handle.set_endpoint("http://far.example/").unwrap_err().to_string().contains("hunter2"));
     emit(&exporter, 50..60);
@@ -109,15 +109,15 @@ async fn r06_b16_a_preset_s_numbers_reach_the_stack() {
         (Preset::DatabricksCsharp, 404, 1),
         (Preset::ConsulHcp, 503, 1),
     ] {
-        let (client, log) = far_side(move |_| Ok(answer(status, &[], b"")));
+        let (client, log) = server(move |_| Ok(response(status, &[], b"")));
         let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).preset(preset).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
         assert_eq!(requests(&log), attempts, "{preset:?} {status}");
-        assert_eq!(exporter.totals().dropped.total(), 1, "none of them waits for a far side that is away");
+        assert_eq!(exporter.totals().dropped.total(), 1, "none of them waits for a server that is away");
     }
     // 500 items, the oldest go.
-    let (client, _) = far_side(|_| Ok(answer(200, &[], b"")));
+    let (client, _) = server(|_| Ok(response(200, &[], b"")));
     let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).preset(Preset::DatabricksNode);
     let exporter = exporter.build().unwrap();
     emit(&exporter, 0..600);
@@ -125,7 +125,7 @@ async fn r06_b16_a_preset_s_numbers_reach_the_stack() {
     soon(exporter.flush()).await;
 
     // The Collector waits, and does not repeat in place.
-    let (client, log) = far_side(|number| Ok(answer(if number == 1 { 503 } else { 200 }, &[], b"")));
+    let (client, log) = server(|number| Ok(response(if number == 1 { 503 } else { 200 }, &[], b"")));
     let exporter =
         over("http://far.example/", Protocol::HttpProtobuf, client).preset(Preset::Collector).build().unwrap();
     exporter.emit(record("one"));

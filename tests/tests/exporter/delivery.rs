@@ -14,9 +14,9 @@ use tower::ServiceExt;
 
 const LINES: usize = 1_500;
 
-/// Q14, at the level of the exporter: the books balance at every look, and agree with those of the far side.
+/// Q14, at the level of the exporter: the books balance at every look, and agree with those of the server.
 #[tokio::test]
-async fn q14_every_line_has_one_fate_whatever_the_far_side_does() {
+async fn q14_every_line_has_one_fate_whatever_the_server_does() {
     for (seed, protocol) in Protocol::ALL.into_iter().enumerate() {
         let faults: Faults =
             "503:8,429=0:2,502:2,504:2,reset:3,reset-unprocessed:2,truncated:3,slow=20ms:3".parse().unwrap();

@@ -1,6 +1,6 @@
 //! How long a server can keep an exporter from sending by what it asks for.
 
-use crate::support::{answer, balanced, call, far_side, over, record, requests};
+use crate::support::{balanced, call, over, record, requests, response, server};
 use forebay::{
     core::BoxError,
     export::Exporter,
@@ -15,11 +15,11 @@ const EVERY: Duration = Duration::from_secs(20);
 /// A server that refuses once, and is well ever after: all that is said in six hours arrives, and it is found to be well after
 /// the cap at the latest.
 async fn is_found_again(protocol: Protocol, refusal: fn() -> Response<crate::support::Body>, within: Duration) {
-    let (client, log) = far_side(move |number| -> Result<_, BoxError> {
+    let (client, log) = server(move |number| -> Result<_, BoxError> {
         Ok(match (number, protocol) {
             (1, _) => refusal(),
             (_, Protocol::Grpc) => call(b"\0\0\0\0\0", &[("grpc-status", "0")]),
-            _ => answer(200, &[], b""),
+            _ => response(200, &[], b""),
         })
     });
     // Default settings.
@@ -49,23 +49,23 @@ const MINUTE: Duration = Duration::from_secs(61);
 
 #[tokio::test(start_paused = true)]
 async fn f01_a_server_that_asks_for_a_day_is_asked_again_after_a_minute() {
-    let refusal = || answer(503, &[("retry-after", "86400")], b"");
+    let refusal = || response(503, &[("retry-after", "86400")], b"");
     is_found_again(Protocol::HttpProtobuf, refusal, MINUTE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn f01_so_is_one_that_asks_for_an_hour_or_for_ten_minutes() {
-    let hour = || answer(503, &[("retry-after", "3600")], b"");
+    let hour = || response(503, &[("retry-after", "3600")], b"");
     is_found_again(Protocol::HttpProtobuf, hour, MINUTE).await;
-    let ten_minutes = || answer(429, &[("retry-after", "600")], b"");
+    let ten_minutes = || response(429, &[("retry-after", "600")], b"");
     is_found_again(Protocol::HttpJson, ten_minutes, MINUTE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn f01_f02_so_is_one_whose_number_or_date_no_clock_can_count() {
-    let number = || answer(503, &[("retry-after", "99999999999999999999999")], b"");
+    let number = || response(503, &[("retry-after", "99999999999999999999999")], b"");
     is_found_again(Protocol::HttpProtobuf, number, MINUTE).await;
-    let date = || answer(503, &[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], b"");
+    let date = || response(503, &[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], b"");
     is_found_again(Protocol::HttpProtobuf, date, MINUTE).await;
 }
 
@@ -80,8 +80,8 @@ async fn f01_so_is_one_that_asks_by_retry_info() {
 /// A hint below the cap is obeyed to the end.
 #[tokio::test(start_paused = true)]
 async fn f01_a_hint_below_the_cap_is_not_undercut() {
-    let (client, log) = far_side(|number| -> Result<_, BoxError> {
-        Ok(if number == 1 { answer(503, &[("retry-after", "45")], b"") } else { answer(200, &[], b"") })
+    let (client, log) = server(|number| -> Result<_, BoxError> {
+        Ok(if number == 1 { response(503, &[("retry-after", "45")], b"") } else { response(200, &[], b"") })
     });
     let exporter = Exporter::builder()
         .endpoint("http://far.example/")
@@ -98,8 +98,8 @@ async fn f01_a_hint_below_the_cap_is_not_undercut() {
 /// However high the cap, nothing is held beyond the end of the batch that was refused.
 #[tokio::test(start_paused = true)]
 async fn f01_the_hold_ends_with_the_batch_that_caused_it() {
-    let (client, log) = far_side(|number| -> Result<_, BoxError> {
-        Ok(if number == 1 { answer(503, &[("retry-after", "86400")], b"") } else { answer(200, &[], b"") })
+    let (client, log) = server(|number| -> Result<_, BoxError> {
+        Ok(if number == 1 { response(503, &[("retry-after", "86400")], b"") } else { response(200, &[], b"") })
     });
     let exporter = Exporter::builder()
         .endpoint("http://far.example/")
@@ -128,7 +128,7 @@ fn asks_for_a_day(
     refusals: usize,
 ) -> impl Fn(usize) -> Result<Response<crate::support::Body>, BoxError> + Clone + Send + 'static {
     move |number| {
-        Ok(if number <= refusals { answer(503, &[("retry-after", "86400")], b"") } else { answer(200, &[], b"") })
+        Ok(if number <= refusals { response(503, &[("retry-after", "86400")], b"") } else { response(200, &[], b"") })
     }
 }
 
@@ -136,7 +136,7 @@ fn asks_for_a_day(
 #[tokio::test(start_paused = true)]
 async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
     let batching = forebay::batch::Batching::new().max_items(1).max_in_flight(8);
-    let (client, log) = far_side(asks_for_a_day(1));
+    let (client, log) = server(asks_for_a_day(1));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder.batching(batching).max_hint(Duration::from_secs(5)).build().unwrap();
     exporter.emit(record("first"));
@@ -152,7 +152,7 @@ async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
     }
 
     // Five failures in a row open the circuit, and it follows the hint of the last.
-    let (client, log) = far_side(asks_for_a_day(5));
+    let (client, log) = server(asks_for_a_day(5));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
         .max_hint(Duration::from_secs(5))
@@ -171,7 +171,7 @@ async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
 /// No hint holds anything beyond the age at which the exporter gives up, the breaker included.
 #[tokio::test(start_paused = true)]
 async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
-    let (client, log) = far_side(asks_for_a_day(5));
+    let (client, log) = server(asks_for_a_day(5));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
         .max_hint(Duration::MAX)
@@ -193,7 +193,7 @@ async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
 /// Zero ignores hints: the exporter's own backoff alone says when to come again.
 #[tokio::test(start_paused = true)]
 async fn f01_without_hints_the_backoff_alone_counts() {
-    let (client, log) = far_side(asks_for_a_day(3));
+    let (client, log) = server(asks_for_a_day(3));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder.max_hint(Duration::ZERO).build().unwrap();
     exporter.emit(record("one"));

@@ -1,6 +1,6 @@
 //! What is never sent, never read, and never followed.
 
-use crate::support::{Body, answer, call, emit, far_side, line, over, record, requests, soon, to};
+use crate::support::{Body, call, emit, line, over, record, requests, response, server, soon, to};
 use bytes::{Bytes, BytesMut};
 use forebay::{
     core::{BoxError, DropReason},
@@ -48,14 +48,14 @@ fn endless(status: u16, asked: &Arc<AtomicU64>) -> Response<Body> {
     response
 }
 
-/// X05: of a body without end the cap is read, whether the answer is good or bad.
+/// X05: of a body without end the cap is read, whether the response is good or bad.
 #[tokio::test(start_paused = true)]
 async fn x05_of_an_endless_answer_the_cap_is_read() {
     // F07: the status is the truth, however long the body.
     for (status, delivered, rejected) in [(200, 1, 0), (404, 0, 1)] {
         let asked = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&asked);
-        let (client, log) = far_side(move |_| Ok(endless(status, &counter)));
+        let (client, log) = server(move |_| Ok(endless(status, &counter)));
         let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).build().unwrap();
         exporter.emit(record("one"));
         soon(exporter.flush()).await;
@@ -68,7 +68,7 @@ async fn x05_of_an_endless_answer_the_cap_is_read() {
     }
 }
 
-/// X05, on the wire: an answer of 1 GiB, and one that swells to 1 GiB.
+/// X05, on the wire: a response of 1 GiB, and one that swells to 1 GiB.
 #[tokio::test]
 async fn x05_a_huge_answer_and_one_that_swells_cost_the_cap() {
     for fault in [Fault::Oversized { bytes: 1 << 30 }, Fault::GzipBomb { bytes: 1 << 30 }] {
@@ -95,7 +95,7 @@ enum Ill {
     Nonsense,
 }
 
-/// A body that gives what it was told to, and then ends as it should not.
+/// A body that gives what it was made to give, and then ends as it should not.
 struct IllBody(Ill, bool);
 
 impl http_body::Body for IllBody {
@@ -118,7 +118,7 @@ impl http_body::Body for IllBody {
 async fn f07_the_status_is_the_truth_whatever_becomes_of_the_body() {
     for ill in [Ill::Cut, Ill::Silent, Ill::Nonsense] {
         for status in [200, 202, 204, 400] {
-            let (client, log) = far_side(move |_| {
+            let (client, log) = server(move |_| {
                 let mut response = Response::new(IllBody(ill, false).boxed_unsync());
                 *response.status_mut() = StatusCode::from_u16(status).unwrap();
                 response.headers_mut().insert("content-length", 100.into());
@@ -145,7 +145,7 @@ async fn f07_the_status_is_the_truth_whatever_becomes_of_the_body() {
 #[tokio::test(start_paused = true)]
 async fn f07_a_call_without_a_status_is_sent_again_and_one_with_it_is_not() {
     for (in_head, expected) in [(true, 1), (false, 2)] {
-        let (client, log) = far_side(move |number| {
+        let (client, log) = server(move |number| {
             let ill = if number == 1 { Ill::Cut } else { Ill::Nonsense };
             let mut response = Response::new(IllBody(ill, number > 1).boxed_unsync());
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
@@ -170,7 +170,7 @@ async fn f07_a_body_is_waited_for_no_longer_than_its_own_bound() {
         // Without a status it is not known whether it was taken: it is sent again.
         (Protocol::Grpc, false, (1, 2), 602),
     ] {
-        let (client, log) = far_side(move |number| {
+        let (client, log) = server(move |number| {
             let ill = if number == 1 { Ill::Silent } else { Ill::Nonsense };
             let mut response = Response::new(IllBody(ill, number > 1).boxed_unsync());
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
@@ -190,7 +190,7 @@ async fn f07_a_body_is_waited_for_no_longer_than_its_own_bound() {
     }
 }
 
-/// X05: a redirect is an answer like any other; nobody goes there, and no credential does.
+/// X05: a redirect is a response like any other; no request goes there, and no credential does.
 #[tokio::test]
 async fn x05_a_redirect_is_not_followed() {
     let elsewhere = Receiver::builder().start().await.unwrap();
@@ -291,7 +291,7 @@ async fn the_cap_holds_after_compression_too() {
         std::iter::repeat_with(next).take(511).collect()
     };
     for compression in [Compression::gzip(), Compression::zstd()] {
-        let (client, log) = far_side(|_| Ok(answer(200, &[], b"")));
+        let (client, log) = server(|_| Ok(response(200, &[], b"")));
         let exporter = Exporter::builder()
             .endpoint("https://far.example/")
             .encoder(Raw)
@@ -310,10 +310,10 @@ async fn the_cap_holds_after_compression_too() {
     }
 }
 
-/// A compressed answer over gRPC counts without its compression.
+/// A compressed response over gRPC counts without its compression.
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_capped_without_its_compression() {
-    let (client, _) = far_side(|_| {
+    let (client, _) = server(|_| {
         let mut response = call(BOMB, &[("grpc-status", "0")]);
         response.headers_mut().insert("grpc-encoding", HeaderValue::from_static("gzip"));
         Ok(response)
@@ -332,9 +332,9 @@ const BOMB: &[u8] = b"\x01\x00\x00\x00\x1d\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x
 /// F07.
 #[tokio::test(start_paused = true)]
 async fn f07_an_answer_without_end_is_not_waited_for_longer_than_the_attempt_may_take() {
-    let (client, log) = far_side(|number| {
+    let (client, log) = server(|number| {
         if number > 1 {
-            return Ok(answer(200, &[], b""));
+            return Ok(response(200, &[], b""));
         }
         Ok(Response::new(Silent.boxed_unsync()))
     });

@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_millis(300);
 /// X02: the deadline holds, whatever the network does.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a promise about the real clock")]
-async fn x02_shutdown_ends_on_time_whatever_the_far_side_does() {
+async fn x02_shutdown_ends_on_time_whatever_the_server_does() {
     let faults = [
         ("a black hole", Fault::BlackHole { processed: false }),
         ("one that trickles", Fault::Trickle { every: Duration::from_secs(1) }),
@@ -39,7 +39,7 @@ async fn x02_shutdown_ends_on_time_whatever_the_far_side_does() {
     }
 }
 
-/// X02, without an HTTP server: nobody accepts the connection.
+/// X02, without an HTTP server: no process accepts the connection.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a promise about the real clock")]
 async fn x02_shutdown_ends_on_time_where_nobody_accepts() {

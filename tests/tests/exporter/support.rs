@@ -1,4 +1,4 @@
-//! Exporters, clients, and a far side that is a function.
+//! Exporters, clients, and a server that is a function.
 
 use bytes::Bytes;
 use forebay::{
@@ -27,7 +27,7 @@ pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Builder<C> = ExporterBuilder<LogRecord, LogsEncoder, C, ByFootprint, AllNormal>;
 
-/// What a far side saw of each request.
+/// What a server saw of each request.
 pub(crate) type Log = Arc<Mutex<Vec<(tokio::time::Instant, Request<Full<Bytes>>)>>>;
 
 pub(crate) fn http1() -> Http {
@@ -81,10 +81,10 @@ pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), what).await.unwrap()
 }
 
-/// A far side that is a function from the number of the request, from 1, to its answer.
+/// A server that is a function from the number of the request, from 1, to its response.
 #[expect(clippy::type_complexity, reason = "a service and a log")]
-pub(crate) fn far_side<F>(
-    answer: F,
+pub(crate) fn server<F>(
+    respond: F,
 ) -> (ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Result<Response<Body>, BoxError>> + Clone + Send>, Log)
 where
     F: Fn(usize) -> Result<Response<Body>, BoxError> + Clone + Send + 'static,
@@ -97,7 +97,7 @@ where
             log.push((tokio::time::Instant::now(), request));
             log.len()
         };
-        std::future::ready(answer(number))
+        std::future::ready(respond(number))
     });
     (service, log)
 }
@@ -107,7 +107,7 @@ pub(crate) fn requests(log: &Log) -> usize {
     log.lock().unwrap().len()
 }
 
-pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)], body: &'static [u8]) -> Response<Body> {
+pub(crate) fn response(status: u16, headers: &[(&'static str, &str)], body: &'static [u8]) -> Response<Body> {
     let body = Full::new(Bytes::from_static(body)).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -115,7 +115,7 @@ pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)], body: &'stat
     response
 }
 
-/// The answer to a call: a message, and a status in the trailers.
+/// The response to a call: a message, and a status in the trailers.
 pub(crate) fn call(message: &'static [u8], trailers: &[(&'static str, &str)]) -> Response<Body> {
     let trailers = map(trailers);
     let body = Full::new(Bytes::from_static(message))

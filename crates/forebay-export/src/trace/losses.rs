@@ -52,7 +52,7 @@ impl Bell {
         self.rung.store(false, Ordering::Release);
     }
 
-    /// Nobody need ring: the worker will look by itself.
+    /// No wake-up is needed: the worker looks without one.
     fn mute(&self) {
         self.rung.store(true, Ordering::Relaxed);
     }
