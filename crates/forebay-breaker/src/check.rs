@@ -7,6 +7,7 @@ use crate::{
     observation::Grade,
     policy::{OpenTime, Policy, RampPlan, WHOLE, Window},
     rule::{Bad, Rule},
+    trip,
 };
 use forebay_core::ConfigError;
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
         Some(failures) => ConfigError::within("trip", failures, 1..=65_535)?.try_into().unwrap_or(u16::MAX),
         None => 0,
     };
-    let rules = Rule::compile(&knobs.trip.ratios)?;
+    let rules = trip::compile(&knobs.trip.ratios)?;
     let slow = rules.iter().any(|rule| rule.bad != Bad::Failed);
     if knobs.cancelled == Cancelled::Slow && !slow {
         return Err(ConfigError::new("cancelled", "Slow", "Failure or Ignored, where no rule is about slow calls"));

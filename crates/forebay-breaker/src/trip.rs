@@ -1,5 +1,12 @@
 //! When a breaker opens.
 
+use crate::{
+    check::{DAY, MILLISECOND, share},
+    env::micros,
+    policy::{TimeWindow, Window},
+    rule::{Bad, Rule},
+};
+use forebay_core::ConfigError;
 use std::time::Duration;
 
 /// When a closed breaker opens: one rule, or several of which any suffices.
@@ -135,4 +142,32 @@ impl RatioTrip {
     pub fn or(self, other: impl Into<Trip>) -> Trip {
         Trip::from(self).or(other)
     }
+}
+
+/// The rules that a user has given, checked.
+pub(crate) fn compile(ratios: &[RatioTrip]) -> Result<Box<[Rule]>, ConfigError> {
+    let (mut rules, mut first) = (Vec::with_capacity(ratios.len()), 0);
+    for rule in ratios {
+        let (window, most) = match rule.window {
+            Span::Time(span) => {
+                ConfigError::within("over", span, Duration::from_millis(10)..=DAY)?;
+                ConfigError::within("buckets", rule.buckets, 2..=60)?;
+                let width = micros(span).checked_div(rule.buckets.into()).unwrap_or_default();
+                let window = TimeWindow { width, buckets: rule.buckets, first };
+                first += window.cells();
+                (Window::Time(window), u32::MAX)
+            }
+            Span::Calls(calls) => {
+                ConfigError::within("over_calls", calls, 1..=10_000)?;
+                (Window::Calls(calls), calls)
+            }
+        };
+        let min_calls = ConfigError::within("min_calls", rule.min_calls.unwrap_or(20.min(most)), 1..=most)?;
+        let bad = match rule.slower_than {
+            Some(limit) => Bad::SlowerThan(micros(ConfigError::within("slow_ratio", limit, MILLISECOND..=DAY)?)),
+            None => Bad::Failed,
+        };
+        rules.push(Rule { bad, ratio: share("ratio", rule.ratio)?, min_calls, window });
+    }
+    Ok(rules.into())
 }

@@ -23,6 +23,8 @@ mod policy;
 mod refusal;
 #[path = "../src/ring.rs"]
 mod ring;
+#[path = "../src/rule.rs"]
+mod rule;
 #[path = "../src/slot.rs"]
 mod slot;
 #[path = "../src/snapshot.rs"]

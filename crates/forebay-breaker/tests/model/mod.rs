@@ -6,7 +6,8 @@ use crate::{
     explore,
     gauge::Gauge,
     observation::{Grade, Observation},
-    policy::{Bad, OpenTime, Policy, Rule, TimeWindow, WHOLE, Window},
+    policy::{OpenTime, Policy, TimeWindow, WHOLE, Window},
+    rule::{Bad, Rule},
     slot::{Env, Slot, SlotCtx},
     state::Transition,
     thread,
@@ -65,6 +66,7 @@ fn policy() -> Policy {
         lease: 100 * MS,
         ramp: None,
         cancelled: Grade::Ignored,
+        terminal: Grade::Failure,
         open_share: WHOLE,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{checked, limits, model, poll_once};
 use forebay_core::{DropReason, Fate};
-use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Receiver, Sender, SlotGuard};
 use loom::{future::block_on, thread};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ type Item = Arc<()>;
 struct Other {
     sender: Sender<Item>,
     handle: QueueHandle<Item>,
-    slot: Slot<Item>,
+    slot: SlotGuard<Item>,
     item: Item,
 }
 

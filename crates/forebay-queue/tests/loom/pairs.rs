@@ -3,7 +3,7 @@
 use super::{bounded, checked, limits, model, poll_once};
 use forebay_core::Fate;
 use forebay_intake::advance;
-use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Receiver, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Receiver, Sender, SlotGuard};
 use loom::thread;
 use std::{
     pin::pin,
@@ -67,7 +67,7 @@ struct Hands {
     receiver: Receiver<u32>,
     handle: QueueHandle<u32>,
     /// An item that was taken before the threads began.
-    slot: Option<Slot<u32>>,
+    slot: Option<SlotGuard<u32>>,
     taken: Vec<u32>,
     entered: Vec<u32>,
 }

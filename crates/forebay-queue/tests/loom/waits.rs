@@ -3,7 +3,7 @@
 use super::{SECOND, Woken, limits, model, poll_once};
 use forebay_core::{DropReason, Fate};
 use forebay_intake::advance;
-use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Sender, Slot};
+use forebay_queue::{ChannelBuilder, Overflow, QueueHandle, Sender, SlotGuard};
 use loom::{future::block_on, thread};
 use std::{
     sync::Arc,
@@ -94,7 +94,7 @@ fn a_receive_that_is_cancelled_passes_its_turn_on() {
 }
 
 /// A full queue, and one who waits for room, beside each thing that makes room or ends the wait.
-fn waits_for_room(meanwhile: impl Fn(&QueueHandle<u32>, Slot<u32>) + Send + Sync + Copy + 'static, enters: bool) {
+fn waits_for_room(meanwhile: impl Fn(&QueueHandle<u32>, SlotGuard<u32>) + Send + Sync + Copy + 'static, enters: bool) {
     model(move || {
         let (sender, mut receiver) = ChannelBuilder::new().limits(limits(1)).overflow(Overflow::Wait).build().unwrap();
         let handle = sender.handle();
