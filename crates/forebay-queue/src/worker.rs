@@ -127,6 +127,9 @@ where
                         // What a panic leaves half done is the inner service's own state.
                         Err(_reported) => Some(DropReason::Panicked),
                     };
+                    // CORRECTNESS: the waker is cloned, and retired ones are dropped, while the state still has the item: a waker
+                    // that panics then takes no item along without a fate.
+                    registration.prepare();
                     let (waiter, in_hand) = this.state.as_mut().take();
                     let done = match (in_hand, polled) {
                         (Some((request, item)), Ok(Poll::Ready(result))) => {
