@@ -143,6 +143,7 @@ impl<A> PendingReply<A> {
 
 impl<A> Drop for PendingReply<A> {
     fn drop(&mut self) {
+        // CANCEL: the item is not sent if no request holds it yet; otherwise its reply is dropped when it arrives.
         if let Some((replies, cell)) = self.place.take() {
             replies.forget(cell);
         }
@@ -211,6 +212,7 @@ impl<S: AsRef<Shared<T, A>>, T, A> WaitingForRoom<S, T, A> {
 
 impl<S: AsRef<Shared<T, A>>, T, A> Drop for WaitingForRoom<S, T, A> {
     fn drop(&mut self) {
+        // CANCEL: room that was promised to this sender goes to the next in line.
         if let Some(ticket) = self.ticket {
             self.shared.as_ref().stop_waiting(ticket, self.priority);
         }
@@ -233,6 +235,7 @@ impl<T, A> AsRef<Shared<T, A>> for KeepOpen<T, A> {
 
 impl<T, A> Drop for KeepOpen<T, A> {
     fn drop(&mut self) {
+        // A caller in line counts as a handle: the batcher does not close before its item is in.
         self.0.remove_handle();
     }
 }

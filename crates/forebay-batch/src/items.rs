@@ -75,6 +75,7 @@ pub(crate) fn discard_each<T>(items: Vec<T>) {
 
 impl<T> Drop for All<T> {
     fn drop(&mut self) {
+        // The last owner of a batch drops its items, each in a catch of its own: one whose `Drop` panics does not keep the others.
         discard_each(mem::take(&mut self.0));
     }
 }

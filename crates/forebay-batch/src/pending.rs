@@ -237,6 +237,8 @@ impl<T, A> PendingBatch<T, A> {
 
 impl<T, A> Drop for PendingBatch<T, A> {
     fn drop(&mut self) {
+        // Only a panic drops a batch that the ledger still expects a fate for.
+        // CORRECTNESS: the ledger counts before the callers have their replies, as everywhere.
         let Some(ledger) = self.owed_to.take() else { return };
         ledger.settle(&[(self.charge, Fate::Dropped(DropReason::Panicked))], &self.keys);
         self.reply_to_all(|| BoxError::from(Panicked::new()));

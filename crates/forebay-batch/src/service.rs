@@ -160,6 +160,7 @@ impl<T, A> Clone for Batch<T, A> {
 
 impl<T, A> Drop for Batch<T, A> {
     fn drop(&mut self) {
+        // CANCEL: room that was promised to this handle goes to the next in line before the last handle closes the batcher.
         self.leave_line();
         self.shared.remove_handle();
     }

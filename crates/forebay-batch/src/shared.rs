@@ -86,6 +86,7 @@ impl<T, A> Shared<T, A> {
 
     /// Admits the entry if it need not wait for room.
     pub(crate) fn offer_unless_wait(&self, entry: Entry<T>) -> Result<ReplyPlace<A>, Entry<T>> {
+        // CORRECTNESS: the guard lives until the end of this statement, so the waker below is woken without the lock.
         let (place, waker) = self.lock().queue.offer_unless_wait(entry)?;
         if let Some(waker) = waker {
             wake(waker);
@@ -102,6 +103,7 @@ impl<T, A> Shared<T, A> {
             return false;
         }
         let mut locked = self.lock();
+        // The offer is moved out only once it is admitted, so that a refusal leaves the caller its item.
         let Some(epoch) = locked.queue.admit_simply(route.meta) else { return false };
         let Some(offer) = offer.take() else { return false };
         let (_no_reply, waker) = locked.queue.enter(offer.item, route, epoch, false);
@@ -162,6 +164,7 @@ impl<T, A> Shared<T, A> {
 
     pub(crate) fn set_batching(&self, batching: Batching) -> Result<(), ConfigError> {
         batching.validate()?;
+        // A smaller limit may make the open batch full, or a shorter delay may be over already: the worker looks again.
         let waker = self.lock().queue.set_batching(batching);
         WakerSet::one(waker).wake();
         Ok(())
@@ -175,6 +178,7 @@ impl<T, A> Shared<T, A> {
     pub(crate) fn remove_handle(&self) {
         let mut locked = self.lock();
         locked.handles -= 1;
+        // CORRECTNESS: counted and closed under one lock, so that no clone can be made from a handle between the two.
         let wakes = if locked.handles == 0 { locked.queue.close() } else { WakerSet::None };
         drop(locked);
         wakes.wake();

@@ -18,6 +18,8 @@ impl<T, A> Shared<T, A> {
     /// From now on nothing enters and nothing is sent: what is queued is counted as dropped by shutdown, its items are kept for
     /// the report of a drain, and its callers get an error. The worker gives up what it has when it is polled next.
     pub(crate) fn abort(&self) {
+        // CORRECTNESS: from this lock on no offer is admitted, so what is taken here is all there will be. The fates are counted under
+        // it; wake-ups and replies follow without it.
         let (batches, wakes) = self.lock().queue.abort();
         wakes.wake();
         batches.iter().for_each(|batch| batch.reply_to_all(|| Abandoned::new(Seen::No).into()));
@@ -25,6 +27,7 @@ impl<T, A> Shared<T, A> {
 
     /// Gives up a batch that the worker has: as [`abort`](Self::abort) does with those that are queued.
     pub(crate) fn give_up(&self, mut batch: PendingBatch<T, A>) {
+        // `recover` counts the fate together with what a drain returns; the batch must not count it again when it is dropped.
         batch.owed_to = None;
         let items = batch.take_items();
         let mut wakes = WakerSet::None;
@@ -86,6 +89,7 @@ where
     /// CANCEL: what the worker has and what is queued is counted as dropped by shutdown, the callers get an error, and a drain
     /// that waits reports the items.
     fn drop(&mut self) {
+        // The futures in flight end before their items, which they may still read.
         let _ended = self.give_up_all();
         self.settler.shared.abort();
         trace::closed(|| self.settler.shared.totals());

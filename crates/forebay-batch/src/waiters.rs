@@ -96,6 +96,7 @@ impl<A> ReplyCells<A> {
 
     /// The caller that waits for the reply in `cell` has dropped its future.
     pub(crate) fn forget(&self, cell: u32) {
+        // CANCEL: the number of callers that have left is counted, so that a batch without any is sent without a look at each cell.
         let mut cells = self.lock();
         let unwanted = mem::replace(cells.open(cell), Reply::Over);
         cells.forgotten += usize::from(matches!(unwanted, Reply::Expected(_)));
@@ -203,6 +204,7 @@ impl<A> Waiters<A> {
         let replies: Vec<_> = self.at.iter().filter_map(replied).collect();
         let mut wakers = Vec::with_capacity(replies.len());
         let mut unwanted = Vec::new();
+        // CORRECTNESS: all replies are made before this lock is taken, since making one is user code.
         let mut cells = self.replies.lock();
         for (cell, reply) in replies {
             let cell = cells.open(cell);

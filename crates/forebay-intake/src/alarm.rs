@@ -56,6 +56,7 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(sleeper) = self.0.take() {
+            // CORRECTNESS: the waker that the thread was to wake is user code: it leaves the lock in a name, and is dropped after it.
             let _old = {
                 let mut state = sleeper.lock();
                 state.over = true;

@@ -209,6 +209,7 @@ impl<T> Future for Flush<T> {
 
 impl<T> Drop for Flush<T> {
     fn drop(&mut self) {
+        // CANCEL: the flush goes on without this future; only its place among those that wait is given back.
         if let Some(ticket) = self.ticket {
             self.control.stop_flushing(ticket);
         }

@@ -226,6 +226,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
+        // CORRECTNESS: the last sender closes the queue, so receivers end once they have taken what is left.
         self.shared.remove_sender();
     }
 }
@@ -307,6 +308,8 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
+        // CANCEL: a receiver that was woken for an item passes the wake-up on to the next in line; otherwise the item would wait for a
+        // further item to arrive.
         self.stop_waiting();
         // If this is the last receiver, the items that are left are counted as `Shutdown`.
         self.shared.remove_receiver();
@@ -355,6 +358,7 @@ impl<T> SlotGuard<T> {
 
 impl<T> Drop for SlotGuard<T> {
     fn drop(&mut self) {
+        // CANCEL: the holder was dropped or has panicked before it gave the item a fate: the slot is free, and the ledger has the loss.
         if let Some(slot) = self.slot.take() {
             self.shared.settle(slot, unsettled());
         }

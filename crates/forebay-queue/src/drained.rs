@@ -145,6 +145,7 @@ impl<T> SlotsGuard<'_, T> {
 
 impl<T> Drop for SlotsGuard<'_, T> {
     fn drop(&mut self) {
+        // CANCEL: as for a single item: what was not settled is free again, and counted as lost.
         if !self.charges.is_empty() {
             self.settle(unsettled());
         }

@@ -202,6 +202,7 @@ impl<E> Leaving<'_, E> {
 impl<E> Drop for Leaving<'_, E> {
     #[inline]
     fn drop(&mut self) {
+        // CANCEL: what was not taken is dropped here, where no lock is held.
         if !self.full.is_empty() {
             self.full.clear();
         }

@@ -200,6 +200,7 @@ impl<T, Res> WaitingForRoom<T, Res> {
                 Ok(PendingReply { shared: Arc::clone(shared), place })
             }
             Err(rejected) => {
+                // The queue has closed: no worker will ever reply into this cell.
                 if let Some(id) = self.reply.place.take() {
                     let _vacated = shared.lock().replies.cancel(id);
                 }
@@ -211,6 +212,7 @@ impl<T, Res> WaitingForRoom<T, Res> {
 
 impl<T, Res> Drop for WaitingForRoom<T, Res> {
     fn drop(&mut self) {
+        // CANCEL: room that was promised to this sender goes to the next in line.
         let shared = &self.reply.shared;
         if let Some(ticket) = self.ticket {
             shared.stop_waiting(ticket, self.priority);

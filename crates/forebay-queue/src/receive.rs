@@ -149,6 +149,7 @@ impl<T, Res> CallReceiver<T, Res> {
     /// Whether no caller waits any more for an item that the inner service has not got.
     pub(crate) fn is_cancelled(&self, item: &Item) -> bool {
         let skips = !self.orders.run_cancelled;
+        // One lock for an item that has waited for the inner service: its caller may have left since it was taken.
         skips && item.reply.is_some_and(|id| self.shared.lock().replies.is_abandoned(id))
     }
 

@@ -117,6 +117,7 @@ impl<T, Res> Queue<T, Res> {
     where
         T: Send + 'static,
     {
+        // The cell is opened first and the item is offered second, under two locks: a worker that takes the item finds its cell.
         let Some(id) = self.shared.lock().replies.open() else {
             self.shared.lock().state.intake.admission.refuse(DropReason::Full, 1);
             return Err(NotAdmitted::rejected(Rejected::new(request, DropReason::Full)));
@@ -194,6 +195,7 @@ impl<T, Res> Clone for Queue<T, Res> {
 
 impl<T, Res> Drop for Queue<T, Res> {
     fn drop(&mut self) {
+        // CANCEL: a handle that was promised room passes it on to the next in line before the last handle closes the queue.
         self.leave_line();
         self.shared.remove_sender();
     }

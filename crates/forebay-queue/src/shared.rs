@@ -61,6 +61,8 @@ impl<T, A> Shared<T, A> {
     #[inline]
     fn with<R>(&self, act: impl FnOnce(&mut QueueState<T>, &mut WakerSet) -> R) -> R {
         let mut wakers = WakerSet::None;
+        // CORRECTNESS: a waker may run its task at once, and that task takes this lock: wakers are collected under the lock, and woken
+        // after it.
         let result = act(&mut self.lock().state, &mut wakers);
         wakers.wake();
         result
@@ -86,6 +88,7 @@ impl<T, A> Shared<T, A> {
             return self.offer_at_limit(Entry { item, meta }, discard);
         };
         let waker = locked.state.push(item, meta, epoch);
+        // CORRECTNESS: as in `with`: no waker is woken under the lock.
         drop(locked);
         if let Some(waker) = waker {
             wake(waker);
@@ -207,6 +210,8 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn poll_abandoned(&self, registration: &mut Registration<'_>, ticket: &mut Option<Ticket>) -> Poll<()> {
+        // CORRECTNESS: the waker is cloned before the lock is taken, since a clone is user code; the look and the registration are under
+        // one lock, so that an abandonment between the two is not missed.
         registration.prepare();
         if self.lock().state.abandoned_or_wait(ticket, registration) { Poll::Ready(()) } else { Poll::Pending }
     }
