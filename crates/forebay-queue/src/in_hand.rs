@@ -28,14 +28,11 @@ pub(crate) struct Item {
     pub(crate) delays: Option<Delays>,
 }
 
-/// An item that has its fate, before the ledger and its caller know.
+/// How an item in hand ends, before the ledger and its caller know.
 ///
-/// One lock serves its end and the start of the next item, so a worker carries it there.
+/// One lock serves the end of an item and the start of the next, so a worker carries it there. The item itself stays in its place.
 pub(crate) struct Done<T, Res> {
-    slot: Slot,
     fate: Fate,
-    /// Where the caller waits.
-    reply: Option<ReplyId>,
     /// What the caller gets.
     result: Reply<Res>,
     /// A request that was let go, for a drain to return.
@@ -65,16 +62,6 @@ impl<T> InHand<T> {
     }
 }
 
-// === impl Item ===
-
-impl Item {
-    /// Takes the item out of a state that is about to be replaced.
-    #[inline]
-    pub(crate) fn take(&mut self) -> Self {
-        Self { delays: self.delays.take(), ..*self }
-    }
-}
-
 // === impl Done ===
 
 impl<T, Res> Done<T, Res> {
@@ -85,7 +72,7 @@ impl<T, Res> Done<T, Res> {
         attempt: Attempt,
         result: Reply<Res>,
         request: Option<T>,
-        item: Item,
+        item: &mut Item,
     ) -> Self {
         if let Some(request) = request {
             panic::discard(request);
@@ -95,7 +82,7 @@ impl<T, Res> Done<T, Res> {
 
     /// There is no result: the inner service has panicked, was let go, or was not called.
     #[cold]
-    pub(crate) fn without_result(reason: DropReason, request: InHand<T>, item: Item) -> Self {
+    pub(crate) fn without_result(reason: DropReason, request: InHand<T>, item: &mut Item) -> Self {
         let error: BoxError = match reason {
             DropReason::Panicked => {
                 trace::panicked();
@@ -115,19 +102,17 @@ impl<T, Res> Done<T, Res> {
     }
 
     /// Another attempt was due, but the queue was abandoned.
-    pub(crate) fn let_go(call: Call<T>, slot: Slot, result: Reply<Res>) -> Self {
-        let Call { request, reply } = call;
-        Self { slot, fate: Fate::Dropped(DropReason::Shutdown), reply, result, unsent: Some(request), attempt: None }
+    pub(crate) fn let_go(request: T, result: Reply<Res>) -> Self {
+        Self { fate: Fate::Dropped(DropReason::Shutdown), result, unsent: Some(request), attempt: None }
     }
 
     #[inline(always)]
-    fn new(fate: Fate, result: Reply<Res>, item: Item, attempt: Attempt) -> Self {
-        let Item { slot, reply, delays } = item;
-        let attempt = delays.is_some().then_some(attempt);
-        if let Some(delays) = delays {
+    fn new(fate: Fate, result: Reply<Res>, item: &mut Item, attempt: Attempt) -> Self {
+        let attempt = item.delays.is_some().then_some(attempt);
+        if let Some(delays) = item.delays.take() {
             panic::discard(delays);
         }
-        Self { slot, fate, reply, result, unsent: None, attempt }
+        Self { fate, result, unsent: None, attempt }
     }
 }
 
@@ -137,9 +122,14 @@ impl<T, Res> Locked<Call<T>, ReplyTable<Res>> {
     /// Counts the fate of an item and puts the reply to its caller. Returns the caller to wake, or the reply that no caller waits
     /// for; both are for the time after the lock.
     #[inline(always)]
-    pub(crate) fn finish(&mut self, done: Done<T, Res>, wakes: &mut WakerSet) -> Result<Option<Waker>, Reply<Res>> {
-        let Done { slot, fate, reply, result, unsent, attempt } = done;
-        self.state.settle(slot, fate, wakes);
+    pub(crate) fn finish(
+        &mut self,
+        item: &Item,
+        done: Done<T, Res>,
+        wakes: &mut WakerSet,
+    ) -> Result<Option<Waker>, Reply<Res>> {
+        let Done { fate, result, unsent, attempt } = done;
+        self.state.settle(item.slot, fate, wakes);
         if let Some(request) = unsent {
             // CORRECTNESS: in one step with its fate. A drain that sees the item settled ends at once, and then returns the
             // recovered items.
@@ -148,7 +138,7 @@ impl<T, Res> Locked<Call<T>, ReplyTable<Res>> {
         if let Some(attempt) = attempt {
             self.state.unparked(attempt, wakes);
         }
-        match reply {
+        match item.reply {
             Some(id) => self.replies.put(id, result),
             None => Err(result),
         }

@@ -40,6 +40,12 @@ pub(crate) struct Orders<T> {
 pub(crate) enum Next<T> {
     /// The next item: its request, and the rest.
     Item(T, Item),
+    /// There is none.
+    Rest(Rest),
+}
+
+/// Why a worker finds no item.
+pub(crate) enum Rest {
     /// Items were skipped, since their callers do not wait any more, and there may be others.
     Skipped,
     /// There is none now; the worker waits in line.
@@ -59,58 +65,49 @@ impl<T, Res> CallReceiver<T, Res> {
         Self { shared, orders, busy: None, timer: Timer::default() }
     }
 
-    /// Finishes what is `done`, and takes the next item, in one step.
-    #[inline(always)]
-    pub(crate) fn next(
-        &mut self,
-        mut waiter: Option<Ticket>,
-        mut done: Option<Done<T, Res>>,
-        cx: &mut Context<'_>,
-        registration: &mut Registration<'_>,
-    ) -> Next<T> {
-        loop {
-            match self.look(waiter, done.take(), registration) {
-                Next::Wait(ticket) if self.orders.parking.is_some() && self.is_due(cx) => waiter = Some(ticket),
-                next => return next,
-            }
-        }
-    }
-
     /// Whether the wait of a parked item is over; sets the timer if not.
     ///
     /// CORRECTNESS: the worker stands in line already, so an item that is parked after this look wakes it.
+    #[inline]
+    pub(crate) fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        self.orders.parking.is_some() && self.is_parked_item_due(cx)
+    }
+
     #[cold]
-    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_parked_item_due(&mut self, cx: &mut Context<'_>) -> bool {
         let due = self.shared.lock().state.next_due();
         self.timer.poll(due, cx).is_ready()
     }
 
     /// Takes the next item, or waits in line, in one step with the end of what is `done`.
     #[inline(always)]
-    fn look(
+    pub(crate) fn next(
         &mut self,
         waiter: Option<Ticket>,
-        done: Option<Done<T, Res>>,
+        done: Option<(&Item, Done<T, Res>)>,
         registration: &mut Registration<'_>,
     ) -> Next<T> {
         // CORRECTNESS: wakers, results and items are user values: they are cloned before the lock is taken, and woken and dropped
         // after it is released.
         registration.prepare();
         let now = self.shared.now();
-        let (mut wakes, mut expired, mut cancelled, mut withdrawn) = (WakerSet::None, Vec::new(), Vec::new(), None);
+        let (mut wakes, mut expired, mut cancelled) = (WakerSet::None, Vec::new(), Vec::new());
+        // The waits of a parked item, apart from what every item has.
+        let (mut delays, mut withdrawn) = (None, None);
         let mut locked = self.shared.lock();
-        let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
+        let put = done.map_or(Ok(None), |(item, done)| locked.finish(item, done, &mut wakes));
         let skips = !self.orders.run_cancelled;
         let parked = if locked.state.has_parked() { locked.state.unpark(intake::now(), &mut wakes) } else { None };
-        let next = if let Some(Parked { item: call, slot, delays }) = parked {
+        let found = if let Some(Parked { item: call, slot, delays: left }) = parked {
             locked.state.stop_waiting(waiter, registration);
             if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) {
                 locked.state.withdraw(slot, &mut wakes);
                 cancelled.push(call);
-                withdrawn = Some(delays);
-                Next::Skipped
+                withdrawn = Some(left);
+                Err(Rest::Skipped)
             } else {
-                Next::Item(call.request, Item { slot, reply: call.reply, delays: Some(delays) })
+                delays = Some(left);
+                Ok((call, slot))
             }
         } else {
             loop {
@@ -120,15 +117,15 @@ impl<T, Res> CallReceiver<T, Res> {
                         cancelled.push(call);
                         if cancelled.len() == CANCELLED_AT_ONCE {
                             locked.state.stop_waiting(waiter, registration);
-                            break Next::Skipped;
+                            break Err(Rest::Skipped);
                         }
                     }
-                    Some((Call { request, reply }, slot)) => {
+                    Some(found) => {
                         locked.state.stop_waiting(waiter, registration);
-                        break Next::Item(request, Item { slot, reply, delays: None });
+                        break Ok(found);
                     }
                     // CORRECTNESS: the look and the wait are under one lock, so that no item is missed between the two.
-                    None => break locked.state.wait(waiter, registration).map_or(Next::End, Next::Wait),
+                    None => break Err(locked.state.wait(waiter, registration).map_or(Rest::End, Rest::Wait)),
                 }
             }
         };
@@ -143,7 +140,10 @@ impl<T, Res> CallReceiver<T, Res> {
         if let Some(delays) = withdrawn {
             panic::discard(delays);
         }
-        next
+        match found {
+            Ok((Call { request, reply }, slot)) => Next::Item(request, Item { slot, reply, delays }),
+            Err(rest) => Next::Rest(rest),
+        }
     }
 
     /// Whether no caller waits any more for an item that the inner service has not got.
@@ -160,7 +160,8 @@ impl<T, Res> CallReceiver<T, Res> {
         self.shared.poll_abandoned(registration, &mut self.busy)
     }
 
-    /// What the result of the inner service means for the item and its caller; `None` if the item is parked for another attempt.
+    /// What the result of the inner service means for the item and its caller; `None` if it is
+    /// parked for another attempt, or finished already.
     ///
     /// Inlined on purpose, with all that stands between it and the lock: out of line, results are moved from one enum to another
     /// in other pieces than they were written in, and each such move waits for the one before.
@@ -170,7 +171,7 @@ impl<T, Res> CallReceiver<T, Res> {
         settle: &impl Settle<Res>,
         result: Reply<Res>,
         request: InHand<T>,
-        item: Item,
+        item: &mut Item,
     ) -> Option<Done<T, Res>> {
         // Only what is asked of the settlement leaves the catch: moved as a whole, it is read back in other pieces than it was
         // written in, and waits for them.
@@ -184,32 +185,29 @@ impl<T, Res> CallReceiver<T, Res> {
         });
         let Ok((fate, after)) = asked else {
             panic::discard(result);
-            return Some(Done::without_result(DropReason::Panicked, request, item));
+            self.lose(DropReason::Panicked, request, item);
+            return None;
         };
         let Some(after) = after else {
             return Some(Done::with_result(fate, Attempt::Taken, result, request.into_request(), item));
         };
         match (&self.orders.parking, request.into_request()) {
-            (Some(parking), Some(request)) => self.park(parking, after, fate, result, request, item),
+            (Some(parking), Some(request)) => {
+                self.park(parking, after, fate, result, request, item);
+                None
+            }
             (_, request) => Some(Done::with_result(fate, Attempt::Failed, result, request, item)),
         }
     }
 
     /// Parks the item, if it gets another attempt; otherwise the result is final, and its fate is `fate`.
     #[cold]
-    fn park(
-        &self,
-        parking: &Parking<T>,
-        hint: Duration,
-        fate: Fate,
-        result: Reply<Res>,
-        request: T,
-        mut item: Item,
-    ) -> Option<Done<T, Res>> {
+    fn park(&self, parking: &Parking<T>, hint: Duration, fate: Fate, result: Reply<Res>, request: T, item: &mut Item) {
         let is_again = item.delays.is_some();
         let delays = item.delays.take().map_or_else(|| panic::catch(|| parking.delays()), Ok);
         let Ok(mut delays) = delays else {
-            return Some(Done::with_result(fate, Attempt::Failed, result, Some(request), item));
+            let done = Done::with_result(fate, Attempt::Failed, result, Some(request), item);
+            return self.finish(item, done);
         };
         let Ok(Some(wait)) = panic::catch(|| delays.next()) else {
             if is_again {
@@ -217,9 +215,10 @@ impl<T, Res> CallReceiver<T, Res> {
             } else {
                 panic::discard(delays);
             }
-            return Some(Done::with_result(fate, Attempt::Failed, result, Some(request), item));
+            let done = Done::with_result(fate, Attempt::Failed, result, Some(request), item);
+            return self.finish(item, done);
         };
-        let Item { slot, reply, .. } = item;
+        let Item { slot, reply, .. } = *item;
         let parked = Parked { item: Call { request, reply }, slot, delays };
         let (now, mut evicted, mut wakes) = (intake::now(), Vec::new(), WakerSet::None);
         // CORRECTNESS: the earlier attempt ends and the item is parked under one lock, so that no other attempt is made between.
@@ -237,25 +236,41 @@ impl<T, Res> CallReceiver<T, Res> {
             panic::discard(delays);
         }
         match refused {
-            Ok(()) => {
-                panic::discard(result);
-                None
-            }
-            Err(Parked { item, slot, delays }) => {
+            Ok(()) => panic::discard(result),
+            Err(Parked { item: call, delays, .. }) => {
                 panic::discard(delays);
-                Some(Done::let_go(item, slot, result))
+                self.finish(item, Done::let_go(call.request, result));
             }
         }
+    }
+
+    /// An item has its fate without a result of the inner service.
+    ///
+    /// Such an end is rare, and takes a lock of its own: if it were carried to the next look as others are, what is carried would
+    /// be in memory for all of them.
+    #[cold]
+    pub(crate) fn lose(&self, reason: DropReason, request: InHand<T>, item: &mut Item) {
+        let done = Done::without_result(reason, request, item);
+        self.finish(item, done);
+    }
+
+    /// Finishes what is `done` by itself.
+    #[cold]
+    fn finish(&self, item: &Item, done: Done<T, Res>) {
+        let mut wakes = WakerSet::None;
+        let put = self.shared.lock().finish(item, done, &mut wakes);
+        wakes.wake();
+        self.shared.wake_or_discard(put);
     }
 
     /// The worker leaves the queue: what it has in hand is `done`, and the last worker takes with it what is queued.
     ///
     /// CORRECTNESS: every item that is left behind has its fate, its caller has a reply, and a drain returns it; user code that
     /// panics when it is dropped here does not end that half-way.
-    pub(crate) fn leave(&mut self, waiter: Option<Ticket>, done: Option<Done<T, Res>>) {
+    pub(crate) fn leave(&mut self, waiter: Option<Ticket>, done: Option<(&Item, Done<T, Res>)>) {
         let (mut lost, mut wakes) = (usize::from(done.is_some()), WakerSet::None);
         let mut locked = self.shared.lock();
-        let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
+        let put = done.map_or(Ok(None), |(item, done)| locked.finish(item, done, &mut wakes));
         if let Some(waiter) = waiter {
             wakes.add(locked.state.stop_receiving(waiter));
         }

@@ -99,8 +99,10 @@ impl<T, A> Shared<T, A> {
     #[cold]
     pub(crate) fn offer_at_limit(&self, entry: Entry<T>, discard: impl FnOnce(Vec<T>)) -> Result<(), Rejected<T>> {
         let now = self.now();
-        let mut evicted = Vec::new();
-        let offered = self.with(|state, wakers| state.offer(entry, now, &mut evicted, wakers));
+        let (mut evicted, mut wakes) = (Vec::new(), WakerSet::None);
+        // Not by `with`: what its closure captures is copied once more, in wider pieces than it was written in.
+        let offered = self.lock().state.offer(entry, now, &mut evicted, &mut wakes);
+        wakes.wake();
         discard(evicted);
         offered
     }

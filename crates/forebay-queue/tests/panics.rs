@@ -317,3 +317,29 @@ async fn f18_a_panic_anywhere_in_user_code_costs_its_own_item_at_most() {
         assert_eq!(handle.bytes(), 0, "{what}");
     }
 }
+
+/// Its clones panic when they are dropped, whatever else panics.
+struct Copied(bool);
+
+impl Clone for Copied {
+    fn clone(&self) -> Self {
+        Self(true)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        assert!(!self.0, "the copy");
+    }
+}
+
+/// A second panic while the first unwinds would end the process.
+#[tokio::test(start_paused = true)]
+async fn f18_the_copy_of_a_request_is_not_dropped_while_the_call_unwinds() {
+    let panics = |_: Copied| -> std::future::Ready<Result<(), BoxError>> { panic!("the call") };
+    let layer = QueueLayer::builder().weigh(|_: &Copied| 1).park_backoff([Duration::from_secs(1)]).build().unwrap();
+    let mut queue = layer.layer(tower::service_fn(panics));
+    let reply = timeout(Duration::from_secs(60), queue.call(Copied(false))).await;
+    assert!(reply.unwrap().unwrap_err().is::<forebay_queue::Panicked>());
+    assert_eq!(queue.handle().totals().dropped.get(DropReason::Panicked), 1);
+}
