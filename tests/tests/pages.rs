@@ -184,3 +184,34 @@ fn every_page_of_a_crate_says_how_to_add_it_and_which_features_it_has() {
         assert_eq!(described(&page), features(&folder.join("Cargo.toml")), "{name}");
     }
 }
+
+/// What of `page` a reader sees in fenced blocks and is wider than `columns`, with its number.
+fn wide(page: &str, columns: usize) -> Vec<(usize, &str)> {
+    let (mut inside, mut found) = (false, Vec::new());
+    for (number, line) in (1..).zip(page.lines()) {
+        if line.trim_start().starts_with("```") {
+            inside = !inside;
+        // A line that a doctest hides is not on the page.
+        } else if inside && line != "#" && !line.starts_with("# ") && line.chars().count() > columns {
+            found.push((number, line));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_wide_line_of_a_block_is_found() {
+    let page = "A wide line of text.\n```rust\nnarrow\n# a hidden line\na wide line\n```\nA wide line of text.";
+    assert_eq!(wide(page, 8), [(5, "a wide line")]);
+}
+
+/// docs.rs has room for some 92 columns on a screen that is 1280 pixels wide; what is wider is cut off.
+#[test]
+fn no_block_of_a_page_is_cut_off() {
+    let mut pages = vec![root().join("README.md")];
+    pages.extend(fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path().join("README.md")));
+    for path in pages {
+        let page = fs::read_to_string(&path).unwrap();
+        assert!(wide(&page, 90).is_empty(), "{}: {:#?}", path.display(), wide(&page, 90));
+    }
+}
