@@ -205,12 +205,17 @@ fn a_wide_line_of_a_block_is_found() {
     assert_eq!(wide(page, 8), [(5, "a wide line")]);
 }
 
-/// docs.rs has room for some 92 columns on a screen that is 1280 pixels wide; what is wider is cut off.
+/// The files in `folder`, of this repository.
+fn files(folder: &str) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path())
+}
+
+/// docs.rs has room for some 92 columns on a screen that is 1280 pixels wide; what is wider is cut off. So has the guide.
 #[test]
 fn no_block_of_a_page_is_cut_off() {
-    let mut pages = vec![root().join("README.md")];
-    pages.extend(fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path().join("README.md")));
-    for path in pages {
+    let guide = files("docs/guide/pages").chain(files("docs/guide/pages/coming-from"));
+    let pages = files("crates").map(|folder| folder.join("README.md")).chain(guide.filter(|path| path.is_file()));
+    for path in pages.chain([root().join("README.md")]) {
         let page = fs::read_to_string(&path).unwrap();
         assert!(wide(&page, 90).is_empty(), "{}: {:#?}", path.display(), wide(&page, 90));
     }
