@@ -185,6 +185,19 @@ fn every_page_of_a_crate_says_how_to_add_it_and_which_features_it_has() {
     }
 }
 
+#[test]
+fn every_step_of_the_gate_is_one_of_the_workflow_and_a_recipe() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (gate, workflow, recipes) = (read(".ci/run"), read(".github/workflows/ci.yml"), read("justfile"));
+    let steps: Vec<_> = gate.lines().filter_map(|line| line.strip_prefix("step .ci/")).collect();
+    let matrix = workflow.split("step: [").nth(1).unwrap().split(']').next().unwrap();
+    let listed: Vec<_> = matrix.split(',').map(str::trim).collect();
+    assert_eq!(BTreeSet::from_iter(&steps), BTreeSet::from_iter(&listed));
+    for step in steps {
+        assert!(recipes.lines().any(|line| line.trim().starts_with(&format!(".ci/{step}")) || line.contains(&format!("}} .ci/{step}"))), "{step}");
+    }
+}
+
 /// What of `page` a reader sees in fenced blocks and is wider than `columns`, with its number.
 fn wide(page: &str, columns: usize) -> Vec<(usize, &str)> {
     let (mut inside, mut found) = (false, Vec::new());
