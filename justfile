@@ -19,6 +19,22 @@ test crate="":
 docs crate="":
     .ci/docs {{crate}}
 
+# The public API and the types of other crates in it are those of docs/public-api; `just public-api --bless` writes them.
+public-api *bless:
+    .ci/public-api {{bless}}
+
+# What semantic versioning allows since the newest release.
+semver:
+    .ci/semver
+
+# The guide as a book, with its links checked.
+guide:
+    .ci/guide
+
+# The layers for Windows and WebAssembly.
+targets:
+    .ci/targets
+
 # Every example, as its page says.
 examples:
     .ci/examples
@@ -35,7 +51,7 @@ interop-kafka:
 coverage crate="forebay-databricks" percent="90":
     .ci/coverage {{crate}} {{percent}}
 
-# Each crate by itself, with each of its features by itself.
+# Each crate by itself, with the oldest versions that it states and each of its features by itself.
 alone:
     .ci/each-crate-alone
 

@@ -27,7 +27,9 @@ pages! {
     tower_buffer: "pages/coming-from/tower-buffer.md",
     backon: "pages/coming-from/backon.md",
     failsafe: "pages/coming-from/failsafe.md",
+    reqwest_retry: "pages/coming-from/reqwest-retry.md",
     tower_resilience: "pages/coming-from/tower-resilience.md",
+    seatbelt: "pages/coming-from/seatbelt.md",
     tower_batch: "pages/coming-from/tower-batch.md",
     opentelemetry_sdk: "pages/coming-from/opentelemetry-sdk.md",
 }

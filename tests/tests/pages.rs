@@ -184,3 +184,52 @@ fn every_page_of_a_crate_says_how_to_add_it_and_which_features_it_has() {
         assert_eq!(described(&page), features(&folder.join("Cargo.toml")), "{name}");
     }
 }
+
+#[test]
+fn every_step_of_the_gate_is_one_of_the_workflow_and_a_recipe() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (gate, workflow, recipes) = (read(".ci/run"), read(".github/workflows/ci.yml"), read("justfile"));
+    let steps: Vec<_> = gate.lines().filter_map(|line| line.strip_prefix("step .ci/")).collect();
+    let matrix = workflow.split("step: [").nth(1).unwrap().split(']').next().unwrap();
+    let listed: Vec<_> = matrix.split(',').map(str::trim).collect();
+    assert_eq!(BTreeSet::from_iter(&steps), BTreeSet::from_iter(&listed));
+    for step in steps {
+        assert!(recipes.lines().any(|line| line.trim().starts_with(&format!(".ci/{step}")) || line.contains(&format!("}} .ci/{step}"))), "{step}");
+    }
+}
+
+/// What of `page` a reader sees in fenced blocks and is wider than `columns`, with its number.
+fn wide(page: &str, columns: usize) -> Vec<(usize, &str)> {
+    let (mut inside, mut found) = (false, Vec::new());
+    for (number, line) in (1..).zip(page.lines()) {
+        if line.trim_start().starts_with("```") {
+            inside = !inside;
+        // A line that a doctest hides is not on the page.
+        } else if inside && line != "#" && !line.starts_with("# ") && line.chars().count() > columns {
+            found.push((number, line));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_wide_line_of_a_block_is_found() {
+    let page = "A wide line of text.\n```rust\nnarrow\n# a hidden line\na wide line\n```\nA wide line of text.";
+    assert_eq!(wide(page, 8), [(5, "a wide line")]);
+}
+
+/// The files in `folder`, of this repository.
+fn files(folder: &str) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path())
+}
+
+/// docs.rs has room for some 92 columns on a screen that is 1280 pixels wide; what is wider is cut off. So has the guide.
+#[test]
+fn no_block_of_a_page_is_cut_off() {
+    let guide = files("docs/guide/pages").chain(files("docs/guide/pages/coming-from"));
+    let pages = files("crates").map(|folder| folder.join("README.md")).chain(guide.filter(|path| path.is_file()));
+    for path in pages.chain([root().join("README.md")]) {
+        let page = fs::read_to_string(&path).unwrap();
+        assert!(wide(&page, 90).is_empty(), "{}: {:#?}", path.display(), wide(&page, 90));
+    }
+}
