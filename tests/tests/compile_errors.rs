@@ -4,6 +4,8 @@
 //! that the message must contain; with the feature `cure` the same program does what the message says, and compiles. Whole
 //! messages are not compared, as `trybuild` does: most of a message is the compiler's, and changes with its version.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
