@@ -1,4 +1,4 @@
-//! The server, which fails as it is told to.
+//! The server, which fails as the program wants.
 
 use bytes::Bytes;
 use forebay_example_support::server::http1_with;

@@ -12,9 +12,8 @@ pub async fn call() -> Result<(), BoxError> {
     let batch = BatchLayer::builder();
     #[cfg(feature = "cure")]
     let batch = batch.respond_per_item();
-    let store = service_fn(|keys: Vec<String>| async move {
-        Ok::<_, BoxError>(keys.into_iter().map(Row).collect::<Vec<_>>())
-    });
+    let store =
+        service_fn(|keys: Vec<String>| async move { Ok::<_, BoxError>(keys.into_iter().map(Row).collect::<Vec<_>>()) });
     let mut service = ServiceBuilder::new().layer(batch.build()?).service(store);
     let _row = service.ready().await?.call(String::new()).await?;
     Ok(())

@@ -85,11 +85,11 @@ async fn main() -> Result<(), BoxError> {
 fn report(books: &Books, fates: &BTreeMap<u64, Fate>, totals: &Totals) -> Result<(), BoxError> {
     let Books { requests, received, delayed, stored } = books;
     let refused: Vec<_> = fates.iter().filter(|(_, fate)| **fate != Fate::Delivered).collect();
-    let told_true = fates.iter().filter(|(id, fate)| stored.contains_key(id) == (**fate == Fate::Delivered)).count();
+    let informed = fates.iter().filter(|(id, fate)| stored.contains_key(id) == (**fate == Fate::Delivered)).count();
     let again = received - DOCUMENTS;
     say(format_args!("server:  {} documents stored, from {requests} requests", stored.len()))?;
     say(format_args!("         {again} came twice; for {} of them there was no room at first", delayed.len()))?;
-    say(format_args!("callers: {told_true} of {} know what became of their document", fates.len()))?;
+    say(format_args!("callers: {informed} of {} know what became of their document", fates.len()))?;
     for (id, fate) in &refused {
         say(format_args!("         document {id}: {fate}"))?;
     }
@@ -101,7 +101,7 @@ fn report(books: &Books, fates: &BTreeMap<u64, Fate>, totals: &Totals) -> Result
     assert!(stored.values().all(|times| *times == 1), "what was stored is not sent again");
     // A hundred had to come twice, and one bulk request was refused as a whole: what it carried came twice as well.
     assert!(again > 100 && delayed.len() == 100 && *requests < 100, "{received} documents in {requests} requests");
-    assert_eq!(told_true as u64, DOCUMENTS);
+    assert_eq!(informed as u64, DOCUMENTS);
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Rejected)), (DOCUMENTS - 4, 4));
     Ok(())
 }
