@@ -33,7 +33,7 @@ const FOREBAY: Programs = Programs {
     folder: "forebay",
     dependencies: r#"
         bytes = "1"
-        forebay = { path = "ROOT/crates/forebay" }
+        forebay = { path = 'ROOT/crates/forebay' }
         http = "1"
         http-body-util = "0.1"
         tower = { version = "0.5", default-features = false, features = ["util"] }
@@ -45,8 +45,8 @@ const FOREBAY: Programs = Programs {
 const LAYERS: Programs = Programs {
     folder: "layers",
     dependencies: r#"
-        forebay-breaker = { path = "ROOT/crates/forebay-breaker" }
-        forebay-retry = { path = "ROOT/crates/forebay-retry" }
+        forebay-breaker = { path = 'ROOT/crates/forebay-breaker' }
+        forebay-retry = { path = 'ROOT/crates/forebay-retry' }
         http = "1"
         tower = { version = "0.5", default-features = false, features = ["util"] }
     "#,
