@@ -6,6 +6,12 @@ use std::{error::Error, fmt};
 ///
 /// One result of the inner service becomes one reply per item: the same for all ([`SharedResponse`]), an element of the response
 /// for each ([`PerItem`], [`PerKey`]), or the fate of the item ([`ItemFates`]).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot make the replies of a batch from a `{Res}`",
+    note = "`SharedResponse`, the default, gives each caller a clone of the response: make it `Clone`, or put it into an `Arc`",
+    note = "`.respond_per_item()` gives each caller its own element of a `Vec`, `.respond_per_key(..)` the one with its key, and \
+            `.respond_fates()` the fate of its item"
+)]
 pub trait Respond<Res> {
     /// The reply to one item.
     type Reply;
@@ -72,6 +78,8 @@ pub struct Elements<E> {
 
 // === impl Respond ===
 
+// That a response is not `Clone` would hide that there are other replies.
+#[diagnostic::do_not_recommend]
 impl<Res: Clone> Respond<Res> for SharedResponse {
     type Reply = Res;
     type Prepared = Result<Res, BatchFailed>;

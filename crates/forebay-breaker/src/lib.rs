@@ -23,6 +23,8 @@ mod key;
 mod knobs;
 mod label;
 mod layer;
+#[cfg(not(feature = "http"))]
+mod missing_feature;
 mod observation;
 mod open_for;
 mod policy;

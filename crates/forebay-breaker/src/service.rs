@@ -22,7 +22,9 @@ use tower_service::Service;
 /// With keys `call` decides, for the key is not known before: `poll_ready` is the inner service's, and a rejected call keeps the
 /// readiness of the inner service for the next one. Without keys `poll_ready` decides first: while the circuit is open it is ready
 /// at once, without polling the inner service, and the call is rejected.
-pub struct Breaker<S, K, F, C> {
+// The compiler shows this line where it says that the bounds of `ready` are not satisfied (E0599), and does not say which.
+#[rustfmt::skip]
+pub struct Breaker<S, K, F, C> { // No `Service`? `ServiceExt::ready(&mut service)` says why.
     inner: S,
     /// Takes the key from a request.
     keys: F,

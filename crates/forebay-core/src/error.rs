@@ -61,6 +61,8 @@ pub enum Boxed {}
 
 // === impl AsError ===
 
+// That the type does not implement `Error` would hide that it can be converted.
+#[diagnostic::do_not_recommend]
 impl<E: Error + 'static> AsError<Concrete> for E {
     fn as_error(&self) -> &(dyn Error + 'static) {
         self

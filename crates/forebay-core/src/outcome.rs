@@ -23,7 +23,9 @@ pub enum Outcome {
 /// arrives as a response is not taken for a success.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify the results of this service",
-    note = "implement `Classify<{Res}, {Err}>`, or pass a closure `Fn(&Result<{Res}, {Err}>) -> Outcome`"
+    note = "the classifiers of the presets take errors that implement `std::error::Error`, and `BoxError`: implement it, or put \
+            `.map_err(BoxError::from)` below the layer",
+    note = "or implement `Classify<{Res}, {Err}>`, or pass a closure `Fn(&Result<{Res}, {Err}>) -> Outcome`"
 )]
 pub trait Classify<Res, Err> {
     /// What `result` means. It must not block and should not panic.

@@ -18,6 +18,8 @@ pub mod grpc;
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
 mod layer;
+#[cfg(not(feature = "grpc"))]
+mod missing_feature;
 pub mod policy;
 mod rules;
 mod run;

@@ -45,7 +45,9 @@ pub use crate::throttle::{Gate, Keyed};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not know how to send a `{Req}` again",
-    note = "make the request `Clone`, or pass `.policy(|request: &{Req}| -> Option<{Req}> ..)`"
+    note = "make the request `Clone`, or pass `.policy(|request: &{Req}| -> Option<{Req}> ..)`",
+    note = "an `http::Request` is sent again where its body is `Clone`, as `http_body_util::Full` is; for other bodies there are \
+            `.replay_body()` below a `ReplayLayer`, and `.copy_body(..)`"
 )]
 pub trait Policy<Req, Res, Err> {
     /// A copy of `request` for the attempt after this one, or `None` if there cannot be one.

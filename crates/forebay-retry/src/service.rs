@@ -15,7 +15,9 @@ use tower_service::Service;
 /// Sends a request again when its failure may pass.
 ///
 /// See the [crate documentation](crate) for what clones share, and which errors it adds.
-pub struct Retry<S, C, P = Cloned, K = ()> {
+// The compiler shows this line where it says that the bounds of `ready` are not satisfied (E0599), and does not say which.
+#[rustfmt::skip]
+pub struct Retry<S, C, P = Cloned, K = ()> { // No `Service`? `ServiceExt::ready(&mut service)` says why.
     inner: S,
     rules: Arc<Rules<C, P, K>>,
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use forebay_core::BoxError;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::{
@@ -63,6 +63,36 @@ pub async fn http1(respond: impl Fn(u32) -> &'static str + Clone + Send + 'stati
         }
     });
     Ok((address, seen))
+}
+
+/// Responds to each request over HTTP/1.1 with what `respond` makes of it and its whole body, which may have 1 MiB.
+///
+/// # Errors
+///
+/// When there is no port to listen on.
+pub async fn http1_with<F, Fut>(respond: F) -> io::Result<SocketAddr>
+where
+    F: Fn(Request<Bytes>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let respond = respond.clone();
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let respond = respond.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = Limited::new(body, 1 << 20).collect().await?.to_bytes();
+                    Ok::<_, BoxError>(respond(Request::from_parts(head, body)).await)
+                }
+            });
+            // A connection that fails is its client's trouble.
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    Ok(address)
 }
 
 /// Responds to the `n`-th call over gRPC with the status `respond(n)`, and, if that is 0, with an empty message.

@@ -1,0 +1,22 @@
+//! The programs, as their user runs them. Each asserts its own numbers.
+
+use std::process::Command;
+
+fn output_of(program: &str) -> String {
+    let output = Command::new(program).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn a_webhook_gets_each_event_once() {
+    let text = output_of(env!("CARGO_BIN_EXE_webhook"));
+    assert!(text.contains("receiver: 495 events from 6 requests, 0 without the secret"), "{text}");
+}
+
+#[test]
+fn each_caller_of_a_bulk_api_has_the_fate_of_its_document() {
+    let text = output_of(env!("CARGO_BIN_EXE_bulk_api"));
+    assert!(text.contains("callers: 1000 of 1000 know what became of their document"), "{text}");
+}

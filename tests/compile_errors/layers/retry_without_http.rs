@@ -1,0 +1,14 @@
+// code: E0277
+// says: `RetryLayer::http` needs the feature `http` of `forebay-retry`, or of `forebay`
+
+use forebay_retry::{BoxError, RetryLayer};
+use http::{Request, Response};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+
+pub async fn call(request: Request<String>) -> Result<Response<()>, BoxError> {
+    let client = service_fn(|_: Request<String>| async { Ok::<_, BoxError>(Response::new(())) });
+    let mut service = ServiceBuilder::new().layer(RetryLayer::http()).service(client);
+    service.ready().await?.call(request).await
+}
+
+fn main() {}
