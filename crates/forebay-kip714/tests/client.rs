@@ -233,6 +233,19 @@ async fn a_client_that_is_switched_off_asks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_id_is_waited_for_and_not_longer_than_asked() {
+    let script = Script::default().then(Act::Hang);
+    let client = builder().request_timeout(SECOND * 10).build(script.clone()).unwrap();
+    let begun = Instant::now();
+    assert_eq!(client.instance_id(SECOND * 3).await, None);
+    assert_eq!(begun.elapsed(), SECOND * 3);
+    // A caller that waits longer has it as soon as it is known.
+    script.0.lock().unwrap().then = None;
+    assert_eq!(client.instance_id(SECOND * 3_600).await, Some(InstanceId::from_bytes([7; 16])));
+    assert!(begun.elapsed() < SECOND * 3_600);
+}
+
+#[tokio::test(start_paused = true)]
 async fn labels_can_change_and_a_ranking_that_panics_costs_one_payload() {
     let script = Script::default();
     let client = builder().importance(|_| unreachable!("planted")).build(script.clone()).unwrap();
