@@ -238,7 +238,7 @@ async fn the_id_is_waited_for_and_not_longer_than_asked() {
     let client = builder().request_timeout(SECOND * 10).build(script.clone()).unwrap();
     let begun = Instant::now();
     assert_eq!(client.instance_id(SECOND * 3).await, None);
-    assert_eq!(begun.elapsed(), SECOND * 3);
+    assert!(begun.elapsed() >= SECOND * 3 && begun.elapsed() < SECOND * 3 + SECOND / 20, "{:?}", begun.elapsed());
     // A caller that waits longer has it as soon as it is known.
     script.0.lock().unwrap().then = None;
     assert_eq!(client.instance_id(SECOND * 3_600).await, Some(InstanceId::from_bytes([7; 16])));

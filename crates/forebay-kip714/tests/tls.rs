@@ -23,14 +23,14 @@ fn file(name: &str) -> std::path::PathBuf {
 }
 
 fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(file(name)).unwrap().map(Result::unwrap).collect()
+    CertificateDer::pem_slice_iter(&std::fs::read(file(name)).unwrap()).map(Result::unwrap).collect()
 }
 
 /// Listens in place of `broker`, and speaks TLS; its port.
 async fn secured(broker: &Broker) -> u16 {
     let (listener, to) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), broker.address());
     let port = listener.local_addr().unwrap().port();
-    let key = PrivateKeyDer::from_pem_file(file("server-key.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&std::fs::read(file("server-key.pem")).unwrap()).unwrap();
     let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -118,7 +118,7 @@ async fn a_flush_ends_when_every_batch_before_it_has_its_fate() {
     }
     let mut flush = std::pin::pin!(gateway.flush());
     for let_through in 0..3 {
-        assert!((&mut flush).now_or_never().is_none(), "{let_through} of 3 are stored");
+        assert!(flush.as_mut().now_or_never().is_none(), "{let_through} of 3 are stored");
         gate.let_through(1);
         until(|| batches(&gateway)[0].delivered == let_through + 1).await;
         // What comes after it is not waited for.

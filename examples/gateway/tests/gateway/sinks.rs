@@ -146,7 +146,7 @@ async fn a_batch_whose_worker_panicked_after_it_was_stored_is_stored_once() {
             async move {
                 tower::ServiceExt::oneshot(store, batch).await?;
                 assert!(!panics, "after the commit");
-                Ok(())
+                Ok::<_, forebay::core::BoxError>(())
             }
         })
     });

@@ -176,11 +176,12 @@ impl Drop for Waited {
 async fn an_export_without_a_response_is_given_up_after_thirty_seconds() {
     let waited = Arc::<Mutex<Vec<Duration>>>::default();
     let seen = Arc::clone(&waited);
-    let client = BoxCloneService::new(service_fn(move |_: Request<Full<Bytes>>| {
+    let client: Client = BoxCloneService::new(service_fn(move |_: Request<Full<Bytes>>| {
         let waiting = Waited(Instant::now(), Arc::clone(&seen));
         async move {
             let _waiting = waiting;
-            std::future::pending().await
+            std::future::pending::<()>().await;
+            Err(BoxError::from("this is never reached"))
         }
     }));
     let exporter = exporter(&Options::default(), client, None, Arc::default()).unwrap();
