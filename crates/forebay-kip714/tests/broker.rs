@@ -7,7 +7,7 @@ use forebay_core::DropReason;
 use forebay_kip714::{
     ClientBuilder, ClientEvent, Codec, ErrorCode, GetTelemetrySubscriptionsRequest, Kip714Client, State, Stopped,
     TelemetryRequest,
-    tcp::{OAuthToken, Sasl, TcpTransport},
+    tcp::{Sasl, TcpTransport},
 };
 use forebay_otlp::{Metric, MetricData, NumberPoint, Temporality};
 use forebay_testkit::kafka::{Api, Broker, BrokerLog, Fault, Login, Subscription};
@@ -75,8 +75,8 @@ async fn metrics_arrive_under_one_id_at_their_interval() {
     assert!(seen.pushes.last().unwrap().terminating && seen.connections == 1);
 }
 
-/// A code as the answer to a push; what the client does then, and why it has stopped if it has.
-async fn push_answered(code: i16) -> (BrokerLog, Kip714Client, Arc<Mutex<Vec<ClientEvent>>>) {
+/// A code as the response to a push; what the client does then, and why it has stopped if it has.
+async fn push_with_response(code: i16) -> (BrokerLog, Kip714Client, Arc<Mutex<Vec<ClientEvent>>>) {
     let broker = subscribed().await;
     broker.script(Api::Push, [Fault::Code(code)]);
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -111,7 +111,7 @@ async fn k01_k02_k03_k07_codes_that_stop_the_client_stop_it_for_good_and_are_sai
         (35, Stopped::UnsupportedVersion),
         (31, Stopped::Refused(ErrorCode(31))),
     ] {
-        let (seen, client, events) = push_answered(code).await;
+        let (seen, client, events) = push_with_response(code).await;
         assert_eq!(client.status().stopped, Some(why));
         assert_eq!((seen.pushes.len(), stops_said(&events)), (1, 1));
         let report = client.shutdown(PATIENCE).await;
@@ -123,7 +123,7 @@ async fn k01_k02_k03_k07_codes_that_stop_the_client_stop_it_for_good_and_are_sai
 #[tokio::test]
 async fn k04_k05_k06_k07_codes_that_pass_lead_to_a_new_subscription_and_further_pushes() {
     for code in [117, 76, 118, 89] {
-        let (seen, client, events) = push_answered(code).await;
+        let (seen, client, events) = push_with_response(code).await;
         assert_eq!((client.status().stopped, stops_said(&events)), (None, 0), "{code}");
         assert!(seen.gets.len() >= 2 && seen.pushes.len() >= 3, "{code}");
         // The refusal is no failure of the broker: the same connection is used for what follows.
@@ -154,7 +154,7 @@ async fn k04_the_subscription_that_changes_is_asked_for_and_the_throttled_questi
     let broker = subscribed().await;
     let client = client(&broker);
     until(&broker, |seen| !seen.pushes.is_empty()).await;
-    // As a real broker: the answer to the question it made us ask is a throttle.
+    // As a real broker: the response to the question that it made us ask is a throttle.
     broker.script(Api::Push, [Fault::Code(117)]);
     broker.script(Api::Get, [Fault::Code(89)]);
     let before = broker.seen().pushes.len();
@@ -203,7 +203,7 @@ async fn k09_requested_metrics_that_are_null_are_nothing_wanted() {
 }
 
 #[tokio::test]
-async fn k10_a_subscription_that_matches_nothing_is_answered_with_an_empty_payload() {
+async fn k10_a_subscription_that_matches_nothing_gets_an_empty_payload() {
     let broker = Broker::start().await;
     broker.subscribe(Subscription::to(["no.such.metric"]).every(FAST));
     let _client = client(&broker);
@@ -289,7 +289,7 @@ async fn k13_dropping_the_client_sends_the_last_push_too() {
 }
 
 #[tokio::test]
-async fn k13_a_broker_that_never_answers_costs_no_more_than_the_deadline() {
+async fn k13_a_broker_that_never_responds_costs_no_more_than_the_deadline() {
     let broker = Broker::start().await;
     broker.subscribe(Subscription::all());
     broker.script(Api::Push, [Fault::Silence]);
@@ -457,7 +457,7 @@ async fn a_throttle_time_is_heeded() {
 }
 
 #[tokio::test]
-async fn answers_that_are_none_are_survived() {
+async fn responses_that_are_none_are_survived() {
     let broker = subscribed().await;
     let mut huge = vec![0; 26];
     // A list of four billion compression types.
@@ -518,55 +518,7 @@ async fn credentials_are_proved_by_plain_and_by_scram() {
 }
 
 #[tokio::test]
-async fn a_token_is_fetched_for_each_connection_and_replaced_ahead_of_its_end() {
-    let broker = subscribed().await;
-    broker.require(Login::OAuthBearer("token-1".into()));
-    let fetched = Arc::new(AtomicI64::new(0));
-    let count = Arc::clone(&fetched);
-    let sasl = Sasl::oauth_bearer(move || {
-        let number = count.fetch_add(1, Relaxed) + 1;
-        async move {
-            tokio::task::yield_now().await;
-            let token = OAuthToken::new(&format!("token-{number}"))?.extension("logicalCluster", "lkc-1")?;
-            Ok::<_, forebay_core::ConfigError>(token.valid_for(Duration::from_millis(500)))
-        }
-    });
-    let transport = TcpTransport::builder().bootstrap(&broker.address()).sasl(sasl).build().unwrap();
-    let client = builder().build(transport).unwrap();
-    until(&broker, |seen| seen.pushes.len() >= 2).await;
-    assert_eq!((broker.seen().logins, fetched.load(Relaxed)), (1, 1));
-    // The next token is another one, and is asked for before the first one ends.
-    broker.require(Login::OAuthBearer("token-2".into()));
-    let seen = until(&broker, |seen| seen.logins >= 2).await;
-    let pushes = seen.pushes.len();
-    until(&broker, |seen| seen.pushes.len() > pushes).await;
-    assert_eq!(client.status().counters.failures, 0);
-}
-
-#[tokio::test]
-async fn a_token_that_is_refused_or_cannot_be_had_is_said_without_it() {
-    type Provide = fn() -> Result<OAuthToken, forebay_core::BoxError>;
-    let refused: Provide = || Ok(OAuthToken::new("s3cret-token")?);
-    let none: Provide = || Err("the token endpoint is away".into());
-    let panics: Provide = || panic!("in the provider");
-    for (provide, why) in
-        [(refused, "invalid_token"), (none, "the token endpoint is away"), (panics, "in the provider")]
-    {
-        let broker = subscribed().await;
-        broker.require(Login::OAuthBearer("another".into()));
-        let sasl = Sasl::oauth_bearer(move || async move { provide() });
-        let transport = TcpTransport::builder().bootstrap(&broker.address()).sasl(sasl.clone()).build().unwrap();
-        let request = TelemetryRequest::GetSubscriptions(GetTelemetrySubscriptionsRequest::default());
-        let error = transport.clone().oneshot(request).await.unwrap_err();
-        let words = format!("{error} {error:?} {sasl:?} {transport:?}");
-        assert!(words.contains(why) && words.contains("authentication failed"), "{words}");
-        assert!(!words.contains("s3cret-token"), "{words}");
-        assert_eq!((broker.seen().logins, broker.seen().connections), (0, 1));
-    }
-}
-
-#[tokio::test]
-async fn credentials_are_proved_anew_before_they_expire() {
+async fn credentials_are_proved_again_before_they_expire() {
     let broker = subscribed().await;
     broker.require(Login::Plain("alice".into(), "s3cret".into()));
     broker.sessions_last(400);

@@ -27,10 +27,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// What becomes of a request.
 #[derive(Clone, Copy)]
 enum Act {
-    Answer,
+    Respond,
     /// An error of a request that was not sent, or may have been.
     Fail(Seen),
-    /// No answer, ever.
+    /// No response, ever.
     Hang,
     NeverReady,
 }
@@ -88,7 +88,7 @@ impl Service<TelemetryRequest> for Script {
         played.calls.push((Instant::now(), request.clone()));
         played.in_flight += 1;
         played.most_in_flight = played.most_in_flight.max(played.in_flight);
-        let act = played.acts.pop_front().or(played.then).unwrap_or(Act::Answer);
+        let act = played.acts.pop_front().or(played.then).unwrap_or(Act::Respond);
         drop(played);
         struct Leave(Script);
         impl Drop for Leave {
@@ -100,7 +100,7 @@ impl Service<TelemetryRequest> for Script {
         Box::pin(async move {
             let _leave = leave;
             match act {
-                Act::Answer => Ok(answer(&request)),
+                Act::Respond => Ok(respond(&request)),
                 Act::Fail(seen) => Err(Verdict::new(DropReason::Failed, seen, Advice::Retry).into()),
                 Act::Hang | Act::NeverReady => std::future::pending().await,
             }
@@ -108,7 +108,7 @@ impl Service<TelemetryRequest> for Script {
     }
 }
 
-fn answer(request: &TelemetryRequest) -> TelemetryResponse {
+fn respond(request: &TelemetryRequest) -> TelemetryResponse {
     match request {
         TelemetryRequest::Push(_) => TelemetryResponse::Push(PushTelemetryResponse::default()),
         _ => TelemetryResponse::GetSubscriptions(GetTelemetrySubscriptionsResponse {
@@ -152,7 +152,7 @@ async fn what_was_not_sent_is_tried_again_within_seconds_and_what_may_have_been_
     assert!(client.instance_id(SECOND * 5).await.is_some());
     assert_eq!(not_sent.calls().len(), 3);
 
-    let script = Script::default().acts([Act::Answer, Act::Fail(Seen::Maybe)]);
+    let script = Script::default().acts([Act::Respond, Act::Fail(Seen::Maybe)]);
     let client = builder().build(script.clone()).unwrap();
     sleep(INTERVAL * 2).await;
     assert_eq!(script.pushes().len(), 1, "not sent twice");
@@ -188,7 +188,7 @@ async fn the_breaker_keeps_requests_from_a_broker_that_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn x02_shutdown_ends_in_time_whatever_the_transport_does() {
-    for act in [Act::Hang, Act::NeverReady, Act::Fail(Seen::No), Act::Fail(Seen::Maybe), Act::Answer] {
+    for act in [Act::Hang, Act::NeverReady, Act::Fail(Seen::No), Act::Fail(Seen::Maybe), Act::Respond] {
         for subscribed_first in [false, true] {
             let script = Script::default();
             let client = builder().build(script.clone()).unwrap();
@@ -233,6 +233,19 @@ async fn a_client_that_is_switched_off_asks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_id_is_waited_for_and_not_longer_than_asked() {
+    let script = Script::default().then(Act::Hang);
+    let client = builder().request_timeout(SECOND * 10).build(script.clone()).unwrap();
+    let begun = Instant::now();
+    assert_eq!(client.instance_id(SECOND * 3).await, None);
+    assert!(begun.elapsed() >= SECOND * 3 && begun.elapsed() < SECOND * 3 + SECOND / 20, "{:?}", begun.elapsed());
+    // A caller that waits longer has it as soon as it is known.
+    script.0.lock().unwrap().then = None;
+    assert_eq!(client.instance_id(SECOND * 3_600).await, Some(InstanceId::from_bytes([7; 16])));
+    assert!(begun.elapsed() < SECOND * 3_600);
+}
+
+#[tokio::test(start_paused = true)]
 async fn labels_can_change_and_a_ranking_that_panics_costs_one_payload() {
     let script = Script::default();
     let client = builder().importance(|_| unreachable!("planted")).build(script.clone()).unwrap();
@@ -254,7 +267,7 @@ async fn labels_can_change_and_a_ranking_that_panics_costs_one_payload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_another_question_is_no_answer() {
+async fn the_response_to_another_request_is_no_response() {
     #[derive(Clone)]
     struct Confused;
     impl Service<TelemetryRequest> for Confused {

@@ -123,7 +123,7 @@ enum Fault {
     Hang,
 }
 
-/// Fails the first six requests, and then answers as `offer` says.
+/// Fails the first six requests, and then responds as `offer` says.
 #[derive(Clone)]
 struct Transport {
     fault: Fault,

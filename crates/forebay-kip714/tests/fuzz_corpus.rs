@@ -8,12 +8,12 @@ use std::{fs, path::Path};
 fn every_input_of_the_corpus_is_read_without_harm() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/answers");
     let mut inputs = 0;
-    let mut answers = 0;
+    let mut responses = 0;
     for entry in fs::read_dir(corpus).unwrap() {
-        answers += decode_all(&fs::read(entry.unwrap().path()).unwrap());
+        responses += decode_all(&fs::read(entry.unwrap().path()).unwrap());
         inputs += 1;
     }
-    assert!(inputs >= 10 && answers > 0, "{inputs} inputs, {answers} answers");
+    assert!(inputs >= 10 && responses > 0, "{inputs} inputs, {responses} responses");
 }
 
 proptest! {

@@ -58,7 +58,7 @@ async fn readiness_is_stable_and_clones_share_one_connection() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_leaves_no_answer_for_the_next_one() {
+async fn a_call_that_is_dropped_leaves_no_response_for_the_next_one() {
     use forebay_testkit::kafka::{Api, Fault};
     let broker = Broker::start().await;
     broker.script(Api::Get, [Fault::Silence]);

@@ -85,7 +85,7 @@ fn the_arrows_are_those_of_the_table() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_stops_telemetry_and_is_said_once() {
+fn a_response_without_a_request_stops_telemetry_and_is_said_once() {
     let (mut session, now) = subscribed();
     let why = Stopped::IllegalTransition { from: State::PushNeeded, to: State::PushNeeded };
     assert_eq!(session.pushed(now, &pushed(ErrorCode::NONE)), Change::Stopped(why));
@@ -101,14 +101,14 @@ fn the_first_question_has_no_id_and_all_later_requests_have_the_same() {
     session.pushed(due, &pushed(ErrorCode::UNKNOWN_SUBSCRIPTION_ID));
     let Next::Ask(request) = session.next(due) else { panic!("a question") };
     assert_eq!(request.client_instance_id, ID);
-    // Another id in a later answer is not adopted.
+    // Another id in a later response is not adopted.
     let other = GetTelemetrySubscriptionsResponse { client_instance_id: InstanceId::from_bytes([9; 16]), ..offer() };
     session.subscriptions(due, &other);
     assert_eq!(session.id(), ID);
 }
 
 #[test]
-fn an_answer_without_an_id_stops_telemetry() {
+fn a_response_without_an_id_stops_telemetry() {
     let mut session = Session::new(1);
     session.next(Duration::ZERO);
     let nameless = GetTelemetrySubscriptionsResponse { client_instance_id: InstanceId::NIL, ..offer() };
@@ -140,7 +140,7 @@ fn k02_invalid_record_stops_for_good() {
 }
 
 #[test]
-fn k03_unsupported_version_stops_as_an_answer_and_is_tried_again_as_a_failure() {
+fn k03_unsupported_version_stops_as_a_response_and_is_tried_again_as_a_failure() {
     stops(ErrorCode::UNSUPPORTED_VERSION, Stopped::UnsupportedVersion);
 
     let mut session = Session::new(1);
@@ -416,7 +416,7 @@ fn k16_a_subscription_that_went_stale_is_not_used_for_a_terminating_push() {
 }
 
 #[test]
-fn k16_the_answer_to_a_terminating_push_changes_nothing_and_the_next_session_has_another_id() {
+fn k16_the_response_to_a_terminating_push_changes_nothing_and_the_next_session_has_another_id() {
     let (mut session, _) = subscribed();
     session.terminate();
     order(&mut session, Duration::ZERO);

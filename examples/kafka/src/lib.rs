@@ -3,8 +3,9 @@
 mod metrics;
 mod options;
 mod run;
+mod token;
 
 pub use self::{
-    options::{HELP, Options, WrongOptions, parse},
+    options::{HELP, Login, Mechanism, Options, Secret, TokenSource, parse},
     run::{Ended, run},
 };

@@ -1,9 +1,15 @@
-use super::{metrics::Producer, options::Options};
-use forebay::kip714::{
-    Change, ClientEvent, ClientLabels, Kip714Client,
-    tcp::{Sasl, TcpTransport},
+use super::{
+    metrics::Producer,
+    options::{Login, Mechanism, Options},
 };
-use forebay_testkit::kafka::{Api, Broker, Fault, Subscription};
+use forebay::{
+    core::BoxError,
+    kip714::{
+        Change, ClientEvent, ClientLabels, Kip714Client,
+        tcp::{Sasl, TcpTransport},
+    },
+};
+use forebay_testkit::kafka::{self, Api, Broker, Fault, Subscription};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
@@ -25,19 +31,20 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub async fn run(options: Options, say: impl Fn(&str)) -> Ended {
     let own = match &options.bootstrap {
         Some(_) => None,
-        None => Some(own_broker().await),
+        None => match own_broker(options.login.as_ref()).await {
+            Ok(broker) => Some(broker),
+            Err(error) => return Ended::Wrong(error.to_string()),
+        },
     };
     let bootstrap = options.bootstrap.or_else(|| own.as_ref().map(Broker::address)).unwrap_or_default();
     let duration = options.duration.or(own.as_ref().map(|_| Duration::from_secs(4)));
 
     let mut transport = TcpTransport::builder().bootstrap(&bootstrap).client_id(options.client_id);
-    if let Some((mechanism, user, password)) = options.sasl {
-        transport = transport.sasl(match mechanism.as_str() {
-            "PLAIN" => Sasl::plain(user, password),
-            "SCRAM-SHA-256" => Sasl::scram_sha_256(user, password),
-            "SCRAM-SHA-512" => Sasl::scram_sha_512(user, password),
-            other => return Ended::Wrong(format!("--sasl: {other} is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")),
-        });
+    if let Some(login) = options.login {
+        transport = transport.sasl(sasl(login));
+    }
+    if let Some(trust) = &options.trust {
+        transport = transport.tls(trust.config());
     }
     let transport = match transport.build() {
         Ok(transport) => transport,
@@ -102,12 +109,39 @@ fn line(event: &ClientEvent) -> String {
     }
 }
 
-/// A broker that asks for everything twice a second, and has its faults.
-async fn own_broker() -> Broker {
+fn sasl(login: Login) -> Sasl {
+    match login {
+        Login::Password { mechanism, user, password } => match mechanism {
+            Mechanism::Plain => Sasl::plain(user, password.0),
+            Mechanism::ScramSha256 => Sasl::scram_sha_256(user, password.0),
+            Mechanism::ScramSha512 => Sasl::scram_sha_512(user, password.0),
+        },
+        Login::Token { from, valid_for } => Sasl::oauth_bearer(move || {
+            let from = from.clone();
+            async move { from.token(valid_for).await }
+        }),
+    }
+}
+
+/// A broker that asks for everything twice a second, and has its faults. It takes the credentials that are there now.
+async fn own_broker(login: Option<&Login>) -> Result<Broker, BoxError> {
     let broker = Broker::start().await;
+    match login {
+        None => {}
+        Some(Login::Password { mechanism: Mechanism::Plain, user, password }) => {
+            broker.require(kafka::Login::Plain(user.clone(), password.0.clone()));
+        }
+        Some(Login::Password { mechanism: Mechanism::ScramSha256, user, password }) => {
+            broker.require(kafka::Login::ScramSha256(user.clone(), password.0.clone()));
+        }
+        Some(Login::Password { mechanism: Mechanism::ScramSha512, .. }) => {
+            return Err("the broker of its own does not know SCRAM-SHA-512".into());
+        }
+        Some(Login::Token { from, .. }) => broker.require(kafka::Login::OAuthBearer(from.text().await?)),
+    }
     broker.subscribe(Subscription::all().every(Duration::from_millis(500)));
     broker.script(Api::Push, [Fault::None, Fault::Disconnect, Fault::Code(76), Fault::None, Fault::Code(117)]);
-    broker
+    Ok(broker)
 }
 
 /// Ends after this time, or with a signal.

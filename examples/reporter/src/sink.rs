@@ -35,6 +35,9 @@ use tower::{Service, ServiceExt, util::BoxCloneService};
 /// Says for which resource the values are.
 pub(super) const RESOURCE_ID: HeaderName = HeaderName::from_static("x-hcp-resource-id");
 
+/// How long an export may take: the client that this replaces waits so long.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What a breaker takes.
 const SHORTEST_OPEN: Duration = Duration::from_millis(1);
 const LONGEST_OPEN: Duration = Duration::from_secs(24 * 3600);
@@ -105,6 +108,7 @@ pub(super) fn exporter(
         .overflow(Overflow::DropOldest)
         .weigh(own::weight)
         .batching(Batching::new().max_items(10_000).max_bytes(4 << 20).max_delay(interval))
+        .attempt_timeout(EXPORT_TIMEOUT)
         .retry(|retry| retry.max_retries(0))
         // Over before the next interval is, at the latest: the circuit is open up to a tenth longer by chance, and an interval is
         // up to a tenth shorter. Otherwise only each second interval had its probe.

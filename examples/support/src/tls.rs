@@ -134,6 +134,12 @@ impl Trust {
         file.map_or_else(Self::system, Self::only)
     }
 
+    /// The same for a client of another protocol.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::new(self.0.clone())
+    }
+
     /// Puts TLS around `connector` for URLs with `https`; it must let these pass.
     pub fn around<C>(&self, connector: C) -> HttpsConnector<C> {
         let connectors = HttpsConnectorBuilder::new().with_tls_config(self.0.clone()).https_or_http();

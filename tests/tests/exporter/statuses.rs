@@ -29,6 +29,17 @@ async fn r04_r05_over_http_exactly_429_502_503_and_504_are_sent_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn any_success_is_success() {
+    for status in 200..=299 {
+        let (client, log) = server(move |_| Ok(response(status, &[], b"")));
+        let exporter = over("http://far.example/", Protocol::HttpProtobuf, client).build().unwrap();
+        exporter.emit(record("one"));
+        soon(exporter.flush()).await;
+        assert_eq!((requests(&log), exporter.totals().delivered), (1, 1), "{status}");
+    }
+}
+
 /// The table of OTLP/gRPC, once in the head and once in the trailers, without `RetryInfo` and with it.
 #[tokio::test(start_paused = true)]
 async fn over_grpc_exactly_the_codes_of_the_table_are_sent_again() {

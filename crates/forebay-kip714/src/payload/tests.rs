@@ -112,7 +112,7 @@ fn a_delta_is_what_came_since_the_last_push_that_was_taken() {
 }
 
 #[test]
-fn k15_a_change_of_temporality_starts_every_series_anew() {
+fn k15_a_change_of_temporality_starts_every_series_again() {
     let (value, sources) = shared_counter();
     let mut cache = SeriesCache::new(BORN, 9);
     let delta = order(&["*"]);
@@ -177,7 +177,7 @@ fn k17_what_does_not_fit_is_left_out_and_counted_and_comes_the_next_time() {
 }
 
 #[test]
-fn k17_one_series_that_is_too_large_by_itself_keeps_nobody_out() {
+fn k17_one_series_that_is_too_large_by_itself_keeps_no_other_out() {
     let sources = assembler(|out| {
         out.push(gauge("a".repeat(5_000), 1.0));
         out.push(gauge("b", 1.0));

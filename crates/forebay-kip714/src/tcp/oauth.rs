@@ -4,12 +4,12 @@ use super::error::TransportError;
 use bytes::Bytes;
 use forebay_core::{
     BoxError, ConfigError,
-    panic::{catch, catch_poll},
+    panic::{catch, catch_poll, discard},
 };
 use std::{
     fmt,
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -23,8 +23,12 @@ pub struct OAuthToken {
 }
 
 /// Fetches a token when a connection is opened.
-pub(super) type Provider =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<OAuthToken, BoxError>> + Send>> + Send + Sync>;
+pub(super) type Provider = Arc<dyn Fn() -> Fetch + Send + Sync>;
+
+type Fetch = Pin<Box<dyn Future<Output = Result<OAuthToken, BoxError>> + Send>>;
+
+/// A fetch that may be given up: it is user code, and so is its `Drop`.
+struct Fetching(Option<Fetch>);
 
 /// One exchange.
 pub(super) struct Exchange {
@@ -99,6 +103,14 @@ impl fmt::Debug for OAuthToken {
     }
 }
 
+// === impl Fetching ===
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        discard(self.0.take());
+    }
+}
+
 // === impl Exchange ===
 
 impl Exchange {
@@ -107,12 +119,14 @@ impl Exchange {
         let failed = |why: String| TransportError::authentication(format!("no token could be had: {why}"));
         let fetching = catch(|| provider()).map_err(|panic| failed(panic.to_string()))?;
         // CANCEL: dropped with the attempt to connect, the fetch ends too.
-        let mut fetching = pin!(Some(fetching));
-        let fetched =
-            poll_fn(|cx| catch_poll(fetching.as_mut(), cx)).await.map_err(|panic| failed(panic.to_string()))?;
+        let mut fetching = Fetching(Some(fetching));
+        let fetched = poll_fn(|cx| catch_poll(Pin::new(&mut fetching.0), cx)).await;
+        let fetched = fetched.map_err(|panic| failed(panic.to_string()))?;
         // The text of the provider's error is user code; it may hold no secret, as every error that is shown.
         let fetched = fetched.map_err(|error| {
-            failed(catch(|| error.to_string()).unwrap_or_else(|_panic| "the text of the error panicked".to_owned()))
+            let text = catch(|| error.to_string());
+            discard(error);
+            failed(text.unwrap_or_else(|_panic| "the text of the error panicked".to_owned()))
         });
         let OAuthToken { message, valid_for } = fetched?;
         Ok((message.into(), Self { valid_for, refusal: None }))

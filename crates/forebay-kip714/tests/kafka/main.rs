@@ -120,11 +120,11 @@ async fn what_the_broker_says_by_itself(node: &Node) {
         metrics: codec.compress(metrics).unwrap(),
     };
     let subscription = first.subscription_id;
-    // An unknown subscription is to be asked for anew at once. Older releases throttle that question all the same.
+    // An unknown subscription is to be asked for again at once. Older releases throttle that question all the same.
     let wrong = plain(false, subscription ^ 1, Codec::None, &Bytes::new());
     assert_eq!(push(&mut transport, wrong).await, ErrorCode::UNKNOWN_SUBSCRIPTION_ID);
     let again = get(&mut transport, id).await.error_code;
-    println!("         a question right after UNKNOWN_SUBSCRIPTION_ID is answered {again}");
+    println!("         a question right after UNKNOWN_SUBSCRIPTION_ID: the response is {again}");
     assert_eq!(again, ErrorCode::NONE);
     // Any other is early.
     assert_eq!(get(&mut transport, id).await.error_code, ErrorCode::THROTTLING_QUOTA_EXCEEDED);
@@ -138,7 +138,7 @@ async fn what_the_broker_says_by_itself(node: &Node) {
         let mut large = plain(false, own.subscription_id, codec, &metrics);
         large.client_instance_id = own.client_instance_id;
         let (bytes, code) = (large.metrics.len(), push(&mut transport, large).await);
-        println!("         {} bytes in {bytes} by {codec} are answered {code}", metrics.len());
+        println!("         {} bytes in {bytes} by {codec}: the response is {code}", metrics.len());
         assert_eq!(code, expected);
     }
 
@@ -150,7 +150,7 @@ async fn what_the_broker_says_by_itself(node: &Node) {
     assert_eq!(push(&mut transport, last.clone()).await, ErrorCode::UNKNOWN_SUBSCRIPTION_ID);
     last.subscription_id = own.subscription_id;
     let code = push(&mut transport, last).await;
-    println!("         a good push after a terminating one that was refused is answered {code}");
+    println!("         a good push after a terminating one that was refused: the response is {code}");
 }
 
 // === clients ===
@@ -369,7 +369,10 @@ async fn credentials(node: &Node, inbox: &Inbox) {
     client.shutdown(PATIENCE).await;
     let request = || TelemetryRequest::GetSubscriptions(GetTelemetrySubscriptionsRequest::default());
     let refused = encrypted(None).oneshot(request()).await.unwrap_err();
-    assert!(refused.to_string().starts_with("cannot connect"), "a broker that nobody vouches for: {refused}");
+    assert!(
+        refused.to_string().starts_with("cannot connect"),
+        "a broker that no known authority vouches for: {refused}"
+    );
 
     let forged = Sasl::oauth_bearer(|| std::future::ready(OAuthToken::new("not.a.token")));
     let transport = TcpTransport::builder().bootstrap(&node.sasl_address()).client_id("forged").sasl(forged).build();

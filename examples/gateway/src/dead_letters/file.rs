@@ -90,3 +90,25 @@ pub(super) fn read(folder: &Path, name: Name) -> io::Result<Batch> {
     let Name { received, id, signal, .. } = name;
     Ok(Batch { id, signal, tenant, body: whole.slice(end + 1..), facts, received })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchId;
+    use forebay::otlp::Signal;
+
+    #[test]
+    fn a_letter_has_its_name_only_when_it_is_whole() {
+        let folder = std::env::temp_dir().join(format!("forebay-letter-{}", std::process::id()));
+        let name = Name { received: 7, id: BatchId(1), signal: Signal::Logs, records: 1, attempts: 0 };
+        // A letter cannot be begun where a folder lies in the way of its partial name.
+        fs::create_dir_all(folder.join(format!("{name}.partial"))).unwrap();
+        assert!(write(&folder, name, "head\n", b"body").is_err());
+        assert!(!folder.join(name.to_string()).exists(), "no letter was written under its own name");
+        fs::remove_dir(folder.join(format!("{name}.partial"))).unwrap();
+        write(&folder, name, "head\n", b"body").unwrap();
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, [&*name.to_string()]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

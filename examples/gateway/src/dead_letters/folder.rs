@@ -368,3 +368,33 @@ impl Error for NotKept {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchId, Facts};
+    use forebay::otlp::Signal;
+    use std::num::NonZeroUsize;
+
+    #[tokio::test]
+    async fn letters_of_the_same_instant_have_files_of_their_own() {
+        let folder = std::env::temp_dir().join(format!("forebay-letters-{}", std::process::id()));
+        let caps = Caps { files: NonZeroUsize::MAX, bytes: 1 << 20, retries: 1, interval: Duration::ZERO };
+        let ledgers = Arc::<Ledgers>::default();
+        let letters = DeadLetters::open(&folder, caps, Duration::ZERO, Arc::clone(&ledgers), Arc::default()).unwrap();
+        for n in 0..3 {
+            let batch = Batch {
+                id: BatchId(n),
+                signal: Signal::Logs,
+                tenant: "".into(),
+                body: bytes::Bytes::from_static(b"body"),
+                facts: Facts { records: 1, ..Facts::default() },
+                // A coarse clock says the same for each of them.
+                received: 7,
+            };
+            letters.keep(batch, ledgers.open(Signal::Logs, 1), DropReason::Failed).await.unwrap();
+        }
+        assert_eq!((fs::read_dir(&folder).unwrap().count(), letters.level().files), (3, 3));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

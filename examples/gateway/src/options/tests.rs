@@ -5,7 +5,7 @@ fn of(arguments: &[&str]) -> Result<Option<Options>, UsageError> {
 }
 
 #[test]
-fn everything_wrong_is_one_clear_line() {
+fn what_a_gateway_cannot_be_run_with_is_one_clear_line() {
     for (arguments, words) in [
         (&["--http", "localhost"][..], "--http is \"localhost\"; allowed: an address"),
         (&["--items", "0"], "items"),

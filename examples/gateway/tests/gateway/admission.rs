@@ -213,6 +213,32 @@ async fn many_senders_at_once_leave_ledgers_that_balance() {
     assert_ledger(&gateway);
 }
 
+/// Limits, slots and ledger are under one lock: no sender is let in on a count that another one has outdated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_senders_at_once_get_no_more_than_the_soft_limit() {
+    let gate = Gate::closed();
+    let limits = Limits::new().items(60).soft_limit(0.5);
+    let gateway = std::sync::Arc::new(Gateway::start(one_worker(limits), gate.sink()).await.unwrap());
+    let senders = (0..16_u64).map(|sender| {
+        let gateway = std::sync::Arc::clone(&gateway);
+        tokio::spawn(async move {
+            let http = Sender::to(&gateway);
+            let mut taken = 0;
+            for n in 0..10 {
+                taken += usize::from(http.send(Kind::Healthy, sender * 1000 + n).await.is_taken());
+            }
+            taken
+        })
+    });
+    let mut taken = 0;
+    for sender in senders.collect::<Vec<_>>() {
+        taken += sender.await.unwrap();
+    }
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((taken, totals.pending, totals.dropped.get(DropReason::SoftLimit)), (30, 30, 130));
+    assert_ledger(&gateway);
+}
+
 #[tokio::test]
 async fn a_wrong_knob_fails_at_the_start_by_name() {
     let started = Gateway::start(one_worker(Limits::new().items(0)), Gate::closed().sink()).await;

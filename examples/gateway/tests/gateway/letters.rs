@@ -143,6 +143,39 @@ async fn replay_comes_by_itself_and_knows_how_often_a_letter_was_tried_before_a_
     assert_ledger_of_found(&gateway);
 }
 
+#[tokio::test]
+async fn tries_are_counted_over_a_restart() {
+    let temp = Temp::new("counted");
+    let twice = |config: &mut Config| config.dead_letters.as_mut().unwrap().caps.retries = 2;
+    let (gateway, sender) = with_failures(&temp, usize::MAX, twice).await;
+    sender.send(Kind::Healthy, 1).await;
+    gateway.flush().await;
+    assert_eq!(gateway.replay().await.failed, 1);
+    gateway.stop().await;
+    // One try is left of two.
+    let (gateway, sender) = with_failures(&temp, usize::MAX, twice).await;
+    gateway.replay().await;
+    assert_eq!(counted(&sender, "given_up").await, Some(1.0));
+    assert_eq!(batches(&gateway)[0].dropped.get(DropReason::RetriesExhausted), 1);
+    assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_letter_that_cannot_be_read_is_removed_and_counted() {
+    let temp = Temp::new("damaged");
+    let (gateway, sender) = with_failures(&temp, 1, |_| ()).await;
+    sender.send(Kind::Healthy, 1).await;
+    gateway.flush().await;
+    let letter = std::fs::read_dir(temp.path().join("letters")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&letter, "half a let").unwrap();
+    let round = gateway.replay().await;
+    assert_eq!((round.replayed, round.failed, letter.exists()), (0, 0, false));
+    assert_eq!(counted(&sender, "unreadable").await, Some(1.0));
+    let [totals, ..] = batches(&gateway);
+    assert_eq!((totals.spooled, totals.dropped.get(DropReason::Encode)), (0, 1));
+    assert_ledger(&gateway);
+}
+
 /// A letter that was found was never in this run's queue.
 fn assert_ledger_of_found(gateway: &Gateway) {
     let summary = gateway.summary();

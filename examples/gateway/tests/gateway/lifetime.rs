@@ -6,6 +6,7 @@ use crate::support::{
 };
 use forebay::{core::DropReason, queue::Limits};
 use forebay_gateway::{Config, Gateway, sink::Sink};
+use futures_util::FutureExt;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use std::{
     num::NonZeroUsize,
@@ -105,6 +106,27 @@ async fn q09_stop_drains_in_order_and_takes_nothing_new() {
     assert_eq!((summary.queue.delivered, summary.queue.pending), (20, 0), "{summary}");
     let expected: Vec<_> = (0..20).map(|n| format!("span {n}")).collect();
     assert_eq!(gate.names(), expected);
+}
+
+#[tokio::test]
+async fn a_flush_ends_when_every_batch_before_it_has_its_fate() {
+    let gate = Gate::closed();
+    let gateway = Gateway::start(Config { workers: NonZeroUsize::MIN, ..config() }, gate.sink()).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..3 {
+        assert!(sender.send(Kind::Healthy, n).await.is_taken());
+    }
+    let mut flush = std::pin::pin!(gateway.flush());
+    for let_through in 0..3 {
+        assert!(flush.as_mut().now_or_never().is_none(), "{let_through} of 3 are stored");
+        gate.let_through(1);
+        until(|| batches(&gateway)[0].delivered == let_through + 1).await;
+        // What comes after it is not waited for.
+        assert!(sender.send(Kind::Healthy, 10 + let_through).await.is_taken());
+    }
+    flush.await;
+    assert_eq!((batches(&gateway)[0].delivered, batches(&gateway)[0].pending), (3, 3));
+    gate.let_through(3);
 }
 
 #[tokio::test]

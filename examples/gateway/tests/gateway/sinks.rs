@@ -37,6 +37,7 @@ async fn sqlite_stores_all_three_signals() {
     assert_eq!(number(&database, "SELECT count(*) FROM logs WHERE body = 'exception' AND length(span_id) = 8"), 1);
     assert_eq!(number(&database, "SELECT count(*) FROM logs WHERE severity = 17 AND body IN ('first', 'second')"), 2);
     assert_eq!(number(&database, "SELECT CAST(10 * sum(value) AS INTEGER) FROM points WHERE name = 'temperature'"), 40);
+    assert!(database.execute("DELETE FROM traces").is_err(), "no span is without its trace");
     assert_ledger(&gateway);
 }
 
@@ -132,6 +133,33 @@ fn f09_a_replayed_batch_is_stored_once_and_an_older_database_keeps_its_spans() {
     let age = Some(Duration::from_nanos(1));
     assert_eq!(database.retain(forebay_gateway::sink::Retention { age, bytes: None }, 9).unwrap().batches, 2);
     assert_eq!(number(&database, "SELECT count(*) FROM spans"), 0);
+}
+
+#[tokio::test]
+async fn a_batch_whose_worker_panicked_after_it_was_stored_is_stored_once() {
+    let temp = Temp::new("after-commit");
+    let database = Database::open(&temp.path().join("t.db")).unwrap();
+    let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let sink = sqlite(&database).map(|store| {
+        tower::service_fn(move |batch| {
+            let (store, panics) = (store.clone(), first.swap(false, std::sync::atomic::Ordering::Relaxed));
+            async move {
+                tower::ServiceExt::oneshot(store, batch).await?;
+                assert!(!panics, "after the commit");
+                Ok::<_, forebay::core::BoxError>(())
+            }
+        })
+    });
+    let config = Config { dead_letters: Some(letters(&temp)), ..config() };
+    let gateway = Gateway::start(config, sink).await.unwrap();
+    let body = traces(vec![with_event(span(Kind::Healthy, 1)), span(Kind::Healthy, 2)]).encode_to_vec();
+    assert!(Sender::to(&gateway).post(Signal::Traces, &[], body).await.is_taken());
+    gateway.flush().await;
+    let rows = || ["traces", "spans", "logs"].map(|table| number(&database, &format!("SELECT count(*) FROM {table}")));
+    assert_eq!((rows(), batches(&gateway)[0].spooled), ([2, 2, 1], 1), "it is stored, and counts as failed");
+    assert_eq!(gateway.replay().await.replayed, 1);
+    assert_eq!((rows(), batches(&gateway)[0].delivered), ([2, 2, 1], 1));
+    assert_ledger(&gateway);
 }
 
 #[tokio::test]

@@ -162,3 +162,33 @@ async fn a_server_in_trouble_sees_one_export_an_interval() {
     assert_eq!(exporter.counters().requests, asked.len() as u64);
     assert!(failures.load(Relaxed) >= asked.len() as u64);
 }
+
+/// Says how long it was there.
+struct Waited(Instant, Arc<Mutex<Vec<Duration>>>);
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        self.1.lock().unwrap().push(self.0.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_without_a_response_is_given_up_after_thirty_seconds() {
+    let waited = Arc::<Mutex<Vec<Duration>>>::default();
+    let seen = Arc::clone(&waited);
+    let client: Client = BoxCloneService::new(service_fn(move |_: Request<Full<Bytes>>| {
+        let waiting = Waited(Instant::now(), Arc::clone(&seen));
+        async move {
+            let _waiting = waiting;
+            std::future::pending::<()>().await;
+            Err(BoxError::from("this is never reached"))
+        }
+    }));
+    let exporter = exporter(&Options::default(), client, None, Arc::default()).unwrap();
+    for n in 0..48 {
+        gather(&exporter, n).await;
+    }
+    let waited = waited.lock().unwrap().clone();
+    assert!(!waited.is_empty() && waited.iter().all(|time| time.as_secs() == 30), "{waited:?}");
+    assert_eq!(exporter.totals().pending, 48, "what it had is kept");
+}
