@@ -8,7 +8,7 @@ from pathlib import Path
 OWN = re.compile(r"(?:core|alloc|std|forebay\w*)::")
 
 for page in sorted(Path(sys.argv[1]).glob("forebay*.txt")):
-    paths = re.findall(r"(?<![\w:$])[a-z_]\w*(?:::\w+)*::[A-Z]\w*", page.read_text(encoding="utf-8"))
-    # The last name is the type's: what is behind it, such as a method or a variant, is not matched.
+    # Modules, and the first name in camel case: what is behind it, such as a variant or a constant, is the type's own.
+    paths = re.findall(r"(?<![\w:$])[a-z_]\w*(?:::[a-z_]\w*)*::[A-Z]\w*[a-z]\w*", page.read_text(encoding="utf-8"))
     for path in sorted({path for path in paths if not OWN.match(path)}):
         print(f"{page.stem}: {path}")
