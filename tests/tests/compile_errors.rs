@@ -45,8 +45,8 @@ const FOREBAY: Programs = Programs {
 const LAYERS: Programs = Programs {
     folder: "layers",
     dependencies: r#"
-        forebay-breaker = { path = 'ROOT/crates/forebay-breaker' }
-        forebay-retry = { path = 'ROOT/crates/forebay-retry' }
+        forebay-breaker = { path = 'ROOT/crates/forebay-breaker', default-features = false }
+        forebay-retry = { path = 'ROOT/crates/forebay-retry', default-features = false }
         http = "1"
         tower = { version = "0.5", default-features = false, features = ["util"] }
     "#,

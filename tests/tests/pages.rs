@@ -209,8 +209,9 @@ fn every_step_of_the_gate_is_one_of_the_workflow_and_a_recipe() {
     let steps: Vec<_> = gate.lines().filter_map(|line| line.strip_prefix("step .ci/")).collect();
     let matrix = workflow.split("step: [").nth(1).unwrap().split(']').next().unwrap();
     let listed: Vec<_> = matrix.split(',').map(str::trim).collect();
-    assert_eq!(BTreeSet::from_iter(&steps), BTreeSet::from_iter(&listed));
-    for step in steps {
+    // The workflow may do more: it has a machine for each step.
+    assert!(BTreeSet::from_iter(&steps).is_subset(&BTreeSet::from_iter(&listed)), "{steps:?}");
+    for step in listed {
         assert!(recipes.lines().any(|line| line.trim().starts_with(&format!(".ci/{step}")) || line.contains(&format!("}} .ci/{step}"))), "{step}");
     }
 }
