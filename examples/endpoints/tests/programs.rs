@@ -1,5 +1,7 @@
 //! The programs, as their user runs them. Each asserts its own numbers.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 use std::process::Command;
 
 fn output_of(program: &str) -> String {
