@@ -160,8 +160,8 @@ impl<T, Res> CallReceiver<T, Res> {
         self.shared.poll_abandoned(registration, &mut self.busy)
     }
 
-    /// What the result of the inner service means for the item and its caller; `None` if it is
-    /// parked for another attempt, or finished already.
+    /// What the result of the inner service means for the item and its caller; `None` if it is parked for another attempt, or
+    /// finished already.
     ///
     /// Inlined on purpose, with all that stands between it and the lock: out of line, results are moved from one enum to another
     /// in other pieces than they were written in, and each such move waits for the one before.

@@ -47,6 +47,8 @@ pin_project! {
             let this = this.project();
             match this.state.project() {
                 StateProj::Idle { waiter } => this.receiver.leave(waiter.take(), None),
+                // CORRECTNESS: the item has no fate yet. From where its fate is counted to where the state is set again, no user code
+                // runs outside of a catch, so that no panic leaves a counted item here.
                 StateProj::Busy { item, stage } => {
                     let done = Done::without_result(DropReason::Shutdown, stage.take(), item);
                     this.receiver.leave(None, Some((item, done)));
