@@ -52,6 +52,12 @@ impl<T, A> Shared<T, A> {
         Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
     }
 
+    /// As [`new`](Self::new), with limits that the builder has checked.
+    #[expect(clippy::expect_used, reason = "checked by `build`")]
+    pub(crate) fn checked(setup: Setup, replies: A) -> Self {
+        Self::new(setup, replies).expect("limits that were checked")
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Locked<T, A>> {
         lock(&self.locked)
