@@ -49,6 +49,10 @@ impl Knobs {
     pub(crate) fn validate(&self, retains: bool) -> Result<(), ConfigError> {
         self.limits.validate()?;
         self.batching.validate()?;
+        if let Overflow::ShedByDelay { .. } = self.overflow {
+            let allowed = "Refuse, DropOldest or Wait: items that leave together have no wait of their own";
+            return Err(ConfigError::new("overflow", "ShedByDelay", allowed));
+        }
         if self.max_open_partitions == 0 {
             return Err(ConfigError::new("max_open_partitions", 0, "1 and more"));
         }

@@ -266,6 +266,7 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     {
         let Self { mut knobs, description, settle } = self;
         knobs.setup.limits.validate()?;
+        knobs.setup.overflow.validate()?;
         for (knob, value) in [("workers", Some(knobs.workers)), ("park_bytes", knobs.park_bytes)] {
             if value == Some(0) {
                 return Err(ConfigError::new(knob, 0, "1 and more"));
@@ -320,5 +321,8 @@ mod tests {
         assert_eq!(knob(QueueLayer::builder().workers(0)), "workers");
         assert_eq!(knob(QueueLayer::builder().park_bytes(0)), "park_bytes");
         assert_eq!(knob(QueueLayer::builder().limits(Limits::new().items(0))), "items");
+        let (none, some) = (Duration::ZERO, Duration::from_millis(1));
+        let sheds = |target, interval| QueueLayer::builder().overflow(Overflow::ShedByDelay { target, interval });
+        assert_eq!((knob(sheds(none, some)), knob(sheds(some, none))), ("target", "interval"));
     }
 }

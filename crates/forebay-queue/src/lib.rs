@@ -37,7 +37,7 @@ pub use forebay_core::{
 #[doc(inline)]
 pub use forebay_intake::{
     Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle as QueueHandle, Limits, Offer, Overflow,
-    Panicked, PriorityOf, Rejected,
+    Panicked, PriorityOf, Rejected, Shed,
 };
 
 pub use self::{

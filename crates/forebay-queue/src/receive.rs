@@ -97,7 +97,7 @@ impl<T, Res> CallReceiver<T, Res> {
         // after it is released.
         registration.prepare();
         let now = self.shared.now();
-        let (mut wakes, mut expired, mut cancelled, mut withdrawn) = (WakerSet::None, Vec::new(), Vec::new(), None);
+        let (mut wakes, mut late, mut cancelled, mut withdrawn) = (WakerSet::None, Vec::new(), Vec::new(), None);
         let mut locked = self.shared.lock();
         let put = done.map_or(Ok(None), |done| locked.finish(done, &mut wakes));
         let skips = !self.orders.run_cancelled;
@@ -114,7 +114,7 @@ impl<T, Res> CallReceiver<T, Res> {
             }
         } else {
             loop {
-                match locked.state.next(now, &mut expired, &mut wakes) {
+                match locked.state.next(now, &mut late, &mut wakes) {
                     Some((call, slot)) if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) => {
                         locked.state.settle(slot, Fate::Dropped(DropReason::Cancelled), &mut wakes);
                         cancelled.push(call);
@@ -135,8 +135,8 @@ impl<T, Res> CallReceiver<T, Res> {
         drop(locked);
         wakes.wake();
         self.shared.wake_or_discard(put);
-        for call in expired {
-            panic::discard(self.shared.dismiss(call, DropReason::Expired));
+        for (call, reason) in late {
+            panic::discard(self.shared.dismiss(call, reason));
         }
         // CANCEL: their callers have dropped the futures of their calls, and their fates are in the ledger.
         cancelled.into_iter().for_each(panic::discard);
