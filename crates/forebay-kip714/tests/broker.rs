@@ -414,8 +414,8 @@ async fn advertised_addresses_that_cannot_be_reached_cost_nothing_but_an_attempt
         let broker = subscribed().await;
         broker.advertise(cluster);
         let client = client(&broker);
-        until(&broker, |seen| seen.pushes.len() >= 2).await;
-        assert_eq!(client.status().counters.failures, 0);
+        let seen = until(&broker, |seen| seen.pushes.len() >= 2).await;
+        assert_eq!((client.status().counters.failures, seen.connections), (0, 1));
     }
     // A broker that knows no such request is used all the same.
     let broker = subscribed().await;
@@ -464,9 +464,23 @@ async fn responses_that_are_none_are_survived() {
     huge.extend([0xff, 0xff, 0xff, 0xff, 0x0f]);
     broker.script(Api::Get, [Fault::Garbage(huge), Fault::WrongCorrelation, Fault::Garbage(vec![1, 2, 3])]);
     broker.script(Api::Push, [Fault::Garbage(Vec::new()), Fault::WrongCorrelation]);
-    let client = client(&broker);
-    until(&broker, |seen| seen.pushes.len() >= 5).await;
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&failed);
+    let client = builder()
+        .observe(move |event: &ClientEvent| {
+            if let ClientEvent::Failed(why) = event {
+                told.lock().unwrap().push(why.clone());
+            }
+        })
+        .build(transport(&broker))
+        .unwrap();
+    let seen = until(&broker, |seen| seen.pushes.len() >= 5).await;
     assert_eq!(client.status().stopped, None);
+    // None of them is taken for a response, and a connection on which one came is used no more.
+    let failed = failed.lock().unwrap();
+    assert_eq!((failed.len(), seen.connections), (5, 6), "{failed:?}");
+    assert!(failed[0].contains("a list is longer than the response"), "{failed:?}");
+    assert!([1, 4].iter().all(|at| failed[*at].contains("it responds to request")), "{failed:?}");
 }
 
 #[tokio::test]
