@@ -90,6 +90,13 @@ async fn r03_the_delays_are_those_of_the_driver() {
         let took = start.elapsed();
         assert!((700..=1_010).contains(&took.as_millis()), "{took:?}");
     }
+    // The fifth delay and the sixth are at the cap of a second, the jitter included.
+    let fake = Fake::new();
+    fake.otherwise(Answer::Status(503));
+    let connection = connected(&fake, Settings { max_retries: 6, ..Settings::node() }).await;
+    let start = Instant::now();
+    send(&connection).await;
+    assert!((3_300..=3_910).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     let fake = Fake::new();
     fake.otherwise(Answer::Status(503));
     let connection = connected(&fake, csharp()).await;
@@ -171,8 +178,11 @@ async fn b09_timeouts_count_and_are_retried() {
         let fake = Fake::new();
         fake.otherwise(Answer::Hang);
         let connection = connected(&fake, Settings { breaker_threshold: 2, ..settings }).await;
+        let start = Instant::now();
         send(&connection).await;
         assert_eq!(fake.seen().len(), 4, "a black hole is tried again");
+        // Ten seconds for each attempt, and a second at most before each retry.
+        assert!((40_000..=43_010).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
         send(&connection).await;
         send(&connection).await;
         let report = connection.report().unwrap();
@@ -380,6 +390,20 @@ async fn t01_t02_t06_a_batch_leaves_when_it_is_full_or_after_five_seconds() {
     assert_eq!(sizes(&fake), [100, 100, 50]);
     advance(Duration::from_secs(600)).await;
     assert_eq!(fake.seen().len(), 3, "nothing is sent when there is nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t05_one_batch_is_under_way_at_a_time() {
+    let fake = Fake::new();
+    fake.script([Answer::Hang]);
+    let connection = connected(&fake, Settings::node()).await;
+    (0..250).for_each(|_| connection.operation("x", Duration::ZERO));
+    advance(Duration::from_secs(9)).await;
+    assert_eq!(fake.seen().len(), 1, "the first one hangs");
+    // Its attempt times out, and its retry is taken; then the others go.
+    connection.flush().await;
+    assert_eq!(fake.seen().len(), 4);
+    assert_eq!(connection.report().unwrap().logs.delivered, 250);
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,7 @@ fn token(host: &str, token: &str) -> Connect {
 struct Held {
     usable: Arc<AtomicBool>,
     panics: bool,
+    header: &'static str,
 }
 
 impl Credentials for Held {
@@ -40,7 +41,7 @@ impl Credentials for Held {
             if !self.usable.load(Ordering::Relaxed) {
                 return Err("expired".into());
             }
-            Ok(HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer held"))]))
+            Ok(HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_static(self.header))]))
         })
     }
 }
@@ -66,11 +67,12 @@ async fn g01_g02_g03_aliases_of_a_host_share_one_exporter_until_the_last_has_gon
     assert_eq!((fake.seen().len(), fake.logs().len()), (1, 3), "all of them are in one batch");
     connections.pop().unwrap().close().await;
     assert_eq!((telemetry.reports().len(), heard.matching("closed;")), (1, 0), "the last one is still there");
+    connections[0].operation("x", Duration::ZERO);
     connections.pop().unwrap().close().await;
-    assert_eq!(fake.seen().len(), 1);
-    assert_eq!(fake.logs().len(), 3);
+    assert_eq!(fake.seen().len(), 2);
+    assert_eq!(fake.logs().len(), 4, "the exporter is there until its last connection has gone");
     assert_eq!(
-        (telemetry.reports().len(), heard.matching("closed; 3 offered, 3 delivered")),
+        (telemetry.reports().len(), heard.matching("closed; 4 offered, 4 delivered")),
         (0, 1),
         "{:?}",
         heard.all()
@@ -79,7 +81,7 @@ async fn g01_g02_g03_aliases_of_a_host_share_one_exporter_until_the_last_has_gon
     let connection = telemetry.connect(token(HOST, "t")).await;
     connection.operation("x", Duration::ZERO);
     connection.close().await;
-    assert_eq!(fake.seen().len(), 2);
+    assert_eq!(fake.seen().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +132,7 @@ async fn two_tenants_never_send_each_others_logs() {
 async fn g06_the_last_flush_goes_out_under_the_credentials_that_are_still_held() {
     let fake = Fake::new();
     let (telemetry, _) = telemetry(&fake, Settings::node());
-    let held = || Held { usable: Arc::new(AtomicBool::new(true)), panics: false };
+    let held = || Held { usable: Arc::new(AtomicBool::new(true)), panics: false, header: "Bearer held" };
     let first = telemetry.connect(Connect::new(HOST).credentials(held())).await;
     let last = telemetry.connect(Connect::new(HOST).credentials(held())).await;
     first.operation("of the first", Duration::ZERO);
@@ -185,7 +187,7 @@ async fn g09_other_settings_for_a_host_are_said_and_the_first_stay() {
 async fn g10_a_panic_while_closing_is_not_the_drivers() {
     let fake = Fake::new();
     let (telemetry, heard) = telemetry(&fake, Settings::node());
-    let held = || Held { usable: Arc::new(AtomicBool::new(true)), panics: true };
+    let held = || Held { usable: Arc::new(AtomicBool::new(true)), panics: true, header: "Bearer held" };
     let first = telemetry.connect(Connect::new(HOST).credentials(held())).await;
     let last = telemetry.connect(Connect::new(HOST).credentials(held())).await;
     last.operation("x", Duration::ZERO);
@@ -196,6 +198,7 @@ async fn g10_a_panic_while_closing_is_not_the_drivers() {
     // An observer that panics is nobody's trouble either.
     let builder = DriverTelemetry::builder(fake.clone()).kill_switch(None);
     let telemetry = builder.observe(|_: &forebay_databricks::Notice<'_>| panic!("in the observer")).build().unwrap();
+    assert!(!telemetry.connect(Connect::new("localhost")).await.is_enabled(), "it is notified of the host, and panics");
     let connection = telemetry.connect(connect()).await;
     connection.operation("x", Duration::ZERO);
     connection.close().await;
@@ -207,7 +210,7 @@ async fn without_usable_credentials_a_batch_is_dropped_and_said_once_until_it_wo
     let fake = Fake::new();
     let (telemetry, heard) = telemetry(&fake, Settings::node());
     let usable = Arc::new(AtomicBool::new(false));
-    let held = Held { usable: Arc::clone(&usable), panics: false };
+    let held = Held { usable: Arc::clone(&usable), panics: false, header: "Bearer held" };
     let connection = telemetry.connect(Connect::new(HOST).credentials(held)).await;
     let send = async || {
         connection.operation("x", Duration::ZERO);
@@ -224,6 +227,24 @@ async fn without_usable_credentials_a_batch_is_dropped_and_said_once_until_it_wo
     assert_eq!((fake.seen().len(), heard.matching("no credentials could be used")), (1, 2));
     let logs = connection.report().unwrap().logs;
     assert_eq!((logs.delivered, logs.dropped.total()), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_fail_are_skipped_while_they_fail_and_asked_again() {
+    let fake = Fake::new();
+    let (telemetry, heard) = telemetry(&fake, Settings::node());
+    let usable = Arc::new(AtomicBool::new(false));
+    let first = Held { usable: Arc::clone(&usable), panics: false, header: "Bearer first" };
+    let second = Held { usable: Arc::new(AtomicBool::new(true)), panics: false, header: "Bearer second" };
+    let connection = telemetry.connect(Connect::new(HOST).credentials(first)).await;
+    let _other = telemetry.connect(Connect::new(HOST).credentials(second)).await;
+    for (works, sent_under) in [(false, "Bearer second"), (true, "Bearer first"), (false, "Bearer second")] {
+        usable.store(works, Ordering::Relaxed);
+        connection.operation("x", Duration::ZERO);
+        connection.flush().await;
+        assert_eq!(fake.seen().last().unwrap().headers["authorization"], sent_under);
+    }
+    assert_eq!((fake.seen().len(), heard.all().len()), (3, 0), "{:?}", heard.all());
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,6 +293,21 @@ async fn a_shutdown_flushes_every_host_and_later_connections_have_no_telemetry()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flush_of_the_process_sends_open_statements_too_and_ends_in_time() {
+    let fake = Fake::new();
+    let (telemetry, _) = telemetry(&fake, Settings::node());
+    let hosts = [telemetry.connect(token("a.example", "t")).await, telemetry.connect(token("b.example", "t")).await];
+    hosts.iter().for_each(|connection| connection.statement("open").started(None, None, false));
+    let start = Instant::now();
+    assert!(telemetry.flush(Duration::from_secs(3)).await, "everything has a fate");
+    assert_eq!((fake.logs().len(), start.elapsed()), (2, Duration::ZERO));
+    fake.otherwise(Answer::Hang);
+    hosts.iter().for_each(|connection| connection.operation("x", Duration::ZERO));
+    assert!(!telemetry.flush(Duration::from_secs(3)).await, "the service hangs");
+    assert!((3_000..=3_010).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn hosts_that_are_inside_and_hosts_without_number_get_no_telemetry() {
     let fake = Fake::new();
     let builder = DriverTelemetry::builder(fake.clone()).max_hosts(2);
@@ -307,6 +343,18 @@ async fn the_flag_is_asked_once_for_all_and_again_after_its_time() {
     advance(Duration::from_secs(2)).await;
     let _more = telemetry.connect(connect()).await;
     assert_eq!(fake.asked().len(), 2);
+    // An hour is the longest time for which a response holds.
+    fake.flags_otherwise(flag("true", 1_000_000));
+    advance(Duration::from_secs(61)).await;
+    let _more = telemetry.connect(connect()).await;
+    assert_eq!(fake.asked().len(), 3);
+    advance(Duration::from_secs(3_601)).await;
+    fake.flags_otherwise(Answer::Hang);
+    let start = Instant::now();
+    assert!(telemetry.connect(connect()).await.is_enabled(), "the last response holds");
+    // The fetch is given up after ten seconds.
+    assert!((10_000..=10_010).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert_eq!(fake.asked().len(), 4);
     // The gate goes with the last connection.
     drop((connections, _more));
 }

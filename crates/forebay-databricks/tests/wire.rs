@@ -3,10 +3,13 @@
 mod common;
 
 use common::{Answer, Fake, HOST, advance, connect, telemetry};
-use forebay_core::DropReason;
+use forebay_core::{BoxError, DropReason};
 use forebay_databricks::{
-    Connect, ConnectionParameters, ResultInfo, Settings, Severity, StatementContext, VolumeOperation,
+    Connect, ConnectionParameters, Credentials, Identity, ResultInfo, Settings, Severity, StatementContext,
+    VolumeOperation,
 };
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use std::{collections::HashSet, time::Duration};
 
@@ -100,6 +103,35 @@ async fn a_statement_is_one_log_with_all_its_fields() {
     assert_eq!(log, expected);
 }
 
+/// Credentials whose headers have the names of those that every request has.
+struct Overriding;
+
+impl Credentials for Overriding {
+    fn identity(&self) -> Identity {
+        Identity::named("overriding")
+    }
+
+    fn authorize(&self) -> BoxFuture<'_, Result<HeaderMap, BoxError>> {
+        let value = HeaderValue::from_static("of the credentials");
+        let names = [header::AUTHORIZATION, header::USER_AGENT, header::CONTENT_TYPE];
+        Box::pin(std::future::ready(Ok(names.into_iter().map(|name| (name, value.clone())).collect())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_headers_of_the_credentials_are_put_on_last() {
+    let fake = Fake::new();
+    let (telemetry, _) = telemetry(&fake, Settings::node());
+    let connection = telemetry.connect(Connect::new(HOST).credentials(Overriding)).await;
+    connection.operation("CREATE_SESSION", MS);
+    connection.close().await;
+    let headers = &fake.seen()[0].headers;
+    for name in [header::AUTHORIZATION, header::USER_AGENT, header::CONTENT_TYPE] {
+        let values: Vec<_> = headers.get_all(&name).iter().collect();
+        assert_eq!(values, ["of the credentials"], "{name}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_credentials_a_log_names_nobody() {
     let fake = Fake::new();
@@ -112,18 +144,23 @@ async fn without_credentials_a_log_names_nobody() {
     );
     connection.error_with_trace("SocketError", "at f (/home/ann/x.js)", Severity::Retryable);
     connection.close().await;
-    let request = &fake.seen()[0];
-    assert_eq!(request.path, "/telemetry-unauth");
-    assert!(!request.headers.contains_key("authorization"));
-    let text = String::from_utf8(request.body.to_vec()).unwrap();
-    for secret in
-        ["session-1", "statement-1", "workspace_id", "acme", "system_configuration", "/Volumes", "ann", "x.js"]
-    {
-        assert!(!text.contains(secret), "{secret} in {text}");
+    for request in fake.seen() {
+        assert_eq!(request.path, "/telemetry-unauth");
+        assert!(!request.headers.contains_key("authorization"));
+        let text = String::from_utf8(request.body.to_vec()).unwrap();
+        for secret in
+            ["session-1", "statement-1", "workspace_id", "acme", "system_configuration", "/Volumes", "ann", "x.js"]
+        {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+        assert_eq!(request.headers["user-agent"], "NodejsDatabricksSqlConnector/1.12.0");
     }
-    assert_eq!(request.headers["user-agent"], "NodejsDatabricksSqlConnector/1.12.0");
-    let error = request.logs().into_iter().find(|log| !log["entry"]["sql_driver_log"]["error_info"].is_null()).unwrap();
-    let error = &error["entry"]["sql_driver_log"]["error_info"];
+    let logs: Vec<_> = fake.logs().into_iter().map(|log| log["entry"]["sql_driver_log"].clone()).collect();
+    assert_eq!(logs.len(), 3, "the statement, the volume and the error");
+    let volume = logs.iter().find(|log| !log["vol_operation"].is_null()).unwrap();
+    assert_eq!(volume["vol_operation"], json!({"volume_operation_type": "PUT"}));
+    let error = logs.iter().find(|log| !log["error_info"].is_null()).unwrap();
+    let error = &error["error_info"];
     assert_eq!(*error, json!({"error_name": "SocketError", "stack_trace": ""}));
 }
 
@@ -213,12 +250,15 @@ async fn x04_no_secret_leaves_but_in_the_header() {
 #[tokio::test(start_paused = true)]
 async fn x05_a_long_answer_is_read_to_its_cap_and_nothing_comes_twice() {
     let fake = Fake::new();
-    fake.script([Answer::Body(200, "x".repeat(1 << 20))]);
+    fake.script([Answer::Body(200, "x".repeat(5 << 20))]);
     let (telemetry, _) = telemetry(&fake, Settings::node());
     let connection = telemetry.connect(connect()).await;
     run(&connection.statement("a"));
     connection.flush().await;
-    let logs = connection.report().unwrap().logs;
+    let report = connection.report().unwrap();
+    // More than the 4 MiB that are read of a response: it is a success that says nothing, and is counted as unreadable.
+    assert_eq!((report.logs.delivered, report.counters.unreadable_responses), (1, 1), "{}", report.logs);
+    let logs = report.logs;
     assert_eq!((fake.seen().len(), logs.pending, logs.offered), (1, 0, 1), "{logs}");
     // It does not count against the service for ever: the next one goes as ever.
     run(&connection.statement("b"));

@@ -333,8 +333,10 @@ async fn k14_a_broker_that_goes_and_comes_back_finds_its_client_again() {
         }
     };
     broker.subscribe(Subscription::all().every(FAST));
-    let seen = until(&broker, |seen| seen.pushes.len() >= 2).await;
+    let seen = until(&broker, |seen| seen.pushes.iter().filter(|push| push.code == 0).count() >= 2).await;
     assert!(seen.pushes.iter().all(|push| push.id == *id.as_bytes()));
+    // It does not ask for another one: brokers of the testkit give the same ids in the same order.
+    assert!(seen.gets.iter().all(|get| get.id == *id.as_bytes()), "{:?}", seen.gets);
 }
 
 #[tokio::test]
@@ -414,8 +416,8 @@ async fn advertised_addresses_that_cannot_be_reached_cost_nothing_but_an_attempt
         let broker = subscribed().await;
         broker.advertise(cluster);
         let client = client(&broker);
-        until(&broker, |seen| seen.pushes.len() >= 2).await;
-        assert_eq!(client.status().counters.failures, 0);
+        let seen = until(&broker, |seen| seen.pushes.len() >= 2).await;
+        assert_eq!((client.status().counters.failures, seen.connections), (0, 1));
     }
     // A broker that knows no such request is used all the same.
     let broker = subscribed().await;
@@ -464,9 +466,23 @@ async fn responses_that_are_none_are_survived() {
     huge.extend([0xff, 0xff, 0xff, 0xff, 0x0f]);
     broker.script(Api::Get, [Fault::Garbage(huge), Fault::WrongCorrelation, Fault::Garbage(vec![1, 2, 3])]);
     broker.script(Api::Push, [Fault::Garbage(Vec::new()), Fault::WrongCorrelation]);
-    let client = client(&broker);
-    until(&broker, |seen| seen.pushes.len() >= 5).await;
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&failed);
+    let client = builder()
+        .observe(move |event: &ClientEvent| {
+            if let ClientEvent::Failed(why) = event {
+                told.lock().unwrap().push(why.clone());
+            }
+        })
+        .build(transport(&broker))
+        .unwrap();
+    let seen = until(&broker, |seen| seen.pushes.len() >= 5).await;
     assert_eq!(client.status().stopped, None);
+    // None of them is taken for a response, and a connection on which one came is used no more.
+    let failed = failed.lock().unwrap();
+    assert_eq!((failed.len(), seen.connections), (5, 6), "{failed:?}");
+    assert!(failed[0].contains("a list is longer than the response"), "{failed:?}");
+    assert!([1, 4].iter().all(|at| failed[*at].contains("it responds to request")), "{failed:?}");
 }
 
 #[tokio::test]

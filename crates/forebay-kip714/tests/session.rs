@@ -179,6 +179,20 @@ fn k05_unsupported_compression_asks_at_once_and_the_codec_is_remembered() {
 }
 
 #[test]
+fn k05_the_first_codec_of_the_broker_that_is_known_is_chosen() {
+    for (accepted, codec) in
+        [(vec![1, 4], Codec::Gzip), (vec![99, -1, 3, 4], Codec::Lz4), (vec![99], Codec::None), (vec![], Codec::None)]
+    {
+        let mut session = Session::new(1);
+        session.next(Duration::ZERO);
+        let offer = GetTelemetrySubscriptionsResponse { accepted_compression_types: accepted.clone(), ..offer() };
+        session.subscriptions(Duration::ZERO, &offer);
+        let due = wait(&mut session, Duration::ZERO);
+        assert_eq!(order(&mut session, due).codec, codec, "{accepted:?}");
+    }
+}
+
+#[test]
 fn k06_too_large_keeps_the_interval_and_makes_the_next_payload_smaller() {
     let (mut session, now) = subscribed();
     assert_eq!(order(&mut session, now).max_bytes, 1_000);

@@ -11,6 +11,8 @@ use std::{collections::HashMap, io, sync::Arc, sync::OnceLock};
 #[derive(Debug)]
 pub(super) struct BuiltIn {
     receiver: Receiver,
+    /// Apart from the receiver, whose faults are for exports: without a configuration there would be none.
+    config: Receiver,
 }
 
 const CONFIG: &str = "/config";
@@ -29,18 +31,20 @@ impl BuiltIn {
             Response::new(Bytes::from(config.to_string()))
         };
         let keep = if books { Keep::default() } else { Keep::Counts };
-        let receiver = Receiver::builder().faults(faults).seed(seed).keep(keep).route(CONFIG, respond).start().await?;
+        let receiver = Receiver::builder().faults(faults).seed(seed).keep(keep).start().await?;
+        let config = Receiver::builder().keep(Keep::Counts).route(CONFIG, respond).start().await?;
         // No request arrives before it is known: the address is not known before either.
         let _first = endpoint.set(receiver.endpoint());
-        Ok(Self { receiver })
+        Ok(Self { receiver, config })
     }
 
     pub(super) fn config(&self) -> String {
-        format!("{}{CONFIG}", self.receiver.endpoint())
+        format!("{}{CONFIG}", self.config.endpoint())
     }
 
     /// Ends it, and reads what it received.
     pub(super) async fn books(self) -> Received {
+        self.config.shutdown().await;
         self.receiver.shutdown().await;
         let mut points: HashMap<Vec<u8>, u64> = HashMap::new();
         for metric in self.receiver.metrics() {

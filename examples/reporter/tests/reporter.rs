@@ -62,6 +62,7 @@ fn a_failed_export_is_no_storm_and_loses_nothing() {
     let (code, report, _) =
         process(&["--for=3s", "--gather-interval=100ms", "--export-interval=300ms", faults, "--seed=3"]);
     assert_eq!((code, number(&report, "/pending")), (0, 0), "{report}");
+    assert!(number(&report, "/delivered") > 0 && number(&report, "/config_failures") == 0, "{report}");
     assert_eq!(number(&report, "/offered"), number(&report, "/delivered"));
     // What came twice was in a request that was received and never responded to: the same values, at the same times.
     assert!(number(&report, "/receiver/repeated") <= number(&report, "/receiver/ambiguous"));

@@ -138,10 +138,20 @@ mod tests {
         (settings, bad.iter().map(ToString::to_string).collect())
     }
 
+    /// The names of a knob in the table of [`Settings`], in the order of its columns.
+    fn names_in_the_table(knob: &str) -> Vec<String> {
+        let row = include_str!("../settings.rs").lines().find(|line| line.starts_with(&format!("/// | `{knob}` |")));
+        let columns: Vec<_> = row.unwrap().split(" | ").map(|name| name.trim_matches(['`', ' '])).collect();
+        let csharp =
+            Some(columns[3]).filter(|name| *name != "–").map(|name| format!("adbc.databricks.telemetry.{name}"));
+        let as_it_is = |name: &str| Some(name.to_owned()).filter(|name| name != "–");
+        [as_it_is(columns[2]), csharp, as_it_is(columns[4])].into_iter().flatten().collect()
+    }
+
     #[test]
     fn every_knob_is_read_under_every_name_and_reaches_its_field() {
         for knob in KNOBS {
-            for name in knob.properties().chain(knob.variable) {
+            for name in names_in_the_table(knob.name) {
                 let kind =
                     if matches!(knob.name, "enabled" | "authenticated" | "breaker_enabled") { "TRUE" } else { "777" };
                 let kind = if knob.name == "max_retries" { "7" } else { kind };
@@ -150,8 +160,20 @@ mod tests {
                 (before.enabled, before.authenticated, before.breaker_enabled) = (false, false, false);
                 let (after, bad) = before.clone().read(property, property);
                 assert!(bad.is_empty(), "{bad:?}");
-                assert_ne!(after, before, "{name} is not read");
+                // One line for each field.
+                let (before, after) = (format!("{before:#?}"), format!("{after:#?}"));
+                let changed: Vec<_> =
+                    after.lines().zip(before.lines()).filter(|(after, before)| after != before).collect();
+                assert_eq!(changed.len(), 1, "{name}: {changed:?}");
+                assert!(changed[0].0.starts_with(&format!("    {}: ", knob.name)), "{name}: {changed:?}");
             }
+            let names = knob.properties().chain(knob.variable).count();
+            assert_eq!(
+                names,
+                names_in_the_table(knob.name).len(),
+                "{} has names that the table does not show",
+                knob.name
+            );
         }
     }
 

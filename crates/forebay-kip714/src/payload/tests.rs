@@ -67,7 +67,7 @@ fn k11_overlapping_prefixes_send_each_series_once() {
     let sources = assembler(|out| out.extend([counter("a.b.c", 1), counter("a.b", 2), counter("b", 3)]));
     let payload = sources.assemble(&mut SeriesCache::new(BORN, 9), &order(&["a", "a.b", "a.b.c"]), 2_000);
     let names: Vec<_> = decode(&payload).into_iter().map(|metric| metric.name).collect();
-    assert_eq!(names, ["a.b", "a.b.c"]);
+    assert_eq!((names, payload.series), (vec!["a.b".to_owned(), "a.b.c".to_owned()], 2));
 }
 
 #[test]

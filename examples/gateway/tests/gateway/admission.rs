@@ -210,6 +210,8 @@ async fn many_senders_at_once_leave_ledgers_that_balance() {
     gateway.flush().await;
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.offered, totals.pending), (400, 0));
+    let records = gateway.summary().pages[0].records();
+    assert_eq!((records.offered, records.delivered + records.dropped.total()), (400, 400), "one in each batch");
     assert_ledger(&gateway);
 }
 

@@ -119,6 +119,7 @@ async fn a_letter_that_is_never_taken_is_given_up_and_counted() {
     gateway.replay().await;
     let [totals, ..] = batches(&gateway);
     assert_eq!((totals.spooled, totals.dropped.get(DropReason::RetriesExhausted)), (0, 1));
+    assert_eq!(counted(&sender, "given_up").await, Some(1.0));
     assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 0);
     assert_ledger(&gateway);
 }
