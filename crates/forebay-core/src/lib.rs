@@ -4,6 +4,7 @@
 
 pub mod chance;
 mod config;
+mod deadline;
 mod error;
 mod fate;
 mod footprint;
@@ -26,6 +27,7 @@ mod weigh;
 
 pub use self::{
     config::ConfigError,
+    deadline::{Deadline, DeadlineOf},
     error::{AsError, BoxError, Boxed, Concrete, cause_ref, is_caused_by},
     fate::{DropReason, Fate},
     footprint::{Footprint, heap_block},
