@@ -47,7 +47,7 @@ pub enum StopReason {
 /// The request was not sent: the server has asked its clients for a pause that is longer than this call could wait.
 ///
 /// The inner service has not seen it. Its [`source`](Error::source) is a [`Verdict`] that says so, and that a retry is
-/// sensible after [`retry_in`](Self::retry_in).
+/// sensible after [`retry_in`](Self::retry_in); or that none is, where the deadline of the request passes before.
 #[derive(Clone, Debug)]
 pub struct Throttled {
     retry_in: Duration,
@@ -58,8 +58,12 @@ pub struct Throttled {
 
 impl RetriesExhausted {
     pub(crate) fn new(gave_up: GaveUp, seen: Seen, last: Option<BoxError>) -> Self {
-        let used_up = gave_up.reason == StopReason::Budget;
-        let reason = if used_up { DropReason::Budget } else { DropReason::RetriesExhausted };
+        let reason = match gave_up.reason {
+            StopReason::Budget => DropReason::Budget,
+            // Time has run out, not the attempts: a server that waits for this responds with 504.
+            StopReason::Deadline => DropReason::Expired,
+            _ => DropReason::RetriesExhausted,
+        };
         let verdict = Verdict::new(reason, seen, Advice::Never);
         let verdict = match last {
             Some(error) => verdict.caused_by(error),
@@ -165,8 +169,8 @@ impl fmt::Display for StopReason {
 // === impl Throttled ===
 
 impl Throttled {
-    pub(crate) fn new(retry_in: Duration) -> Self {
-        let advice = Advice::RetryAfter(retry_in);
+    pub(crate) fn new(retry_in: Duration, reason: StopReason) -> Self {
+        let advice = if reason == StopReason::Deadline { Advice::Never } else { Advice::RetryAfter(retry_in) };
         Self { retry_in, verdict: Verdict::new(DropReason::RetriesExhausted, Seen::No, advice) }
     }
 
