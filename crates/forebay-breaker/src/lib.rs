@@ -48,7 +48,8 @@ mod tests;
 pub use forebay_core::http::{Classifier, Preset};
 /// What the builder takes and the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_core::{
-    BoxError, ByError, Classify, ConfigError, Deadline, DeadlineOf, KeyOf, Observe, Outcome, Unkeyed, Verdict,
+    BoxError, ByCause, ByError, Classify, ConfigError, Deadline, DeadlineOf, KeyOf, Observe, Outcome, Unkeyed, Verdict,
+    by_cause,
 };
 
 #[cfg(feature = "http")]

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
+mod by_cause;
 pub mod chance;
 mod config;
 mod deadline;
@@ -26,6 +27,7 @@ mod verdict;
 mod weigh;
 
 pub use self::{
+    by_cause::{ByCause, by_cause},
     config::ConfigError,
     deadline::{Deadline, DeadlineOf},
     error::{AsError, BoxError, Boxed, Concrete, cause_ref, is_caused_by},

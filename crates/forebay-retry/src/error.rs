@@ -72,6 +72,43 @@ impl RetriesExhausted {
         Self { gave_up, verdict }
     }
 
+    /// The error of the last attempt, by value.
+    ///
+    /// ```
+    /// use forebay_retry::{BoxError, RetriesExhausted, RetryLayer};
+    /// use std::io;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let broken = service_fn(|_: u32| async { Err::<u32, _>(io::Error::from(io::ErrorKind::BrokenPipe)) });
+    /// let error: BoxError = RetryLayer::default().layer(broken).oneshot(7).await.unwrap_err();
+    /// let last = error.downcast::<RetriesExhausted>().unwrap().downcast::<io::Error>().unwrap();
+    /// assert_eq!(last.kind(), io::ErrorKind::BrokenPipe);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// This error as it was, where the last error is not kept (the last attempt was not made ready after a response), or where
+    /// a clone of this error still needs it.
+    pub fn into_source(self) -> Result<BoxError, Self> {
+        let Self { gave_up, verdict } = self;
+        verdict.into_cause().map_err(|verdict| Self { gave_up, verdict })
+    }
+
+    /// The error of the last attempt, by value, where it is an `E`: see [`into_source`](Self::into_source).
+    ///
+    /// # Errors
+    ///
+    /// This error as it was, where [`into_source`](Self::into_source) returns it, or where the last error is not an `E`.
+    pub fn downcast<E: Error + Send + Sync + 'static>(self) -> Result<E, Self> {
+        let Self { gave_up, verdict } = self;
+        let plain = Verdict::new(verdict.reason(), verdict.seen(), verdict.advice());
+        let cause = verdict.into_cause().map_err(|verdict| Self { gave_up, verdict })?;
+        cause.downcast().map(|error| *error).map_err(|cause| Self { gave_up, verdict: plain.caused_by(cause) })
+    }
+
     /// How many attempts were made.
     #[must_use]
     pub const fn attempts(&self) -> u32 {

@@ -39,5 +39,6 @@ pub use self::{
 };
 /// What the builders take and the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_core::{
-    BoxError, Boxed, ByError, Classify, ConfigError, Deadline, KeyOf, Observe, Outcome, Seen, Unkeyed, Verdict,
+    BoxError, Boxed, ByCause, ByError, Classify, ConfigError, Deadline, KeyOf, Observe, Outcome, Seen, Unkeyed,
+    Verdict, by_cause,
 };

@@ -90,7 +90,7 @@ fn a_proxy_responds_in_http() {
 
 #[test]
 fn single_codes_can_be_moved() {
-    let classifier = Classifier::<Boxed>::otlp().retry_on(Code::Internal).terminal_on(Code::ResourceExhausted);
+    let classifier = Classifier::otlp().retry_on(Code::Internal).terminal_on(Code::ResourceExhausted);
     assert_eq!(classifier.status(13, &[]), Outcome::RETRYABLE);
     let exhausted = headers(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", "5")]);
     assert_eq!(classifier.head(StatusCode::OK, &exhausted), Outcome::Terminal);
