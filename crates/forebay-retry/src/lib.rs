@@ -28,7 +28,7 @@ mod trace;
 pub use self::{
     attempt::Attempt,
     backoff::{Backoff, Delays, Jitter},
-    budget::{Budget, BudgetBuilder},
+    budget::{Budget, BudgetBuilder, Withdrawal},
     builder::RetryBuilder,
     error::{GaveUp, RetriesExhausted, StopReason, Throttled},
     event::RetryEvent,
