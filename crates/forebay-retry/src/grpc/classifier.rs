@@ -20,8 +20,9 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// # What it can see
 ///
 /// On `http::Response` it sees the status of a response that has no messages (`Trailers-Only`), which is how servers
-/// refuse a call, and the HTTP status of a proxy. A status that follows messages, in the trailers, is not there yet
-/// when the response is classified, and counts as a success. Above a client that turns statuses into errors, use
+/// refuse a call, one that stands in trailers without a message before it ([`TrailersLayer`](super::TrailersLayer)), and the
+/// HTTP status of a proxy. A status that follows messages, in the trailers, is not there yet when the response is classified,
+/// and counts as a success. Above a client that turns statuses into errors, use
 /// [`status`](Self::status) in a closure:
 ///
 /// ```
