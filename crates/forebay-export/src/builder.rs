@@ -264,6 +264,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     ///
     /// Whatever it is, the wait for a body has an end: 30 s where its head says that the request was accepted or refused, and
     /// 10 min where the status follows the body (gRPC).
+    ///
+    /// An attempt that begins while a shutdown is under way ends with it at the latest. Over gRPC the time that an attempt has is
+    /// in `grpc-timeout`.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.knobs.settings.attempt_timeout = timeout;
         self

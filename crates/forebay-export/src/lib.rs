@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod addresses;
+mod attempt;
 mod authorize;
 mod builder;
 mod compression;

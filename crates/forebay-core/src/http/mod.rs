@@ -1,6 +1,7 @@
 //! What an HTTP result means: status codes, `Retry-After`, and the errors of a client.
 
 mod authority;
+mod by_extension;
 mod classifier;
 mod error;
 mod footprint;
@@ -11,6 +12,7 @@ mod status_set;
 
 pub use self::{
     authority::authority,
+    by_extension::ByExtension,
     classifier::Classifier,
     error::{StatusError, is_name_not_found},
     preset::Preset,
