@@ -335,6 +335,16 @@ impl<Kind, C: Choice<Kind>, P> Choice<Kind> for Excluding<C, P> {
 
 // === impl ByAuthority ===
 
+#[cfg(feature = "reqwest")]
+impl forebay_core::KeyOf<reqwest::Request> for ByAuthority {
+    type Key = str;
+
+    #[inline]
+    fn key_of<'r>(&self, request: &'r reqwest::Request) -> &'r str {
+        forebay_core::http::reqwest_authority(request)
+    }
+}
+
 #[cfg(feature = "http")]
 impl<B> forebay_core::KeyOf<http::Request<B>> for ByAuthority {
     type Key = str;

@@ -13,6 +13,7 @@ use crate::{
     reporting_worker::ReportingWorker,
     runtime,
     telemetry::Telemetry,
+    trace,
 };
 use bytes::Bytes;
 use forebay_batch::BatchLayer;
@@ -111,12 +112,15 @@ where
     }
     let batch = batch.build()?;
 
-    let telemetry = Arc::new(Telemetry::new(name, knobs.loudness, knobs.observer));
+    let telemetry = Arc::new(Telemetry::new(Arc::clone(&name), knobs.loudness, knobs.observer));
     let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
     let (batch, worker) = batch.pair(encoding);
     let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), knobs.counting, telemetry);
     // The worker starts last: everything before may fail, and an error must leave nothing running.
     runtime::run(knobs.runtime, ReportingWorker::new(worker, handle.clone()))?;
+    for setting in &knobs.ignored {
+        trace::setting_ignored(&name, knobs.loudness, setting);
+    }
     Ok(Exporter::new(batch, control, handle))
 }
 

@@ -4,6 +4,9 @@
 
 mod builder_ext;
 
+#[cfg(feature = "retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+pub use self::builder_ext::AnyRetry;
 pub use self::builder_ext::{ServiceBuilderExt, Stacked};
 pub use forebay_core as core;
 /// When a request is worth nothing any more: every layer reads it.

@@ -69,7 +69,7 @@ impl<Kind> Classifier<Kind> {
         self
     }
 
-    fn of_status(&self, status: StatusCode, headers: &http::HeaderMap) -> Outcome {
+    pub(super) fn of_status(&self, status: StatusCode, headers: &http::HeaderMap) -> Outcome {
         match self.preset.status(status) {
             Outcome::Success if status.is_success() => Outcome::Success,
             _ if self.terminal.has(status.as_u16()) => Outcome::Terminal,
@@ -78,11 +78,11 @@ impl<Kind> Classifier<Kind> {
         }
     }
 
-    pub(crate) fn of_error(&self, error: &(dyn std::error::Error + 'static)) -> Outcome {
+    pub(super) fn of_error(&self, error: &(dyn std::error::Error + 'static)) -> Outcome {
         if let Some(verdict) = Verdict::of(error) {
             return Outcome::of_advice(verdict.advice());
         }
-        if is_caused_by::<http::Error>(error) || is_caused_by::<http::uri::InvalidUri>(error) {
+        if is_caused_by::<http::Error>(error) || is_caused_by::<http::uri::InvalidUri>(error) || is_unbuilt(error) {
             self.preset.not_built()
         } else if is_name_not_found(error) {
             self.preset.name_not_found()
@@ -90,6 +90,17 @@ impl<Kind> Classifier<Kind> {
             self.preset.other_error()
         }
     }
+}
+
+/// Whether reqwest says that the request could not be built.
+#[cfg(feature = "reqwest")]
+fn is_unbuilt(error: &(dyn std::error::Error + 'static)) -> bool {
+    crate::cause_ref::<reqwest::Error>(error).is_some_and(reqwest::Error::is_builder)
+}
+
+#[cfg(not(feature = "reqwest"))]
+const fn is_unbuilt(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
 }
 
 /// For a classifier of your own that asks this one. No service is there to infer `Kind` from, and none is needed.

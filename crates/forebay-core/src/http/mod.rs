@@ -6,10 +6,15 @@ mod classifier;
 mod error;
 mod footprint;
 mod preset;
+#[cfg(feature = "reqwest")]
+mod reqwest_client;
 mod respond;
 mod retry_after;
 mod status_set;
 
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use self::reqwest_client::{Reqwest, ReqwestFuture, reqwest_authority};
 pub use self::{
     authority::authority,
     by_extension::ByExtension,
