@@ -24,6 +24,8 @@ use std::{
 pub(crate) struct BatchQueue<T, A> {
     pub(crate) intake: Intake,
     batching: Batching,
+    /// How long a batch stays open where `batching` does not say it.
+    default_delay: Duration,
     open: OpenBatches<T, A>,
     /// Sealed batches that hold an item of high priority, in the order in which they were sealed.
     high: VecDeque<SealedBatch<T, A>>,
@@ -69,7 +71,7 @@ pub(crate) enum Refused<T> {
 impl<T, A> BatchQueue<T, A> {
     pub(crate) fn new(
         intake: Intake,
-        batching: Batching,
+        (batching, default_delay): (Batching, Duration),
         overflow: Overflow,
         max_partitions: Option<usize>,
         max_age: Option<Duration>,
@@ -77,6 +79,7 @@ impl<T, A> BatchQueue<T, A> {
         Self {
             intake,
             batching,
+            default_delay,
             open: OpenBatches::new(max_partitions),
             high: VecDeque::new(),
             normal: VecDeque::new(),
@@ -237,6 +240,12 @@ impl<T, A> BatchQueue<T, A> {
             return Next::Rest(rest);
         }
         let mut due = self.seal_what_is_due(now);
+        if self.high.is_empty() && self.normal.is_empty() && self.batching_delay().is_zero() {
+            // A batch may be sent, and no other waits for that: the one that was opened first closes for it.
+            if let Some(first) = self.open.first_opened() {
+                self.seal(first);
+            }
+        }
         if self.high.is_empty() && !self.normal.is_empty() {
             // What is open and holds an item of high priority does not wait for company while others are sent.
             self.seal_each(|batch| batch.priority() == Priority::High);
@@ -329,10 +338,18 @@ impl<T, A> BatchQueue<T, A> {
         fronts.filter_map(SealedBatch::opened).map(|opened| expires_at(opened, age)).min()
     }
 
-    /// How long a batch stays open: not until it is too old to be sent.
-    fn max_delay(&self) -> Duration {
-        let max_delay = self.batching.max_delay;
-        self.max_age.map_or(max_delay, |age| age.min(max_delay))
+    /// How long a batch stays open for more items; zero: until a batch may be sent.
+    fn batching_delay(&self) -> Duration {
+        self.batching.max_delay.unwrap_or(self.default_delay)
+    }
+
+    /// How long a batch stays open: not until it is too old to be sent. `None`: until a batch may be sent.
+    fn max_delay(&self) -> Option<Duration> {
+        let delay = Some(self.batching_delay()).filter(|delay| !delay.is_zero());
+        match (delay, self.max_age) {
+            (Some(delay), Some(age)) => Some(delay.min(age)),
+            (delay, age) => delay.or(age),
+        }
     }
 
     /// Seals the batches that were open for long enough at `now`; returns when the next one will have been.
@@ -349,7 +366,10 @@ impl<T, A> BatchQueue<T, A> {
         }
         let (max_delay, mut due) = (self.max_delay(), None);
         self.seal_each(|batch| {
-            let seals = saturating_add(batch.opened(now), max_delay);
+            // Its age counts from here, whether or not it ends the batch.
+            let opened = batch.opened(now);
+            let Some(max_delay) = max_delay else { return false };
+            let seals = saturating_add(opened, max_delay);
             if seals > now {
                 due = earlier(due, Some(seals));
             }
@@ -359,7 +379,7 @@ impl<T, A> BatchQueue<T, A> {
     }
 
     fn due(&mut self, now: Instant) -> Option<Instant> {
-        let max_delay = self.max_delay();
+        let max_delay = self.max_delay()?;
         self.open.iter_mut().map(|(_, batch)| saturating_add(batch.opened(now), max_delay)).min()
     }
 

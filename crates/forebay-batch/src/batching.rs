@@ -7,7 +7,7 @@ use std::time::Duration;
 /// | --- | --- | --- |
 /// | [`max_items`](Self::max_items) | 512 | 1 to 2^32 - 1 |
 /// | [`max_bytes`](Self::max_bytes) | 4 MiB | 1 and more |
-/// | [`max_delay`](Self::max_delay) | 5 s | above zero |
+/// | [`max_delay`](Self::max_delay) | 5 s; zero where each caller has a reply of its own | zero and more |
 /// | [`max_in_flight`](Self::max_in_flight) | 1 | 1 and more |
 /// | [`close_on_high`](Self::close_on_high) | off | |
 ///
@@ -18,7 +18,8 @@ use std::time::Duration;
 pub struct Batching {
     pub(crate) max_items: usize,
     pub(crate) max_bytes: usize,
-    pub(crate) max_delay: Duration,
+    /// `None`: the default of the builder.
+    pub(crate) max_delay: Option<Duration>,
     pub(crate) max_in_flight: usize,
     pub(crate) close_on_high: bool,
 }
@@ -29,13 +30,7 @@ impl Batching {
     /// The defaults of the table above.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            max_items: 512,
-            max_bytes: 4 << 20,
-            max_delay: Duration::from_secs(5),
-            max_in_flight: 1,
-            close_on_high: false,
-        }
+        Self { max_items: 512, max_bytes: 4 << 20, max_delay: None, max_in_flight: 1, close_on_high: false }
     }
 
     /// The most items of one batch. It closes when it holds so many.
@@ -54,13 +49,20 @@ impl Batching {
         self
     }
 
-    /// How long a batch stays open, from its first item on.
+    /// How long a batch stays open, from its first item on. Zero: until a batch may be sent.
     ///
-    /// It is measured from when the worker first sees the batch, which is one wake-up after the item was handed over: that
+    /// Where callers wait for their replies, zero suits most servers: while fewer than [`max_in_flight`](Self::max_in_flight)
+    /// batches are with the inner service, an item waits for no other; while as many are, the items gather, and leave together
+    /// when one of those comes back. So batches are as large as the load is high, and at low load no time is added.
+    ///
+    /// The default is 5 s. With [`respond_per_item`](crate::BatchBuilder::respond_per_item) and
+    /// [`respond_per_key`](crate::BatchBuilder::respond_per_key) it is zero, since such a reply has a caller that waits for it.
+    ///
+    /// A delay is measured from when the worker first sees the batch, which is one wake-up after the item was handed over: that
     /// reads no clock.
     #[must_use]
     pub const fn max_delay(mut self, delay: Duration) -> Self {
-        self.max_delay = delay;
+        self.max_delay = Some(delay);
         self
     }
 
@@ -84,15 +86,12 @@ impl Batching {
     ///
     /// The first knob whose value is outside of the table above.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let Self { max_items, max_bytes, max_delay, max_in_flight, .. } = *self;
+        let Self { max_items, max_bytes, max_in_flight, .. } = *self;
         if max_items == 0 || u32::try_from(max_items).is_err() {
             return Err(ConfigError::new("max_items", max_items, "1 to 2^32 - 1"));
         }
         if max_bytes == 0 {
             return Err(ConfigError::new("max_bytes", max_bytes, "1 and more"));
-        }
-        if max_delay.is_zero() {
-            return Err(ConfigError::new("max_delay", "0s", "above zero"));
         }
         if max_in_flight == 0 {
             return Err(ConfigError::new("max_in_flight", max_in_flight, "1 and more"));
@@ -117,8 +116,8 @@ mod tests {
         assert_eq!(knob(Batching::new().max_items(0)), "max_items");
         assert_eq!(knob(Batching::new().max_items(usize::MAX)), "max_items");
         assert_eq!(knob(Batching::new().max_bytes(0)), "max_bytes");
-        assert_eq!(knob(Batching::new().max_delay(Duration::ZERO)), "max_delay");
         assert_eq!(knob(Batching::new().max_in_flight(0)), "max_in_flight");
         assert!(Batching::new().validate().is_ok());
+        assert!(Batching::new().max_delay(Duration::ZERO).validate().is_ok());
     }
 }

@@ -14,7 +14,7 @@ use std::{fmt, hash::Hash, time::Duration};
 /// | --- | --- | --- |
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
-/// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s, one in flight: see [`Batching`] | |
+/// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s (or zero), one in flight: see [`Batching`] | |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`](crate::ByFootprint): what the item says that it holds | |
 /// | [`priority`](Self::priority) | all normal | |
 /// | [`fair_share_key`](Self::fair_share_key) | none | |
@@ -246,7 +246,8 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// What a caller gets from its batch.
     pub fn respond<R2>(self, respond: R2) -> BatchBuilder<T, D, Se, P, R2> {
-        let Self { knobs, rules, description, settle, into_request, .. } = self;
+        let Self { mut knobs, rules, description, settle, into_request, .. } = self;
+        knobs.default_delay = Knobs::DELAY;
         BatchBuilder { knobs, rules, description, settle, into_request, respond }
     }
 
@@ -258,9 +259,10 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// Each caller gets its own element of the response, which must have one per item, in the order of the items.
     ///
     /// A response with another number of elements fails every caller with [`Misaligned`](crate::Misaligned). A server that
-    /// leaves out what it does not have needs [`respond_per_key`](Self::respond_per_key).
+    /// leaves out what it does not have needs [`respond_per_key`](Self::respond_per_key). The default of
+    /// [`max_delay`](Batching::max_delay) is zero here.
     pub fn respond_per_item(self) -> BatchBuilder<T, D, Se, P, PerItem> {
-        self.respond(PerItem)
+        self.respond(PerItem).for_callers()
     }
 
     /// Each caller gets the element of the response that has the key of its item, or `None` if there is none.
@@ -270,11 +272,12 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// [`retain_items`](Self::retain_items) items are `Clone` too. The elements may be in any order.
     ///
     /// An element whose key no item has, and a second element with the same key, fail every caller with
-    /// [`Unmatched`](crate::Unmatched). [`settle`](Self::settle) sees a `Vec` with one `Option` per item. It does not work
-    /// with an [`into_request`](Self::into_request) of your own: convert the request in a layer below.
+    /// [`Unmatched`](crate::Unmatched). The default of [`max_delay`](Batching::max_delay) is zero here.
+    /// [`settle`](Self::settle) sees a `Vec` with one `Option` per item. It does not work with an
+    /// [`into_request`](Self::into_request) of your own: convert the request in a layer below.
     ///
     /// ```
-    /// use forebay_batch::{BatchLayer, Batching};
+    /// use forebay_batch::BatchLayer;
     /// use tower::{BoxError, Layer, ServiceExt, service_fn};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -284,7 +287,6 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     ///     Ok::<_, BoxError>(ids.into_iter().rev().filter(|id| *id < 100).map(|id| (id, format!("user {id}"))))
     /// });
     /// let users = BatchLayer::builder()
-    ///     .batching(Batching::new().max_items(2))
     ///     .respond_per_key(|id: &u32| *id, |(id, _): &(u32, String)| *id)
     ///     .build()?
     ///     .layer(store);
@@ -304,7 +306,13 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
         KE: Fn(&E) -> Key + Clone,
         Key: Hash + Eq,
     {
-        self.respond(PerKey::new(item_key, element_key))
+        self.respond(PerKey::new(item_key, element_key)).for_callers()
+    }
+
+    /// Each item has a caller that waits: by default it waits for no other item.
+    fn for_callers(mut self) -> Self {
+        self.knobs.default_delay = Duration::ZERO;
+        self
     }
 
     fn describe<D2>(self, with: impl FnOnce(D) -> D2) -> BatchBuilder<T, D2, Se, P, R> {

@@ -9,6 +9,8 @@ pub(crate) struct Knobs {
     pub(crate) limits: Limits,
     pub(crate) overflow: Overflow,
     pub(crate) batching: Batching,
+    /// How long a batch stays open where `batching` does not say it.
+    pub(crate) default_delay: Duration,
     /// How many batches of different partitions may be open; of no effect without a key.
     pub(crate) max_open_partitions: usize,
     /// How old a batch may get before it is dropped.
@@ -25,11 +27,15 @@ pub(crate) struct Knobs {
 // === impl Knobs ===
 
 impl Knobs {
+    /// That of OpenTelemetry's batch processor.
+    pub(crate) const DELAY: Duration = Duration::from_secs(5);
+
     pub(crate) const fn new() -> Self {
         Self {
             limits: Limits::new(),
             overflow: Overflow::Refuse,
             batching: Batching::new(),
+            default_delay: Self::DELAY,
             max_open_partitions: 128,
             max_age: None,
             ready_timeout: Duration::from_secs(30),
@@ -43,6 +49,10 @@ impl Knobs {
     pub(crate) fn validate(&self, retains: bool) -> Result<(), ConfigError> {
         self.limits.validate()?;
         self.batching.validate()?;
+        if let Overflow::ShedByDelay { .. } = self.overflow {
+            let allowed = "Refuse, DropOldest or Wait: items that leave together have no wait of their own";
+            return Err(ConfigError::new("overflow", "ShedByDelay", allowed));
+        }
         if self.max_open_partitions == 0 {
             return Err(ConfigError::new("max_open_partitions", 0, "1 and more"));
         }

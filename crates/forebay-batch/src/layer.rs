@@ -13,7 +13,9 @@ use tower_service::Service;
 
 /// Puts a [`Batch`] in front of a service.
 ///
-/// Each service the layer makes has its own batches, and its own worker.
+/// Each service the layer makes has its own batches, and its own worker: a batch goes to one inner service, so services share
+/// none. Where one batcher serves several callers, make one [`Batch`] and clone it; a layer that a router applies to each of its
+/// routes has no use here, since a route takes single requests.
 pub struct BatchLayer<T, Se = SettleByVerdict, P = Owned, R = SharedResponse> {
     pub(crate) knobs: Knobs,
     /// Whether each key has a batch of its own.
@@ -45,11 +47,17 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         Se: Settle<<R::Service as Service<P::Request>>::Response> + Clone,
         P: IntoRequest<T> + Clone,
     {
-        let Knobs { limits, overflow, batching, max_open_partitions, max_age, .. } = self.knobs;
+        let Knobs { limits, overflow, batching, default_delay, max_open_partitions, max_age, .. } = self.knobs;
         #[expect(clippy::expect_used, reason = "checked by `build`")]
         let admission = Admission::new(&limits).expect("limits that were checked");
         let max_partitions = self.is_partitioned.then_some(max_open_partitions);
-        let queue = BatchQueue::new(Intake::new(admission, overflow), batching, overflow, max_partitions, max_age);
+        let queue = BatchQueue::new(
+            Intake::new(admission, overflow),
+            (batching, default_delay),
+            overflow,
+            max_partitions,
+            max_age,
+        );
         let shared = Arc::new(Shared::new(queue));
         let inner = self.respond.wrap_inner(inner);
         let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());

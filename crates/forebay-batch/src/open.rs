@@ -96,12 +96,20 @@ impl<T, A> OpenBatches<T, A> {
     }
 
     /// The batch that was opened first, if as many are open as may be.
-    pub(crate) fn make_room(&mut self) -> Option<Partition> {
+    pub(crate) fn make_room(&self) -> Option<Partition> {
         match self {
-            Self::Many { batches, most } if batches.len() >= *most => {
+            Self::Many { batches, most } if batches.len() >= *most => self.first_opened(),
+            Self::One(_) | Self::Many { .. } => None,
+        }
+    }
+
+    /// The batch that was opened first.
+    pub(crate) fn first_opened(&self) -> Option<Partition> {
+        match self {
+            Self::One(batch) => batch.as_ref().map(|_| Partition::default()),
+            Self::Many { batches, .. } => {
                 batches.iter().min_by_key(|(_, batch)| batch.number).map(|(partition, _)| *partition)
             }
-            Self::One(_) | Self::Many { .. } => None,
         }
     }
 

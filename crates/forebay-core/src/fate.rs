@@ -51,6 +51,8 @@ pub enum DropReason {
     Filtered,
     /// Its caller no longer waited for the response, and the work had not begun.
     Cancelled,
+    /// The queue was overloaded, and the item waited in it for too long.
+    Shed,
 }
 
 // === impl Fate ===
@@ -77,7 +79,7 @@ impl fmt::Display for Fate {
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SoftLimit,
         Self::Full,
         Self::Bytes,
@@ -96,6 +98,7 @@ impl DropReason {
         Self::Failed,
         Self::Filtered,
         Self::Cancelled,
+        Self::Shed,
     ];
 
     /// The name under which the reason is reported, in `snake_case`; stable.
@@ -120,6 +123,7 @@ impl DropReason {
             Self::Failed => "failed",
             Self::Filtered => "filtered",
             Self::Cancelled => "cancelled",
+            Self::Shed => "shed",
         }
     }
 

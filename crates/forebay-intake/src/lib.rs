@@ -7,6 +7,7 @@ mod admission;
 mod alarm;
 mod clock;
 mod control;
+mod delay;
 mod describe;
 mod handle;
 mod intake;
@@ -34,6 +35,7 @@ pub use self::{
     admission::{Admission, Charge, Epoch},
     clock::{Timer, now},
     control::{Control, IntakeOwner},
+    delay::DelayControl,
     describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
     handle::{DrainReport, Flush, IntakeHandle},
     intake::{AdmitError, Intake, Lifecycle, OfferMeta, Slot},
@@ -42,7 +44,7 @@ pub use self::{
     offer::Offer,
     overflow::Overflow,
     registration::Registration,
-    rejected::{Abandoned, Evicted, Expired, Panicked, Rejected},
+    rejected::{Abandoned, Evicted, Expired, Panicked, Rejected, Shed},
     sync::{Mutex, MutexGuard, lock},
     wait::{Ticket, WaitLine},
     wakers::{WakerSet, wake},

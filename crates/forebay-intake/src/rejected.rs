@@ -136,12 +136,17 @@ errors! {
     Expired: "the item outlived its age limit in the queue",
     /// A newer item took the place of this one; the inner service has not seen it.
     Evicted: "a newer item took the place of this one",
+    /// The queue was overloaded, and the item waited in it for too long; the inner service has not seen it.
+    ///
+    /// See [`Overflow::ShedByDelay`](crate::Overflow::ShedByDelay).
+    Shed: "the queue was overloaded, and the item waited for too long",
 }
 
 errors! {
     Panicked => Panicked, Maybe, Never;
     Expired => Expired, No, Never;
     Evicted => Evicted, No, Retry;
+    Shed => Shed, No, Retry;
 }
 
 impl Abandoned {
@@ -182,5 +187,6 @@ mod tests {
         laws::error_chain_has_one_link_per_sentence(&Panicked::new());
         laws::error_chain_has_one_link_per_sentence(&Expired::new());
         laws::error_chain_has_one_link_per_sentence(&Evicted::new());
+        laws::error_chain_has_one_link_per_sentence(&Shed::new());
     }
 }

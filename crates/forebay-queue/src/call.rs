@@ -1,5 +1,5 @@
 use crate::{
-    Abandoned, Evicted, Expired,
+    Abandoned, Evicted, Expired, Shed,
     control::Replies,
     replies::{Reply, ReplyId, ReplyTable},
     shared::Shared,
@@ -45,6 +45,7 @@ impl<T, Res> CallQueue<T, Res> {
         let error: BoxError = match reason {
             DropReason::Evicted => Evicted::new().into(),
             DropReason::Expired => Expired::new().into(),
+            DropReason::Shed => Shed::new().into(),
             _ => Abandoned::new(Seen::No).into(),
         };
         self.reply(call.reply, Err(error));

@@ -1,10 +1,11 @@
-//! The future of a [`Queue`](crate::Queue).
+//! The futures of a [`Queue`](crate::Queue) and of a [`SharedQueue`](crate::SharedQueue).
 
 use crate::{
     Abandoned, Rejected,
     call::{Call, CallQueue},
     entry::Entry,
     replies::ReplyId,
+    routed::Routed,
 };
 use forebay_core::{BoxError, Priority, Seen};
 use forebay_intake::{IntakeOwner, Registration, Ticket};
@@ -15,6 +16,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
+use tower_service::Service;
 
 /// The reply to one item.
 ///
@@ -27,6 +29,19 @@ use std::{
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, Res> {
     state: CallState<T, Res>,
+}
+
+/// The reply to one request of a [`SharedQueue`](crate::SharedQueue).
+///
+/// # Cancellation
+///
+/// As that of a [`ResponseFuture`].
+#[must_use = "futures do nothing unless polled"]
+pub struct SharedResponseFuture<T, S>
+where
+    S: Service<T>,
+{
+    future: ResponseFuture<Routed<T, S>, S::Response>,
 }
 
 enum CallState<T, Res> {
@@ -45,6 +60,9 @@ pub(crate) enum NotAdmitted<T, Res> {
     /// The item waits in line.
     Waits(Box<WaitingForRoom<T, Res>>),
 }
+
+/// Makes the error of a caller whose request was refused.
+pub(crate) type IntoError<T> = fn(Rejected<T>) -> BoxError;
 
 /// A reply that the caller waits for; it is fetched, or abandoned on drop.
 struct PendingReply<T, Res> {
@@ -72,6 +90,7 @@ pub(crate) struct WaitingForRoom<T, Res> {
     ticket: Option<Ticket>,
     /// The lane whose line the item waits in.
     priority: Priority,
+    into_error: IntoError<T>,
 }
 
 // === impl ResponseFuture ===
@@ -88,7 +107,7 @@ impl<T, Res> ResponseFuture<T, Res> {
     }
 }
 
-impl<T: Send + 'static, Res> Future for ResponseFuture<T, Res> {
+impl<T, Res> Future for ResponseFuture<T, Res> {
     type Output = Result<Res, BoxError>;
 
     #[inline]
@@ -118,26 +137,65 @@ impl<T, Res> fmt::Debug for ResponseFuture<T, Res> {
     }
 }
 
+// === impl SharedResponseFuture ===
+
+impl<T, S> SharedResponseFuture<T, S>
+where
+    S: Service<T>,
+{
+    pub(crate) fn new(future: ResponseFuture<Routed<T, S>, S::Response>) -> Self {
+        Self { future }
+    }
+}
+
+impl<T, S> Future for SharedResponseFuture<T, S>
+where
+    S: Service<T>,
+{
+    type Output = Result<S::Response, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.get_mut().future).poll(cx)
+    }
+}
+
+// As that of a queue, which it is.
+impl<T, S> Unpin for SharedResponseFuture<T, S> where S: Service<T> {}
+
+impl<T, S> fmt::Debug for SharedResponseFuture<T, S>
+where
+    S: Service<T>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedResponseFuture").field(&self.future).finish()
+    }
+}
+
 // === impl NotAdmitted ===
 
-impl<T: Send + 'static, Res> NotAdmitted<T, Res> {
-    pub(crate) fn rejected(rejected: Rejected<T>) -> Self {
-        Self::Rejected(Some(rejected.into()))
+impl<T, Res> NotAdmitted<T, Res> {
+    pub(crate) fn rejected(error: BoxError) -> Self {
+        Self::Rejected(Some(error))
     }
 
     /// Waits in line with an item that was not offered yet.
-    pub(crate) fn waits(shared: &Arc<CallQueue<T, Res>>, entry: Entry<Call<T>>, id: ReplyId) -> Self {
+    pub(crate) fn waits(
+        shared: &Arc<CallQueue<T, Res>>,
+        entry: Entry<Call<T>>,
+        id: ReplyId,
+        into_error: IntoError<T>,
+    ) -> Self {
         shared.add_sender();
         let priority = entry.meta.priority;
         let reply = PendingReply { shared: Arc::clone(shared), place: Place::New(id) };
-        Self::Waits(Box::new(WaitingForRoom { reply, entry: Some(entry), ticket: None, priority }))
+        Self::Waits(Box::new(WaitingForRoom { reply, entry: Some(entry), ticket: None, priority, into_error }))
     }
 
     #[cold]
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<PendingReply<T, Res>, BoxError>> {
         match self {
             Self::Rejected(error) => Poll::Ready(Err(error.take().unwrap_or_else(|| Abandoned::new(Seen::No).into()))),
-            Self::Waits(line) => line.poll(cx).map_err(BoxError::from),
+            Self::Waits(line) => line.poll(cx),
         }
     }
 }
@@ -192,7 +250,7 @@ impl<T, Res> Drop for PendingReply<T, Res> {
 // === impl WaitingForRoom ===
 
 impl<T, Res> WaitingForRoom<T, Res> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<PendingReply<T, Res>, Rejected<T>>> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<PendingReply<T, Res>, BoxError>> {
         let shared = &self.reply.shared;
         Poll::Ready(match ready!(shared.poll_offer(cx, &mut self.entry, &mut self.ticket)) {
             Ok(()) => {
@@ -204,7 +262,7 @@ impl<T, Res> WaitingForRoom<T, Res> {
                 if let Some(id) = self.reply.place.take() {
                     let _vacated = shared.lock().replies.cancel(id);
                 }
-                Err(rejected.map(|call| call.request))
+                Err((self.into_error)(rejected.map(|call| call.request)))
             }
         })
     }

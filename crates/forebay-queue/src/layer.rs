@@ -1,5 +1,5 @@
 use crate::{
-    Limits, Overflow, Queue, Worker,
+    Limits, Overflow, Queue, SharedQueueLayer, Worker,
     parked::Parking,
     receive::Orders,
     replies::ReplyTable,
@@ -14,7 +14,8 @@ use tower_service::Service;
 
 /// Puts a [`Queue`] in front of a service.
 ///
-/// Each service that the layer makes has its own queue, and its own workers.
+/// Each service that the layer makes has its own queue, and its own workers. Where a layer makes several services of one
+/// program, as `axum::Router::layer` does, use [`QueueBuilder::shared`].
 pub struct QueueLayer<T, Se = SettleByVerdict> {
     knobs: Knobs<T>,
     describe: Describe<T>,
@@ -47,14 +48,14 @@ pub struct QueueBuilder<T, W = ByFootprint, P = AllNormal, K = Unkeyed, Se = Set
 
 /// The knobs without a type of their own.
 #[derive(Debug)]
-struct Knobs<T> {
-    setup: Setup,
-    workers: usize,
+pub(crate) struct Knobs<T> {
+    pub(crate) setup: Setup,
+    pub(crate) workers: usize,
     /// `None` where items are not parked.
-    parking: Option<Parking<T>>,
+    pub(crate) parking: Option<Parking<T>>,
     park_bytes: Option<usize>,
     max_hint: Option<Duration>,
-    run_cancelled: bool,
+    pub(crate) run_cancelled: bool,
 }
 
 /// The default number of workers: as many requests at a time as one database takes well.
@@ -88,12 +89,14 @@ impl<T, Se> QueueLayer<T, Se> {
         Se: Settle<S::Response> + Clone,
     {
         let Knobs { setup, parking, run_cancelled, .. } = &self.knobs;
-        // The limits were checked when the layer was built.
-        #[expect(clippy::expect_used, reason = "checked by `build`")]
-        let shared = Arc::new(Shared::new(*setup, ReplyTable::new()).expect("limits that were checked"));
+        let shared = Arc::new(Shared::checked(*setup, ReplyTable::new()));
         let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled };
         let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
         (Queue::new(shared, self.describe.clone(), setup.overflow), worker)
+    }
+
+    pub(crate) fn into_parts(self) -> (Knobs<T>, Describe<T>, Se) {
+        (self.knobs, self.describe, self.settle)
     }
 }
 
@@ -114,11 +117,7 @@ where
     /// Outside of a tokio runtime, on which the workers are spawned: use [`pair`](QueueLayer::pair) there.
     fn layer(&self, inner: S) -> Self::Service {
         let (queue, worker) = self.pair(inner);
-        for _ in 1..self.knobs.workers {
-            // They end by themselves when the last queue is dropped, and settle what they hold when they are aborted.
-            drop(tokio::spawn(worker.clone()));
-        }
-        drop(tokio::spawn(worker));
+        worker.spawn(self.knobs.workers);
         queue
     }
 }
@@ -218,7 +217,7 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     /// result is final. When a wait is over, one item goes as a probe; after it is taken two may go, then four.
     pub fn park_backoff<B>(mut self, backoff: B) -> Self
     where
-        T: Clone,
+        T: Clone + 'static,
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
         self.knobs.parking = Some(Parking::new(backoff));
@@ -267,6 +266,7 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     {
         let Self { mut knobs, description, settle } = self;
         knobs.setup.limits.validate()?;
+        knobs.setup.overflow.validate()?;
         for (knob, value) in [("workers", Some(knobs.workers)), ("park_bytes", knobs.park_bytes)] {
             if value == Some(0) {
                 return Err(ConfigError::new(knob, 0, "1 and more"));
@@ -278,6 +278,28 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         }
         knobs.setup.fair_shares = description.is_keyed();
         Ok(QueueLayer { knobs, describe: description.describe(), settle })
+    }
+
+    /// A layer with one queue, one set of workers and one ledger for all services that it is applied to.
+    ///
+    /// `axum::Router::layer` applies a layer to each route, and for each connection again: a layer of [`build`](Self::build)
+    /// then makes a queue for each of them, none of which ever fills. Each request is processed by the service that it was
+    /// called on, so a request to a route reaches that route. All of the services are of one type `S`; an axum router's are.
+    ///
+    /// The layer itself keeps the queue open, and has its [handle](SharedQueueLayer::handle).
+    ///
+    /// # Errors
+    ///
+    /// When a knob is out of its range.
+    pub fn shared<S>(self) -> Result<SharedQueueLayer<T, S, Se>, ConfigError>
+    where
+        T: 'static,
+        S: Service<T> + Clone + 'static,
+        W: Weigh<T> + Send + Sync + 'static,
+        P: PriorityOf<T> + Send + Sync + 'static,
+        K: KeyOf<T> + Send + Sync + 'static,
+    {
+        self.build().map(SharedQueueLayer::new)
     }
 }
 
@@ -299,5 +321,8 @@ mod tests {
         assert_eq!(knob(QueueLayer::builder().workers(0)), "workers");
         assert_eq!(knob(QueueLayer::builder().park_bytes(0)), "park_bytes");
         assert_eq!(knob(QueueLayer::builder().limits(Limits::new().items(0))), "items");
+        let (none, some) = (Duration::ZERO, Duration::from_millis(1));
+        let sheds = |target, interval| QueueLayer::builder().overflow(Overflow::ShedByDelay { target, interval });
+        assert_eq!((knob(sheds(none, some)), knob(sheds(some, none))), ("target", "interval"));
     }
 }

@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod call;
+mod caller;
 mod channel;
 mod control;
 mod drained;
@@ -13,12 +14,16 @@ pub mod future;
 mod in_hand;
 mod lanes;
 mod layer;
+#[cfg(not(loom))]
+mod own_service;
 mod parked;
 mod receive;
 mod replies;
+mod routed;
 mod runs;
 mod service;
 mod shared;
+mod shared_queue;
 mod slots;
 mod state;
 mod trace;
@@ -32,15 +37,16 @@ pub use forebay_core::{
 #[doc(inline)]
 pub use forebay_intake::{
     Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle as QueueHandle, Limits, Offer, Overflow,
-    Panicked, PriorityOf, Rejected,
+    Panicked, PriorityOf, Rejected, Shed,
 };
 
 pub use self::{
     channel::{ChannelBuilder, Received, Receiver, Sender, SlotGuard, channel},
     drained::Drained,
     emit::EmitOrWait,
-    future::ResponseFuture,
+    future::{ResponseFuture, SharedResponseFuture},
     layer::{QueueBuilder, QueueLayer},
     service::Queue,
+    shared_queue::{SharedQueue, SharedQueueLayer},
     worker::Worker,
 };

@@ -1,3 +1,4 @@
+use crate::routed::Routed;
 use forebay_intake::Slot;
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,7 @@ use std::{
 /// How items that came back retryable wait for another attempt.
 pub(crate) struct Parking<T> {
     /// Clones a request: the inner service consumes the one it gets.
-    keep: fn(&T) -> T,
+    keep: Arc<dyn Fn(&T) -> T + Send + Sync>,
     /// Starts the waits of an item that is parked for the first time.
     backoff: Arc<dyn Fn() -> Delays + Send + Sync>,
     /// The most bytes of parked items; beyond it the oldest is evicted.
@@ -62,11 +63,25 @@ pub(crate) struct Parked<T> {
 impl<T> Parking<T> {
     pub(crate) fn new<B>(backoff: B) -> Self
     where
-        T: Clone,
+        T: Clone + 'static,
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
     {
         let backoff = Arc::new(move || -> Delays { Box::new(backoff.clone().into_iter()) });
-        Self { keep: T::clone, backoff, max_bytes: usize::MAX, max_hint: Duration::from_secs(60) }
+        Self { keep: Arc::new(T::clone), backoff, max_bytes: usize::MAX, max_hint: Duration::from_secs(60) }
+    }
+
+    /// The same for requests that are stored with their services.
+    pub(crate) fn for_routed<S>(self) -> Parking<Routed<T, S>>
+    where
+        T: 'static,
+        S: Clone + 'static,
+    {
+        let Self { keep, backoff, max_bytes, max_hint } = self;
+        let keep = Arc::new(move |Routed { request, service }: &Routed<T, S>| Routed {
+            request: keep(request),
+            service: service.clone(),
+        });
+        Parking { keep, backoff, max_bytes, max_hint }
     }
 
     /// A copy of `request`. Runs user code; call it without a lock.
@@ -83,7 +98,7 @@ impl<T> Parking<T> {
 impl<T> Clone for Parking<T> {
     fn clone(&self) -> Self {
         let Self { keep, backoff, max_bytes, max_hint } = self;
-        Self { keep: *keep, backoff: Arc::clone(backoff), max_bytes: *max_bytes, max_hint: *max_hint }
+        Self { keep: Arc::clone(keep), backoff: Arc::clone(backoff), max_bytes: *max_bytes, max_hint: *max_hint }
     }
 }
 

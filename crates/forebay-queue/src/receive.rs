@@ -91,7 +91,7 @@ impl<T, Res> CallReceiver<T, Res> {
         // after it is released.
         registration.prepare();
         let now = self.shared.now();
-        let (mut wakes, mut expired, mut cancelled) = (WakerSet::None, Vec::new(), Vec::new());
+        let (mut wakes, mut late, mut cancelled) = (WakerSet::None, Vec::new(), Vec::new());
         // The waits of a parked item, apart from what every item has.
         let (mut delays, mut withdrawn) = (None, None);
         let mut locked = self.shared.lock();
@@ -111,7 +111,7 @@ impl<T, Res> CallReceiver<T, Res> {
             }
         } else {
             loop {
-                match locked.state.next(now, &mut expired, &mut wakes) {
+                match locked.state.next(now, &mut late, &mut wakes) {
                     Some((call, slot)) if skips && call.reply.is_some_and(|id| locked.replies.reclaim(id)) => {
                         locked.state.settle(slot, Fate::Dropped(DropReason::Cancelled), &mut wakes);
                         cancelled.push(call);
@@ -132,8 +132,8 @@ impl<T, Res> CallReceiver<T, Res> {
         drop(locked);
         wakes.wake();
         self.shared.wake_or_discard(put);
-        for call in expired {
-            panic::discard(self.shared.dismiss(call, DropReason::Expired));
+        for (call, reason) in late {
+            panic::discard(self.shared.dismiss(call, reason));
         }
         // CANCEL: their callers have dropped the futures of their calls, and their fates are in the ledger.
         cancelled.into_iter().for_each(panic::discard);

@@ -21,8 +21,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Shared<T, A = ()> {
     locked: Mutex<Locked<T, A>>,
-    /// Whether the queue was built with an age limit; without one no clock is read.
-    has_age_limit: bool,
+    /// Whether the ages of items count; if not, no clock is read.
+    reads_clock: bool,
 }
 
 #[derive(Debug)]
@@ -47,9 +47,18 @@ impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
     pub(crate) fn new(setup: Setup, replies: A) -> Result<Self, ConfigError> {
         let Setup { limits, overflow, max_age, fair_shares } = setup;
-        let state = QueueState::new(Intake::new(Admission::new(&limits)?, overflow), max_age, fair_shares);
+        overflow.validate()?;
+        let delay = overflow.delay_control();
+        let reads_clock = max_age.is_some() || delay.is_some();
+        let state = QueueState::new(Intake::new(Admission::new(&limits)?, overflow), max_age, delay, fair_shares);
         let locked = Locked { state, replies };
-        Ok(Self { locked: Mutex::new(locked), has_age_limit: max_age.is_some() })
+        Ok(Self { locked: Mutex::new(locked), reads_clock })
+    }
+
+    /// As [`new`](Self::new), with limits that the builder has checked.
+    #[expect(clippy::expect_used, reason = "checked by `build`")]
+    pub(crate) fn checked(setup: Setup, replies: A) -> Self {
+        Self::new(setup, replies).expect("limits that were checked")
     }
 
     #[inline]
@@ -68,10 +77,10 @@ impl<T, A> Shared<T, A> {
         result
     }
 
-    /// The time, where the queue has an age limit.
+    /// The time, where the ages of items count.
     #[inline]
     pub(crate) fn now(&self) -> Option<Instant> {
-        self.has_age_limit.then(intake::now)
+        self.reads_clock.then(intake::now)
     }
 
     /// Admits the item, or hands it back. Evicted items are given to `discard`, without the lock.
@@ -148,19 +157,19 @@ impl<T, A> Shared<T, A> {
     /// The next item, if there is one now. Items beyond the age limit are dropped without the lock, here and below; a panic of
     /// theirs does not cost the slot of the next one.
     pub(crate) fn try_next(&self) -> Option<(T, Slot)> {
-        let (now, mut expired) = (self.now(), Vec::new());
-        let next = self.with(|state, wakers| state.next(now, &mut expired, wakers));
-        expired.into_iter().for_each(panic::discard);
+        let (now, mut late) = (self.now(), Vec::new());
+        let next = self.with(|state, wakers| state.next(now, &mut late, wakers));
+        late.into_iter().for_each(|(item, _)| panic::discard(item));
         next
     }
 
     /// The next item; waits for one with `ticket` where there is none.
     pub(crate) fn poll_next(&self, waker: &Waker, ticket: &mut Option<Ticket>) -> Poll<Option<(T, Slot)>> {
-        let (now, mut expired) = (self.now(), Vec::new());
+        let (now, mut late) = (self.now(), Vec::new());
         let (mut wakes, mut registration) = (WakerSet::None, Registration::without_clone(waker));
         let mut locked = self.lock();
         let next = loop {
-            break match locked.state.next(now, &mut expired, &mut wakes) {
+            break match locked.state.next(now, &mut late, &mut wakes) {
                 Some(next) => {
                     locked.state.stop_waiting(ticket.take(), &mut registration);
                     Poll::Ready(Some(next))
@@ -181,15 +190,15 @@ impl<T, A> Shared<T, A> {
         };
         drop(locked);
         wakes.wake();
-        expired.into_iter().for_each(panic::discard);
+        late.into_iter().for_each(|(item, _)| panic::discard(item));
         next
     }
 
     #[inline]
     pub(crate) fn drain(&self, most: usize, buf: &mut DrainBuf<T>) {
-        let (now, mut expired) = (self.now(), Vec::new());
-        self.with(|state, wakers| state.drain(most, now, buf, &mut expired, wakers));
-        expired.into_iter().for_each(panic::discard);
+        let (now, mut late) = (self.now(), Vec::new());
+        self.with(|state, wakers| state.drain(most, now, buf, &mut late, wakers));
+        late.into_iter().for_each(|(item, _)| panic::discard(item));
     }
 
     #[inline]
@@ -223,10 +232,16 @@ impl<T, A> Shared<T, A> {
     }
 
     pub(crate) fn set_max_age(&self, age: Duration) -> Result<(), ConfigError> {
-        if !self.has_age_limit {
+        let refused = match &mut self.lock().state.max_age {
+            Some(limit) => {
+                *limit = age;
+                false
+            }
+            None => true,
+        };
+        if refused {
             return Err(ConfigError::new("max_age", format!("{age:?}"), "a queue that was built with an age limit"));
         }
-        self.lock().state.max_age = Some(age);
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use crate::{
 };
 use forebay_core::{DropReason, Fate, Priority, panic};
 use forebay_intake::{
-    AdmitError, Charge, Epoch, Intake, Lifecycle, OfferMeta, Registration, Slot, Ticket, WaitLine, WakerSet,
+    AdmitError, Charge, DelayControl, Epoch, Intake, Lifecycle, OfferMeta, Registration, Slot, Ticket, WaitLine,
+    WakerSet,
 };
 use std::{
     task::Waker,
@@ -26,7 +27,7 @@ pub(crate) struct QueueState<T> {
     high: SlotRuns,
     /// What each entry of the normal lane holds, in step with it.
     normal: SlotRuns,
-    /// The age and key of each entry, in step with `lanes`; `None` in queues without age limit and fair shares.
+    /// The age and key of each entry, in step with `lanes`; `None` in queues without age limit, delay control and fair shares.
     tracked: Option<Lanes<Tracked>>,
     /// Items that wait for another attempt; empty unless the queue parks.
     parked: ParkedItems<T>,
@@ -36,6 +37,8 @@ pub(crate) struct QueueState<T> {
     in_hand: usize,
     /// The age limit; `None` in a queue that was built without one.
     pub(crate) max_age: Option<Duration>,
+    /// Says which items are shed; `None` in a queue that was built without it.
+    delay: Option<DelayControl>,
     /// Receivers that found no item.
     idle: WaitLine,
     /// Workers with an item in flight, which are woken when the queue is abandoned.
@@ -50,7 +53,7 @@ pub(crate) struct QueueState<T> {
 
 #[derive(Clone, Copy, Debug)]
 struct Tracked {
-    /// When the item was admitted; `None` without an age limit.
+    /// When the item was admitted; `None` without age limit and delay control.
     admitted: Option<Instant>,
     /// The key whose fair share the item takes.
     key: Option<u64>,
@@ -67,17 +70,24 @@ pub(crate) struct Leftover<T> {
 
 impl<T> QueueState<T> {
     /// An empty queue, with one sender and one receiver.
-    pub(crate) const fn new(intake: Intake, max_age: Option<Duration>, fair_shares: bool) -> Self {
+    pub(crate) const fn new(
+        intake: Intake,
+        max_age: Option<Duration>,
+        delay: Option<DelayControl>,
+        fair_shares: bool,
+    ) -> Self {
+        let tracks = max_age.is_some() || delay.is_some() || fair_shares;
         Self {
             intake,
             lanes: Lanes::new(),
             high: SlotRuns::new(),
             normal: SlotRuns::new(),
-            tracked: if max_age.is_some() || fair_shares { Some(Lanes::new()) } else { None },
+            tracked: if tracks { Some(Lanes::new()) } else { None },
             parked: ParkedItems::new(),
             high_bytes: 0,
             in_hand: 0,
             max_age,
+            delay,
             idle: WaitLine::new(),
             busy: WaitLine::new(),
             senders: 1,
@@ -188,12 +198,12 @@ impl<T> QueueState<T> {
         self.idle.release()
     }
 
-    /// The next item. Items beyond the age limit at `now` are settled and put into `expired`.
+    /// The next item. Those that waited for too long at `now` are settled and put into `late`, with the reason.
     #[inline(always)]
     pub(crate) fn next(
         &mut self,
         now: Option<Instant>,
-        expired: &mut Vec<T>,
+        late: &mut Vec<(T, DropReason)>,
         wakers: &mut WakerSet,
     ) -> Option<(T, Slot)> {
         loop {
@@ -206,11 +216,11 @@ impl<T> QueueState<T> {
                     (bytes, epoch)
                 }
             };
-            let (key, is_expired) = if self.tracked.is_some() { self.pop_tracked(now) } else { (None, false) };
+            let (key, drops) = if self.tracked.is_some() { self.pop_tracked(priority, now) } else { (None, None) };
             let slot = Slot::new(bytes, epoch, key);
-            if is_expired {
-                self.intake.settle(slot, Fate::Dropped(DropReason::Expired), wakers);
-                expired.push(item);
+            if let Some(reason) = drops {
+                self.intake.settle(slot, Fate::Dropped(reason), wakers);
+                late.push((item, reason));
                 continue;
             }
             self.in_hand += bytes;
@@ -218,16 +228,22 @@ impl<T> QueueState<T> {
         }
     }
 
-    /// The key of the item that was just popped, and whether it is beyond the age limit at `now`.
+    /// The key of the item that was just popped, and why it is dropped if it waited for too long at `now`.
     #[cold]
-    fn pop_tracked(&mut self, now: Option<Instant>) -> (Option<u64>, bool) {
+    fn pop_tracked(&mut self, priority: Priority, now: Option<Instant>) -> (Option<u64>, Option<DropReason>) {
         let tracked = self.tracked.as_mut().and_then(Lanes::pop).map(|(tracked, _)| tracked);
-        let admitted = tracked.and_then(|tracked| tracked.admitted);
-        let is_expired = match (self.max_age, now, admitted) {
-            (Some(limit), Some(now), Some(admitted)) => now.saturating_duration_since(admitted) > limit,
+        let key = tracked.and_then(|tracked| tracked.key);
+        let (Some(now), Some(admitted)) = (now, tracked.and_then(|tracked| tracked.admitted)) else {
+            return (key, None);
+        };
+        let wait = now.saturating_duration_since(admitted);
+        // The high lane overtakes, so its waits say nothing of the load.
+        let sheds = match (priority, &mut self.delay) {
+            (Priority::Normal, Some(delay)) => delay.sheds(wait, self.lanes.normal.is_empty(), now),
             _ => false,
         };
-        (tracked.and_then(|tracked| tracked.key), is_expired)
+        let is_expired = self.max_age.is_some_and(|limit| wait > limit);
+        (key, if is_expired { Some(DropReason::Expired) } else { sheds.then_some(DropReason::Shed) })
     }
 
     /// Waits for an item where there is [none](Self::next), in the line of the others; `None` if there will be none.
@@ -256,7 +272,7 @@ impl<T> QueueState<T> {
         most: usize,
         now: Option<Instant>,
         buf: &mut DrainBuf<T>,
-        expired: &mut Vec<T>,
+        late: &mut Vec<(T, DropReason)>,
         wakers: &mut WakerSet,
     ) {
         let waiting = self.lanes.len();
@@ -275,7 +291,7 @@ impl<T> QueueState<T> {
             return;
         }
         for _ in 0..most {
-            let Some((item, slot)) = self.next(now, expired, wakers) else { break };
+            let Some((item, slot)) = self.next(now, late, wakers) else { break };
             buf.keys.extend(slot.key());
             buf.add(slot.charge());
             buf.ordered.push(item);

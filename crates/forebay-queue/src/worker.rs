@@ -95,6 +95,26 @@ where
     }
 }
 
+#[cfg(not(loom))]
+impl<T, S, Se> Worker<T, S, Se>
+where
+    T: Send + 'static,
+    S: Service<T> + Clone + Send + 'static,
+    S::Response: Send,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    Se: Settle<S::Response> + Clone + Send + 'static,
+{
+    /// Spawns so many workers on the runtime of the thread, this one among them.
+    pub(crate) fn spawn(self, workers: usize) {
+        // They end by themselves when the last queue is dropped, and settle what they hold when they are aborted.
+        for _ in 1..workers {
+            drop(tokio::spawn(self.clone()));
+        }
+        drop(tokio::spawn(self));
+    }
+}
+
 impl<T, S, Se> Clone for Worker<T, S, Se>
 where
     S: Service<T> + Clone,

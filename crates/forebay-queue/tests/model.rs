@@ -7,7 +7,7 @@
 use forebay_core::{DropReason, Fate, Priority};
 use forebay_queue::{ChannelBuilder, Flush, Limits, Offer, Overflow, QueueHandle, Receiver, Sender, SlotGuard};
 use proptest::prelude::*;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 use tokio_test::task;
 
 /// What the model knows of an item.
@@ -17,6 +17,8 @@ struct Item {
     bytes: usize,
     priority: Priority,
     key: u64,
+    /// When it was offered, in milliseconds.
+    at: u64,
 }
 
 /// The plainest queue: two lists, and sums that are taken again each time.
@@ -26,6 +28,10 @@ struct Model {
     normal: VecDeque<Item>,
     in_hand: Vec<Item>,
     high_in_a_row: u32,
+    /// Since when every item of normal priority that left had waited for too long, and left another behind.
+    slow_since: Option<u64>,
+    /// Milliseconds since the beginning.
+    now: u64,
     closed: bool,
     offered: u64,
     delivered: u64,
@@ -45,6 +51,7 @@ enum Step {
     Take,
     Drain { most: usize },
     Settle { which: usize, how: u8 },
+    Advance(u64),
     Flush,
     CancelFlush,
     Reconfigure(Caps),
@@ -105,15 +112,39 @@ impl Model {
         Ok(())
     }
 
-    fn take(&mut self) -> Option<Item> {
+    fn take(&mut self, overflow: Overflow) -> Option<Item> {
+        loop {
+            let item = self.pop()?;
+            if item.priority == Priority::Normal && overflow == SHEDS && self.sheds(item) {
+                self.dropped.push(DropReason::Shed);
+                continue;
+            }
+            self.in_hand.push(item);
+            return Some(item);
+        }
+    }
+
+    fn sheds(&mut self, item: Item) -> bool {
+        let wait = self.now - item.at;
+        if wait < TARGET || self.normal.is_empty() {
+            self.slow_since = None;
+            return false;
+        }
+        self.now - *self.slow_since.get_or_insert(self.now) >= INTERVAL && wait >= 2 * TARGET
+    }
+
+    fn pop(&mut self) -> Option<Item> {
         let both = !self.high.is_empty() && !self.normal.is_empty();
         let take_high = if both { self.high_in_a_row < 7 } else { !self.high.is_empty() };
         self.high_in_a_row = if both && take_high { self.high_in_a_row + 1 } else { 0 };
-        let item = if take_high { self.high.pop_front() } else { self.normal.pop_front() }?;
-        self.in_hand.push(item);
-        Some(item)
+        if take_high { self.high.pop_front() } else { self.normal.pop_front() }
     }
 }
+
+const TARGET: u64 = 10;
+const INTERVAL: u64 = 50;
+const SHEDS: Overflow =
+    Overflow::ShedByDelay { target: Duration::from_millis(TARGET), interval: Duration::from_millis(INTERVAL) };
 
 struct Real {
     sender: Option<Sender<Item>>,
@@ -138,6 +169,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Take),
         1 => (0_usize..6).prop_map(|most| Step::Drain { most }),
         8 => (any::<usize>(), 0_u8..4).prop_map(|(which, how)| Step::Settle { which, how }),
+        4 => (1_u64..25).prop_map(Step::Advance),
         2 => Just(Step::Flush),
         1 => Just(Step::CancelFlush),
         1 => caps().prop_map(Step::Reconfigure),
@@ -150,7 +182,7 @@ fn limits(caps: Caps) -> Limits {
     Limits::new().items(caps.items).bytes(caps.bytes).fair_share(caps.share)
 }
 
-fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut channel = ChannelBuilder::new().limits(limits(caps)).overflow(overflow).weigh(|_: &Item| 1);
     if keyed {
         channel = channel.fair_shares();
@@ -165,13 +197,14 @@ fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Res
                 let Some(sender) = &real.sender else { continue };
                 let priority = if high { Priority::High } else { Priority::Normal };
                 // Without shares every item has a key of its own.
-                let item = Item { id, bytes, priority, key: if keyed { key } else { u64::from(id) + 10 } };
+                let key_of = if keyed { key } else { u64::from(id) + 10 };
+                let item = Item { id, bytes, priority, key: key_of, at: model.now };
                 let offered = sender.emit(Offer::new(item).weight(bytes).priority(priority).fair_share_key(key));
                 prop_assert_eq!(offered.map_err(|refused| refused.reason), model.offer(item, caps, overflow));
             }
             Step::Take => {
                 let received = real.receiver.try_recv();
-                let expected = model.take();
+                let expected = model.take(overflow);
                 prop_assert_eq!(received.as_deref().copied(), expected);
                 real.slots.extend(received.map(forebay_queue::Received::into_parts));
             }
@@ -179,7 +212,7 @@ fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Res
                 let mut burst = real.receiver.drain(most);
                 let taken: Vec<_> = burst.by_ref().collect();
                 burst.settle(Fate::Delivered);
-                let expected: Vec<_> = (0..most).map_while(|_| model.take()).collect();
+                let expected: Vec<_> = (0..most).map_while(|_| model.take(overflow)).collect();
                 model.in_hand.truncate(model.in_hand.len() - expected.len());
                 model.delivered += expected.len() as u64;
                 prop_assert_eq!(taken, expected);
@@ -204,6 +237,10 @@ fn run(mut caps: Caps, overflow: Overflow, keyed: bool, steps: Vec<Step>) -> Res
                         model.delivered += 1;
                     }
                 }
+            }
+            Step::Advance(millis) => {
+                tokio::time::advance(Duration::from_millis(millis)).await;
+                model.now += millis;
             }
             Step::Flush => {
                 let held = model.held().map(|item| item.id).collect();
@@ -257,14 +294,14 @@ fn check(real: &mut Real, model: &Model) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn q14_x01_random_steps_match_the_model(
+    fn q14_x01_d07_random_steps_match_the_model(
         caps in caps(),
-        drop_oldest in any::<bool>(),
+        overflow in prop_oneof![Just(Overflow::Refuse), Just(Overflow::DropOldest), Just(SHEDS)],
         keyed in any::<bool>(),
         steps in prop::collection::vec(step(), 200),
     ) {
-        let overflow = if drop_oldest { Overflow::DropOldest } else { Overflow::Refuse };
         let caps = if keyed { caps } else { Caps { share: 1.0, ..caps } };
-        run(caps, overflow, keyed, steps)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(run(caps, overflow, keyed, steps))?;
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     pub(crate) items: usize,
     pub(crate) bytes: usize,
     pub(crate) close_on_high: bool,
+    /// It closes when a batch may be sent, and not after a while.
+    pub(crate) gathers: bool,
     /// How many may be open.
     pub(crate) open: usize,
 }
@@ -57,7 +59,7 @@ impl PlainBatch {
 
 impl PlainBatches {
     pub(crate) fn enter(&mut self, item: Item) {
-        let Rules { items, bytes, close_on_high, open } = self.rules;
+        let Rules { items, bytes, close_on_high, open, .. } = self.rules;
         let of_key = |batches: &[PlainBatch]| batches.iter().position(|batch| batch.key() == item.key);
         if let Some(place) = of_key(&self.open)
             && self.open[place].bytes() + item.bytes > bytes
@@ -94,6 +96,9 @@ impl PlainBatches {
         if self.normal.is_empty() {
             self.high_in_a_row = 0;
         }
+        if self.rules.gathers {
+            return;
+        }
         let old = |batch: &mut PlainBatch| *batch.opened.get_or_insert(now) + 1000 <= now;
         let olds: Vec<_> = self.open.iter_mut().map(old).collect();
         for place in (0..olds.len()).rev().filter(|place| olds[*place]).collect::<Vec<_>>().into_iter().rev() {
@@ -105,6 +110,9 @@ impl PlainBatches {
 
     /// The batch that is sent next: the one that begins with `first`, if it may be that one.
     pub(crate) fn next(&mut self, first: Item) -> Option<PlainBatch> {
+        if self.rules.gathers && self.high.is_empty() && self.normal.is_empty() && !self.open.is_empty() {
+            self.close(0);
+        }
         if self.high.is_empty() && !self.normal.is_empty() {
             while let Some(place) = self.open.iter().position(PlainBatch::is_high) {
                 self.close(place);

@@ -73,6 +73,8 @@ pub(crate) struct Config {
     share: Option<f64>,
     drops_oldest: bool,
     close_on_high: bool,
+    /// A batch closes when a batch may be sent, and not after a while.
+    gathers: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -137,7 +139,8 @@ impl Config {
     }
 
     fn batching(&self, items: usize, bytes: usize, in_flight: usize) -> Batching {
-        let batching = Batching::new().max_items(items).max_bytes(bytes).max_delay(SECOND);
+        let delay = if self.gathers { Duration::ZERO } else { SECOND };
+        let batching = Batching::new().max_items(items).max_bytes(bytes).max_delay(delay);
         batching.max_in_flight(in_flight).close_on_high(self.close_on_high)
     }
 }
@@ -474,7 +477,8 @@ async fn run(first: (Step, Step), config: Config, steps: Vec<Step>) -> Result<()
     let mut real = real(config, limits, batching);
     let mut model = Model { config, limit: (most, most_bytes), largest: (items, bytes), in_flight, ..Model::default() };
     let open = config.partitions.unwrap_or(1);
-    model.batches.rules = Rules { items, bytes, close_on_high: config.close_on_high, open };
+    let Config { close_on_high, gathers, .. } = config;
+    model.batches.rules = Rules { items, bytes, close_on_high, gathers, open };
     for (id, step) in (0..).zip(steps) {
         take(step, id, &mut real, &mut model).await?;
         check(&mut real, &model)?;
@@ -531,9 +535,9 @@ fn config() -> impl Strategy<Value = Config> {
     let partitions = prop::option::of(1_usize..4);
     let split_budget = prop_oneof![1 => 0_u32..3, 3 => 3_u32..20];
     let share = prop::option::of(0.1..1.0);
-    (park, partitions, split_budget, share, any::<bool>(), any::<bool>()).prop_map(
-        |(park, partitions, split_budget, share, drops_oldest, close_on_high)| {
-            let mut config = Config { park, partitions, split_budget, share, drops_oldest, close_on_high };
+    (park, partitions, split_budget, share, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(park, partitions, split_budget, share, drops_oldest, close_on_high, gathers)| {
+            let mut config = Config { park, partitions, split_budget, share, drops_oldest, close_on_high, gathers };
             config.drops_oldest &= config.is_exact();
             if split_budget >= 2 {
                 // Two halves weigh the same, and it would not be known which one was dropped.

@@ -22,7 +22,7 @@ pub struct Reply {
 ///
 /// | what happened | status |
 /// | --- | --- |
-/// | the queue has no room, or the key has its share | 429, with `Retry-After` |
+/// | the queue has no room, or is overloaded, or the key has its share | 429, with `Retry-After` |
 /// | the circuit is open, the queue is closed, retries are exhausted | 503, with `Retry-After` where a retry is sensible |
 /// | the item is too large | 413 |
 /// | the request was too old, its [`Deadline`](crate::Deadline) would pass before another attempt, or a timeout of `tower`, tokio or the system passed | 504 |
@@ -135,6 +135,7 @@ fn of_reason(reason: DropReason) -> (StatusCode, i32, &'static str) {
     let ((status, code), message) = match reason {
         DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => (BUSY, "the queue is full"),
         DropReason::FairShare => (BUSY, "too many requests of one client"),
+        DropReason::Shed => (BUSY, "the queue is overloaded"),
         DropReason::Evicted => (BUSY, "a newer request took the place of this one"),
         DropReason::TooLarge => ((StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_ARGUMENT), "the request is too large"),
         DropReason::CircuitOpen => (AWAY, "a server that is needed for this is failing"),

@@ -33,8 +33,6 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 const DOCUMENTS: u64 = 1_000;
-/// How long the first document of a bulk request waits for others.
-const GATHER: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Debug)]
 struct Document {
@@ -123,7 +121,8 @@ fn bulk(address: SocketAddr) -> Result<Batch<Document, Fate>, BoxError> {
         }
     });
     let layer = BatchLayer::builder()
-        .batching(Batching::new().max_items(100).max_delay(GATHER))
+        // No document waits for another: while one request is under way, those of the next one gather.
+        .batching(Batching::new().max_items(100).max_delay(Duration::ZERO))
         // Kept, so that a part of a batch can be sent again.
         .retain_items()
         .settle(settle)

@@ -7,12 +7,12 @@
 use forebay_breaker::{BreakerEvent, BreakerLayer, CircuitOpen, OpenFor, State};
 use forebay_core::{BoxError, Outcome, cause_ref};
 use forebay_example_support::server::{grpc, say};
+use forebay_example_tonic::Empty;
 use http::{Response, uri::PathAndQuery};
 use std::time::Duration;
 use tonic::{
     Code, Status,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::{Channel, Endpoint},
 };
 use tower::ServiceBuilder;
@@ -76,42 +76,4 @@ where
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static("/collector.Collector/Export");
     client.unary(tonic::Request::new(()), path, Empty).await.map(drop)
-}
-
-/// Messages without content; a generated client brings its own codec.
-struct Empty;
-
-// === impl Empty ===
-
-impl Codec for Empty {
-    type Encode = ();
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Empty {
-    type Item = ();
-    type Error = Status;
-
-    fn encode(&mut self, (): (), _: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        Ok(())
-    }
-}
-
-impl Decoder for Empty {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        Ok(Some(()))
-    }
 }
