@@ -6,6 +6,7 @@ mod call;
 mod caller;
 mod channel;
 mod control;
+mod deadline;
 mod drained;
 mod emit;
 mod entry;
@@ -31,8 +32,8 @@ mod worker;
 
 #[doc(no_inline)]
 pub use forebay_core::{
-    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, KeyOf, Priority, Settle, SettleByVerdict,
-    Settlement, Totals, Unkeyed, Verdict, Weigh,
+    BoxError, ByFootprint, ConfigError, Deadline, DeadlineOf, DropReason, Fate, Footprint, KeyOf, Priority, Settle,
+    SettleByVerdict, Settlement, Totals, Unkeyed, Verdict, Weigh,
 };
 #[doc(inline)]
 pub use forebay_intake::{
