@@ -1,6 +1,5 @@
 use crate::{
     Limits, Overflow, Queue, SharedQueueLayer, Worker,
-    deadline::DeadlineRule,
     parked::Parking,
     receive::Orders,
     replies::ReplyTable,
@@ -9,7 +8,7 @@ use crate::{
 use forebay_core::{
     BoxError, ByFootprint, ConfigError, DeadlineOf, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh,
 };
-use forebay_intake::{AllNormal, Describe, Description, PriorityOf};
+use forebay_intake::{AllNormal, DeadlineRule, Describe, Description, PriorityOf};
 use std::{fmt, sync::Arc, time::Duration};
 #[cfg(not(loom))]
 use tower_layer::Layer;

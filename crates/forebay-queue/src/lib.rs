@@ -6,7 +6,6 @@ mod call;
 mod caller;
 mod channel;
 mod control;
-mod deadline;
 mod drained;
 mod emit;
 mod entry;

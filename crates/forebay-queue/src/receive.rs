@@ -1,14 +1,13 @@
 use crate::{
     Abandoned,
     call::{Call, CallQueue},
-    deadline::DeadlineRule,
     in_hand::{Done, InHand, Item},
     parked::{Attempt, Parked, Parking},
     replies::Reply,
     trace,
 };
 use forebay_core::{Deadline, DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
-use forebay_intake::{self as intake, Registration, Ticket, Timer, WakerSet};
+use forebay_intake::{self as intake, DeadlineRule, Registration, Ticket, Timer, WakerSet};
 use std::{
     sync::Arc,
     task::{Context, Poll},

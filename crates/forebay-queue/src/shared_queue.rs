@@ -1,11 +1,10 @@
 use crate::{
     QueueHandle, QueueLayer, SharedResponseFuture,
     caller::Caller,
-    deadline::DeadlineRule,
     layer::Knobs,
     receive::Orders,
     replies::ReplyTable,
-    routed::{Routed, RoutedControl},
+    routed::{Routed, RoutedControl, for_routed},
     shared::Shared,
 };
 #[cfg(not(loom))]
@@ -69,7 +68,7 @@ where
     {
         let (Knobs { setup, workers, parking, run_cancelled, deadline, .. }, describe, settle) = layer.into_parts();
         let shared = Arc::new(Shared::checked(setup, ReplyTable::new()));
-        let deadline = deadline.map(DeadlineRule::for_routed);
+        let deadline = deadline.map(for_routed);
         let orders = Orders { parking: parking.map(|parking| parking.for_routed()), run_cancelled, deadline };
         let caller = Caller::new(shared, setup.overflow);
         Self { caller, describe, settle, workers, orders, started: Arc::default() }

@@ -101,7 +101,11 @@ async fn d06_no_job_is_parked_for_an_attempt_beyond_its_deadline() {
     let begin = Instant::now();
     // One attempt fits, and a second one a second later would begin at the deadline.
     let error = queue.clone().oneshot(job(1, 2000)).await.unwrap_err();
-    assert_eq!((error.to_string().as_str(), begin.elapsed()), ("away", ms(1000)), "its own result, and no wait for nothing");
+    assert_eq!(
+        (error.to_string().as_str(), begin.elapsed()),
+        ("away", ms(1000)),
+        "its own result, and no wait for nothing"
+    );
     assert_eq!(*seen.lock().unwrap(), [1, 1]);
     queue.clone().oneshot(job(2, 1000)).await.unwrap_err();
     assert_eq!(*seen.lock().unwrap(), [1, 1, 2]);
