@@ -143,12 +143,12 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     let ignoring = move |builder: Builder| builder.environment_of(Signal::Logs, variables).unwrap();
     let quiet = exporter("quiet", Protocol::HttpProtobuf, vec![answer(404)], |builder| ignoring(builder).quiet());
     emit(&quiet, 1).await;
-    let _warned = exporter("warned", Protocol::HttpProtobuf, vec![], ignoring);
+    let warned = exporter("warned", Protocol::HttpProtobuf, vec![], ignoring);
 
     let late = exporter("late", Protocol::HttpProtobuf, (0..99).map(|_| answer(503)).collect(), |builder| builder);
     late.emit(LogRecord::new("too late"));
     assert_eq!(late.shutdown(Duration::from_millis(5)).await.unsent.len(), 1);
-    vec![logs, away, grpc, unread, auth, quiet, late]
+    vec![logs, away, grpc, unread, auth, quiet, warned, late]
 }
 
 /// What no exporter does, as it has one circuit, no registry and a service that does not panic.

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_attempt_ends_at_the_deadline_and_the_server_knows() {
+    async fn d06_an_attempt_ends_at_the_deadline_and_the_server_knows() {
         let control = Arc::new(Control::new(Settings::default()));
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(attempt(&control, None).await, (text("10000m"), ms(10_000)));

@@ -211,7 +211,7 @@ async fn a_deadline_that_would_pass_refuses_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_attempt_held_beyond_the_deadline_of_its_request_is_refused_for_good() {
+async fn d06_a_first_attempt_held_beyond_the_deadline_of_its_request_is_refused_for_good() {
     struct Until(Deadline);
 
     impl<Res, Err> Policy<&'static str, Res, Err> for Until {

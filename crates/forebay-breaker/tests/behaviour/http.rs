@@ -119,7 +119,7 @@ async fn what_the_server_refuses_for_good_can_be_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_beyond_the_deadline_in_the_extensions_is_final() {
+async fn d06_a_refusal_beyond_the_deadline_in_the_extensions_is_final() {
     let open_for = OpenFor::new(secs(60)).jitter(0.0);
     let layer = BreakerLayer::http().trip(Trip::consecutive(1)).open_for(open_for).build().unwrap();
     let mut service = layer.layer(service_fn(server));

@@ -69,7 +69,7 @@ async fn a_rejection_says_how_long_and_that_nothing_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_beyond_the_deadline_of_the_request_advises_no_retry() {
+async fn d06_a_rejection_beyond_the_deadline_of_the_request_advises_no_retry() {
     // The deadline of a request that takes so many milliseconds is as far away.
     let until = |request: &Request| match request.how {
         Take(millis) => Some(Deadline::after(ms(millis))),

@@ -106,5 +106,5 @@ fn without_a_variable_it_is_a_collector_on_this_machine_and_a_wrong_endpoint_is_
     assert!(endpoint(&[], Signal::Metrics).unwrap().contains("http://localhost:4318/v1/metrics"));
     assert!(endpoint(&[("PROTOCOL", "grpc")], Signal::Logs).unwrap().contains("http://localhost:4317"));
     let wrong = endpoint(&[("ENDPOINT", "localhost:4318")], Signal::Logs).unwrap_err();
-    assert!(wrong.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT"), "{wrong}");
+    assert!(wrong.starts_with("`OTEL_EXPORTER_OTLP_ENDPOINT`"), "{wrong}");
 }
