@@ -116,7 +116,7 @@ impl<T> Rules<T> {
 impl Due {
     fn new(deadline: Instant, now: Instant) -> Self {
         let left = deadline.saturating_duration_since(now);
-        Self { deadline, close_by: saturating_add(now, left / 2) }
+        Self { deadline, close_by: saturating_add(now, left.checked_div(2).unwrap_or_default()) }
     }
 
     /// That of a batch with both items.

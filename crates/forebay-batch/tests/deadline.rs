@@ -94,7 +94,7 @@ async fn d06_an_item_whose_deadline_has_passed_is_not_sent_and_the_others_of_its
     }
     assert_eq!(*seen.lock().unwrap(), [(0, vec![1, 2]), (1000, vec![4])]);
     assert_eq!([0, 1, 3].map(|index: usize| *ends[index].as_ref().unwrap()), [1, 2, 4]);
-    [2, 4, 5].map(|index: usize| expired(ends[index].as_ref().unwrap_err()));
+    [2, 4, 5].iter().for_each(|index: &usize| expired(ends[*index].as_ref().unwrap_err()));
     let totals = handle.totals();
     assert_eq!((totals.delivered, totals.dropped.get(DropReason::Expired), totals.pending), (3, 3, 0));
 }

@@ -69,7 +69,7 @@ impl<S: SignalKind, O> EncoderBuilder<S, O> {
     ///
     /// Returns a [`ConfigError`] when the endpoint is no valid URL for the protocol; the error names its variable.
     pub fn environment(self) -> Result<Self, ConfigError> {
-        Ok(self.read(Environment::read(S::SIGNAL)?))
+        Ok(self.read(&Environment::read(S::SIGNAL)?))
     }
 
     /// Sets the protocol to that of the variables that `lookup` returns, like [`environment`](Self::environment).
@@ -78,10 +78,10 @@ impl<S: SignalKind, O> EncoderBuilder<S, O> {
     ///
     /// Returns a [`ConfigError`] when the endpoint is no valid URL for the protocol; the error names its variable.
     pub fn environment_of(self, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        Ok(self.read(Environment::of(S::SIGNAL, lookup)?))
+        Ok(self.read(&Environment::of(S::SIGNAL, lookup)?))
     }
 
-    fn read(self, environment: Environment) -> Self {
+    fn read(self, environment: &Environment) -> Self {
         self.protocol(environment.protocol.unwrap_or_default())
     }
 
