@@ -9,7 +9,7 @@ use forebay::{
     core::{BoxError, DropReason},
     export::{Credential, Exporter, ExporterBuilder},
     kip714::{ErrorCode, GetTelemetrySubscriptionsResponse, Kip714Client, TelemetryRequest, TelemetryResponse},
-    otlp::{LogRecord, LogsEncoder, Protocol},
+    otlp::{ExporterBuilderExt, LogRecord, LogsEncoder, Protocol, Signal},
     queue::{Limits, QueueLayer},
     registry::Registry,
     retry::Backoff,
@@ -138,13 +138,17 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     });
     emit(&auth, 1).await;
 
-    let quiet = exporter("quiet", Protocol::HttpProtobuf, vec![answer(404)], ExporterBuilder::quiet);
+    // A variable of the environment that cannot be used is ignored, and is said.
+    let variables = |name: &str| (name == "OTEL_EXPORTER_OTLP_TIMEOUT").then(|| "ten".to_owned());
+    let ignoring = move |builder: Builder| builder.environment_of(Signal::Logs, variables).unwrap();
+    let quiet = exporter("quiet", Protocol::HttpProtobuf, vec![answer(404)], |builder| ignoring(builder).quiet());
     emit(&quiet, 1).await;
+    let warned = exporter("warned", Protocol::HttpProtobuf, vec![], ignoring);
 
     let late = exporter("late", Protocol::HttpProtobuf, (0..99).map(|_| answer(503)).collect(), |builder| builder);
     late.emit(LogRecord::new("too late"));
     assert_eq!(late.shutdown(Duration::from_millis(5)).await.unsent.len(), 1);
-    vec![logs, away, grpc, unread, auth, quiet, late]
+    vec![logs, away, grpc, unread, auth, quiet, warned, late]
 }
 
 /// What no exporter does, as it has one circuit, no registry and a service that does not panic.

@@ -171,7 +171,7 @@ impl<T, A> BatchQueue<T, A> {
     /// Puts an item that was admitted into its batch, and names the worker to wake.
     #[inline(always)]
     pub(crate) fn enter(&mut self, item: T, route: Route, epoch: Epoch, asks: bool) -> (ReplyPlace<A>, Option<Waker>) {
-        let Route { meta: OfferMeta { bytes, priority, key }, partition, flush } = route;
+        let Route { meta: OfferMeta { bytes, priority, key }, partition, flush, due } = route;
         let Batching { max_items, max_bytes, close_on_high, .. } = self.batching;
         let fits = match self.open.get(partition) {
             Some(batch) => batch.bytes().saturating_add(bytes) <= max_bytes,
@@ -190,14 +190,15 @@ impl<T, A> BatchQueue<T, A> {
         if self.evicts || key.is_some() {
             batch.note(self.evicts.then_some(bytes), key.map(|key| (priority == Priority::Normal).then_some(key)));
         }
+        let hurries = due.is_some_and(|due| batch.note_due(due));
         let seals = batch.len() >= max_items || batch.bytes() >= max_bytes || flush;
         if seals || (close_on_high && priority == Priority::High) {
             self.seal(partition);
             return (place, self.worker.take());
         }
-        // CORRECTNESS: the worker is woken for the first item of a batch, whose age it has to watch, and for a batch that is
-        // sealed. In between it has nothing to do and sleeps on.
-        (place, if fits { None } else { self.worker.take() })
+        // CORRECTNESS: the worker is woken for the first item of a batch, whose age it has to watch, for one that closes it earlier,
+        // and for a batch that is sealed. In between it has nothing to do and sleeps on.
+        (place, if fits && !hurries { None } else { self.worker.take() })
     }
 
     /// Opens a batch, after sealing the one of the same partition, or the oldest to make room for it.
@@ -368,8 +369,8 @@ impl<T, A> BatchQueue<T, A> {
         self.seal_each(|batch| {
             // Its age counts from here, whether or not it ends the batch.
             let opened = batch.opened(now);
-            let Some(max_delay) = max_delay else { return false };
-            let seals = saturating_add(opened, max_delay);
+            let delayed = max_delay.map(|max_delay| saturating_add(opened, max_delay));
+            let Some(seals) = earlier(delayed, batch.close_by()) else { return false };
             if seals > now {
                 due = earlier(due, Some(seals));
             }
@@ -379,8 +380,12 @@ impl<T, A> BatchQueue<T, A> {
     }
 
     fn due(&mut self, now: Instant) -> Option<Instant> {
-        let max_delay = self.max_delay()?;
-        self.open.iter_mut().map(|(_, batch)| saturating_add(batch.opened(now), max_delay)).min()
+        let max_delay = self.max_delay();
+        let closes = |batch: &mut OpenBatch<T, A>| {
+            let opened = batch.opened(now);
+            earlier(max_delay.map(|max_delay| saturating_add(opened, max_delay)), batch.close_by())
+        };
+        self.open.iter_mut().filter_map(|(_, batch)| closes(batch)).min()
     }
 
     /// Counts the fates of items that left together, and frees their slots.

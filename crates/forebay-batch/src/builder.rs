@@ -4,8 +4,8 @@ use crate::{
     parking::MakeWaits,
     router::{Router, Rules, by_key},
 };
-use forebay_core::{ConfigError, KeyOf, Priority, SettleByVerdict, Weigh};
-use forebay_intake::{Description, Limits, Overflow, PriorityOf};
+use forebay_core::{ConfigError, DeadlineOf, KeyOf, Priority, SettleByVerdict, Weigh};
+use forebay_intake::{DeadlineRule, Description, Limits, Overflow, PriorityOf};
 use std::{fmt, hash::Hash, time::Duration};
 
 /// Builds a [`BatchLayer`].
@@ -22,6 +22,7 @@ use std::{fmt, hash::Hash, time::Duration};
 /// | [`partition_by`](Self::partition_by) | one batch for all | |
 /// | [`max_open_partitions`](Self::max_open_partitions) | 128 | 1 and more |
 /// | [`max_age`](Self::max_age) | none | above zero |
+/// | [`deadline`](Self::deadline) | none | |
 /// | [`settle`](Self::settle) | [`SettleByVerdict`]: `Ok` is delivered | |
 /// | [`into_request`](Self::into_request) | [`Owned`]: the inner service takes `Vec<T>` | |
 /// | [`respond`](Self::respond) | [`SharedResponse`]: a clone of the response for each | |
@@ -157,6 +158,28 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// batch that is open closes no later than that, whatever [`max_delay`](Batching::max_delay) says.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.knobs.max_age = Some(age);
+        self
+    }
+
+    /// Where an item keeps its [`Deadline`]: any `Fn(&T) -> Option<Deadline>`.
+    ///
+    /// A batch closes in time: when half of the time has passed that the item in it with the earliest deadline had when it was
+    /// handed over, whatever [`max_delay`](Batching::max_delay) says. An item whose deadline has passed before its batch is sent for
+    /// the first time is dropped as [expired](forebay_core::DropReason::Expired), and the others are sent. A batch that was
+    /// sent is sent again as it was, since the server may have seen its items, unless it is too late for all of them. What is
+    /// with the inner service is left there. A function that panics gives no deadline.
+    ///
+    /// ```
+    /// use forebay_batch::{BatchLayer, Deadline};
+    ///
+    /// struct Query { id: u64, until: Option<Deadline> }
+    /// let builder = BatchLayer::<Query>::builder().deadline(|query: &Query| query.until);
+    /// # drop(builder);
+    /// ```
+    ///
+    /// [`Deadline`]: forebay_core::Deadline
+    pub fn deadline(mut self, deadline: impl DeadlineOf<T> + Send + Sync + 'static) -> Self {
+        self.rules.deadline = Some(DeadlineRule::new(deadline));
         self
     }
 

@@ -61,7 +61,7 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         let shared = Arc::new(Shared::new(queue));
         let inner = self.respond.wrap_inner(inner);
         let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());
-        let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned);
+        let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned).deadline(self.router.deadline());
         let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, self.knobs.ready_timeout);
         (Batch::new(shared, self.router.clone(), overflow), worker)
     }

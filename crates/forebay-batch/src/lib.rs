@@ -35,8 +35,8 @@ mod worker;
 
 #[doc(inline)]
 pub use forebay_core::{
-    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Priority, Settle, SettleByVerdict, Settlement,
-    SizeOf, Totals, Unkeyed, Verdict, Weigh,
+    BoxError, ByFootprint, ConfigError, Deadline, DeadlineOf, DropReason, Fate, Footprint, Priority, Settle,
+    SettleByVerdict, Settlement, SizeOf, Totals, Unkeyed, Verdict, Weigh,
 };
 #[doc(inline)]
 pub use forebay_intake::{

@@ -1,6 +1,7 @@
 use crate::{
     Items,
     pending::{Join, Partition, PendingBatch},
+    router::Due,
     waiters::Waiters,
 };
 use forebay_core::Priority;
@@ -38,6 +39,8 @@ pub(crate) struct OpenBatch<T, A> {
     priority: Priority,
     /// When the worker first saw it.
     opened: Option<Instant>,
+    /// The earliest deadline of its items, and when it closes for that; `None` where none has one.
+    due: Option<Due>,
     /// How many batches were opened before it.
     pub(crate) number: u64,
 }
@@ -161,6 +164,7 @@ impl<T, A> OpenBatch<T, A> {
             keys: Vec::new(),
             priority: Priority::Normal,
             opened: None,
+            due: None,
             number,
         }
     }
@@ -190,6 +194,19 @@ impl<T, A> OpenBatch<T, A> {
     pub(crate) fn note(&mut self, bytes: Option<usize>, key: Option<Option<u64>>) {
         self.weights.extend(bytes.map(|bytes| bytes as u32));
         self.keys.extend(key);
+    }
+
+    /// Records until when the last item is worth anything; whether the batch closes earlier for it.
+    #[cold]
+    pub(crate) fn note_due(&mut self, due: Due) -> bool {
+        let before = self.close_by();
+        self.due = Some(self.due.map_or(due, |known| known.earlier(due)));
+        before.is_none_or(|before| due.close_by < before)
+    }
+
+    /// When it closes at the latest, for the deadlines of its items.
+    pub(crate) fn close_by(&self) -> Option<Instant> {
+        self.due.map(|due| due.close_by)
     }
 
     /// The waiters, to add the one of the last item.
@@ -276,10 +293,12 @@ impl<T, A> SealedBatch<T, A> {
     /// What the worker sends.
     pub(crate) fn into_pending(self) -> PendingBatch<T, A> {
         let Self { items, open, partition } = self;
-        let OpenBatch { bytes, epoch, waiters, keys, priority, opened, .. } = open;
+        let OpenBatch { bytes, epoch, waiters, keys, priority, opened, due, .. } = open;
         let charge = Charge { items: items.len() as u64, bytes, epoch };
         // Moves no item unless single items were evicted.
         let items = Items::new(Vec::from(items));
-        PendingBatch::new(items, charge, waiters, keys, partition, priority, opened)
+        let mut batch = PendingBatch::new(items, charge, waiters, keys, partition, priority, opened);
+        batch.deadline = due.map(|due| due.deadline);
+        batch
     }
 }

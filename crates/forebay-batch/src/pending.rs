@@ -1,6 +1,6 @@
 use crate::{Items, bisect::Split, shared::Shared, waiters::Waiters};
-use forebay_core::{BoxError, DropReason, Fate, Priority, Seen, time::saturating_add};
-use forebay_intake::{Charge, Panicked};
+use forebay_core::{BoxError, Deadline, DropReason, Fate, Priority, Seen, time::saturating_add};
+use forebay_intake::{Charge, DeadlineRule, Panicked};
 use std::{
     mem,
     sync::Arc,
@@ -30,6 +30,8 @@ pub(crate) struct PendingBatch<T, A> {
     pub(crate) priority: Priority,
     /// When the worker first saw it: its age counts from here.
     pub(crate) opened: Option<Instant>,
+    /// The earliest deadline of its items that are known to have one.
+    pub(crate) deadline: Option<Instant>,
     /// How often it was given to the inner service.
     pub(crate) attempts: u32,
     /// Which failure of its partition was known when it was sent last; zero if none was.
@@ -71,6 +73,7 @@ impl<T, A> PendingBatch<T, A> {
             partition,
             priority,
             opened,
+            deadline: None,
             attempts: 0,
             generation: 0,
             split,
@@ -128,6 +131,7 @@ impl<T, A> PendingBatch<T, A> {
             self.waiters.get_or_insert_with(Waiters::new).append(waiters, before);
         }
         self.opened = [self.opened, more.opened].into_iter().flatten().min();
+        self.deadline = [self.deadline, more.deadline].into_iter().flatten().min();
         None
     }
 
@@ -194,6 +198,30 @@ impl<T, A> PendingBatch<T, A> {
         }
         let bytes = cancelled.iter().map(|(_, bytes)| bytes).sum();
         if cancelled.is_empty() { None } else { self.retain(&keep, Some(bytes)) }
+    }
+
+    /// Takes out the items whose deadline has passed at `now`, as a batch of its own with their waiters; `None` if there are none,
+    /// or the items are not here.
+    ///
+    /// A batch that was sent is taken out only as a whole: the server may have seen it, and gets the same items again.
+    pub(crate) fn take_late(&mut self, rule: &DeadlineRule<T>, now: Instant) -> Option<Self> {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return None;
+        }
+        let deadlines = self.items.as_ref()?.iter().map(|item| rule.of(item).map(Deadline::instant));
+        let deadlines: Vec<_> = deadlines.collect();
+        let late: Vec<_> = deadlines.iter().map(|deadline| deadline.is_some_and(|deadline| deadline <= now)).collect();
+        let left = deadlines.into_iter().flatten().filter(|deadline| *deadline > now).min();
+        let takes = if self.attempts == 0 { late.contains(&true) } else { !late.contains(&false) };
+        self.deadline = left;
+        if !takes {
+            return None;
+        }
+        let keep: Vec<_> = late.iter().map(|late| !late).collect();
+        let waiters = self.waiters.as_ref().map(|waiters| waiters.of(&late));
+        let mut late = self.retain(&keep, None)?;
+        late.waiters = waiters;
+        Some(late)
     }
 
     /// Keeps the items that `keep` says, and returns the others as a batch without waiters; `None` if the items are not here,

@@ -8,8 +8,11 @@ use crate::{
     sizes::SizeLimits,
 };
 use forebay_core::{BoxError, DropReason, SplitCause};
-use forebay_intake::{Evicted, Expired};
-use std::{mem, time::Duration};
+use forebay_intake::{DeadlineRule, Evicted, Expired};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 /// Decides which batch the worker sends next. Pure state: time is an argument, and so are the sealed batches.
 ///
@@ -26,6 +29,8 @@ pub(crate) struct Scheduler<T, A> {
     has_one_partition: bool,
     /// Whether an item is sent although its caller has dropped the future.
     run_cancelled: bool,
+    /// Where an item keeps its deadline; `None` where items have none.
+    deadline: Option<DeadlineRule<T>>,
     /// What is not worth sending any more, until the worker has settled it.
     dropped: Vec<Dropped<T, A>>,
 }
@@ -50,8 +55,15 @@ impl<T, A> Scheduler<T, A> {
             has_backlog: false,
             has_one_partition,
             run_cancelled: knobs.run_cancelled,
+            deadline: None,
             dropped: Vec::new(),
         }
+    }
+
+    /// Sends no item whose deadline has passed.
+    pub(crate) fn deadline(mut self, rule: Option<DeadlineRule<T>>) -> Self {
+        self.deadline = rule;
+        self
     }
 
     /// The next batch to send, or why there is none. [`take_dropped`](Self::take_dropped) has what is not worth sending any more.
@@ -156,8 +168,8 @@ impl<T, A> Scheduler<T, A> {
             self.dropped.push(Dropped::expired(batch));
             return None;
         }
-        // ## to be sent => dropped: no caller waits for any of its items.
-        let batch = self.without_cancelled(batch)?;
+        // ## to be sent => dropped: no caller waits for any of its items, or it is too late for them.
+        let batch = self.without_unwanted(batch, look.now)?;
         // ## to be sent => (dropped | two parts): it is at fault, or nothing may be spent on it any more.
         if batch.split.is_known_bad() || !batch.split.can_pay() {
             let at_fault = self.bisection.bisect(batch, SplitCause::BadItem, DropReason::Rejected);
@@ -171,11 +183,25 @@ impl<T, A> Scheduler<T, A> {
         })
     }
 
-    /// `batch` without the items whose callers have dropped their futures, which are dropped; `None` if it has no
-    /// others.
+    /// `batch` without the items whose callers have dropped their futures, and without those whose deadline has passed, which are
+    /// dropped; `None` if it has no others.
     ///
-    /// A batch that was sent before stays as it was: the server may have seen its items.
-    pub(crate) fn without_cancelled(&mut self, mut batch: PendingBatch<T, A>) -> Option<PendingBatch<T, A>> {
+    /// A batch that was sent before stays as it was, unless it is too late for all of it: the server may have seen its items.
+    pub(crate) fn without_unwanted(
+        &mut self,
+        mut batch: PendingBatch<T, A>,
+        now: Instant,
+    ) -> Option<PendingBatch<T, A>> {
+        if let Some(rule) = &self.deadline
+            && let Some(late) = batch.take_late(rule, now)
+        {
+            self.dropped.push(Dropped::expired(late));
+            if batch.len() == 0 {
+                // As below.
+                batch.owed_to = None;
+                return None;
+            }
+        }
         if !self.run_cancelled
             && batch.attempts == 0
             && let Some(cancelled) = batch.take_cancelled()

@@ -239,6 +239,15 @@ impl<A> Waiters<A> {
         (self, rest)
     }
 
+    /// The waiters of the `chosen` items, which close ranks; they are to be removed from these.
+    pub(crate) fn of(&self, chosen: &[bool]) -> Self {
+        let joined = self.joined.iter().map(|waiters| waiters.of(chosen)).collect();
+        let mut others = Self { replies: Arc::clone(&self.replies), at: self.at.clone(), joined: Vec::new() };
+        others.retain(chosen);
+        others.joined = joined;
+        others
+    }
+
     /// Keeps the waiters of the items that `keep` says; the items close ranks.
     pub(crate) fn retain(&mut self, keep: &[bool]) {
         self.joined.iter_mut().for_each(|waiters| waiters.retain(keep));

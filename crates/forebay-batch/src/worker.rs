@@ -105,8 +105,8 @@ where
                 Next::Send(batch) => (batch, saturating_add(now, self.ready_timeout)),
                 Next::Rest(rest) => return self.rest(rest, None),
             },
-            // ## Readying => (Readying | Idle): callers may have dropped their futures meanwhile.
-            State::Readying { batch, give_up } if has_room => match self.without_cancelled(batch) {
+            // ## Readying => (Readying | Idle): callers may have dropped their futures meanwhile, or it is too late for items.
+            State::Readying { batch, give_up } if has_room => match self.without_unwanted(batch, now) {
                 Some(batch) => (batch, give_up),
                 None => return Progress::Made,
             },
@@ -120,9 +120,10 @@ where
         let result = match panic::catch(|| self.inner.poll_ready(cx).map_err(Into::into)) {
             // ## Readying => Readying
             Ok(Poll::Pending) if now < give_up => {
+                let late = batch.deadline.filter(|deadline| *deadline > now);
                 self.state = State::Readying { batch, give_up };
                 // CORRECTNESS: the inner service has registered this task; an abort or a discard has to reach it as well.
-                return self.watch(look, Some(give_up), cx.waker());
+                return self.watch(look, earlier(Some(give_up), late), cx.waker());
             }
             // ## Readying => (in flight | Idle)
             Ok(Poll::Ready(Ok(()))) => match self.call(&mut batch) {
@@ -180,8 +181,12 @@ where
         }
     }
 
-    fn without_cancelled(&mut self, batch: PendingBatch<T, R::Reply>) -> Option<PendingBatch<T, R::Reply>> {
-        let batch = self.scheduler.without_cancelled(batch);
+    fn without_unwanted(
+        &mut self,
+        batch: PendingBatch<T, R::Reply>,
+        now: Instant,
+    ) -> Option<PendingBatch<T, R::Reply>> {
+        let batch = self.scheduler.without_unwanted(batch, now);
         self.settle_dropped();
         batch
     }

@@ -1,7 +1,7 @@
 //! Configuration: every knob, its default, and what is allowed.
 
 use crate::{
-    BreakerEvent, BreakerLayer, ByKey, Cancelled, KeyLabel, Mode, OpenFor, Ramp, Trip,
+    BreakerEvent, BreakerLayer, ByDeadline, ByKey, Cancelled, KeyLabel, Mode, OpenFor, Ramp, Trip,
     check::compile,
     classify::Excluding,
     core::{Core, Observer},
@@ -16,6 +16,7 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 /// | knob | default | allowed |
 /// | --- | --- | --- |
 /// | [`key`](Self::key) | none: one state for all | |
+/// | [`deadline`](Self::deadline) | none; for HTTP the [`Deadline`](forebay_core::Deadline) among the extensions | |
 /// | [`name`](Self::name) | empty | any text |
 /// | [`trip`](Self::trip) | 5 failures in a row | see [`Trip`] |
 /// | [`open_for`](Self::open_for) | 60 s, and up to a tenth more; a `Retry-After` up to 60 s | see [`OpenFor`] |
@@ -70,8 +71,12 @@ pub trait Choice<Kind> {
 /// A builder with one state per authority and the classifier for HTTP.
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub type HttpBreakerBuilder<Kind> =
-    BreakerBuilder<String, ByKey<ByAuthority>, Chosen<forebay_core::http::Classifier<Kind>>>;
+pub type HttpBreakerBuilder<Kind> = BreakerBuilder<String, HttpKeys, Chosen<forebay_core::http::Classifier<Kind>>>;
+
+/// One state per authority, and the deadline that stands among the extensions of a request.
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub type HttpKeys = ByDeadline<ByKey<ByAuthority>, forebay_core::http::ByExtension>;
 
 /// The key of an HTTP request of any body: its authority, as [`forebay_core::http::authority`] has it.
 #[cfg(feature = "http")]
@@ -118,11 +123,30 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
         self.with_keys(ByKey(key), label_of::<Key>)
     }
 
-    /// One state for each authority (host and port) of an HTTP request, whatever its body.
+    /// Where a request keeps its [`Deadline`](forebay_core::Deadline): any `Fn(&Req) -> Option<Deadline>`.
+    ///
+    /// A refusal whose [`retry_in`](crate::CircuitOpen::retry_in) lies beyond the deadline is final: its verdict says that a
+    /// retry is not sensible, so that a retry, a queue or a batcher above responds at once. It is asked only for a call that is
+    /// refused. It comes after [`key`](Self::key).
+    ///
+    /// ```
+    /// use forebay_breaker::{BreakerLayer, Deadline};
+    ///
+    /// struct Job { until: Option<Deadline> }
+    /// let builder = BreakerLayer::builder().deadline(|job: &Job| job.until);
+    /// # drop(builder);
+    /// ```
+    pub fn deadline<D>(self, deadline: D) -> BreakerBuilder<K, ByDeadline<F, D>, C> {
+        let Self { knobs, keys, classify, label, only_key, observer } = self;
+        BreakerBuilder { knobs, keys: ByDeadline { keys, deadline }, classify, label, only_key, observer }
+    }
+
+    /// One state for each authority (host and port) of an HTTP request, whatever its body, and its deadline from its
+    /// extensions.
     #[cfg(feature = "http")]
     #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-    pub fn by_authority(self) -> BreakerBuilder<String, ByKey<ByAuthority>, C> {
-        self.with_keys(ByKey(ByAuthority), label_of::<str>)
+    pub fn by_authority(self) -> BreakerBuilder<String, HttpKeys, C> {
+        self.with_keys(ByKey(ByAuthority), label_of::<str>).deadline(forebay_core::http::ByExtension)
     }
 
     fn with_keys<L, G>(self, keys: G, label: fn(&L) -> KeyLabel) -> BreakerBuilder<L, G, C> {
@@ -310,6 +334,16 @@ impl<Kind, C: Choice<Kind>, P> Choice<Kind> for Excluding<C, P> {
 }
 
 // === impl ByAuthority ===
+
+#[cfg(feature = "reqwest")]
+impl forebay_core::KeyOf<reqwest::Request> for ByAuthority {
+    type Key = str;
+
+    #[inline]
+    fn key_of<'r>(&self, request: &'r reqwest::Request) -> &'r str {
+        forebay_core::http::reqwest_authority(request)
+    }
+}
 
 #[cfg(feature = "http")]
 impl<B> forebay_core::KeyOf<http::Request<B>> for ByAuthority {

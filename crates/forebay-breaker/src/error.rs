@@ -1,11 +1,12 @@
 use crate::{KeyLabel, State, refusal::Refusal};
-use forebay_core::{Advice, DropReason, Seen, Verdict};
+use forebay_core::{Advice, Deadline, DropReason, Seen, Verdict};
 use std::{error::Error, fmt, time::Duration};
 
 /// The circuit was open: the inner service was not called.
 ///
 /// The server has not seen the request, so sending it later cannot double it. A retry is sensible after
-/// [`retry_in`](Self::retry_in), and its [`source`](Error::source) is the [`Verdict`] that says so.
+/// [`retry_in`](Self::retry_in), and its [`source`](Error::source) is the [`Verdict`] that says so. Where that lies beyond the
+/// deadline of the request, the verdict says that a retry is not sensible, so that no layer above waits or parks for it.
 #[derive(Clone, Debug)]
 pub struct CircuitOpen {
     key: KeyLabel,
@@ -20,6 +21,23 @@ impl CircuitOpen {
     pub(crate) fn new(key: KeyLabel, refusal: Refusal) -> Self {
         let advice = Advice::RetryAfter(refusal.wait());
         Self { key, refusal, verdict: Verdict::new(DropReason::CircuitOpen, Seen::No, advice) }
+    }
+
+    /// The same error for a request with this deadline.
+    pub(crate) fn within(mut self: Box<Self>, deadline: Option<Deadline>) -> Box<Self> {
+        // An attempt that would begin at the deadline is not begun: the retry layer counts in the same way.
+        if deadline.is_some_and(|deadline| deadline.remaining() <= self.retry_in()) {
+            self.verdict = Verdict::new(DropReason::CircuitOpen, Seen::No, Advice::Never);
+        }
+        self
+    }
+
+    /// Whether the deadline of the request passes before a call may go through.
+    ///
+    /// It is known where the breaker knows the deadline: see [`BreakerBuilder::deadline`](crate::BreakerBuilder::deadline).
+    #[must_use]
+    pub fn is_beyond_deadline(&self) -> bool {
+        self.verdict.advice() == Advice::Never
     }
 
     /// The text of the request's key, or the breaker's name where it has no keys; empty if it has neither.
@@ -54,7 +72,10 @@ impl fmt::Display for CircuitOpen {
             State::HalfOpen => "the circuit is half-open and its probes are under way",
             State::Ramping => "the circuit is ramping up",
         })?;
-        if self.key.is_empty() { Ok(()) } else { write!(f, " for {}", self.key) }
+        if !self.key.is_empty() {
+            write!(f, " for {}", self.key)?;
+        }
+        if self.is_beyond_deadline() { f.write_str(", longer than the deadline of the request") } else { Ok(()) }
     }
 }
 

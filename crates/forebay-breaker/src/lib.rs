@@ -49,17 +49,20 @@ mod tests;
 #[cfg(feature = "http")]
 pub use forebay_core::http::{Classifier, Preset};
 /// What the builder takes and the errors are, so that this crate is one line in a `Cargo.toml`.
-pub use forebay_core::{BoxError, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Unkeyed, Verdict};
+pub use forebay_core::{
+    BoxError, ByCause, ByError, Classify, ConfigError, Deadline, DeadlineOf, KeyOf, Observe, Outcome, Unkeyed, Verdict,
+    by_cause,
+};
 
 #[cfg(feature = "http")]
-pub use self::builder::{ByAuthority, HttpBreakerBuilder};
+pub use self::builder::{ByAuthority, HttpBreakerBuilder, HttpKeys};
 pub use self::{
     builder::{BreakerBuilder, ByDefault, Choice, Chosen},
     classify::{Cancelled, Excluding},
     error::CircuitOpen,
     event::{BreakerEvent, OVERFLOW},
     handle::BreakerHandle,
-    key::{ByKey, KeySource},
+    key::{ByDeadline, ByKey, KeySource},
     label::KeyLabel,
     layer::BreakerLayer,
     open_for::{OpenFor, Ramp},

@@ -1,12 +1,13 @@
 //! A circuit around an operation that is no service.
 
 use crate::{
-    BreakerLayer, ByKey, CircuitOpen,
+    BreakerLayer, CircuitOpen,
     admitted::Admitted,
     call::{Call, Polling},
+    key::{Keys, NoKeys},
     label::KeyLabel,
 };
-use forebay_core::{Classify, Unkeyed};
+use forebay_core::Classify;
 use std::{
     borrow::Borrow,
     error::Error,
@@ -29,7 +30,7 @@ pub enum RunError<E> {
 
 // === impl BreakerLayer ===
 
-impl<C> BreakerLayer<(), Unkeyed, C> {
+impl<F: NoKeys, C> BreakerLayer<(), F, C> {
     /// Runs `operation` if the circuit lets a call through, and counts how it ends, without a service.
     ///
     /// ```
@@ -65,7 +66,7 @@ impl<C> BreakerLayer<(), Unkeyed, C> {
     }
 }
 
-impl<K: Hash + Eq, F, C> BreakerLayer<K, ByKey<F>, C> {
+impl<K: Hash + Eq, F: Keys, C> BreakerLayer<K, F, C> {
     /// [`run`](BreakerLayer::run) in the circuit of `key`.
     ///
     /// # Errors

@@ -104,7 +104,8 @@ where
         let core = &*self.core;
         if let Some(refusal) = self.refused {
             self.refused = None;
-            return ResponseFuture::refused(core.reject_unkeyed(refusal));
+            let error = core.reject_unkeyed(refusal);
+            return ResponseFuture::refused(error.within(self.keys.deadline_of(&request)));
         }
         let tried = if F::KEYED {
             core.try_fast_path_for(self.keys.key_of(&request))
@@ -119,7 +120,7 @@ where
                 match asked {
                     Ok(admitted) => admitted,
                     // The readiness of the inner service stays where it is, for the next call.
-                    Err(error) => return ResponseFuture::refused(error),
+                    Err(error) => return ResponseFuture::refused(error.within(self.keys.deadline_of(&request))),
                 }
             }
         };

@@ -1,3 +1,4 @@
+use crate::Deadline;
 use crate::{DropReason, Fate, Priority};
 use std::{
     alloc::Layout,
@@ -128,7 +129,7 @@ macro_rules! flat {
 }
 flat! {
     () bool char u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 str OsStr Path
-    NonZeroU32 NonZeroU64 NonZeroUsize Duration Instant SystemTime IpAddr Ipv4Addr Ipv6Addr SocketAddr SocketAddrV4 SocketAddrV6
+    NonZeroU32 NonZeroU64 NonZeroUsize Deadline Duration Instant SystemTime IpAddr Ipv4Addr Ipv6Addr SocketAddr SocketAddrV4 SocketAddrV6
     DropReason Fate Priority
 }
 

@@ -2,8 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
+mod by_cause;
 pub mod chance;
 mod config;
+mod deadline;
 mod error;
 mod fate;
 mod footprint;
@@ -25,7 +27,9 @@ mod verdict;
 mod weigh;
 
 pub use self::{
+    by_cause::{ByCause, by_cause},
     config::ConfigError,
+    deadline::{Deadline, DeadlineOf},
     error::{AsError, BoxError, Boxed, Concrete, cause_ref, is_caused_by},
     fate::{DropReason, Fate},
     footprint::{Footprint, heap_block},

@@ -1,5 +1,5 @@
 use crate::{Advice, AsError, Verdict};
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{error::Error, fmt, marker::PhantomData, time::Duration};
 
 /// What one result means to a retry or a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,8 +23,8 @@ pub enum Outcome {
 /// arrives as a response is not taken for a success.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify the results of this service",
-    note = "the classifiers of the presets take errors that implement `std::error::Error`, and `BoxError`: implement it, or put \
-            `.map_err(BoxError::from)` below the layer",
+    note = "the classifiers of the presets take errors that implement `std::error::Error`, and `BoxError`: implement it, or convert \
+            the error, such as a `String`, with `.map_err(BoxError::from)` below the layer",
     note = "or implement `Classify<{Res}, {Err}>`, or pass a closure `Fn(&Result<{Res}, {Err}>) -> Outcome`"
 )]
 pub trait Classify<Res, Err> {
@@ -84,12 +84,14 @@ impl<Res, Err: AsError<Kind>, Kind> Classify<Res, Err> for ByError<Kind> {
     fn classify(&self, result: &Result<Res, Err>) -> Outcome {
         match result {
             Ok(_) => Outcome::Success,
-            Err(error) => match Verdict::of(error.as_error()) {
-                Some(verdict) => Outcome::of_advice(verdict.advice()),
-                None => Outcome::RETRYABLE,
-            },
+            Err(error) => of_error(error.as_error()),
         }
     }
+}
+
+/// What an error means: what its verdict advises, else retryable.
+pub(crate) fn of_error(error: &(dyn Error + 'static)) -> Outcome {
+    Verdict::of(error).map_or(Outcome::RETRYABLE, |verdict| Outcome::of_advice(verdict.advice()))
 }
 
 impl<Kind> Default for ByError<Kind> {

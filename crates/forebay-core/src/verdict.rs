@@ -11,7 +11,8 @@ pub struct Verdict {
     reason: DropReason,
     seen: Seen,
     advice: Advice,
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    /// Shared by the clones of an error, which are rare: the last one gives it out by value.
+    source: Option<Arc<BoxError>>,
 }
 
 /// Whether the server may have seen the request.
@@ -48,7 +49,7 @@ impl Verdict {
     /// The same verdict with `cause` as its source.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<BoxError>) -> Self {
-        self.source = Some(Arc::from(cause.into()));
+        self.source = Some(Arc::new(cause.into()));
         self
     }
 
@@ -56,6 +57,16 @@ impl Verdict {
     #[must_use]
     pub fn of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         cause_ref::<Self>(error)
+    }
+
+    /// The cause, by value.
+    ///
+    /// # Errors
+    ///
+    /// The verdict as it was, where it has no cause, or where a clone of it still needs the cause.
+    pub fn into_cause(mut self) -> Result<BoxError, Self> {
+        let Some(cause) = self.source.take() else { return Err(self) };
+        Arc::try_unwrap(cause).map_err(|shared| Self { source: Some(shared), ..self })
     }
 
     /// The reason under which the items of the request are counted if no layer sends it again.
@@ -142,7 +153,7 @@ impl fmt::Display for Verdict {
 
 impl Error for Verdict {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+        self.source.as_deref().map(|source| &**source as &(dyn Error + 'static))
     }
 }
 
@@ -192,6 +203,19 @@ mod tests {
         let found = Verdict::of(&outer).unwrap();
         assert_eq!(found.reason(), DropReason::RetriesExhausted);
         assert!(crate::is_caused_by::<io::Error>(&outer));
+    }
+
+    #[test]
+    fn the_cause_comes_out_by_value_once() {
+        let none = Verdict::new(DropReason::Failed, Seen::Maybe, Advice::Never);
+        assert_eq!(none.clone().into_cause().unwrap_err().reason(), DropReason::Failed);
+        let verdict = none.caused_by(io::Error::from(io::ErrorKind::BrokenPipe));
+        let clone = verdict.clone();
+        let verdict = verdict.into_cause().unwrap_err();
+        assert!(crate::is_caused_by::<io::Error>(&verdict), "a clone needs it, so it stays");
+        drop(clone);
+        let cause = verdict.into_cause().unwrap().downcast::<io::Error>().unwrap();
+        assert_eq!(cause.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

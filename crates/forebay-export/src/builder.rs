@@ -55,6 +55,7 @@ use tower_service::Service;
 /// | [`observe`](Self::observe) | the last failure is in the [`Report`](crate::Report) | |
 /// | [`observe_breaker`](Self::observe_breaker) | none | |
 /// | [`quiet`](Self::quiet) | lost items are a warning, at most once a minute | |
+/// | [`ignored`](Self::ignored) | nothing was ignored | |
 /// | [`runtime`](Self::runtime) | the current one, else a thread of its own | |
 ///
 /// Nothing is checked before [`build`](Self::build).
@@ -264,6 +265,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     ///
     /// Whatever it is, the wait for a body has an end: 30 s where its head says that the request was accepted or refused, and
     /// 10 min where the status follows the body (gRPC).
+    ///
+    /// An attempt that begins while a shutdown is under way ends with it at the latest. Over gRPC the time that an attempt has is
+    /// in `grpc-timeout`.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.knobs.settings.attempt_timeout = timeout;
         self
@@ -373,6 +377,15 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// the log of its host. [`Exporter::totals`] and [`observe`](Self::observe) still have all of it.
     pub fn quiet(mut self) -> Self {
         self.knobs.loudness = Loudness::Quiet;
+        self
+    }
+
+    /// Reports settings that could not be used, and were ignored, when the exporter is built: each is an event of `tracing`, a
+    /// warning unless the exporter is [`quiet`](Self::quiet).
+    ///
+    /// For what reads settings from elsewhere, such as the environment, and must not fail for one of them.
+    pub fn ignored(mut self, settings: impl IntoIterator<Item = ConfigError>) -> Self {
+        self.knobs.ignored.extend(settings);
         self
     }
 

@@ -1,7 +1,7 @@
 //! What a handle may change while an exporter runs, and what each request takes from it.
 
 use crate::{Compression, Endpoint, Framing, credential::is_credential};
-use forebay_core::ConfigError;
+use forebay_core::{ConfigError, Deadline};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::{
     sync::{
@@ -16,7 +16,15 @@ use std::{
 pub(crate) struct Control {
     /// The kill switch. It is read for each item, so it is not under the lock.
     on: AtomicBool,
+    /// When the shutdowns that are under way end.
+    ends: Mutex<Vec<Deadline>>,
     settings: Mutex<Settings>,
+}
+
+/// A shutdown that is under way.
+pub(crate) struct Ending<'a> {
+    control: &'a Control,
+    end: Deadline,
 }
 
 /// The knobs that requests are made from. A builder fills them in, and a handle may change them.
@@ -61,7 +69,7 @@ const MAX_REQUEST_BYTES: usize = 64 << 20;
 
 impl Control {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { on: AtomicBool::new(true), settings: Mutex::new(settings) }
+        Self { on: AtomicBool::new(true), ends: Mutex::default(), settings: Mutex::new(settings) }
     }
 
     #[inline]
@@ -72,6 +80,22 @@ impl Control {
 
     pub(crate) fn switch(&self, on: bool) {
         self.on.store(on, Relaxed);
+    }
+
+    /// A shutdown that ends at `end` is under way while the guard lives.
+    pub(crate) fn end_by(&self, end: Deadline) -> Ending<'_> {
+        self.ends().push(end);
+        Ending { control: self, end }
+    }
+
+    /// When the earliest of the shutdowns that are under way ends.
+    pub(crate) fn end(&self) -> Option<Deadline> {
+        self.ends().iter().min().copied()
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Vec<Deadline>> {
+        // CORRECTNESS: no user code runs under this lock, so a poisoned one guards a whole list.
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
@@ -92,6 +116,18 @@ impl Control {
         change(&mut changed);
         *settings = changed.checked()?;
         Ok(())
+    }
+}
+
+// === impl Ending ===
+
+/// CANCEL: after a shutdown that was dropped the items are sent all the same, and attempts have all of their time again.
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let mut ends = self.control.ends();
+        if let Some(index) = ends.iter().position(|end| *end == self.end) {
+            ends.swap_remove(index);
+        }
     }
 }
 
@@ -172,7 +208,7 @@ fn user_agent(product: Option<&str>) -> Result<HeaderValue, ConfigError> {
 }
 
 /// At most eight digits and a unit, as gRPC has it. A longer timeout has no header, which means no limit.
-fn grpc_timeout(timeout: Duration) -> Option<HeaderValue> {
+pub(crate) fn grpc_timeout(timeout: Duration) -> Option<HeaderValue> {
     let units = [(timeout.as_millis(), 'm'), (timeout.as_secs().into(), 'S'), ((timeout.as_secs() / 3600).into(), 'H')];
     let (number, unit) = units.into_iter().find(|(number, _)| *number < 100_000_000)?;
     HeaderValue::try_from(format!("{}{unit}", number.max(1))).ok()

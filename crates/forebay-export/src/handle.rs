@@ -4,7 +4,7 @@ use crate::{
 };
 use forebay_batch::{BatchHandle, Batching};
 use forebay_breaker::BreakerHandle;
-use forebay_core::{ConfigError, DropReason, Totals};
+use forebay_core::{ConfigError, Deadline, DropReason, Totals};
 use forebay_intake::{DrainReport, Flush, Limits};
 use http::{HeaderName, HeaderValue};
 use std::{fmt, sync::Arc, time::Duration};
@@ -201,6 +201,7 @@ impl<T> ExporterHandle<T> {
     ///
     /// A dropped drain leaves the exporter closed; its items are sent all the same.
     pub async fn drain(&self, deadline: Duration) -> DrainReport<T> {
+        let _ending = self.control.end_by(Deadline::after(deadline));
         self.batch.drain(deadline).await
     }
 }

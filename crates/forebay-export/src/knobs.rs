@@ -92,6 +92,8 @@ pub(crate) struct Knobs<T> {
     pub(crate) loudness: Loudness,
     /// Runs the worker; `None` takes the current runtime, or a new thread.
     pub(crate) runtime: Option<Handle>,
+    /// Settings that could not be used, and are reported once the exporter runs.
+    pub(crate) ignored: Vec<ConfigError>,
 }
 
 type FlushWhen<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
@@ -130,6 +132,7 @@ impl<T> Default for Knobs<T> {
             breaker_observer: None,
             loudness: Loudness::default(),
             runtime: None,
+            ignored: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
 mod addresses;
+mod attempt;
 mod authorize;
 mod builder;
 mod compression;
@@ -58,6 +59,9 @@ pub use self::{
 // What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_batch::{BatchHandle, Batching};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub use forebay_core::http::Reqwest;
 pub use forebay_core::{
     BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Settlement, Totals,
     Verdict, Weigh,

@@ -2,6 +2,7 @@
 
 use crate::{
     Encode, Exporter, ExporterHandle, Framing,
+    attempt::WithinTime,
     authorize::{Auth, Authorize, Fallback},
     control::Control,
     counters::Counted,
@@ -12,6 +13,7 @@ use crate::{
     reporting_worker::ReportingWorker,
     runtime,
     telemetry::Telemetry,
+    trace,
 };
 use bytes::Bytes;
 use forebay_batch::BatchLayer;
@@ -24,7 +26,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
-use tower::timeout::Timeout;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -62,7 +63,9 @@ where
 
     // One attempt: read the response within its time, with the credential of the moment.
     let counted = Counted::new(client, Arc::clone(&knobs.counting));
-    let attempt = Timeout::new(ReadResponse::new(counted, &knobs), knobs.settings.attempt_timeout);
+    let control = Arc::new(Control::new(knobs.settings.clone()));
+    let most = knobs.settings.attempt_timeout;
+    let attempt = WithinTime::new(ReadResponse::new(counted, &knobs), most, Arc::clone(&control));
     let fallback = match knobs.fallback.take() {
         Some(endpoint) => Some(Fallback { uri: knobs.settings.uri(&endpoint?)?, headers: knobs.fallback_headers? }),
         None => None,
@@ -109,13 +112,15 @@ where
     }
     let batch = batch.build()?;
 
-    let control = Arc::new(Control::new(knobs.settings));
-    let telemetry = Arc::new(Telemetry::new(name, knobs.loudness, knobs.observer));
+    let telemetry = Arc::new(Telemetry::new(Arc::clone(&name), knobs.loudness, knobs.observer));
     let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
     let (batch, worker) = batch.pair(encoding);
     let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), knobs.counting, telemetry);
     // The worker starts last: everything before may fail, and an error must leave nothing running.
     runtime::run(knobs.runtime, ReportingWorker::new(worker, handle.clone()))?;
+    for setting in &knobs.ignored {
+        trace::setting_ignored(&name, knobs.loudness, setting);
+    }
     Ok(Exporter::new(batch, control, handle))
 }
 

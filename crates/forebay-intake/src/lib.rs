@@ -7,6 +7,7 @@ mod admission;
 mod alarm;
 mod clock;
 mod control;
+mod deadline;
 mod delay;
 mod describe;
 mod handle;
@@ -35,6 +36,7 @@ pub use self::{
     admission::{Admission, Charge, Epoch},
     clock::{Timer, now},
     control::{Control, IntakeOwner},
+    deadline::DeadlineRule,
     delay::DelayControl,
     describe::{AllNormal, ClosurePanics, Describe, Description, PriorityOf},
     handle::{DrainReport, Flush, IntakeHandle},

@@ -132,8 +132,8 @@ errors! {
     ///
     /// The server may have seen it. The panic hook reports the panic as usual; the queue goes on.
     Panicked: "the inner service panicked",
-    /// The item was older than the age limit when its turn came; the inner service has not seen it.
-    Expired: "the item outlived its age limit in the queue",
+    /// The item was older than the age limit, or its deadline had passed, when its turn came; the inner service has not seen it.
+    Expired: "the item outlived its age limit or its deadline in the queue",
     /// A newer item took the place of this one; the inner service has not seen it.
     Evicted: "a newer item took the place of this one",
     /// The queue was overloaded, and the item waited in it for too long; the inner service has not seen it.

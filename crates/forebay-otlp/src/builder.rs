@@ -1,5 +1,5 @@
 use crate::{
-    MAX_DEPTH,
+    Environment, MAX_DEPTH,
     encoder::Encoder,
     json::Json,
     origin::{Resource, Scope},
@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 ///
 /// | knob | default | allowed |
 /// | --- | --- | --- |
-/// | [`protocol`](Self::protocol) | `http/protobuf` | |
+/// | [`protocol`](Self::protocol), [`environment`](Self::environment) | `http/protobuf` | |
 /// | [`resource`](Self::resource) | none: the server does not learn which entity sent the items | |
 /// | [`scope`](Self::scope) | none: unknown | |
 /// | [`max_request_bytes`](Self::max_request_bytes) | 64 MiB | more than the resource and the scope take |
@@ -59,6 +59,30 @@ impl<S: SignalKind, O> EncoderBuilder<S, O> {
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
         self
+    }
+
+    /// Sets the [`protocol`](Self::protocol) to that of the `OTEL_EXPORTER_OTLP_*` variables of the process, for the signal of the
+    /// encoder; without one it is `http/protobuf`. An [`ExporterBuilder`](forebay_export::ExporterBuilder) takes the other
+    /// variables: see [`ExporterBuilderExt`](crate::ExporterBuilderExt).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] when the endpoint is no valid URL for the protocol; the error names its variable.
+    pub fn environment(self) -> Result<Self, ConfigError> {
+        Ok(self.read(&Environment::read(S::SIGNAL)?))
+    }
+
+    /// Sets the protocol to that of the variables that `lookup` returns, like [`environment`](Self::environment).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ConfigError`] when the endpoint is no valid URL for the protocol; the error names its variable.
+    pub fn environment_of(self, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Ok(self.read(&Environment::of(S::SIGNAL, lookup)?))
+    }
+
+    fn read(self, environment: &Environment) -> Self {
+        self.protocol(environment.protocol.unwrap_or_default())
     }
 
     /// Sets the entity that sends the items, unless an item names its own.

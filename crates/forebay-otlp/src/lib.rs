@@ -8,6 +8,7 @@ mod builder;
 mod collect;
 mod encoder;
 mod environment;
+mod exporter_builder_ext;
 mod footprint;
 mod group;
 mod json;
@@ -32,6 +33,7 @@ pub use self::{
     builder::EncoderBuilder,
     encoder::{Encoder, LogsEncoder, MetricsEncoder, NothingEncodable, TracesEncoder},
     environment::Environment,
+    exporter_builder_ext::ExporterBuilderExt,
     logs::{AsLogRecord, LogRecord, LogRecordWriter, Severity},
     metrics::{
         AsMetric, Buckets, Exemplar, ExemplarWriter, ExponentialHistogramPoint, ExponentialHistogramPointWriter,

@@ -1,5 +1,5 @@
 use crate::{
-    Abandoned, Panicked,
+    Abandoned, Expired, Panicked,
     call::Call,
     parked::{Attempt, Delays},
     replies::{Reply, ReplyId, ReplyTable},
@@ -88,9 +88,12 @@ impl<T, Res> Done<T, Res> {
                 trace::panicked();
                 Panicked::new().into()
             }
+            DropReason::Expired => Expired::new().into(),
             _ => Abandoned::new(request.seen()).into(),
         };
-        let attempt = if reason == DropReason::Cancelled { Attempt::Withdrawn } else { Attempt::Failed };
+        // Neither says anything of the server.
+        let withdrawn = matches!(reason, DropReason::Cancelled | DropReason::Expired);
+        let attempt = if withdrawn { Attempt::Withdrawn } else { Attempt::Failed };
         let mut done = Self::new(Fate::Dropped(reason), Err(error), item, attempt);
         let request = request.into_request();
         if reason == DropReason::Shutdown {

@@ -5,8 +5,10 @@ use crate::{
     replies::ReplyTable,
     shared::{Setup, Shared},
 };
-use forebay_core::{BoxError, ByFootprint, ConfigError, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh};
-use forebay_intake::{AllNormal, Describe, Description, PriorityOf};
+use forebay_core::{
+    BoxError, ByFootprint, ConfigError, DeadlineOf, KeyOf, Priority, Settle, SettleByVerdict, Unkeyed, Weigh,
+};
+use forebay_intake::{AllNormal, DeadlineRule, Describe, Description, PriorityOf};
 use std::{fmt, sync::Arc, time::Duration};
 #[cfg(not(loom))]
 use tower_layer::Layer;
@@ -30,6 +32,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | any |
 /// | [`workers`](Self::workers) | 8 | 1 and more |
 /// | [`max_age`](Self::max_age) | none | any |
+/// | [`deadline`](Self::deadline) | none | any [`DeadlineOf`] |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item states, in bytes | any [`Weigh`] |
 /// | [`priority`](Self::priority) | [`Priority::Normal`] for all | any [`PriorityOf`] |
 /// | [`fair_share_key`](Self::fair_share_key) | none | any |
@@ -56,6 +59,8 @@ pub(crate) struct Knobs<T> {
     park_bytes: Option<usize>,
     max_hint: Option<Duration>,
     pub(crate) run_cancelled: bool,
+    /// Where an item keeps its deadline; `None` where items have none.
+    pub(crate) deadline: Option<DeadlineRule<T>>,
 }
 
 /// The default number of workers: as many requests at a time as one database takes well.
@@ -73,6 +78,7 @@ impl<T> QueueLayer<T> {
             park_bytes: None,
             max_hint: None,
             run_cancelled: false,
+            deadline: None,
         };
         QueueBuilder { knobs, description: Description::new(), settle: SettleByVerdict }
     }
@@ -88,9 +94,9 @@ impl<T, Se> QueueLayer<T, Se> {
         S::Error: Into<BoxError>,
         Se: Settle<S::Response> + Clone,
     {
-        let Knobs { setup, parking, run_cancelled, .. } = &self.knobs;
+        let Knobs { setup, parking, run_cancelled, deadline, .. } = &self.knobs;
         let shared = Arc::new(Shared::checked(*setup, ReplyTable::new()));
-        let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled };
+        let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled, deadline: deadline.clone() };
         let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
         (Queue::new(shared, self.describe.clone(), setup.overflow), worker)
     }
@@ -169,6 +175,19 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     /// Default: none. Costs a clock read per item, and 32 bytes beside the weight of each that waits.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.knobs.setup.max_age = Some(age);
+        self
+    }
+
+    /// Where an item keeps its [`Deadline`]: any `Fn(&T) -> Option<Deadline>`, and for HTTP `http::ByExtension` of `forebay-core`.
+    ///
+    /// Default: none. What cannot meet its deadline is not worked on: an item whose deadline has passed when its turn comes, or
+    /// before the inner service is ready for it, is dropped as [expired](forebay_core::DropReason::Expired), and its caller gets
+    /// [`Expired`](crate::Expired). An item is not [parked](Self::park_backoff) for an attempt that could only begin later. An item
+    /// that the inner service has begun runs to its end. A function that panics gives no deadline.
+    ///
+    /// [`Deadline`]: forebay_core::Deadline
+    pub fn deadline(mut self, deadline: impl DeadlineOf<T> + Send + Sync + 'static) -> Self {
+        self.knobs.deadline = Some(DeadlineRule::new(deadline));
         self
     }
 
@@ -307,7 +326,8 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
 
 impl<T> Clone for Knobs<T> {
     fn clone(&self) -> Self {
-        Self { parking: self.parking.clone(), ..*self }
+        let Self { parking, deadline, .. } = self;
+        Self { parking: parking.clone(), deadline: deadline.clone(), ..*self }
     }
 }
 

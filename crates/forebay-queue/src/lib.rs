@@ -31,8 +31,8 @@ mod worker;
 
 #[doc(no_inline)]
 pub use forebay_core::{
-    BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, KeyOf, Priority, Settle, SettleByVerdict,
-    Settlement, Totals, Unkeyed, Verdict, Weigh,
+    BoxError, ByFootprint, ConfigError, Deadline, DeadlineOf, DropReason, Fate, Footprint, KeyOf, Priority, Settle,
+    SettleByVerdict, Settlement, Totals, Unkeyed, Verdict, Weigh,
 };
 #[doc(inline)]
 pub use forebay_intake::{

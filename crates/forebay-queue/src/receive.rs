@@ -6,8 +6,8 @@ use crate::{
     replies::Reply,
     trace,
 };
-use forebay_core::{DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
-use forebay_intake::{self as intake, Registration, Ticket, Timer, WakerSet};
+use forebay_core::{Deadline, DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
+use forebay_intake::{self as intake, DeadlineRule, Registration, Ticket, Timer, WakerSet};
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -34,6 +34,8 @@ pub(crate) struct Orders<T> {
     pub(crate) parking: Option<Parking<T>>,
     /// Items whose callers do not wait any more are processed as well.
     pub(crate) run_cancelled: bool,
+    /// Where an item keeps its deadline; `None` where items have none.
+    pub(crate) deadline: Option<DeadlineRule<T>>,
 }
 
 /// What a worker finds in the queue.
@@ -153,6 +155,21 @@ impl<T, Res> CallReceiver<T, Res> {
         skips && item.reply.is_some_and(|id| self.shared.lock().replies.is_abandoned(id))
     }
 
+    /// Whether the deadline of a request has passed. Runs a function of the user; call it without a lock.
+    #[inline]
+    pub(crate) fn is_too_late(&self, request: &T) -> bool {
+        self.orders.deadline_of(request).is_some_and(|deadline| deadline.instant() <= intake::now())
+    }
+
+    /// Ready when the deadline of a request passes, if it has one; wakes the task then.
+    #[inline]
+    pub(crate) fn poll_deadline(&mut self, request: &T, cx: &mut Context<'_>) -> Poll<()> {
+        match self.orders.deadline_of(request) {
+            Some(deadline) => self.timer.poll(Some(deadline.instant()), cx),
+            None => Poll::Pending,
+        }
+    }
+
     /// The end of an abandoned queue, which ends the work in flight.
     ///
     /// CORRECTNESS: the worker registers here only when the inner service has registered for its own progress.
@@ -218,12 +235,24 @@ impl<T, Res> CallReceiver<T, Res> {
             let done = Done::with_result(fate, Attempt::Failed, result, Some(request), item);
             return self.finish(item, done);
         };
+        let (now, mut evicted, mut wakes) = (intake::now(), Vec::new(), WakerSet::None);
+        let hint = hint.min(parking.max_hint);
+        // An attempt that would begin at the deadline is not begun.
+        let ends = self.orders.deadline_of(&request).map(Deadline::instant);
+        if ends.is_some_and(|ends| saturating_add(now, wait.max(hint)) >= ends) {
+            if is_again {
+                item.delays = Some(delays);
+            } else {
+                panic::discard(delays);
+            }
+            let done = Done::with_result(fate, Attempt::Failed, result, Some(request), item);
+            return self.finish(item, done);
+        }
         let Item { slot, reply, .. } = *item;
         let parked = Parked { item: Call { request, reply }, slot, delays };
-        let (now, mut evicted, mut wakes) = (intake::now(), Vec::new(), WakerSet::None);
         // CORRECTNESS: the earlier attempt ends and the item is parked under one lock, so that no other attempt is made between.
         let mut locked = self.shared.lock();
-        let hint = hint.min(parking.max_hint).min(locked.state.max_age.unwrap_or(Duration::MAX));
+        let hint = hint.min(locked.state.max_age.unwrap_or(Duration::MAX));
         let due = saturating_add(now, wait.max(hint));
         if is_again {
             locked.state.unparked(Attempt::Failed, &mut wakes);
@@ -296,8 +325,16 @@ impl<T, Res> CallReceiver<T, Res> {
 
 // === impl Orders ===
 
+impl<T> Orders<T> {
+    #[inline]
+    fn deadline_of(&self, request: &T) -> Option<Deadline> {
+        self.deadline.as_ref()?.of(request)
+    }
+}
+
 impl<T> Clone for Orders<T> {
     fn clone(&self) -> Self {
-        Self { parking: self.parking.clone(), run_cancelled: self.run_cancelled }
+        let Self { parking, run_cancelled, deadline } = self;
+        Self { parking: parking.clone(), run_cancelled: *run_cancelled, deadline: deadline.clone() }
     }
 }

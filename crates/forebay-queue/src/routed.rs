@@ -1,6 +1,6 @@
 use crate::{Rejected, call::CallQueue};
-use forebay_core::{BoxError, ConfigError, panic};
-use forebay_intake::{Intake, IntakeOwner};
+use forebay_core::{BoxError, ConfigError, Deadline, DeadlineOf, panic};
+use forebay_intake::{DeadlineRule, Intake, IntakeOwner};
 use std::{sync::Arc, time::Duration};
 
 /// A request of a shared queue, with a clone of the service that it was called on.
@@ -11,6 +11,22 @@ pub(crate) struct Routed<T, S> {
 
 /// What a handle controls: a shared queue whose items are plain requests to its user.
 pub(crate) struct RoutedControl<T, S, Res>(pub(crate) Arc<CallQueue<Routed<T, S>, Res>>);
+
+/// The deadline of a routed request is that of the request.
+struct ByRequest<T>(DeadlineRule<T>);
+
+/// The rule for requests that are stored with their services.
+pub(crate) fn for_routed<T: 'static, S>(rule: DeadlineRule<T>) -> DeadlineRule<Routed<T, S>> {
+    DeadlineRule::new(ByRequest(rule))
+}
+
+// === impl ByRequest ===
+
+impl<T, S> DeadlineOf<Routed<T, S>> for ByRequest<T> {
+    fn deadline_of(&self, routed: &Routed<T, S>) -> Option<Deadline> {
+        self.0.ask(&routed.request)
+    }
+}
 
 // === impl Routed ===
 

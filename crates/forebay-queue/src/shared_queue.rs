@@ -4,7 +4,7 @@ use crate::{
     layer::Knobs,
     receive::Orders,
     replies::ReplyTable,
-    routed::{Routed, RoutedControl},
+    routed::{Routed, RoutedControl, for_routed},
     shared::Shared,
 };
 #[cfg(not(loom))]
@@ -66,9 +66,10 @@ where
         T: 'static,
         S: Clone + 'static,
     {
-        let (Knobs { setup, workers, parking, run_cancelled, .. }, describe, settle) = layer.into_parts();
+        let (Knobs { setup, workers, parking, run_cancelled, deadline, .. }, describe, settle) = layer.into_parts();
         let shared = Arc::new(Shared::checked(setup, ReplyTable::new()));
-        let orders = Orders { parking: parking.map(|parking| parking.for_routed()), run_cancelled };
+        let deadline = deadline.map(for_routed);
+        let orders = Orders { parking: parking.map(|parking| parking.for_routed()), run_cancelled, deadline };
         let caller = Caller::new(shared, setup.overflow);
         Self { caller, describe, settle, workers, orders, started: Arc::default() }
     }

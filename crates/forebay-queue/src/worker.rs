@@ -147,7 +147,7 @@ where
             // ## Idle => (Idle | Busy | ended)
             StateProj::Idle { waiter } => (waiter.take(), None),
             // ## Busy => Idle: the caller has left while the item waited for the inner service to be ready.
-            StateProj::Busy { item, stage } if stage.is_ready() && this.receiver.is_cancelled(item) => {
+            StateProj::Busy { item, stage } if stage.unsent().is_some() && this.receiver.is_cancelled(item) => {
                 this.receiver.lose(DropReason::Cancelled, stage.take(), item);
                 this.state.set(WorkerState::IDLE);
                 (None, None)
@@ -212,9 +212,16 @@ where
             debug_assert!(false, "an idle worker has no item to work on");
             return Poll::Ready(None);
         };
+        let too_late = stage.unsent().is_some_and(|request| self.receiver.is_too_late(request));
         let (inner, parking) = (&mut *self.inner, self.receiver.orders.parking.as_ref());
-        let polled = panic::catch(|| stage.as_mut().poll(inner, parking, cx));
-        if let Ok(Poll::Pending) = polled {
+        let polled =
+            if too_late { Ok(Poll::Pending) } else { panic::catch(|| stage.as_mut().poll(inner, parking, cx)) };
+        // CORRECTNESS: a timer is set only where the inner service has registered for its own progress, or will not be called.
+        let expires = match (&polled, stage.unsent()) {
+            (Ok(Poll::Pending), Some(request)) => too_late || self.receiver.poll_deadline(request, cx).is_ready(),
+            _ => false,
+        };
+        if let (Ok(Poll::Pending), false) = (&polled, expires) {
             ready!(self.receiver.poll_abandoned(registration));
         }
         // CORRECTNESS: the waker is cloned, and retired ones are dropped, while the state still has the item: a waker that
@@ -226,6 +233,7 @@ where
                 None => None,
                 done => return Poll::Ready(done),
             },
+            Ok(Poll::Pending) if expires => Some((DropReason::Expired, request)),
             Ok(Poll::Pending) => Some((DropReason::Shutdown, request)),
             // What a panic leaves half done is the inner service's own state.
             Err(_reported) => Some((DropReason::Panicked, request)),
@@ -250,9 +258,12 @@ where
 // === impl Stage ===
 
 impl<T, F> Stage<T, F> {
-    /// Whether the item waits for the inner service to be ready.
-    fn is_ready(&self) -> bool {
-        matches!(self, Self::Ready { .. })
+    /// The request, while the item waits for the inner service to be ready.
+    fn unsent(&self) -> Option<&T> {
+        match self {
+            Self::Ready { request } => Some(request),
+            Self::Called { .. } | Self::Running { .. } => None,
+        }
     }
 
     /// Makes the inner service ready, calls it, and polls its future. Only an item in hand does so: an idle worker reserves

@@ -87,7 +87,8 @@ impl Limits {
 
     /// The end of a request that was begun at `started`: the earlier of its deadline and `max_elapsed`.
     fn end(&self, started: Instant, deadline: Option<Deadline>) -> Option<End> {
-        let deadline = deadline.map(|deadline| End { at: deadline.instant(), reason: StopReason::Deadline });
+        let deadline =
+            deadline.map(|deadline| End { at: Instant::from_std(deadline.instant()), reason: StopReason::Deadline });
         // An end that the clock cannot count is none.
         let elapsed = self.max_elapsed.and_then(|most| started.checked_add(most));
         let elapsed = elapsed.map(|at| End { at, reason: StopReason::Elapsed });

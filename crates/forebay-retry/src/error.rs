@@ -47,7 +47,7 @@ pub enum StopReason {
 /// The request was not sent: the server has asked its clients for a pause that is longer than this call could wait.
 ///
 /// The inner service has not seen it. Its [`source`](Error::source) is a [`Verdict`] that says so, and that a retry is
-/// sensible after [`retry_in`](Self::retry_in).
+/// sensible after [`retry_in`](Self::retry_in); or that none is, where the deadline of the request passes before.
 #[derive(Clone, Debug)]
 pub struct Throttled {
     retry_in: Duration,
@@ -58,14 +58,55 @@ pub struct Throttled {
 
 impl RetriesExhausted {
     pub(crate) fn new(gave_up: GaveUp, seen: Seen, last: Option<BoxError>) -> Self {
-        let used_up = gave_up.reason == StopReason::Budget;
-        let reason = if used_up { DropReason::Budget } else { DropReason::RetriesExhausted };
+        let reason = match gave_up.reason {
+            StopReason::Budget => DropReason::Budget,
+            // Time has run out, not the attempts: a server that waits for this responds with 504.
+            StopReason::Deadline => DropReason::Expired,
+            _ => DropReason::RetriesExhausted,
+        };
         let verdict = Verdict::new(reason, seen, Advice::Never);
         let verdict = match last {
             Some(error) => verdict.caused_by(error),
             None => verdict,
         };
         Self { gave_up, verdict }
+    }
+
+    /// The error of the last attempt, by value.
+    ///
+    /// ```
+    /// use forebay_retry::{BoxError, RetriesExhausted, RetryLayer};
+    /// use std::io;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let broken = service_fn(|_: u32| async { Err::<u32, _>(io::Error::from(io::ErrorKind::BrokenPipe)) });
+    /// let error: BoxError = RetryLayer::default().layer(broken).oneshot(7).await.unwrap_err();
+    /// let last = error.downcast::<RetriesExhausted>().unwrap().downcast::<io::Error>().unwrap();
+    /// assert_eq!(last.kind(), io::ErrorKind::BrokenPipe);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// This error as it was, where the last error is not kept (the last attempt was not made ready after a response), or where
+    /// a clone of this error still needs it.
+    pub fn into_source(self) -> Result<BoxError, Self> {
+        let Self { gave_up, verdict } = self;
+        verdict.into_cause().map_err(|verdict| Self { gave_up, verdict })
+    }
+
+    /// The error of the last attempt, by value, where it is an `E`: see [`into_source`](Self::into_source).
+    ///
+    /// # Errors
+    ///
+    /// This error as it was, where [`into_source`](Self::into_source) returns it, or where the last error is not an `E`.
+    pub fn downcast<E: Error + Send + Sync + 'static>(self) -> Result<E, Self> {
+        let Self { gave_up, verdict } = self;
+        let plain = Verdict::new(verdict.reason(), verdict.seen(), verdict.advice());
+        let cause = verdict.into_cause().map_err(|verdict| Self { gave_up, verdict })?;
+        cause.downcast().map(|error| *error).map_err(|cause| Self { gave_up, verdict: plain.caused_by(cause) })
     }
 
     /// How many attempts were made.
@@ -165,8 +206,8 @@ impl fmt::Display for StopReason {
 // === impl Throttled ===
 
 impl Throttled {
-    pub(crate) fn new(retry_in: Duration) -> Self {
-        let advice = Advice::RetryAfter(retry_in);
+    pub(crate) fn new(retry_in: Duration, reason: StopReason) -> Self {
+        let advice = if reason == StopReason::Deadline { Advice::Never } else { Advice::RetryAfter(retry_in) };
         Self { retry_in, verdict: Verdict::new(DropReason::RetriesExhausted, Seen::No, advice) }
     }
 

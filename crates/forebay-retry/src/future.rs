@@ -309,9 +309,9 @@ where
                 rules.emit_event(|| RetryEvent::Held { attempt: Attempt::new(begun.saturating_add(1)), wait });
                 Continue(())
             }
-            Next::GiveUp(_) if first => {
+            Next::GiveUp(reason) if first => {
                 rules.emit_event(|| RetryEvent::Refused { retry_in: held.wait });
-                Break(Throttled::new(held.wait).into())
+                Break(Throttled::new(held.wait, reason).into())
             }
             Next::GiveUp(reason) => Break(rules.give_up_waiting(session, reason)),
         }

@@ -7,7 +7,6 @@ mod attempts;
 mod backoff;
 mod budget;
 mod builder;
-mod deadline;
 mod error;
 mod event;
 pub mod future;
@@ -31,9 +30,8 @@ mod trace;
 pub use self::{
     attempt::Attempt,
     backoff::{Backoff, Delays, Jitter},
-    budget::{Budget, BudgetBuilder},
+    budget::{Budget, BudgetBuilder, Withdrawal},
     builder::RetryBuilder,
-    deadline::Deadline,
     error::{GaveUp, RetriesExhausted, StopReason, Throttled},
     event::RetryEvent,
     layer::RetryLayer,
@@ -43,5 +41,6 @@ pub use self::{
 };
 /// What the builders take and the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_core::{
-    BoxError, Boxed, ByError, Classify, ConfigError, KeyOf, Observe, Outcome, Seen, Unkeyed, Verdict,
+    BoxError, Boxed, ByCause, ByError, Classify, ConfigError, Deadline, KeyOf, Observe, Outcome, Seen, Unkeyed,
+    Verdict, by_cause,
 };

@@ -65,7 +65,8 @@ pub trait Policy<Req, Res, Err> {
     #[inline]
     fn stamp(&self, _request: &mut Req, _attempt: Attempt) {}
 
-    /// When `request` is worth nothing any more.
+    /// When `request` is worth nothing any more. A retry that could only begin later is not made: the verdict of the error
+    /// that ends the attempts then has the reason [`Expired`](forebay_core::DropReason::Expired).
     #[inline]
     fn deadline(&self, _request: &Req) -> Option<Deadline> {
         None

@@ -1,7 +1,7 @@
 use crate::{
     Attempt, Backoff, Budget, GaveUp, RetryEvent,
     attempts::{Attempts, Failure, Limits, Next},
-    budget::{Earned, Hold},
+    budget::{Earned, Withdrawal},
     trace,
 };
 use forebay_core::Observe;
@@ -60,7 +60,7 @@ impl<C, P, K> Rules<C, P, K> {
         attempts: &mut Attempts,
         failure: &Failure,
         cost: f64,
-        hold: &mut Option<Hold>,
+        hold: &mut Option<Withdrawal>,
         cause: &'static str,
     ) -> Result<Duration, GaveUp> {
         // CANCEL: what is paid is in `hold`, which refunds it when the request is dropped before the attempt is sent.

@@ -1,7 +1,7 @@
 use crate::{
     Attempt, Policy, RetryEvent, RetryLayer,
     attempts::{Attempts, Failure},
-    budget::Hold,
+    budget::Withdrawal,
 };
 use forebay_core::{Classify, Outcome, Seen};
 use std::future::Future;
@@ -70,7 +70,7 @@ impl<C, P> RetryLayer<C, P> {
                 attempts.begin();
             }
             if let Some(hold) = hold.take() {
-                Hold::spend(hold);
+                Withdrawal::spend(hold);
             }
 
             let result = future.await;

@@ -1,4 +1,4 @@
-use crate::{GaveUp, RetriesExhausted, attempts::Attempts, budget::Hold};
+use crate::{GaveUp, RetriesExhausted, attempts::Attempts, budget::Withdrawal};
 use forebay_core::{BoxError, Seen, time::saturating_add};
 use pin_project_lite::pin_project;
 use std::{
@@ -20,7 +20,7 @@ pin_project! {
         // What decides.
         pub(crate) attempts: Attempts,
         // What the next attempt has cost.
-        pub(crate) hold: Option<Hold>,
+        pub(crate) hold: Option<Withdrawal>,
         // The error of the last attempt; its response is not kept, because it may hold a connection.
         last: Option<BoxError>,
     }

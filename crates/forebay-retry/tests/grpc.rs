@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use bytes::Bytes;
 use forebay_core::{Boxed, Outcome};
 use forebay_retry::{
-    GaveUp, RetryBuilder, StopReason,
-    grpc::{Classifier, Code},
+    GaveUp, RetryBuilder, RetryLayer, StopReason,
+    grpc::{Classifier, Code, TrailersBody, TrailersLayer},
 };
 use forebay_testkit::Probe;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use std::{
+    convert::Infallible,
+    future::{pending, ready},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -90,7 +94,7 @@ fn a_proxy_responds_in_http() {
 
 #[test]
 fn single_codes_can_be_moved() {
-    let classifier = Classifier::<Boxed>::otlp().retry_on(Code::Internal).terminal_on(Code::ResourceExhausted);
+    let classifier = Classifier::otlp().retry_on(Code::Internal).terminal_on(Code::ResourceExhausted);
     assert_eq!(classifier.status(13, &[]), Outcome::RETRYABLE);
     let exhausted = headers(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", "5")]);
     assert_eq!(classifier.head(StatusCode::OK, &exhausted), Outcome::Terminal);
@@ -123,4 +127,52 @@ async fn it_is_one_line() {
     assert!(begin.elapsed() >= Duration::from_secs(5), "two waits of 2.5 s at least");
     assert_eq!(*seen.lock().unwrap(), [None, Some("1".to_owned()), Some("2".to_owned())]);
     assert_eq!(GaveUp::of(response.extensions()).unwrap().stop_reason(), StopReason::Attempts);
+}
+
+type Frames = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A response with the status in its trailers, after `message`.
+fn in_trailers(message: &'static str, status: &str) -> Response<Frames> {
+    let trailers = headers(&[("grpc-status", status)]);
+    Response::new(Full::from(message).with_trailers(ready(Some(Ok(trailers)))).boxed_unsync())
+}
+
+/// How many calls `response` leads to, and the response that is left.
+async fn calls(response: fn() -> Response<Frames>) -> (usize, Response<TrailersBody<Frames>>) {
+    let probe = Probe::<Request<String>, Response<Frames>>::new(move |_| async move { Ok(response()) });
+    let watch = probe.watch();
+    let request = Request::post("https://collector.example/Export").body(String::new()).unwrap();
+    let response = RetryLayer::grpc().layer(probe).oneshot(request).await.unwrap();
+    (watch.calls(), response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn r05_a_failure_in_trailers_without_a_message_is_seen() {
+    let (made, response) = calls(|| in_trailers("", "14")).await;
+    assert_eq!((made, &response.headers()["grpc-status"]), (4, &"14".parse::<HeaderValue>().unwrap()));
+    let read = response.into_body().collect().await.unwrap();
+    assert_eq!(read.trailers().unwrap()["grpc-status"], "14", "and it is still in the trailers");
+    assert_eq!(calls(|| in_trailers("", "3")).await.0, 1, "not retryable");
+    let (made, response) = calls(|| in_trailers("", "0")).await;
+    assert_eq!((made, response.headers().len()), (1, 0), "a success is left as it is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_has_begun_is_committed_and_nothing_of_it_is_lost() {
+    let (made, response) = calls(|| in_trailers("message", "14")).await;
+    assert_eq!((made, response.headers().len()), (1, 0));
+    let read = response.into_body().collect().await.unwrap();
+    assert_eq!(read.trailers().unwrap()["grpc-status"], "14");
+    assert_eq!(read.to_bytes(), "message");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_first_message_is_late_is_waited_for_no_longer_than_allowed() {
+    for (wait, expected) in [(TrailersLayer::new(), 100), (TrailersLayer::new().wait(Duration::ZERO), 0)] {
+        let silent = || Full::from("").with_trailers(pending::<Option<Result<HeaderMap, Infallible>>>()).boxed_unsync();
+        let probe = Probe::<Request<String>, Response<Frames>>::new(move |_| ready(Ok(Response::new(silent()))));
+        let begin = Instant::now();
+        wait.layer(probe).oneshot(Request::new(String::new())).await.unwrap();
+        assert_eq!(begin.elapsed(), Duration::from_millis(expected));
+    }
 }

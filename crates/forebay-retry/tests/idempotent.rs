@@ -130,8 +130,8 @@ async fn d02_an_idempotency_key_and_a_named_method_open_it() {
 
 #[tokio::test(start_paused = true)]
 async fn d02_a_grpc_request_is_a_post_and_its_code_alone_decides() {
-    let probe = Probe::<Request<Body>, Response<()>>::new(|_| async {
-        Ok(Response::builder().header("grpc-status", "14").body(())?)
+    let probe = Probe::<Request<Body>, Response<Full<Bytes>>>::new(|_| async {
+        Ok(Response::builder().header("grpc-status", "14").body(Full::default())?)
     });
     let watch = probe.watch();
     RetryLayer::grpc().layer(probe).oneshot(request(&Method::POST)).await.unwrap();

@@ -253,3 +253,36 @@ proptest! {
         }
     }
 }
+
+/// A body that another reader polls while it is polled, as a second thread would: a client may still send the body of an attempt
+/// whose response has come.
+struct Contended {
+    later: Arc<Mutex<Option<tokio_test::task::Spawn<ReplayBody<Self>>>>>,
+    frames: VecDeque<&'static str>,
+}
+
+impl Body for Contended {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(later) = &mut *self.later.lock().unwrap() {
+            assert!(later.enter(|cx, body| body.poll_frame(cx)).is_pending(), "it waits");
+        }
+        Poll::Ready(self.frames.pop_front().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))))
+    }
+}
+
+#[tokio::test]
+async fn d03_a_later_attempt_waits_while_the_body_of_an_earlier_one_is_still_polled() {
+    let later = Arc::new(Mutex::new(None));
+    let stream = Contended { later: Arc::clone(&later), frames: VecDeque::from(["one ", "two"]) };
+    let mut first = ReplayBody::new(stream, 64);
+    *later.lock().unwrap() = Some(tokio_test::task::spawn(first.clone()));
+    let frame = first.frame().await.unwrap().unwrap();
+    assert_eq!(frame.data_ref().unwrap(), "one ");
+    let later = later.lock().unwrap().take().unwrap();
+    assert!(later.is_woken());
+    assert_eq!(later.into_inner().collect().await.unwrap().to_bytes(), "one two");
+    assert!(first.frame().await.unwrap().is_err(), "it is overtaken");
+}

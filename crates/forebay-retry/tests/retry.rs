@@ -176,6 +176,8 @@ async fn r08_no_wait_goes_past_the_deadline_of_the_request() {
     let job = Job { rows: vec![1], deadline: Some(Deadline::after(ms(5000))) };
     let error = plain().policy(Jobs).build().unwrap().layer(probe).oneshot(job).await.unwrap_err();
     assert_eq!((exhausted(&error).stop_reason(), log.len()), (StopReason::Deadline, 1));
+    let verdict = Verdict::of(&*error).unwrap();
+    assert_eq!((verdict.reason(), verdict.advice()), (DropReason::Expired, Advice::Never), "a 504 to an HTTP client");
     assert!(Deadline::after(Duration::MAX).remaining() > Duration::from_secs(900_000_000));
     assert_eq!(Deadline::at(Instant::now()).remaining(), Duration::ZERO);
 }

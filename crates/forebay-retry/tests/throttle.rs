@@ -6,7 +6,8 @@ mod support;
 
 use forebay_core::{Advice, BoxError, ByError, Outcome, Seen, Verdict};
 use forebay_retry::{
-    Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, RetryLayer, StopReason, Throttle, Throttled,
+    Backoff, Budget, Deadline, Jitter, Policy, RetriesExhausted, RetryBuilder, RetryEvent, RetryLayer, StopReason,
+    Throttle, Throttled,
 };
 use forebay_testkit::{Histogram, Probe, Watch, laws};
 use std::{
@@ -206,6 +207,30 @@ async fn a_deadline_that_would_pass_refuses_as_well() {
     let layer = retry().throttle(throttle).max_elapsed(ms(2000));
     let error = layer.build().unwrap().layer(probe).oneshot("a").await.unwrap_err();
     assert!(error.is::<Throttled>());
+    assert_eq!(watch.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d06_a_first_attempt_held_beyond_the_deadline_of_its_request_is_refused_for_good() {
+    struct Until(Deadline);
+
+    impl<Res, Err> Policy<&'static str, Res, Err> for Until {
+        fn copy(&self, request: &&'static str) -> Option<&'static str> {
+            Some(request)
+        }
+
+        fn deadline(&self, _: &&'static str) -> Option<Deadline> {
+            Some(self.0)
+        }
+    }
+
+    let (probe, watch, _) = host(vec![]);
+    let throttle = throttle();
+    throttle.hint(&(), ms(1500));
+    let layer = retry().throttle(throttle).policy(Until(Deadline::after(ms(1500))));
+    let error = layer.build().unwrap().layer(probe).oneshot("a").await.unwrap_err();
+    assert!(error.downcast_ref::<Throttled>().unwrap().retry_in() >= ms(1500));
+    assert_eq!(Verdict::of(&*error).unwrap().advice(), Advice::Never);
     assert_eq!(watch.calls(), 0);
 }
 

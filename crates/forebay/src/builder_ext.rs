@@ -59,13 +59,10 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
     /// Sends a request again when its failure may pass.
     ///
     /// Presets: [`RetryLayer::default`](forebay_retry::RetryLayer), and with the features `http` and `grpc`
-    /// `RetryLayer::http` and `RetryLayer::grpc`.
+    /// `RetryLayer::http` and `RetryLayer::grpc`; the latter has a layer below the retry.
     #[cfg(feature = "retry")]
     #[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
-    fn with_retry<C, P, K>(
-        self,
-        layer: forebay_retry::RetryLayer<C, P, K>,
-    ) -> Stacked<forebay_retry::RetryLayer<C, P, K>, L>;
+    fn with_retry<R: AnyRetry>(self, layer: R) -> Stacked<R, L>;
 
     /// Makes one client per key of what follows, which is a `MakeService`, and lends it for as long as it is used.
     ///
@@ -77,6 +74,23 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed<L> + Sized {
         layer: forebay_registry::RegistryLayer<K, S>,
     ) -> Stacked<forebay_registry::RegistryLayer<K, S>, L>;
 }
+
+/// A retry: a `RetryLayer` of any kind, or what `RetryLayer::grpc()` returns, which has a layer below it; sealed.
+#[cfg(feature = "retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no retry",
+    note = "a `RetryBuilder` is finished by `.build()?`; other layers are added by `.layer(..)`"
+)]
+pub trait AnyRetry: sealed::AnyRetry {}
+
+// === impl AnyRetry ===
+
+#[cfg(feature = "retry")]
+impl<C, P, K> AnyRetry for forebay_retry::RetryLayer<C, P, K> {}
+
+#[cfg(all(feature = "grpc", feature = "retry"))]
+impl<R: AnyRetry> AnyRetry for Stack<forebay_retry::grpc::TrailersLayer, R> {}
 
 // === impl ServiceBuilderExt ===
 
@@ -106,10 +120,7 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     }
 
     #[cfg(feature = "retry")]
-    fn with_retry<C, P, K>(
-        self,
-        layer: forebay_retry::RetryLayer<C, P, K>,
-    ) -> Stacked<forebay_retry::RetryLayer<C, P, K>, L> {
+    fn with_retry<R: AnyRetry>(self, layer: R) -> Stacked<R, L> {
         self.layer(layer)
     }
 
@@ -127,4 +138,13 @@ mod sealed {
     pub trait Sealed<L> {}
 
     impl<L> Sealed<L> for tower::ServiceBuilder<L> {}
+
+    #[cfg(feature = "retry")]
+    pub trait AnyRetry {}
+
+    #[cfg(feature = "retry")]
+    impl<C, P, K> AnyRetry for forebay_retry::RetryLayer<C, P, K> {}
+
+    #[cfg(all(feature = "grpc", feature = "retry"))]
+    impl<R: AnyRetry> AnyRetry for tower_layer::Stack<forebay_retry::grpc::TrailersLayer, R> {}
 }

@@ -4,8 +4,13 @@
 
 mod builder_ext;
 
+#[cfg(feature = "retry")]
+#[cfg_attr(docsrs, doc(cfg(feature = "retry")))]
+pub use self::builder_ext::AnyRetry;
 pub use self::builder_ext::{ServiceBuilderExt, Stacked};
 pub use forebay_core as core;
+/// When a request is worth nothing any more: every layer reads it.
+pub use forebay_core::Deadline;
 
 #[cfg(feature = "batch")]
 #[cfg_attr(docsrs, doc(cfg(feature = "batch")))]

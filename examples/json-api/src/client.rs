@@ -4,7 +4,7 @@ use forebay::{
     ServiceBuilderExt,
     breaker::{BreakerHandle, BreakerLayer, OpenFor, State, Trip},
     core::{
-        Advice, BoxError, Boxed, Outcome, Priority, Totals, Verdict, cause_ref,
+        Advice, BoxError, Outcome, Priority, Totals, Verdict, cause_ref,
         http::{Classifier, StatusError},
         is_caused_by,
     },
@@ -135,7 +135,7 @@ async fn fetch(client: LeasedService<reqwest::Client>, call: Call) -> Result<Val
     let status = response.status();
     if !status.is_success() {
         // The table of the presets: what may pass is worth a retry, and counts against the server; a 404 or 422 does neither.
-        let outcome = Classifier::<Boxed>::general().status(status, response.headers());
+        let outcome = Classifier::general().status(status, response.headers());
         return Err(StatusError::new(status, outcome).into());
     }
     let body = response.bytes().await?;

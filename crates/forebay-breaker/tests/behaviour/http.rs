@@ -1,8 +1,8 @@
 //! HTTP: responses that mean failure although they are `Ok`, and one state per authority.
 
 use crate::far::{secs, wait};
-use forebay_breaker::{BreakerLayer, CircuitOpen, OpenFor, State, Trip};
-use forebay_core::{BoxError, cause_ref};
+use forebay_breaker::{BreakerLayer, CircuitOpen, Deadline, OpenFor, RunError, State, Trip};
+use forebay_core::{Advice, BoxError, Verdict, cause_ref};
 use http::{Request, Response, header::RETRY_AFTER};
 use std::io;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -116,4 +116,29 @@ async fn what_the_server_refuses_for_good_can_be_left_out() {
         }
         assert_eq!(layer.handle().state("a"), expected, "{uri}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d06_a_refusal_beyond_the_deadline_in_the_extensions_is_final() {
+    let open_for = OpenFor::new(secs(60)).jitter(0.0);
+    let layer = BreakerLayer::http().trip(Trip::consecutive(1)).open_for(open_for).build().unwrap();
+    let mut service = layer.layer(service_fn(server));
+    get(&mut service, "http://api.example/503").await.unwrap();
+    for (deadline, advice) in
+        [(None, Advice::RetryAfter(secs(60))), (Some(61), Advice::RetryAfter(secs(60))), (Some(60), Advice::Never)]
+    {
+        let mut request = Request::get("http://api.example/200").body(()).unwrap();
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(Deadline::after(secs(deadline)));
+        }
+        let error = service.ready().await.unwrap().call(request).await.unwrap_err();
+        assert_eq!(cause_ref::<CircuitOpen>(&*error).unwrap().retry_in(), secs(60));
+        assert_eq!(Verdict::of(&*error).unwrap().advice(), advice, "{deadline:?}");
+        let response: Response<String> = forebay_core::http::respond(&*error);
+        let waits = response.headers().contains_key("retry-after");
+        assert_eq!((response.status().as_u16(), waits), (503, advice != Advice::Never));
+    }
+    // `run_for` is there as well, and has no request to ask.
+    let error = layer.run_for("api.example", || async { Ok::<_, BoxError>(Response::new(())) }).await.unwrap_err();
+    assert!(matches!(error, RunError::Open(open) if !open.is_beyond_deadline()));
 }

@@ -11,6 +11,8 @@ mod http;
 mod keys;
 mod knobs;
 mod probes;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 mod results;
 mod rivals;
 mod run;

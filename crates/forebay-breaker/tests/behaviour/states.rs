@@ -1,7 +1,7 @@
 //! Opening, waiting, probing, closing: the way round, by tokio's paused clock.
 
 use crate::far::*;
-use forebay_breaker::{BreakerEvent, BreakerLayer, OpenFor, Ramp, Reason, State, Trip};
+use forebay_breaker::{BreakerEvent, BreakerLayer, Deadline, OpenFor, Ramp, Reason, State, Trip};
 use forebay_core::{Advice, DropReason, Seen, Verdict};
 use tower::Layer;
 
@@ -66,6 +66,37 @@ async fn a_rejection_says_how_long_and_that_nothing_was_sent() {
     assert_eq!((verdict.reason(), verdict.seen()), (DropReason::CircuitOpen, Seen::No));
     assert_eq!(verdict.advice(), Advice::RetryAfter(ms(42_750)));
     forebay_testkit::laws::error_chain_has_one_link_per_sentence(&open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d06_a_rejection_beyond_the_deadline_of_the_request_advises_no_retry() {
+    // The deadline of a request that takes so many milliseconds is as far away.
+    let until = |request: &Request| match request.how {
+        Take(millis) => Some(Deadline::after(ms(millis))),
+        _ => None,
+    };
+    let far = far();
+    let trip = Trip::consecutive(1);
+    let layer = BreakerLayer::builder().trip(trip).open_for(exactly(60)).deadline(until).build().unwrap();
+    let mut service = layer.layer(far.clone());
+    calls(&mut service, Fail, 1).await;
+    wait(secs(20)).await;
+    for (how, beyond) in [(Succeed, false), (Take(40_001), false), (Take(40_000), true), (Take(0), true)] {
+        let open = call(&mut service, how).await.rejection();
+        assert_eq!((open.retry_in(), open.is_beyond_deadline()), (secs(40), beyond), "{how:?}");
+        let verdict = Verdict::of(&open).unwrap();
+        let advice = if beyond { Advice::Never } else { Advice::RetryAfter(secs(40)) };
+        assert_eq!((verdict.advice(), verdict.reason(), verdict.seen()), (advice, DropReason::CircuitOpen, Seen::No));
+        let text = "the circuit is open, longer than the deadline of the request";
+        assert_eq!(open.to_string() == text, beyond, "{open}");
+    }
+    assert_eq!(far.watch().calls(), 1);
+    // Half-open, and its probe is under way: a second, and nothing is known of what comes before.
+    wait(secs(40)).await;
+    let probe = start(&mut service, "one", Hang).await;
+    assert!(!call(&mut service, Take(1001)).await.rejection().is_beyond_deadline());
+    assert!(call(&mut service, Take(999)).await.rejection().is_beyond_deadline());
+    drop(probe);
 }
 
 #[tokio::test(start_paused = true)]

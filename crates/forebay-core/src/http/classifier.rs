@@ -69,9 +69,7 @@ impl<Kind> Classifier<Kind> {
         self
     }
 
-    /// What a response with this head means.
-    #[must_use]
-    pub fn status(&self, status: StatusCode, headers: &http::HeaderMap) -> Outcome {
+    pub(super) fn of_status(&self, status: StatusCode, headers: &http::HeaderMap) -> Outcome {
         match self.preset.status(status) {
             Outcome::Success if status.is_success() => Outcome::Success,
             _ if self.terminal.has(status.as_u16()) => Outcome::Terminal,
@@ -80,13 +78,11 @@ impl<Kind> Classifier<Kind> {
         }
     }
 
-    /// What an error of an HTTP client, or of a layer above it, means.
-    #[must_use]
-    pub fn error(&self, error: &(dyn std::error::Error + 'static)) -> Outcome {
+    pub(super) fn of_error(&self, error: &(dyn std::error::Error + 'static)) -> Outcome {
         if let Some(verdict) = Verdict::of(error) {
             return Outcome::of_advice(verdict.advice());
         }
-        if is_caused_by::<http::Error>(error) || is_caused_by::<http::uri::InvalidUri>(error) {
+        if is_caused_by::<http::Error>(error) || is_caused_by::<http::uri::InvalidUri>(error) || is_unbuilt(error) {
             self.preset.not_built()
         } else if is_name_not_found(error) {
             self.preset.name_not_found()
@@ -96,11 +92,44 @@ impl<Kind> Classifier<Kind> {
     }
 }
 
+/// Whether reqwest says that the request could not be built.
+#[cfg(feature = "reqwest")]
+fn is_unbuilt(error: &(dyn std::error::Error + 'static)) -> bool {
+    crate::cause_ref::<reqwest::Error>(error).is_some_and(reqwest::Error::is_builder)
+}
+
+#[cfg(not(feature = "reqwest"))]
+const fn is_unbuilt(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
+/// For a classifier of your own that asks this one. No service is there to infer `Kind` from, and none is needed.
+///
+/// ```
+/// use forebay_core::{Outcome, http::Classifier};
+/// use http::{HeaderMap, StatusCode};
+///
+/// assert_eq!(Classifier::general().status(StatusCode::BAD_GATEWAY, &HeaderMap::new()), Outcome::RETRYABLE);
+/// ```
+impl Classifier {
+    /// What a response with this head means.
+    #[must_use]
+    pub fn status(&self, status: StatusCode, headers: &http::HeaderMap) -> Outcome {
+        self.of_status(status, headers)
+    }
+
+    /// What an error of an HTTP client, or of a layer above it, means.
+    #[must_use]
+    pub fn error(&self, error: &(dyn std::error::Error + 'static)) -> Outcome {
+        self.of_error(error)
+    }
+}
+
 impl<B, Err: AsError<Kind>, Kind> Classify<Response<B>, Err> for Classifier<Kind> {
     fn classify(&self, result: &Result<Response<B>, Err>) -> Outcome {
         match result {
-            Ok(response) => self.status(response.status(), response.headers()),
-            Err(error) => self.error(error.as_error()),
+            Ok(response) => self.of_status(response.status(), response.headers()),
+            Err(error) => self.of_error(error.as_error()),
         }
     }
 }
@@ -148,11 +177,10 @@ mod tests {
 
     #[test]
     fn single_codes_can_be_moved() {
-        let classifier = Classifier::<Boxed>::driver()
-            .retry_on(StatusCode::REQUEST_TIMEOUT)
-            .terminal_on(StatusCode::INTERNAL_SERVER_ERROR);
+        let classifier =
+            Classifier::driver().retry_on(StatusCode::REQUEST_TIMEOUT).terminal_on(StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(statuses(classifier), [408, 429, 502, 503, 504]);
-        let not_found = Classifier::<Boxed>::general().terminal_on(StatusCode::NOT_FOUND);
+        let not_found = Classifier::general().terminal_on(StatusCode::NOT_FOUND);
         assert_eq!(not_found.status(StatusCode::NOT_FOUND, &http::HeaderMap::new()), Outcome::Terminal);
     }
 
@@ -167,12 +195,12 @@ mod tests {
     fn r07_a_host_name_that_does_not_exist_is_terminal_for_drivers() {
         let text = "failed to lookup address information: Name or service not known";
         let missing: BoxError = io::Error::other(text).into();
-        assert_eq!(Classifier::<Boxed>::driver().error(&*missing), Outcome::Terminal);
-        assert_eq!(Classifier::<Boxed>::otlp().error(&*missing), Outcome::RETRYABLE);
+        assert_eq!(Classifier::driver().error(&*missing), Outcome::Terminal);
+        assert_eq!(Classifier::otlp().error(&*missing), Outcome::RETRYABLE);
 
         let text = "failed to lookup address information: Temporary failure in name resolution";
         let busy: BoxError = io::Error::other(text).into();
-        assert_eq!(Classifier::<Boxed>::driver().error(&*busy), Outcome::RETRYABLE);
+        assert_eq!(Classifier::driver().error(&*busy), Outcome::RETRYABLE);
     }
 
     #[test]
@@ -190,7 +218,7 @@ mod tests {
         let missing: BoxError =
             io::Error::other("failed to lookup address information: Name or service not known").into();
         for error in [missing, io::Error::from(io::ErrorKind::TimedOut).into(), "connection refused".into()] {
-            assert_eq!(Classifier::<Boxed>::general().error(&*error), Outcome::RETRYABLE, "{error}");
+            assert_eq!(Classifier::general().error(&*error), Outcome::RETRYABLE, "{error}");
         }
     }
 

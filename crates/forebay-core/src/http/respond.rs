@@ -25,7 +25,7 @@ pub struct Reply {
 /// | the queue has no room, or is overloaded, or the key has its share | 429, with `Retry-After` |
 /// | the circuit is open, the queue is closed, retries are exhausted | 503, with `Retry-After` where a retry is sensible |
 /// | the item is too large | 413 |
-/// | the request was too old, or a timeout of `tower`, tokio or the system passed | 504 |
+/// | the request was too old, its [`Deadline`](crate::Deadline) would pass before another attempt, or a timeout of `tower`, tokio or the system passed | 504 |
 /// | `tower`'s load shedding refused it | 503 |
 /// | the server behind this one refused the request, or failed | 502 |
 /// | a panic, and every error that no layer of this family made | 500 |

@@ -1,6 +1,6 @@
 use super::Loudness;
 use crate::{Endpoint, ExportError, response_classifier::Unread};
-use forebay_core::{BoxError, Totals};
+use forebay_core::{BoxError, ConfigError, Totals};
 use std::task::Context;
 
 #[derive(Debug, Default)]
@@ -31,6 +31,9 @@ pub(crate) fn unreadable(_: Unread) {}
 
 #[inline(always)]
 pub(crate) fn export_failed(_: &str, _: &ExportError) {}
+
+#[inline(always)]
+pub(crate) fn setting_ignored(_: &str, _: Loudness, _: &ConfigError) {}
 
 #[inline(always)]
 pub(crate) fn switched(_: &str, _: bool) {}

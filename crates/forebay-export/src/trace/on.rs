@@ -1,6 +1,6 @@
 use super::{Loudness, alarm::Lost};
 use crate::{Endpoint, ExportError, ExportErrorKind, response_classifier::Unread};
-use forebay_core::{BoxError, cause_ref, http::StatusError, panic};
+use forebay_core::{BoxError, ConfigError, cause_ref, http::StatusError, panic};
 use forebay_retry::grpc::Code;
 use tracing::{Level, debug, enabled, warn};
 
@@ -48,6 +48,15 @@ pub(crate) fn export_failed(name: &str, error: &ExportError) {
             grpc_code = error.grpc_code().map(Code::number),
             "export failed",
         );
+    });
+}
+
+/// A setting could not be used, and was ignored.
+#[cold]
+pub(crate) fn setting_ignored(name: &str, loudness: Loudness, setting: &ConfigError) {
+    quietly(|| match loudness {
+        Loudness::Warns => warn!(target: TARGET, exporter = name, setting = %setting, "setting ignored"),
+        Loudness::Quiet => debug!(target: TARGET, exporter = name, setting = %setting, "setting ignored"),
     });
 }
 

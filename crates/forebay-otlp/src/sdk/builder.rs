@@ -10,7 +10,8 @@ use std::time::Duration;
 /// | [`flush_timeout`](Self::flush_timeout) | 30 s |
 /// | [`observe`](Self::observe) | `()`: responses are only settled |
 ///
-/// All other knobs are those of the exporter: its limits, its batching, its retries.
+/// [`environment`](Self::environment) takes the protocol and the exporter's endpoint, headers, compression and timeout from the
+/// `OTEL_EXPORTER_OTLP_*` variables. All other knobs are those of the exporter: its limits, its batching, its retries.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProcessorBuilder<E, O = ()> {

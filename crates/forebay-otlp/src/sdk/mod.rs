@@ -18,6 +18,7 @@ mod background;
 mod builder;
 mod convert;
 mod encode;
+mod environment;
 mod exponential;
 #[cfg(feature = "opentelemetry-http")]
 mod http_client;

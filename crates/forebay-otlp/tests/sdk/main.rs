@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod durations;
+mod environment;
 mod logs;
 mod metrics;
 mod spans;

@@ -69,9 +69,12 @@ pub(crate) struct Earned<'b> {
     counted: bool,
 }
 
-/// A retry that is paid for, and not sent yet.
+/// A retry that is paid for, and not sent yet; made by [`Budget::withdraw`].
+///
+/// CANCEL: dropping it refunds the cost, unless it was [spent](Self::spend).
+#[must_use = "a withdrawal that is dropped is refunded"]
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub struct Withdrawal {
     /// Where the cost is refunded to.
     budget: Budget,
     /// In millionths of a retry; zero once the retry is sent.
@@ -98,6 +101,15 @@ impl Budget {
         tokens as f64 / ONE as f64
     }
 
+    /// A call is made outside of a retry layer: it earns its share.
+    ///
+    /// A layer of another library that sends requests once more, such as a hedge, draws from the same budget as a retry, so
+    /// that both together stay within it. Exactly one layer lets each call earn: a [`RetryLayer`](crate::RetryLayer) with this
+    /// budget does so by itself, and then no other layer calls this.
+    pub fn earn(&self) {
+        self.deposit().keep();
+    }
+
     /// A call is being made: it earns its share, unless what this returns is dropped before [`Earned::keep`].
     #[inline(always)]
     pub(crate) fn deposit(&self) -> Earned<'_> {
@@ -110,12 +122,27 @@ impl Budget {
         Earned { budget: self, counted }
     }
 
-    /// Takes one retry at `cost` (1.0 is the plain one), or `None` if there is not enough.
-    pub(crate) fn withdraw(&self, cost: f64) -> Option<Hold> {
+    /// Takes one more request at `cost` (1.0 is that of a plain retry), or `None` if there is not enough.
+    ///
+    /// ```
+    /// use forebay_retry::{Budget, Withdrawal};
+    ///
+    /// // What `can_retry` of a policy of tower's hedge returns, say.
+    /// fn can_send_once_more(budget: &Budget) -> bool {
+    ///     budget.withdraw(1.0).map(Withdrawal::spend).is_some()
+    /// }
+    ///
+    /// let budget = Budget::builder().floor_per_second(0.0).reserve(1.0).build()?;
+    /// assert!(can_send_once_more(&budget));
+    /// assert!(!can_send_once_more(&budget));
+    /// # Ok::<(), forebay_retry::ConfigError>(())
+    /// ```
+    #[must_use = "a withdrawal that is dropped is refunded"]
+    pub fn withdraw(&self, cost: f64) -> Option<Withdrawal> {
         // A cost that is no number is the plain one, not a free one.
         let cost = if cost.is_nan() { ONE } else { millionths(cost) };
         let paid = self.settled(|state| state.withdraw(cost));
-        paid.then(|| Hold { budget: self.clone(), cost })
+        paid.then(|| Withdrawal { budget: self.clone(), cost })
     }
 
     /// Reads or changes the state after all calls so far and the time have been taken into account.
@@ -187,17 +214,17 @@ impl Drop for Earned<'_> {
     }
 }
 
-// === impl Hold ===
+// === impl Withdrawal ===
 
-impl Hold {
-    /// The retry was sent: what it cost is spent.
-    pub(crate) fn spend(mut self) {
+impl Withdrawal {
+    /// The request was sent: what it cost is spent.
+    pub fn spend(mut self) {
         self.cost = 0;
     }
 }
 
 /// CANCEL: a retry that is dropped before it is sent has cost nothing.
-impl Drop for Hold {
+impl Drop for Withdrawal {
     fn drop(&mut self) {
         if self.cost > 0 {
             self.budget.settled(|state| state.refund(self.cost));

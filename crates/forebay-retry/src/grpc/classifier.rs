@@ -20,18 +20,19 @@ use std::{fmt, marker::PhantomData, time::Duration};
 /// # What it can see
 ///
 /// On `http::Response` it sees the status of a response that has no messages (`Trailers-Only`), which is how servers
-/// refuse a call, and the HTTP status of a proxy. A status that follows messages, in the trailers, is not there yet
-/// when the response is classified, and counts as a success. Above a client that turns statuses into errors, use
+/// refuse a call, one that stands in trailers without a message before it ([`TrailersLayer`](super::TrailersLayer)), and the
+/// HTTP status of a proxy. A status that follows messages, in the trailers, is not there yet when the response is classified,
+/// and counts as a success. Above a client that turns statuses into errors, use
 /// [`status`](Self::status) in a closure:
 ///
 /// ```
-/// use forebay_retry::{Boxed, Classify, Outcome, grpc::Classifier};
+/// use forebay_retry::{Classify, Outcome, grpc::Classifier};
 /// # struct Status { code: i32, details: Vec<u8> }
 /// # impl Status {
 /// #     fn code(&self) -> i32 { self.code }
 /// #     fn details(&self) -> &[u8] { &self.details }
 /// # }
-/// let codes = Classifier::<Boxed>::otlp();
+/// let codes = Classifier::otlp();
 /// let classifier = move |result: &Result<(), Status>| match result {
 ///     Ok(()) => Outcome::Success,
 ///     Err(status) => codes.status(status.code() as i32, status.details()),
@@ -92,16 +93,7 @@ impl<Kind> Classifier<Kind> {
         self
     }
 
-    /// What a status with this number and these details (a serialised `google.rpc.Status`) means.
-    #[must_use]
-    pub fn status(&self, code: i32, details: &[u8]) -> Outcome {
-        let pushback = retry_delay(details).map_or(Pushback::Silent, Pushback::After);
-        self.code(Code::from_number(code), &pushback)
-    }
-
-    /// What a response with this head, or a head with these trailers, means.
-    #[must_use]
-    pub fn head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+    fn of_head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
         match headers.get("grpc-status") {
             Some(value) => {
                 let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
@@ -133,12 +125,28 @@ impl<Kind> Classifier<Kind> {
     }
 }
 
+/// For a classifier of your own that asks this one. No service is there to infer `Kind` from, and none is needed.
+impl Classifier {
+    /// What a status with this number and these details (a serialised `google.rpc.Status`) means.
+    #[must_use]
+    pub fn status(&self, code: i32, details: &[u8]) -> Outcome {
+        let pushback = retry_delay(details).map_or(Pushback::Silent, Pushback::After);
+        self.code(Code::from_number(code), &pushback)
+    }
+
+    /// What a response with this head, or a head with these trailers, means.
+    #[must_use]
+    pub fn head(&self, status: StatusCode, headers: &HeaderMap) -> Outcome {
+        self.of_head(status, headers)
+    }
+}
+
 impl<B, Err: AsError<Kind>, Kind> Classify<Response<B>, Err> for Classifier<Kind> {
     fn classify(&self, result: &Result<Response<B>, Err>) -> Outcome {
         match result {
-            Ok(response) => self.head(response.status(), response.headers()),
+            Ok(response) => self.of_head(response.status(), response.headers()),
             // Without a response it is the transport that failed, and gRPC's is HTTP.
-            Err(error) => HttpClassifier::<Kind>::otlp().error(error.as_error()),
+            Err(error) => HttpClassifier::otlp().error(error.as_error()),
         }
     }
 }

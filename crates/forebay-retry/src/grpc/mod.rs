@@ -3,8 +3,14 @@
 mod classifier;
 mod code;
 mod details;
+mod trailers;
 
-pub use self::{classifier::Classifier, code::Code, details::retry_delay};
+pub use self::{
+    classifier::Classifier,
+    code::Code,
+    details::retry_delay,
+    trailers::{Trailers, TrailersBody, TrailersFuture, TrailersLayer},
+};
 
 use crate::{
     RetryBuilder, RetryLayer,
@@ -12,6 +18,10 @@ use crate::{
     policy::Keyed,
 };
 use http::{HeaderName, Method};
+use tower_layer::Stack;
+
+/// [`RetryLayer::grpc`]: a retry, and below it what moves a failure from trailers into the head.
+pub type GrpcLayer<Kind> = Stack<TrailersLayer, RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>>>;
 
 // === impl RetryLayer ===
 
@@ -22,12 +32,23 @@ impl<Kind> RetryLayer<Classifier<Kind>, HttpPolicy, Keyed<Authority>> {
     /// It stands on `http::Request`, below the generated client; the body must be `Clone`, as `Full<Bytes>` is, or
     /// [copied](RetryBuilder::copy_body). From the second attempt on, requests carry `grpc-previous-rpc-attempts`
     /// ([gRFC A6]). Every gRPC request is a POST, so the method says nothing: the code alone decides. See [`Classifier`]
-    /// for what it can see there and what not. [`RetryBuilder::grpc`] changes the settings.
+    /// for what it can see there and what not. [`RetryBuilder::grpc`] changes the settings; a [`TrailersLayer`] is then added
+    /// below it. With a [`ReplayLayer`](crate::http::ReplayLayer) above and
+    /// [`replay_body`](RetryBuilder::replay_body) the bodies of a generated client are sent again:
+    ///
+    /// ```text
+    /// ServiceBuilder::new()
+    ///     .layer(ReplayLayer::new())
+    ///     .layer(RetryBuilder::grpc().replay_body().build()?)
+    ///     .layer(TrailersLayer::new())
+    ///     .map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new))
+    ///     .service(channel)
+    /// ```
     ///
     /// [gRFC A6]: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     #[must_use]
-    pub fn grpc() -> Self {
-        RetryBuilder::grpc().checked()
+    pub fn grpc() -> GrpcLayer<Kind> {
+        Stack::new(TrailersLayer::new(), RetryBuilder::grpc().checked())
     }
 }
 

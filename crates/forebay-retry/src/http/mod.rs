@@ -28,16 +28,22 @@
 //! A body that is `Clone` is cloned; for others there is [`copy_body`](crate::RetryBuilder::copy_body), and for streams
 //! [`ReplayLayer`]: it keeps what was read, up to a cap, and beyond the cap the attempt is the last.
 //!
+//! With the feature `reqwest` the same tables hold for reqwest's own requests: `RetryLayer::http()` stands around a
+//! `reqwest::Client`. A request is then copied by `reqwest::Request::try_clone`, which cannot copy a stream, and its extensions are
+//! private: it has no [`Deadline`], and a copy carries no [`Attempt`]. A response that is given up on has [`GaveUp`] all the same.
+//!
 //! [RFC 9110, 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
 
 mod replay;
+#[cfg(feature = "reqwest")]
+mod reqwest_requests;
 
 pub use self::replay::{Replay, ReplayBodies, ReplayBody, ReplayLayer};
 
 use crate::{Attempt, Deadline, GaveUp, Policy, RetryBuilder, RetryLayer, StopReason, Throttle, policy::Keyed};
 pub use forebay_core::http::Classifier;
 use forebay_core::{KeyOf, Seen, chance::entropy};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header::RETRY_AFTER};
 
 /// The header by which a server recognises a request that it has processed already.
 ///
@@ -179,6 +185,24 @@ impl<C, Y, K> RetryBuilder<C, HttpPolicy<Y>, K> {
 
 // === impl HttpPolicy ===
 
+impl<Y> HttpPolicy<Y> {
+    /// Why a request with this method and these headers must not be sent again, if it must not.
+    fn doubled(
+        &self,
+        (method, headers): (&Method, &HeaderMap),
+        result: Result<(StatusCode, &HeaderMap), Seen>,
+    ) -> Option<StopReason> {
+        let harmless = method.is_idempotent() || self.methods.contains(method) || headers.contains_key(IDEMPOTENCY_KEY);
+        let unprocessed = || match result {
+            Ok((StatusCode::TOO_MANY_REQUESTS, _)) => true,
+            Ok((StatusCode::SERVICE_UNAVAILABLE, headers)) => headers.contains_key(RETRY_AFTER),
+            Ok(_) => false,
+            Err(seen) => seen == Seen::No,
+        };
+        if harmless || unprocessed() { None } else { Some(StopReason::NotIdempotent) }
+    }
+}
+
 impl<B, RB, Err, Y: CopyBody<B>> Policy<Request<B>, Response<RB>, Err> for HttpPolicy<Y> {
     fn copy(&self, request: &Request<B>) -> Option<Request<B>> {
         // The body first: without one the rest need not be copied.
@@ -212,18 +236,8 @@ impl<B, RB, Err, Y: CopyBody<B>> Policy<Request<B>, Response<RB>, Err> for HttpP
         if !self.body.can_replay(request.body()) {
             return Some(StopReason::BodyNotReplayable);
         }
-        let harmless = request.method().is_idempotent()
-            || self.methods.contains(request.method())
-            || request.headers().contains_key(IDEMPOTENCY_KEY);
-        let unprocessed = || match result {
-            Ok(response) => match response.status() {
-                StatusCode::TOO_MANY_REQUESTS => true,
-                StatusCode::SERVICE_UNAVAILABLE => response.headers().contains_key(RETRY_AFTER),
-                _ => false,
-            },
-            Err(seen) => seen == Seen::No,
-        };
-        if harmless || unprocessed() { None } else { Some(StopReason::NotIdempotent) }
+        let result = result.map(|response| (response.status(), response.headers()));
+        self.doubled((request.method(), request.headers()), result)
     }
 
     fn give_up(&self, response: &mut Response<RB>, gave_up: GaveUp) {

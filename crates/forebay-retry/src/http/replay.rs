@@ -7,7 +7,7 @@ use std::{
     fmt, mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -87,15 +87,18 @@ struct Shared<B> {
     latest: u64,
     /// How many readers there were.
     readers: u64,
+    /// The reader that waits while an earlier one polls the rest.
+    waiting: Option<Waker>,
 }
 
 /// What was not read yet.
 enum Rest<B> {
     Unread(Pin<Box<B>>),
-    /// A reader polls it at this moment, or it panicked while one did.
+    /// A reader polls it at this moment.
     Polled,
-    /// It ended, in its end or in an error.
+    /// It ended.
     Ended,
+    /// It ended in an error, or in a panic.
     Failed,
 }
 
@@ -103,7 +106,12 @@ enum Rest<B> {
 enum Step<B> {
     Give(Option<Result<Frame<Bytes>, BoxError>>),
     Read(Pin<Box<B>>),
+    /// The client still polls the body of an earlier attempt, in another thread.
+    Wait,
 }
+
+/// Marks the body as failed when it is dropped, unless it is disarmed: the poll of the body has panicked.
+struct OnPanic<'a, B>(Option<&'a Mutex<Shared<B>>>);
 
 // === impl ReplayLayer ===
 
@@ -167,7 +175,17 @@ impl<B: Body> ReplayBody<B> {
         // A body that says that it is longer is not kept up to the cap first.
         let kept = usize::try_from(size.lower()).is_ok_and(|least| least <= max_bytes).then(Vec::new);
         let rest = if ended { Rest::Ended } else { Rest::Unread(Box::pin(body)) };
-        let shared = Shared { rest, kept, kept_bytes: 0, max_bytes, frames: 0, trailers: None, latest: 0, readers: 1 };
+        let shared = Shared {
+            rest,
+            kept,
+            kept_bytes: 0,
+            max_bytes,
+            frames: 0,
+            trailers: None,
+            latest: 0,
+            readers: 1,
+            waiting: None,
+        };
         Self { shared: Arc::new(Mutex::new(shared)), reader: 0, frames: 0, bytes: 0, ended, size }
     }
 }
@@ -181,8 +199,36 @@ impl<B> ReplayBody<B> {
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared<B>> {
-        // CORRECTNESS: no user code runs or drops under this lock: the body inside is taken out to be polled and dropped.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shared)
+    }
+
+    /// Waits for the reader that polls the rest at this moment.
+    fn wait(&self, cx: &Context<'_>) {
+        // CORRECTNESS: a waker is code of its executor, so it is cloned before the lock is taken, and dropped after it.
+        let waker = cx.waker().clone();
+        let unused = {
+            let mut shared = self.shared();
+            match shared.rest {
+                Rest::Polled => shared.waiting.replace(waker),
+                _ => Some(waker),
+            }
+        };
+        // The rest has come back meanwhile, or an earlier reader waited, which learns that it has been overtaken.
+        if let Some(waker) = unused {
+            waker.wake();
+        }
+    }
+
+    /// Gives the rest back to the readers.
+    fn give_back(&self, rest: Rest<B>) {
+        let waiting = {
+            let mut shared = self.shared();
+            shared.rest = rest;
+            shared.waiting.take()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
     }
 
     /// What this reader gives out without reading on, or the rest to read from.
@@ -205,7 +251,7 @@ impl<B> ReplayBody<B> {
                 shared.rest = Rest::Ended;
                 Step::Give(shared.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))))
             }
-            Rest::Polled => Step::Give(Some(Err("the body is read by an earlier attempt".into()))),
+            Rest::Polled => Step::Wait,
             Rest::Failed => {
                 shared.rest = Rest::Failed;
                 Step::Give(Some(Err("the body failed in an earlier attempt".into())))
@@ -239,6 +285,10 @@ where
         }
         let mut body = match self.step() {
             Step::Read(body) => body,
+            Step::Wait => {
+                self.wait(cx);
+                return Poll::Pending;
+            }
             Step::Give(given) => {
                 match &given {
                     Some(Ok(frame)) => self.gave(frame),
@@ -248,23 +298,28 @@ where
             }
         };
 
-        // CORRECTNESS: polled outside of the lock, and by one reader at a time. Where it panics, it is dropped here, and every later
-        // reader finds `Polled`: there is nothing to read.
-        let polled = body.as_mut().poll_frame(cx);
+        // CORRECTNESS: polled outside of the lock, and by one reader at a time: a later one waits, because a client may still poll the
+        // body of an attempt whose response has come.
+        let polled = {
+            let mut on_panic = OnPanic(Some(&*self.shared));
+            let polled = body.as_mut().poll_frame(cx);
+            on_panic.0 = None;
+            polled
+        };
         let frame = match polled {
             Poll::Pending => {
-                self.shared().rest = Rest::Unread(body);
+                self.give_back(Rest::Unread(body));
                 return Poll::Pending;
             }
             Poll::Ready(None) => {
                 drop(body);
-                self.shared().rest = Rest::Ended;
+                self.give_back(Rest::Ended);
                 self.ended = true;
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => {
                 drop(body);
-                self.shared().rest = Rest::Failed;
+                self.give_back(Rest::Failed);
                 self.ended = true;
                 return Poll::Ready(Some(Err(error.into())));
             }
@@ -279,8 +334,9 @@ where
         } else {
             Rest::Unread(body)
         };
-        let unneeded = self.shared().keep(&frame, rest, needed);
+        let unneeded = self.shared().keep(&frame, needed);
         drop(unneeded);
+        self.give_back(rest);
         self.gave(&frame);
         self.ended |= ended;
         Poll::Ready(Some(Ok(frame)))
@@ -326,12 +382,32 @@ impl<B> fmt::Debug for ReplayBody<B> {
     }
 }
 
+// === impl OnPanic ===
+
+impl<B> Drop for OnPanic<'_, B> {
+    fn drop(&mut self) {
+        let Some(shared) = self.0 else { return };
+        let waiting = {
+            let mut shared = locked(shared);
+            shared.rest = Rest::Failed;
+            shared.waiting.take()
+        };
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+}
+
 // === impl Shared ===
+
+fn locked<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    // CORRECTNESS: no user code runs or drops under this lock: the body inside is taken out to be polled and dropped.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl<B> Shared<B> {
     /// Keeps a frame that was read, and returns what is not kept any more.
-    fn keep(&mut self, frame: &Frame<Bytes>, rest: Rest<B>, needed: bool) -> Option<Vec<Bytes>> {
-        self.rest = rest;
+    fn keep(&mut self, frame: &Frame<Bytes>, needed: bool) -> Option<Vec<Bytes>> {
         if let Some(trailers) = frame.trailers_ref() {
             self.trailers = Some(trailers.clone());
         }

@@ -4,8 +4,8 @@
 //! cargo run -p forebay-example-reqwest --bin breaker_reqwest
 //! ```
 
-use forebay_breaker::{BreakerEvent, BreakerLayer, CircuitOpen, OpenFor, State, Trip};
-use forebay_core::{BoxError, Outcome, cause_ref};
+use forebay_breaker::{BreakerEvent, BreakerLayer, CircuitOpen, OpenFor, State};
+use forebay_core::{BoxError, cause_ref};
 use forebay_example_support::server::{http1, say};
 use reqwest::{Client, Method, Request};
 use std::time::Duration;
@@ -19,17 +19,11 @@ async fn main() -> Result<(), BoxError> {
     let sick = format!("http://{sick}/").parse::<reqwest::Url>()?;
     let well = format!("http://{well}/").parse::<reqwest::Url>()?;
 
-    let breaker = BreakerLayer::builder()
-        .key(|request: &Request| request.url().authority())
-        .trip(Trip::consecutive(5))
+    // The preset opens after five failures in a row, per host. reqwest hands out a 503 as a response: a breaker that looked at
+    // errors alone would never open.
+    let breaker = BreakerLayer::http()
         .open_for(OpenFor::new(Duration::from_millis(300)).growth(2.0).cap(Duration::from_secs(60)))
         .close_after(1)
-        // reqwest hands out a 503 as a response: a breaker that looked at errors alone would never open.
-        .classify(|result: &reqwest::Result<reqwest::Response>| match result {
-            Ok(response) if response.status().is_server_error() => Outcome::RETRYABLE,
-            Ok(_) => Outcome::Success,
-            Err(_) => Outcome::RETRYABLE,
-        })
         .observe(|event: &BreakerEvent| {
             if let BreakerEvent::Changed { key, from, to, reason, .. } = event {
                 drop(say(format_args!("  {key}: {from:?} to {to:?}, {reason:?}")));
