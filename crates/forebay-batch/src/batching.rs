@@ -64,7 +64,11 @@ impl Batching {
         self
     }
 
-    /// How many batches are with the inner service at a time; 1 keeps their order.
+    /// How many batches are with the inner service at a time.
+    ///
+    /// 1 keeps the order of arrival, within a lane and a partition: a batch that is [parked](crate::BatchBuilder::park_backoff)
+    /// holds what is behind it until it is taken, expired or given up. With 2 and more the others overtake it, so that a server
+    /// that fails some requests is kept busy with the rest.
     #[must_use]
     pub const fn max_in_flight(mut self, batches: usize) -> Self {
         self.max_in_flight = batches;
