@@ -147,7 +147,7 @@ async fn outage(in_flight: usize) -> (usize, usize) {
         let fails = start.elapsed() < away;
         async move {
             sleep(LATENCY).await;
-            if fails { Err(BoxError::from("503")) } else { Ok(Vec::new()) }
+            if fails { Err(BoxError::from("503")) } else { Ok(Vec::<u32>::new()) }
         }
     });
     let backoff = [1, 2, 4, 8, 16].into_iter().chain([30; 99]).map(Duration::from_secs).collect::<Vec<_>>();

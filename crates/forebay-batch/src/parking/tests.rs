@@ -95,7 +95,7 @@ struct Plain {
 fn event() -> impl Strategy<Value = Event> {
     let hint = prop_oneof![9 => Just(None), 1 => (1_u32..4).prop_map(Some)];
     prop_oneof![
-        4 => (0_u128..3).prop_map(Event::New),
+        4 => (0_u8..3).prop_map(|partition| Event::New(partition.into())),
         4 => Just(Event::Sends),
         6 => (any::<usize>(), hint).prop_map(|(which, hint)| Event::Fails(which, hint)),
         1 => any::<usize>().prop_map(Event::Succeeds),
