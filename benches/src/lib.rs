@@ -12,6 +12,7 @@
 pub mod alloc;
 pub mod areas;
 pub mod bound;
+pub mod brownout;
 pub mod driver;
 pub mod e2e;
 pub mod json;

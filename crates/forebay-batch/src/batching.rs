@@ -64,11 +64,21 @@ impl Batching {
         self
     }
 
-    /// How many batches are with the inner service at a time; 1 keeps their order.
+    /// How many batches are with the inner service at a time.
+    ///
+    /// 1 keeps the order of arrival, within a lane and a partition: a batch that is [parked](crate::BatchBuilder::park_backoff)
+    /// holds what is behind it until it is taken, expired or given up. With 2 and more the others overtake it, so that a server
+    /// that fails some requests is kept busy with the rest.
     #[must_use]
     pub const fn max_in_flight(mut self, batches: usize) -> Self {
         self.max_in_flight = batches;
         self
+    }
+
+    /// Whether one batch at a time is with the inner service, so that batches keep the order of arrival.
+    #[must_use]
+    pub const fn keeps_order(&self) -> bool {
+        self.max_in_flight == 1
     }
 
     /// Closes the batch on each item of high priority.
@@ -120,5 +130,6 @@ mod tests {
         assert_eq!(knob(Batching::new().max_delay(Duration::ZERO)), "max_delay");
         assert_eq!(knob(Batching::new().max_in_flight(0)), "max_in_flight");
         assert!(Batching::new().validate().is_ok());
+        assert!(Batching::new().keeps_order() && !Batching::new().max_in_flight(2).keeps_order());
     }
 }

@@ -22,6 +22,7 @@ mod pending;
 mod recovery;
 mod request;
 mod respond;
+mod resting;
 mod router;
 mod scheduler;
 mod service;
@@ -31,6 +32,7 @@ mod shutdown;
 mod sizes;
 mod trace;
 mod waiters;
+mod waits;
 mod worker;
 
 #[doc(inline)]

@@ -233,7 +233,7 @@ impl<T, A> Scheduler<T, A> {
         hint: Option<Duration>,
         look: &Look,
     ) -> Option<PendingBatch<T, A>> {
-        let given_up = self.backoffs.park(batch, hint, look.now, look.max_age);
+        let given_up = self.backoffs.park(batch, hint, look);
         self.has_backlog |= given_up.is_none();
         while let Some(oldest) = self.backoffs.evict() {
             self.dropped.push(Dropped::evicted(oldest));
@@ -301,7 +301,7 @@ impl<T, A> Dropped<T, A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parking::MakeWaits;
+    use crate::waits::MakeWaits;
     use std::{collections::VecDeque, time::Instant};
 
     const S: Duration = Duration::from_secs(1);
