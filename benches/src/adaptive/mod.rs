@@ -39,7 +39,7 @@ pub fn judge(scenario: &Scenario, seeds: u64) -> Judgement {
 
 impl Row<'_> {
     /// What stands above the rows.
-    pub const HEAD: &str = "\
+    pub const HEAD: &'static str = "\
 | server | best fixed | served/s | ms | ours/s | ratio | ms | not served | most | fairness | 5 fixed/s | of that |
 |---|---|---|---|---|---|---|---|---|---|---|---|";
 }
