@@ -4,7 +4,7 @@ use crate::{
     router::{Router, Rules, by_key},
     waits::MakeWaits,
 };
-use forebay_core::{ConfigError, KeyOf, Priority, SettleByVerdict, Weigh};
+use forebay_core::{ConfigError, KeyOf, Priority, SettleByVerdict, Weigh, adaptive::SharedLimiter};
 use forebay_intake::{Description, Limits, Overflow, PriorityOf};
 use std::{fmt, hash::Hash, time::Duration};
 
@@ -233,6 +233,14 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// Set it where handing an item over is a promise to send it, whatever becomes of the caller.
     pub fn run_cancelled(mut self, run: bool) -> Self {
         self.knobs.run_cancelled = run;
+        self
+    }
+
+    /// The limiter of an [`Adaptive`](crate::Adaptive) limit, where a layer below samples it: a batch may take several attempts
+    /// there.
+    #[doc(hidden)]
+    pub fn sampled_below(mut self, limiter: SharedLimiter) -> Self {
+        self.knobs.sampled_below = Some(limiter);
         self
     }
 

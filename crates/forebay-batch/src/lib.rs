@@ -14,6 +14,7 @@ mod in_flight;
 mod items;
 mod knobs;
 mod layer;
+mod limit;
 mod lookup;
 mod next;
 mod open;
@@ -36,6 +37,8 @@ mod waits;
 mod worker;
 
 #[doc(inline)]
+pub use forebay_core::adaptive::{Adaptive, AdaptiveBuilder};
+#[doc(inline)]
 pub use forebay_core::{
     BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Priority, Settle, SettleByVerdict, Settlement,
     SizeOf, Totals, Unkeyed, Verdict, Weigh,
@@ -47,7 +50,7 @@ pub use forebay_intake::{
 };
 
 pub use self::{
-    batching::Batching,
+    batching::{Batching, MaxInFlight},
     builder::BatchBuilder,
     error::{BatchFailed, Discarded, Misaligned, NotReady, Unmatched},
     future::{EmitOrWait, ResponseFuture},

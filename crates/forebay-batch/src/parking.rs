@@ -79,9 +79,9 @@ struct HeldPartition<T, A> {
 
 /// How many failures in a row mean that everything fails, where so many batches may be in flight.
 ///
-/// Where that is one, a single failure does: what is behind the batch that has failed must not overtake it.
-fn all_fail(max_in_flight: usize) -> usize {
-    if max_in_flight <= 1 { 1 } else { max_in_flight.max(EVERYTHING) }
+/// Where batches keep their order, a single failure does: what is behind the batch that has failed must not overtake it.
+fn all_fail(look: &Look) -> usize {
+    if look.batching.keeps_order() { 1 } else { look.in_flight.max(EVERYTHING) }
 }
 
 // === impl Backoffs ===
@@ -120,7 +120,7 @@ impl<T, A> Backoffs<T, A> {
         hint: Option<Duration>,
         look: &Look,
     ) -> Option<PendingBatch<T, A>> {
-        let Look { now, max_age, batching } = *look;
+        let Look { now, max_age, .. } = *look;
         self.forget_idle(now);
         let ParkRule { backoff: Some(backoff), max_hint, .. } = &self.rule else { return Some(batch) };
         if batch.items.is_none() {
@@ -131,7 +131,7 @@ impl<T, A> Backoffs<T, A> {
         let age_limit = max_age.map_or(Duration::MAX, |age| age.saturating_add(Duration::from_millis(1)));
         // Zero is no wish to wait.
         let hint = hint.map(|hint| hint.min(*max_hint).min(age_limit)).filter(|hint| !hint.is_zero());
-        let (partition, hold, all) = (batch.partition, Hold { hint, ends }, all_fail(batching.max_in_flight));
+        let (partition, hold, all) = (batch.partition, Hold { hint, ends }, all_fail(look));
         let step = match self.by_partition.get_mut(&partition) {
             Some(PartitionBackoff::Held(held)) => {
                 let step = held.recovery.failed(batch.generation, now, hold, all);

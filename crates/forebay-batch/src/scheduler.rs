@@ -210,7 +210,7 @@ impl<T, A> Scheduler<T, A> {
 
     /// The server has responded to a batch, other than by a failure that may pass.
     pub(crate) fn responded(&mut self, batch: &PendingBatch<T, A>, look: &Look) {
-        self.backoffs.responded(batch, look.batching.max_in_flight);
+        self.backoffs.responded(batch, look.in_flight);
     }
 
     /// The server took a batch, or some of it: what was learned of its size stands.
@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn look(now: Instant) -> Look {
-        Look { now, batching: Batching::new(), max_age: None }
+        Look { now, batching: Batching::new(), in_flight: 1, max_age: None }
     }
 
     impl Rig {

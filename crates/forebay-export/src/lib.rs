@@ -29,6 +29,7 @@ mod report;
 mod reporting_worker;
 mod response_classifier;
 mod runtime;
+mod sampled;
 mod secrets;
 mod server_text;
 mod stack;
@@ -56,7 +57,7 @@ pub use self::{
     transport::TransportError,
 };
 // What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
-pub use forebay_batch::{BatchHandle, Batching};
+pub use forebay_batch::{Adaptive, AdaptiveBuilder, BatchHandle, Batching, MaxInFlight};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
 pub use forebay_core::{
     BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Settlement, Totals,

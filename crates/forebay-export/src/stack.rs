@@ -11,13 +11,17 @@ use crate::{
     read_response::ReadResponse,
     reporting_worker::ReportingWorker,
     runtime,
+    sampled::Sampled,
     telemetry::Telemetry,
 };
 use bytes::Bytes;
 use forebay_batch::BatchLayer;
 use forebay_breaker::Trip;
-use forebay_core::{BoxError, ConfigError, Weigh};
-use forebay_intake::PriorityOf;
+use forebay_core::{
+    BoxError, ConfigError, Weigh,
+    adaptive::{Adaptive, SharedLimiter},
+};
+use forebay_intake::{PriorityOf, now};
 use http::{HeaderName, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
@@ -68,6 +72,10 @@ where
         Some(endpoint) => Some(Fallback { uri: knobs.settings.uri(&endpoint?)?, headers: knobs.fallback_headers? }),
         None => None,
     };
+    // The limit of the batches in flight, where it tunes itself. It is sampled here: the waits between retries are none of the
+    // server's time. The batcher sets its bounds.
+    let limiter = SharedLimiter::new(&Adaptive::default(), now());
+    let attempt = Sampled::new(attempt, limiter.clone());
     let authorized = Authorize::new(attempt, Auth::new(knobs.provider.transpose()?, fallback, &name));
 
     // One export: its attempts, and the circuit above them, which sees one result for all of them.
@@ -99,6 +107,7 @@ where
         .respond_fates()
         .split_budget(knobs.split_budget)
         .max_hint(knobs.max_hint)
+        .sampled_below(limiter)
         // A dropped future of an exporter does not take its item back.
         .run_cancelled(true);
     if let Some(flush) = knobs.flush_when {

@@ -7,7 +7,7 @@ const S: Duration = Duration::from_secs(1);
 
 /// One batch in flight, and no age limit.
 fn look(now: Instant) -> Look {
-    Look { now, batching: Batching::new(), max_age: None }
+    Look { now, batching: Batching::new(), in_flight: 1, max_age: None }
 }
 
 fn batch(partition: u128, opened: Instant) -> PendingBatch<u8, ()> {
@@ -121,7 +121,7 @@ fn happens(
     backoffs: &mut Backoffs<u8, ()>,
     plain: &mut Plain,
 ) -> Result<(), TestCaseError> {
-    let look = Look { now: *now, batching: Batching::new().max_in_flight(in_flight), max_age: None };
+    let look = Look { now: *now, batching: Batching::new().max_in_flight(in_flight), in_flight, max_age: None };
     match event {
         Event::New(_) if *names == u8::MAX => {}
         Event::New(partition) => {
@@ -152,7 +152,7 @@ fn happens(
             if backoffs.park(batch, hint.map(|hint| S * hint), &look).is_none() {
                 plain.waits.insert(name, (partition.0, bytes));
             }
-            if hint.is_some() || fares.0 >= all_fail(in_flight) {
+            if hint.is_some() || fares.0 >= all_fail(&look) {
                 plain.held.insert(partition.0, true);
             }
         }

@@ -38,7 +38,7 @@ pub struct Sample {
     pub started: Instant,
     /// When its response was there, or its failure.
     pub finished: Instant,
-    /// How many attempts were in flight when it started, itself included.
+    /// How many attempts were in flight when it started, itself included; where many start at once, when the last of them had.
     pub in_flight: usize,
     /// How it ended. [`Outcome::Retryable`] is back-pressure: a 429, a 503, a timeout. Where a result says nothing of the server's
     /// load, as a refusal of what a request contains does not, the outcome is [`Outcome::Terminal`] or [`Outcome::Ignored`]: the

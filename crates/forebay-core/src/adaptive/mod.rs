@@ -43,9 +43,11 @@ mod latency;
 mod limiter;
 mod seek;
 mod settings;
+mod shared;
 mod window;
 
 pub use self::{
     limiter::{Limiter, Sample},
     settings::{Adaptive, AdaptiveBuilder},
+    shared::{Attempt, SharedLimiter},
 };
