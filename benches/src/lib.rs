@@ -18,6 +18,7 @@ pub mod driver;
 pub mod e2e;
 pub mod json;
 pub mod plot;
+pub mod round_trip;
 pub mod runner;
 pub mod table;
 pub mod work;

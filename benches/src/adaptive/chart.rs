@@ -24,6 +24,9 @@ const BEST: Rgb888 = Rgb888::new(0x70, 0x70, 0x70);
 const FIVE: Rgb888 = Rgb888::new(0xd9, 0x8c, 0x3f);
 const FRAME: Rgb888 = Rgb888::new(0xd0, 0xd0, 0xd0);
 
+/// A title, and what is drawn of a bin; a bin may have no value.
+type Panel<'a> = (&'a str, &'a dyn Fn(&Bin) -> Option<f64>);
+
 /// Draws what `judgement` found of `scenario` into `folder`; the name of the file is that of the scenario.
 ///
 /// # Errors
@@ -39,7 +42,7 @@ pub fn draw(scenario: &Scenario, judgement: &Judgement, folder: &Path) -> io::Re
     write(&mut canvas, "fixed limit of 5", Point::new(LEFT + 480, 36), FIVE);
     write(&mut canvas, "what counts begins at the line", Point::new(LEFT + 640, 36), Rgb888::BLACK);
     let width = ours.width.as_secs_f64();
-    let panels: [(&str, &dyn Fn(&Bin) -> Option<f64>); 3] = [
+    let panels: [Panel<'_>; 3] = [
         ("limit", &|bin| (bin.ended > 0).then_some(bin.limit)),
         ("served per second", &|bin| Some(bin.served as f64 / width)),
         ("mean ms of what was served", &|bin| (bin.served > 0).then(|| 1e3 * bin.seconds / bin.served as f64)),
