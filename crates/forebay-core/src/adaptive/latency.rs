@@ -10,8 +10,8 @@ pub(super) struct Latency {
     /// The relative variance of the time of one attempt, smoothed; and before the latest window.
     pub(super) spread: f64,
     spread_before: f64,
-    /// The mean time of the latest window, in seconds: what is in flight has ended after that. Zero after a collapse, when nobody
-    /// knows how long that takes.
+    /// The mean time of the latest window, in seconds: what is in flight has ended after that. Zero after a collapse, when it is not
+    /// known how long that takes.
     pub(super) settle: f64,
     /// The mean time and the number in flight that are usual now.
     usual: Option<(f64, f64)>,

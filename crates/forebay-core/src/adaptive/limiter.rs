@@ -150,7 +150,7 @@ impl Limiter {
         match self.phase {
             Phase::Drain { from, enough } => self.drain(now, &measure, from, enough),
             Phase::Recover => self.recover(now, measure.clean),
-            // Nobody needs more: nothing is learned of what the server takes.
+            // The client needs no more: nothing is learned of what the server takes.
             Phase::Climb { .. } | Phase::Seek { .. } if !measure.limited => {
                 self.streak = 0;
                 if let Phase::Seek { first } = &mut self.phase {

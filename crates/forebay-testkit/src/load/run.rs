@@ -1,7 +1,7 @@
 use super::{Attempt, Limit, Response, Server, fairness, server::Serving};
 use std::{cmp::Ordering, collections::BinaryHeap, ops::Range, time::Duration};
 
-/// A server, who calls it, and which part of the run counts.
+/// A server, its clients, and which part of the run counts.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Its name, the only one in a catalogue.
