@@ -18,7 +18,7 @@ const LINE: u32 = 24;
 const TOP: u32 = 40;
 
 /// An image in memory.
-struct Canvas {
+pub(crate) struct Canvas {
     size: Size,
     pixels: Vec<u8>,
 }
@@ -59,11 +59,11 @@ pub fn draw(report: &Report, folder: &Path) -> io::Result<()> {
 // === impl Canvas ===
 
 impl Canvas {
-    fn new(width: u32, height: u32) -> Self {
+    pub(crate) fn new(width: u32, height: u32) -> Self {
         Self { size: Size::new(width, height), pixels: vec![0xff; (width * height * 3) as usize] }
     }
 
-    fn write(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let mut encoder = png::Encoder::new(File::create(path)?, self.size.width, self.size.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.write_header()?.write_image_data(&self.pixels)?;

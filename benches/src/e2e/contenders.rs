@@ -178,7 +178,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-fn http_client() -> Client<HttpConnector, Full<Bytes>> {
+pub(crate) fn http_client() -> Client<HttpConnector, Full<Bytes>> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new()).build(connector)
@@ -235,7 +235,7 @@ fn own_type(address: SocketAddr, compression: Compression) -> Box<dyn FnOnce()> 
     })
 }
 
-fn resource() -> opentelemetry_sdk::Resource {
+pub(crate) fn resource() -> opentelemetry_sdk::Resource {
     opentelemetry_sdk::Resource::builder_empty().with_attribute(KeyValue::new("service.name", record::SERVICE)).build()
 }
 

@@ -1,6 +1,6 @@
 //! From the program to the wire: a server in a process of its own, and one process per contender and run.
 
-mod contenders;
+pub(crate) mod contenders;
 pub(crate) mod record;
 mod server;
 

@@ -1,4 +1,4 @@
-use forebay_core::ConfigError;
+use forebay_core::{ConfigError, adaptive::Adaptive};
 use std::time::Duration;
 
 /// When a batch closes, and how many are in flight.
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// | [`max_items`](Self::max_items) | 512 | 1 to 2^32 - 1 |
 /// | [`max_bytes`](Self::max_bytes) | 4 MiB | 1 and more |
 /// | [`max_delay`](Self::max_delay) | 5 s; zero where each caller has a reply of its own | zero and more |
-/// | [`max_in_flight`](Self::max_in_flight) | 1 | 1 and more |
+/// | [`max_in_flight`](Self::max_in_flight) | 1 | 1 and more, or [`Adaptive`] |
 /// | [`close_on_high`](Self::close_on_high) | off | |
 ///
 /// 512 and 5 s are those of OpenTelemetry's [batch processor].
@@ -20,8 +20,18 @@ pub struct Batching {
     pub(crate) max_bytes: usize,
     /// `None`: the default of the builder.
     pub(crate) max_delay: Option<Duration>,
-    pub(crate) max_in_flight: usize,
+    pub(crate) max_in_flight: MaxInFlight,
     pub(crate) close_on_high: bool,
+}
+
+/// How many batches are with the inner service at a time: a number, or a limit that tunes itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MaxInFlight {
+    /// So many.
+    Fixed(usize),
+    /// As many as the server takes, between a floor and a ceiling.
+    Adaptive(Adaptive),
 }
 
 // === impl Batching ===
@@ -30,7 +40,13 @@ impl Batching {
     /// The defaults of the table above.
     #[must_use]
     pub const fn new() -> Self {
-        Self { max_items: 512, max_bytes: 4 << 20, max_delay: None, max_in_flight: 1, close_on_high: false }
+        Self {
+            max_items: 512,
+            max_bytes: 4 << 20,
+            max_delay: None,
+            max_in_flight: MaxInFlight::Fixed(1),
+            close_on_high: false,
+        }
     }
 
     /// The most items of one batch. It closes when it holds so many.
@@ -66,11 +82,26 @@ impl Batching {
         self
     }
 
-    /// How many batches are with the inner service at a time; 1 keeps their order.
+    /// How many batches are with the inner service at a time.
+    ///
+    /// 1 keeps the order of arrival, within a lane and a partition: a batch that is [parked](crate::BatchBuilder::park_backoff)
+    /// holds what is behind it until it is taken, expired or given up. With 2 and more the others overtake it, so that a server
+    /// that fails some requests is kept busy with the rest.
+    ///
+    /// [`Adaptive`] finds the number: it grows while more in flight brings more throughput, and shrinks with the first response
+    /// that comes back retryable (a 429, a 503, a timeout). Each call of the inner service is one sample: what is sent again by
+    /// [`park_backoff`](crate::BatchBuilder::park_backoff) is another one, while a retry inside of the service would pass for a slow
+    /// server. An exporter samples its single attempts.
     #[must_use]
-    pub const fn max_in_flight(mut self, batches: usize) -> Self {
-        self.max_in_flight = batches;
+    pub fn max_in_flight(mut self, batches: impl Into<MaxInFlight>) -> Self {
+        self.max_in_flight = batches.into();
         self
+    }
+
+    /// Whether one batch at a time is with the inner service, so that batches keep the order of arrival.
+    #[must_use]
+    pub const fn keeps_order(&self) -> bool {
+        matches!(self.max_in_flight, MaxInFlight::Fixed(1))
     }
 
     /// Closes the batch on each item of high priority.
@@ -93,8 +124,9 @@ impl Batching {
         if max_bytes == 0 {
             return Err(ConfigError::new("max_bytes", max_bytes, "1 and more"));
         }
-        if max_in_flight == 0 {
-            return Err(ConfigError::new("max_in_flight", max_in_flight, "1 and more"));
+        // An `Adaptive` was checked when it was built.
+        if max_in_flight == MaxInFlight::Fixed(0) {
+            return Err(ConfigError::new("max_in_flight", 0, "1 and more"));
         }
         Ok(())
     }
@@ -103,6 +135,20 @@ impl Batching {
 impl Default for Batching {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+// === impl MaxInFlight ===
+
+impl From<usize> for MaxInFlight {
+    fn from(batches: usize) -> Self {
+        Self::Fixed(batches)
+    }
+}
+
+impl From<Adaptive> for MaxInFlight {
+    fn from(adaptive: Adaptive) -> Self {
+        Self::Adaptive(adaptive)
     }
 }
 
@@ -119,5 +165,7 @@ mod tests {
         assert_eq!(knob(Batching::new().max_in_flight(0)), "max_in_flight");
         assert!(Batching::new().validate().is_ok());
         assert!(Batching::new().max_delay(Duration::ZERO).validate().is_ok());
+        assert!(!Batching::new().max_in_flight(Adaptive::default()).keeps_order());
+        assert!(Batching::new().keeps_order() && !Batching::new().max_in_flight(2).keeps_order());
     }
 }

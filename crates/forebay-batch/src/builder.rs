@@ -1,10 +1,10 @@
 use crate::{
     BatchLayer, Batching, IntoRequest, ItemFates, Owned, PerItem, PerKey, Retained, SharedResponse,
     knobs::Knobs,
-    parking::MakeWaits,
     router::{Router, Rules, by_key},
+    waits::MakeWaits,
 };
-use forebay_core::{ConfigError, DeadlineOf, KeyOf, Priority, SettleByVerdict, Weigh};
+use forebay_core::{ConfigError, DeadlineOf, KeyOf, Priority, SettleByVerdict, Weigh, adaptive::SharedLimiter};
 use forebay_intake::{DeadlineRule, Description, Limits, Overflow, PriorityOf};
 use std::{fmt, hash::Hash, time::Duration};
 
@@ -201,10 +201,19 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// Lets a batch that came back retryable wait for another attempt; needs [`retain_items`](Self::retain_items).
     ///
-    /// It waits beside the others without being in flight, first for as long as `backoff` says (or longer, if the server asked
-    /// for it, at most for [`max_hint`](Self::max_hint)), until `backoff` ends or the batch is [too old](Self::max_age).
-    /// Meanwhile nothing else is sent to the same partition; the others go on at full rate. When the wait is over one batch is
-    /// sent as a probe; when it is taken, two, then four. At most [`park_bytes`](Self::park_bytes) wait.
+    /// It waits beside the others without being in flight, each time for the next wait of its own `backoff`, until that ends or
+    /// the batch is [too old](Self::max_age). Meanwhile the others are sent. At most [`park_bytes`](Self::park_bytes) wait.
+    ///
+    /// Its whole partition is held, while other partitions go on at full rate,
+    ///
+    /// - when the response has a hint (`Retry-After`, the time that a circuit stays open), for that long, at most for
+    ///   [`max_hint`](Self::max_hint);
+    /// - when everything fails: 32 requests of it in a row, or as many as may be [in flight](Batching::max_in_flight) if that is
+    ///   more;
+    /// - at each failure where one batch may be in flight, so that no batch overtakes the one that has failed.
+    ///
+    /// Then the waits are those of a `backoff` of the partition. When one is over, one batch is sent as a probe; when it is
+    /// taken, two, then four.
     ///
     /// Batches that pile up behind it and were never sent are joined before they are sent, up to
     /// [`max_items`](Batching::max_items) and [`max_bytes`](Batching::max_bytes) of one batch: those of one partition, one
@@ -212,7 +221,7 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// oldest. A batch that was sent is never joined to another: the server may have seen it, and gets the same items again on
     /// every attempt.
     ///
-    /// Each partition that fails gets a clone of `backoff`. A backoff that panics has ended.
+    /// Each batch that waits, and each partition that is held, gets a clone of `backoff`. A backoff that panics has ended.
     pub fn park_backoff<B>(mut self, backoff: B) -> Self
     where
         B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
@@ -247,6 +256,14 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// Set it where handing an item over is a promise to send it, whatever becomes of the caller.
     pub fn run_cancelled(mut self, run: bool) -> Self {
         self.knobs.run_cancelled = run;
+        self
+    }
+
+    /// The limiter of an [`Adaptive`](crate::Adaptive) limit, where a layer below samples it: a batch may take several attempts
+    /// there.
+    #[doc(hidden)]
+    pub fn sampled_below(mut self, limiter: SharedLimiter) -> Self {
+        self.knobs.sampled_below = Some(limiter);
         self
     }
 

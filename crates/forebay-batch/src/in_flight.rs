@@ -1,5 +1,5 @@
 use crate::pending::PendingBatch;
-use forebay_core::{BoxError, DropReason, panic};
+use forebay_core::{BoxError, DropReason, adaptive::Attempt, panic};
 use pin_project_lite::pin_project;
 use std::{
     future::Future,
@@ -15,6 +15,8 @@ pin_project! {
         future: Option<F>,
         // `None` once it was handed on, with the result or without.
         batch: Option<PendingBatch<T, A>>,
+        // What the limit learns from, where it tunes itself.
+        attempt: Option<Attempt>,
     }
 }
 
@@ -23,13 +25,15 @@ pub(crate) struct Completed<Res, T, A> {
     pub(crate) batch: PendingBatch<T, A>,
     /// What the inner service returned, or why it returned nothing.
     pub(crate) result: Result<Result<Res, BoxError>, DropReason>,
+    /// What the limit learns from, where it tunes itself.
+    pub(crate) attempt: Option<Attempt>,
 }
 
 // === impl InFlight ===
 
 impl<F, T, A> InFlight<F, T, A> {
-    pub(crate) fn new(future: F, batch: PendingBatch<T, A>) -> Self {
-        Self { future: Some(future), batch: Some(batch) }
+    pub(crate) fn new(future: F, batch: PendingBatch<T, A>, attempt: Option<Attempt>) -> Self {
+        Self { future: Some(future), batch: Some(batch), attempt }
     }
 
     /// The batch, until it has come back.
@@ -41,6 +45,8 @@ impl<F, T, A> InFlight<F, T, A> {
     pub(crate) fn cancel(self: Pin<&mut Self>) -> Option<PendingBatch<T, A>> {
         let this = self.project();
         panic::discard_pinned(this.future);
+        // The server's part in an attempt that is cancelled is not known.
+        *this.attempt = None;
         this.batch.take()
     }
 }
@@ -58,6 +64,7 @@ where
         let result = result.and_then(|result| panic::catch(|| result.map_err(Into::into)));
         let result = result.map_err(|_reported| DropReason::Panicked);
         // `None` only if it is polled after it was ready, which a set of futures does not do.
-        Poll::Ready(this.batch.take().map(|batch| Completed { batch, result }))
+        let attempt = this.attempt.take();
+        Poll::Ready(this.batch.take().map(|batch| Completed { batch, result, attempt }))
     }
 }

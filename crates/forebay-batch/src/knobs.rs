@@ -1,5 +1,5 @@
 use crate::{Batching, parking::ParkRule};
-use forebay_core::ConfigError;
+use forebay_core::{ConfigError, adaptive::SharedLimiter};
 use forebay_intake::{Limits, Overflow};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(crate) struct Knobs {
     pub(crate) park: ParkRule,
     /// Whether an item is sent although its caller has dropped the future.
     pub(crate) run_cancelled: bool,
+    /// The limiter of a layer below, which samples the attempts.
+    pub(crate) sampled_below: Option<SharedLimiter>,
 }
 
 // === impl Knobs ===
@@ -42,6 +44,7 @@ impl Knobs {
             split_budget: 0,
             park: ParkRule { backoff: None, max_bytes: usize::MAX, max_hint: Duration::from_secs(60) },
             run_cancelled: false,
+            sampled_below: None,
         }
     }
 

@@ -1,6 +1,6 @@
 use crate::{
     Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, Worker, WrapInner, batch_queue::BatchQueue,
-    knobs::Knobs, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
+    knobs::Knobs, limit::InFlightLimit, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
 };
 #[cfg(not(loom))]
 use forebay_core::BoxError;
@@ -62,7 +62,8 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         let inner = self.respond.wrap_inner(inner);
         let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());
         let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned).deadline(self.router.deadline());
-        let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, self.knobs.ready_timeout);
+        let limit = InFlightLimit::new(self.knobs.sampled_below.clone());
+        let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, limit, self.knobs.ready_timeout);
         (Batch::new(shared, self.router.clone(), overflow), worker)
     }
 }

@@ -14,6 +14,7 @@ mod in_flight;
 mod items;
 mod knobs;
 mod layer;
+mod limit;
 mod lookup;
 mod next;
 mod open;
@@ -22,6 +23,7 @@ mod pending;
 mod recovery;
 mod request;
 mod respond;
+mod resting;
 mod router;
 mod scheduler;
 mod service;
@@ -31,8 +33,11 @@ mod shutdown;
 mod sizes;
 mod trace;
 mod waiters;
+mod waits;
 mod worker;
 
+#[doc(inline)]
+pub use forebay_core::adaptive::{Adaptive, AdaptiveBuilder};
 #[doc(inline)]
 pub use forebay_core::{
     BoxError, ByFootprint, ConfigError, Deadline, DeadlineOf, DropReason, Fate, Footprint, Priority, Settle,
@@ -45,7 +50,7 @@ pub use forebay_intake::{
 };
 
 pub use self::{
-    batching::Batching,
+    batching::{Batching, MaxInFlight},
     builder::BatchBuilder,
     error::{BatchFailed, Discarded, Misaligned, NotReady, Unmatched},
     future::{EmitOrWait, ResponseFuture},

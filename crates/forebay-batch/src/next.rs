@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Look {
     pub(crate) now: Instant,
     pub(crate) batching: Batching,
+    /// How many batches may be in flight now.
+    pub(crate) in_flight: usize,
     /// How old a batch may get before it is dropped.
     pub(crate) max_age: Option<Duration>,
 }

@@ -1,15 +1,17 @@
 //! Where batches wait that came back retryable: for how long, how many, and what is dropped to make room.
 
 use crate::{
+    next::{Look, earlier},
     pending::{Join, Partition, PendingBatch, expires_at},
     recovery::{Hold, Recovery, Step},
+    resting::Resting,
     trace,
+    waits::{MakeWaits, Waits},
 };
-use forebay_core::panic;
+use forebay_core::time::saturating_add;
 use std::{
-    collections::{HashMap, VecDeque},
-    fmt, mem,
-    sync::Arc,
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    iter, mem,
     time::{Duration, Instant},
 };
 
@@ -17,10 +19,17 @@ use std::{
 /// requests at full rate again; there are so many only where keys are used once.
 const REMEMBERED: usize = 1024;
 
+/// Where more than one batch may be in flight, at least so many failures in a row mean that everything fails.
+///
+/// A server that fails half of all requests at random does so once in 2^33 requests, one that fails 70 % once in 300,000: to
+/// hold a partition by mistake costs more than the few requests that it takes longer to notice an outage.
+const EVERYTHING: usize = 32;
+
 /// Whether a batch that came back retryable waits, and with how many others.
 #[derive(Clone, Debug)]
 pub(crate) struct ParkRule {
-    /// A fresh backoff for each partition that begins to fail; `None` drops what came back retryable.
+    /// A fresh backoff for each batch that waits for itself, and for each partition that is held; `None` drops what came back
+    /// retryable.
     pub(crate) backoff: Option<MakeWaits>,
     /// The most bytes that may wait for another attempt.
     pub(crate) max_bytes: usize,
@@ -28,89 +37,65 @@ pub(crate) struct ParkRule {
     pub(crate) max_hint: Duration,
 }
 
-/// The user's backoff, of which each partition that fails gets a fresh one.
-#[derive(Clone)]
-pub(crate) struct MakeWaits(Arc<dyn Fn() -> Waits + Send + Sync>);
-
-/// The waits of one partition. All of it is user code, which is guarded: a backoff that panics has ended.
-pub(crate) struct Waits(Option<Box<dyn Iterator<Item = Duration> + Send>>);
-
 /// The partitions whose server has failed, and the batches that wait for them. Pure state.
 ///
-/// Batches of all other partitions never enter it.
+/// A batch that came back retryable waits for itself while the others of its partition are sent, until everything fails: then
+/// the partition is held. Batches of all other partitions never enter it.
 #[derive(Debug)]
 pub(crate) struct Backoffs<T, A> {
     rule: ParkRule,
     by_partition: HashMap<Partition, PartitionBackoff<T, A>>,
+    /// The batches that wait for themselves, of all partitions.
+    resting: Resting<T, A>,
+    /// The last generation of any recovery, so that a late result of one is never taken for one of the next.
+    generation: u64,
     /// From so many partitions on, those are looked for that may be forgotten.
     crowded: usize,
     /// The bytes of the batches in here that were sent at least once.
     bytes: usize,
 }
 
+/// A partition whose server has failed since it was last known to be well.
 #[derive(Debug)]
-struct PartitionBackoff<T, A> {
+enum PartitionBackoff<T, A> {
+    /// Some requests fail: what has failed waits for itself, and the others are sent.
+    Failing {
+        /// How many requests have failed in a row, without a response in between.
+        in_a_row: usize,
+        /// When the last of those that failed is sent again: then the partition may be forgotten.
+        until: Instant,
+    },
+    /// Everything fails, or the server asked its clients to wait.
+    Held(HeldPartition<T, A>),
+}
+
+/// A partition to which nothing is sent but a probe, and what the ramp allows after it.
+#[derive(Debug)]
+struct HeldPartition<T, A> {
     recovery: Recovery<Waits>,
     /// In the order in which they are sent.
     waiting: VecDeque<PendingBatch<T, A>>,
 }
 
-// === impl MakeWaits ===
-
-impl MakeWaits {
-    pub(crate) fn new<B>(backoff: B) -> Self
-    where
-        B: IntoIterator<Item = Duration, IntoIter: Send + 'static> + Clone + Send + Sync + 'static,
-    {
-        Self(Arc::new(move || {
-            let waits = panic::catch(|| Box::new(backoff.clone().into_iter()) as Box<dyn Iterator<Item = _> + Send>);
-            Waits(waits.ok())
-        }))
-    }
-
-    fn make(&self) -> Waits {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for MakeWaits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MakeWaits").finish_non_exhaustive()
-    }
-}
-
-// === impl Waits ===
-
-impl Iterator for Waits {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let waits = self.0.as_mut()?;
-        if let Ok(wait) = panic::catch(|| waits.next()) {
-            return wait;
-        }
-        panic::discard(self.0.take());
-        None
-    }
-}
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        panic::discard(self.0.take());
-    }
-}
-
-impl fmt::Debug for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waits").finish_non_exhaustive()
-    }
+/// How many failures in a row mean that everything fails, where so many batches may be in flight.
+///
+/// Where batches keep their order, a single failure does: what is behind the batch that has failed must not overtake it.
+fn all_fail(look: &Look) -> usize {
+    if look.batching.keeps_order() { 1 } else { look.in_flight.max(EVERYTHING) }
 }
 
 // === impl Backoffs ===
 
 impl<T, A> Backoffs<T, A> {
     pub(crate) fn new(rule: ParkRule) -> Self {
-        Self { rule, by_partition: HashMap::new(), crowded: REMEMBERED, bytes: 0 }
+        Self {
+            rule,
+            by_partition: HashMap::new(),
+            resting: Resting::new(),
+            generation: 0,
+            crowded: REMEMBERED,
+            bytes: 0,
+        }
     }
 
     /// Whether anything waits at all.
@@ -120,21 +105,23 @@ impl<T, A> Backoffs<T, A> {
 
     /// Whether batches of this partition have to wait.
     pub(crate) fn holds(&self, partition: Partition, now: Instant) -> bool {
-        let held = self.by_partition.get(&partition);
-        held.is_some_and(|held| !held.waiting.is_empty() || !held.recovery.may_send(now))
+        match self.by_partition.get(&partition) {
+            Some(PartitionBackoff::Held(held)) => held.holds(now),
+            Some(PartitionBackoff::Failing { .. }) | None => false,
+        }
     }
 
-    /// A batch that was sent comes back retryable, and waits in front of the others; it is returned if there is no other
-    /// attempt for it.
+    /// A batch that was sent comes back retryable, and waits; it is returned if there is no other attempt for it.
     ///
     /// `hint` is how long the server asked its clients to wait.
     pub(crate) fn park(
         &mut self,
-        batch: PendingBatch<T, A>,
+        mut batch: PendingBatch<T, A>,
         hint: Option<Duration>,
-        now: Instant,
-        max_age: Option<Duration>,
+        look: &Look,
     ) -> Option<PendingBatch<T, A>> {
+        let Look { now, max_age, .. } = *look;
+        self.forget_idle(now);
         let ParkRule { backoff: Some(backoff), max_hint, .. } = &self.rule else { return Some(batch) };
         if batch.items.is_none() {
             return Some(batch);
@@ -142,36 +129,88 @@ impl<T, A> Backoffs<T, A> {
         // A hint ends when the batch has outlived its age limit, and not before: the batch itself is not the probe then.
         let ends = batch.opened.zip(max_age).map(|(opened, age)| expires_at(opened, age));
         let age_limit = max_age.map_or(Duration::MAX, |age| age.saturating_add(Duration::from_millis(1)));
-        let hint = hint.map(|hint| hint.min(*max_hint).min(age_limit));
-        let (partition, hold) = (batch.partition, Hold { hint, ends });
-        if let Some(held) = self.by_partition.get_mut(&partition) {
-            if held.recovery.failed(batch.generation, now, hold) == Step::GivenUp {
-                // What else waits gets a fresh start: it may be sent at once, and begins a backoff of its own. The hint was for
-                // the batch that is given up, and holds nothing else.
-                if held.waiting.is_empty() {
-                    self.by_partition.remove(&partition);
-                } else if let Some(recovery) = Recovery::begin(backoff.make(), now, Hold::NONE) {
+        // Zero is no wish to wait.
+        let hint = hint.map(|hint| hint.min(*max_hint).min(age_limit)).filter(|hint| !hint.is_zero());
+        let (partition, hold, all) = (batch.partition, Hold { hint, ends }, all_fail(look));
+        let step = match self.by_partition.get_mut(&partition) {
+            Some(PartitionBackoff::Held(held)) => {
+                let step = held.recovery.failed(batch.generation, now, hold, all);
+                self.generation = self.generation.max(held.recovery.generation);
+                step
+            }
+            // ## Failing => Failing
+            Some(PartitionBackoff::Failing { in_a_row, .. }) if hint.is_none() && *in_a_row + 1 < all => {
+                *in_a_row += 1;
+                Step::Alone
+            }
+            // ## well => Failing
+            None if hint.is_none() && all > 1 => {
+                self.by_partition.insert(partition, PartitionBackoff::Failing { in_a_row: 1, until: now });
+                Step::Alone
+            }
+            // ## (well | Failing) => Held
+            Some(PartitionBackoff::Failing { .. }) | None => {
+                self.generation += 1;
+                let recovery = Recovery::begin(backoff.make(), now, hold, self.generation);
+                let Some(recovery) = recovery else { return Some(batch) };
+                let held = HeldPartition { recovery, waiting: VecDeque::new() };
+                self.by_partition.insert(partition, PartitionBackoff::Held(held));
+                Step::Recovering
+            }
+        };
+        match step {
+            Step::Alone => {
+                let waits = batch.waits.get_or_insert_with(|| backoff.make());
+                let Some(wait) = waits.next() else { return Some(batch) };
+                let due = hold.until(now, saturating_add(now, wait));
+                if let Some(PartitionBackoff::Failing { until, .. }) = self.by_partition.get_mut(&partition) {
+                    *until = due.max(*until);
+                }
+                trace::parked(batch.len(), batch.attempts, hint);
+                self.bytes += batch.charge.bytes;
+                self.resting.rest(batch, due);
+                None
+            }
+            Step::GivenUp => {
+                self.start_over(partition, now);
+                Some(batch)
+            }
+            Step::Recovering | Step::Recovered => {
+                trace::parked(batch.len(), batch.attempts, hint);
+                self.bytes += batch.charge.bytes;
+                if let Some(PartitionBackoff::Held(held)) = self.by_partition.get_mut(&partition) {
+                    held.waiting.push_front(batch);
+                }
+                None
+            }
+        }
+    }
+
+    /// The batch that was the probe is given up. What else waits gets a fresh start: it begins a backoff of its own, and the
+    /// hint was for the batch that is given up, and holds nothing else.
+    fn start_over(&mut self, partition: Partition, now: Instant) {
+        let (Entry::Occupied(mut entry), Some(backoff)) = (self.by_partition.entry(partition), &self.rule.backoff)
+        else {
+            return;
+        };
+        match entry.get_mut() {
+            PartitionBackoff::Held(held) if !held.waiting.is_empty() => {
+                self.generation += 1;
+                if let Some(recovery) = Recovery::begin(backoff.make(), now, Hold::NONE, self.generation) {
                     held.recovery = recovery;
                 }
-                return Some(batch);
             }
-        } else {
-            let Some(recovery) = Recovery::begin(backoff.make(), now, hold) else { return Some(batch) };
-            self.forget_idle(now);
-            self.by_partition.insert(partition, PartitionBackoff { recovery, waiting: VecDeque::new() });
+            PartitionBackoff::Held(_) | PartitionBackoff::Failing { .. } => drop(entry.remove()),
         }
-        trace::parked(batch.len(), batch.attempts, hint);
-        self.bytes += batch.charge.bytes;
-        if let Some(held) = self.by_partition.get_mut(&partition) {
-            held.waiting.push_front(batch);
-        }
-        None
     }
 
     /// Forgets the partitions that nothing waits for, if there are many: keys that failed once and were never used again.
     fn forget_idle(&mut self, now: Instant) {
         if self.by_partition.len() >= self.crowded {
-            self.by_partition.retain(|_, held| !held.waiting.is_empty() || !held.recovery.is_at_rest(now));
+            self.by_partition.retain(|_, backoff| match backoff {
+                PartitionBackoff::Failing { until, .. } => *until > now,
+                PartitionBackoff::Held(held) => !held.waiting.is_empty() || !held.recovery.is_at_rest(now),
+            });
             // What is left is bounded by the items that wait and by the backoff. It is not gone through for each of them.
             self.crowded = REMEMBERED.max(2 * self.by_partition.len());
         }
@@ -181,7 +220,9 @@ impl<T, A> Backoffs<T, A> {
     ///
     /// It joins the last of them if the two may be one batch: what waits leaves in as few requests as possible.
     pub(crate) fn hold(&mut self, batch: PendingBatch<T, A>, join: &Join) -> Option<PendingBatch<T, A>> {
-        let Some(held) = self.by_partition.get_mut(&batch.partition) else { return Some(batch) };
+        let Some(PartitionBackoff::Held(held)) = self.by_partition.get_mut(&batch.partition) else {
+            return Some(batch);
+        };
         let batch = match held.waiting.back_mut() {
             Some(last) => last.absorb(batch, join)?,
             None => batch,
@@ -196,11 +237,28 @@ impl<T, A> Backoffs<T, A> {
 
     /// A batch that may be sent now.
     pub(crate) fn next(&mut self, now: Instant) -> Option<PendingBatch<T, A>> {
-        let mut ready = self.by_partition.values_mut();
-        let held = ready.find(|held| !held.waiting.is_empty() && held.recovery.may_send(now))?;
+        while let Some(batch) = self.resting.take_due(now) {
+            match self.by_partition.get_mut(&batch.partition) {
+                // Meanwhile everything fails: it waits with the others.
+                Some(PartitionBackoff::Held(held)) if held.holds(now) => held.waiting.push_back(batch),
+                _ => {
+                    self.forget_bytes(&batch);
+                    return Some(batch);
+                }
+            }
+        }
+        let held = self.held_mut().find(|held| !held.waiting.is_empty() && held.recovery.may_send(now))?;
         let batch = held.waiting.pop_front()?;
         self.forget_bytes(&batch);
         Some(batch)
+    }
+
+    fn held(&self) -> impl Iterator<Item = &HeldPartition<T, A>> {
+        self.by_partition.values().filter_map(PartitionBackoff::as_held)
+    }
+
+    fn held_mut(&mut self) -> impl Iterator<Item = &mut HeldPartition<T, A>> {
+        self.by_partition.values_mut().filter_map(PartitionBackoff::as_held_mut)
     }
 
     /// The oldest batch, by its age, of those that were sent before, while more bytes wait than may.
@@ -208,22 +266,29 @@ impl<T, A> Backoffs<T, A> {
         if self.bytes <= self.rule.max_bytes {
             return None;
         }
-        let batches = self.by_partition.iter().flat_map(|(partition, held)| {
+        let held = self.by_partition.iter().filter_map(|(partition, backoff)| Some((partition, backoff.as_held()?)));
+        let batches = held.flat_map(|(partition, held)| {
             let batches = held.waiting.iter().enumerate().filter(|(_, batch)| batch.attempts > 0);
             batches.map(|(place, batch)| (batch.opened, *partition, place))
         });
-        let (_, partition, place) = batches.min_by_key(|(opened, ..)| *opened)?;
-        let held = self.by_partition.get_mut(&partition)?;
-        let batch = held.waiting.remove(place)?;
-        held.end_hint_if_unfounded();
+        let oldest = batches.min_by_key(|(opened, ..)| *opened);
+        let batch = match (oldest, self.resting.oldest()) {
+            (Some((opened, partition, place)), resting) if resting.is_none() || opened <= resting => {
+                let held = self.by_partition.get_mut(&partition).and_then(PartitionBackoff::as_held_mut)?;
+                let batch = held.waiting.remove(place)?;
+                held.end_hint_if_unfounded();
+                batch
+            }
+            _ => self.resting.take_oldest()?,
+        };
         self.forget_bytes(&batch);
         Some(batch)
     }
 
     /// Takes out the batches that have outlived `max_age` at `now`.
     pub(crate) fn expired(&mut self, now: Instant, max_age: Duration) -> Vec<PendingBatch<T, A>> {
-        let mut expired = Vec::new();
-        for held in self.by_partition.values_mut() {
+        let mut expired: Vec<_> = iter::from_fn(|| self.resting.take_expired(now, max_age)).collect();
+        for held in self.held_mut() {
             // The front is not always the oldest: batches come back in any order.
             let (old, left): (VecDeque<_>, VecDeque<_>) =
                 mem::take(&mut held.waiting).into_iter().partition(|batch| batch.is_expired(now, Some(max_age)));
@@ -245,26 +310,36 @@ impl<T, A> Backoffs<T, A> {
 
     /// A batch of this partition is sent; the generation that it belongs to.
     pub(crate) fn sent(&mut self, partition: Partition) -> u64 {
-        self.by_partition.get_mut(&partition).map_or(0, |held| held.recovery.sent())
+        let held = self.by_partition.get_mut(&partition).and_then(PartitionBackoff::as_held_mut);
+        held.map_or(0, |held| held.recovery.sent())
     }
 
     /// Counts what is in flight again: after a panic, a batch that was sent may be lost without having come back.
     pub(crate) fn recount(&mut self, in_flight: &[&PendingBatch<T, A>]) {
-        for (partition, held) in &mut self.by_partition {
-            let belongs = (*partition, held.recovery.generation);
-            let in_flight = in_flight.iter().filter(|batch| (batch.partition, batch.generation) == belongs);
-            held.recovery.recount(in_flight.count());
+        for (partition, backoff) in &mut self.by_partition {
+            if let PartitionBackoff::Held(held) = backoff {
+                let belongs = (*partition, held.recovery.generation);
+                let in_flight = in_flight.iter().filter(|batch| (batch.partition, batch.generation) == belongs);
+                held.recovery.recount(in_flight.count());
+            }
         }
     }
 
     /// The server has responded to a batch, other than by a failure that may pass; `most` may be in flight.
     pub(crate) fn responded(&mut self, batch: &PendingBatch<T, A>, most: usize) {
-        let Some(held) = self.by_partition.get_mut(&batch.partition) else { return };
-        if held.recovery.responded(batch.generation, most) == Step::Recovered {
-            if held.waiting.is_empty() {
-                self.by_partition.remove(&batch.partition);
-            } else if let Some(backoff) = &self.rule.backoff {
-                held.recovery.renew(backoff.make());
+        let Entry::Occupied(mut entry) = self.by_partition.entry(batch.partition) else { return };
+        match entry.get_mut() {
+            // ## Failing => well: what rests goes on to rest.
+            PartitionBackoff::Failing { .. } => drop(entry.remove()),
+            PartitionBackoff::Held(held) => {
+                if held.recovery.responded(batch.generation, most) == Step::Recovered {
+                    // ## Held => well
+                    if held.waiting.is_empty() {
+                        drop(entry.remove());
+                    } else if let Some(backoff) = &self.rule.backoff {
+                        held.recovery.renew(backoff.make());
+                    }
+                }
             }
         }
     }
@@ -274,32 +349,58 @@ impl<T, A> Backoffs<T, A> {
     /// What is due already is not waited for: it was looked at, and waits for something else.
     pub(crate) fn due(&self, now: Instant, max_age: Option<Duration>) -> Option<Instant> {
         // Also where nothing waits any more: the next batches may still be in the queue.
-        self.by_partition
-            .values()
-            .flat_map(|held| {
-                let oldest = held.waiting.iter().filter_map(|batch| batch.opened).min();
-                let expires = oldest.zip(max_age).map(|(opened, age)| expires_at(opened, age));
-                [held.recovery.due(), expires].into_iter().flatten()
-            })
-            .filter(|due| *due > now)
-            .min()
+        let held = self.held().flat_map(|held| {
+            let oldest = held.waiting.iter().filter_map(|batch| batch.opened).min();
+            let expires = oldest.zip(max_age).map(|(opened, age)| expires_at(opened, age));
+            [held.recovery.due(), expires].into_iter().flatten()
+        });
+        earlier(held.filter(|due| *due > now).min(), self.resting.due(now, max_age))
     }
 
     /// Everything that waits.
     pub(crate) fn take_all(&mut self) -> Vec<PendingBatch<T, A>> {
         self.bytes = 0;
-        mem::take(&mut self.by_partition).into_values().flat_map(|held| held.waiting).collect()
+        let mut all: Vec<_> = self.resting.take_all().collect();
+        for backoff in mem::take(&mut self.by_partition).into_values() {
+            if let PartitionBackoff::Held(held) = backoff {
+                all.extend(held.waiting);
+            }
+        }
+        all
     }
 
     /// Whether any batch waits.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.by_partition.values().any(|held| !held.waiting.is_empty())
+        !self.resting.is_empty() || self.held().any(|held| !held.waiting.is_empty())
     }
 }
 
 // === impl PartitionBackoff ===
 
 impl<T, A> PartitionBackoff<T, A> {
+    fn as_held(&self) -> Option<&HeldPartition<T, A>> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Failing { .. } => None,
+        }
+    }
+
+    fn as_held_mut(&mut self) -> Option<&mut HeldPartition<T, A>> {
+        match self {
+            Self::Held(held) => Some(held),
+            Self::Failing { .. } => None,
+        }
+    }
+}
+
+// === impl HeldPartition ===
+
+impl<T, A> HeldPartition<T, A> {
+    /// Whether another batch has to wait.
+    fn holds(&self, now: Instant) -> bool {
+        !self.waiting.is_empty() || !self.recovery.may_send(now)
+    }
+
     /// Of the batches that were sent and failed none waits any more: there is nothing left to hold the others for.
     fn end_hint_if_unfounded(&mut self) {
         if self.waiting.iter().all(|batch| batch.attempts == 0) {
@@ -309,68 +410,4 @@ impl<T, A> PartitionBackoff<T, A> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: Duration = Duration::from_secs(1);
-
-    fn batch(partition: u128, opened: Instant) -> PendingBatch<u8, ()> {
-        let mut batch = PendingBatch::of(vec![1]);
-        (batch.partition, batch.opened, batch.attempts) = (Partition(partition), Some(opened), 1);
-        batch
-    }
-
-    /// Two waits of a second.
-    fn backoffs() -> Backoffs<u8, ()> {
-        Backoffs::new(ParkRule {
-            backoff: Some(MakeWaits::new([S, S])),
-            max_bytes: usize::MAX,
-            max_hint: Duration::ZERO,
-        })
-    }
-
-    #[test]
-    fn a_key_that_failed_once_and_was_never_used_again_is_forgotten() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
-        let start = Instant::now();
-        let mut backoffs = backoffs();
-        for number in 0..10_000 {
-            let now = start + S * number;
-            assert!(backoffs.park(batch(number.into(), now), None, now, None).is_none());
-            // It outlives its limit long before it could be sent again.
-            assert_eq!(backoffs.expired(now + S / 2, S / 4).len(), 1);
-            assert!(backoffs.by_partition.len() <= 2 * REMEMBERED, "{number}");
-        }
-        assert_eq!(backoffs.bytes, 0);
-        // What waits, or may not be sent to yet, is kept.
-        let now = start + S * 20_000;
-        assert!(backoffs.park(batch(20_000, now), None, now, None).is_none());
-        backoffs.crowded = 0;
-        backoffs.forget_idle(now);
-        assert_eq!(backoffs.by_partition.len(), 1);
-        assert!(backoffs.holds(Partition(20_000), now));
-    }
-
-    #[test]
-    fn f18_a_probe_that_was_lost_to_a_panic_is_not_waited_for() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do: no time passes")]
-        let start = Instant::now();
-        let (one, due) = (Partition(1), start + S);
-        let mut backoffs = backoffs();
-        assert!(backoffs.park(batch(1, start), None, start, None).is_none());
-        let probe = backoffs.next(due).unwrap();
-        let generation = backoffs.sent(one);
-        let sent = |partition, generation| {
-            let mut batch = batch(partition, start);
-            batch.generation = generation;
-            batch
-        };
-        backoffs.recount(&[&sent(1, generation)]);
-        assert!(backoffs.holds(one, due), "it is still in flight");
-        drop(probe);
-        backoffs.recount(&[&sent(1, generation - 1), &sent(2, generation)]);
-        assert!(!backoffs.holds(one, due), "what is in flight is of another generation, or partition");
-        assert_eq!(backoffs.sent(one), generation);
-        assert!(backoffs.holds(one, due), "one probe at a time");
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-use crate::{Items, bisect::Split, shared::Shared, waiters::Waiters};
+use crate::{Items, bisect::Split, shared::Shared, waiters::Waiters, waits::Waits};
 use forebay_core::{BoxError, Deadline, DropReason, Fate, Priority, Seen, time::saturating_add};
 use forebay_intake::{Charge, DeadlineRule, Panicked};
 use std::{
@@ -36,6 +36,8 @@ pub(crate) struct PendingBatch<T, A> {
     pub(crate) attempts: u32,
     /// Which failure of its partition was known when it was sent last; zero if none was.
     pub(crate) generation: u64,
+    /// The waits that are left to it, once it has waited for itself.
+    pub(crate) waits: Option<Waits>,
     /// What is known of it as a part of a larger batch.
     pub(crate) split: Split,
     /// The ledger that still expects the fates of the items, while the worker has them.
@@ -76,6 +78,7 @@ impl<T, A> PendingBatch<T, A> {
             deadline: None,
             attempts: 0,
             generation: 0,
+            waits: None,
             split,
             owed_to: None,
         }
@@ -182,6 +185,7 @@ impl<T, A> PendingBatch<T, A> {
             charge: Charge { epoch: self.charge.epoch, ..Charge::default() },
             waiters: None,
             keys: Vec::new(),
+            waits: None,
             split: self.split.clone(),
             owed_to: self.owed_to.clone(),
             ..*self

@@ -1,10 +1,11 @@
 use forebay_core::time::saturating_add;
 use std::time::{Duration, Instant};
 
-/// How a server that has failed is approached again. Pure state; one per partition that fails.
+/// How a server that fails everything is approached again. Pure state; one per partition that is held.
 ///
 /// While it is away nothing is sent. Then one batch is sent as a probe; when that is taken, two may be in flight, then four,
-/// until there are as many as allowed. A failure of what was sent before the probe says nothing new.
+/// until there are as many as allowed. A failure of what was sent before the probe says nothing new, and after the probe one
+/// failure says little: the server is away again when it asks its clients to wait, or when everything fails.
 #[derive(Debug)]
 pub(crate) struct Recovery<B> {
     /// The waits that are left, each longer than the one before.
@@ -17,6 +18,8 @@ pub(crate) struct Recovery<B> {
     in_flight: usize,
     /// When the wait of the backoff itself ends, without the hint of a server.
     own_wait_ends: Instant,
+    /// How many have failed in a row since the probe.
+    in_a_row: usize,
 }
 
 /// Why a partition is held, and for how long at most.
@@ -41,6 +44,8 @@ enum Phase {
 pub(crate) enum Step {
     /// The server is still approached with care.
     Recovering,
+    /// The batch that has failed waits for itself, and holds up no other.
+    Alone,
     /// As many may be in flight as without a failure: the recovery is over.
     Recovered,
     /// The backoff has ended: there is no other attempt.
@@ -50,13 +55,13 @@ pub(crate) enum Step {
 // === impl Recovery ===
 
 impl<B: Iterator<Item = Duration>> Recovery<B> {
-    /// The server has failed for the first time.
+    /// The server fails everything, or has asked its clients to wait.
     ///
-    /// `None` if the backoff allows no attempt at all.
-    pub(crate) fn begin(mut backoff: B, now: Instant, hold: Hold) -> Option<Self> {
+    /// `None` if the backoff allows no attempt at all. `generation` is later than that of any batch that was sent before.
+    pub(crate) fn begin(mut backoff: B, now: Instant, hold: Hold, generation: u64) -> Option<Self> {
         let own_wait_ends = saturating_add(now, backoff.next()?);
         let phase = Phase::Away { until: hold.until(now, own_wait_ends) };
-        Some(Self { backoff, phase, generation: 1, in_flight: 0, own_wait_ends })
+        Some(Self { backoff, phase, generation, in_flight: 0, own_wait_ends, in_a_row: 0 })
     }
 
     /// The batches whose responses had a hint wait no longer: it holds nothing any more, and the backoff alone is left.
@@ -103,20 +108,33 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
         self.generation
     }
 
-    /// A batch of `generation` was not taken, and may be sent again.
-    pub(crate) fn failed(&mut self, generation: u64, now: Instant, hold: Hold) -> Step {
-        if generation != self.generation {
+    /// A batch of `generation` was not taken, and may be sent again; `all` failures in a row mean that everything fails.
+    pub(crate) fn failed(&mut self, generation: u64, now: Instant, hold: Hold, all: usize) -> Step {
+        let is_late = generation != self.generation;
+        match &mut self.phase {
             // It was sent before the failure was known. A longer hint still counts.
-            if let (Phase::Away { until }, Some(_)) = (&mut self.phase, hold.hint) {
-                *until = hold.until(now, *until);
+            Phase::Away { until } if is_late => {
+                if hold.hint.is_some() {
+                    *until = hold.until(now, *until);
+                }
+                return Step::Recovering;
             }
-            return Step::Recovering;
+            Phase::Ramp { .. } if is_late => return Step::Alone,
+            // ## Ramp => Ramp
+            Phase::Ramp { .. } if hold.hint.is_none() && self.in_a_row + 1 < all => {
+                self.in_a_row += 1;
+                self.in_flight = self.in_flight.saturating_sub(1);
+                return Step::Alone;
+            }
+            Phase::Away { .. } | Phase::Ramp { .. } => {}
         }
+        // ## (Away | Ramp) => (Away | given up)
         let Some(wait) = self.backoff.next() else {
             return Step::GivenUp;
         };
         self.generation += 1;
         self.in_flight = 0;
+        self.in_a_row = 0;
         self.own_wait_ends = saturating_add(now, wait);
         self.phase = Phase::Away { until: hold.until(now, self.own_wait_ends) };
         Step::Recovering
@@ -128,6 +146,7 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
             return Step::Recovering;
         }
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_a_row = 0;
         let window = match self.phase {
             Phase::Away { .. } => 2,
             Phase::Ramp { window } => window.saturating_mul(2),
@@ -144,7 +163,7 @@ impl Hold {
     pub(crate) const NONE: Self = Self { hint: None, ends: None };
 
     /// Until when nothing is sent, at least until `other`: the hint is not undercut while its batch lives.
-    fn until(&self, now: Instant, other: Instant) -> Instant {
+    pub(crate) fn until(&self, now: Instant, other: Instant) -> Instant {
         let Some(hint) = self.hint else { return other };
         let until = saturating_add(now, hint);
         other.max(self.ends.map_or(until, |ends| until.min(ends)))
@@ -169,7 +188,7 @@ mod tests {
     #[test]
     fn one_probe_then_a_ramp() {
         let now = start();
-        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, Hold::NONE).unwrap();
+        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, Hold::NONE, 1).unwrap();
         assert!(!recovery.may_send(now));
         assert_eq!(recovery.due(), Some(now + S));
         let now = now + S;
@@ -186,41 +205,41 @@ mod tests {
     #[test]
     fn a_probe_that_fails_waits_longer_and_late_results_move_nothing() {
         let now = start();
-        let mut recovery = Recovery::begin([S, 2 * S, 4 * S].into_iter(), now, Hold::NONE).unwrap();
+        let mut recovery = Recovery::begin([S, 2 * S, 4 * S].into_iter(), now, Hold::NONE, 1).unwrap();
         assert_eq!(recovery.responded(0, 1), Step::Recovering, "sent before the failure");
         assert!(!recovery.may_send(now));
         let first = recovery.sent();
-        assert_eq!(recovery.failed(first, now + S, Hold::NONE), Step::Recovering);
+        assert_eq!(recovery.failed(first, now + S, Hold::NONE, 1), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 3 * S));
-        assert_eq!(recovery.failed(first, now + S, Hold::NONE), Step::Recovering);
+        assert_eq!(recovery.failed(first, now + S, Hold::NONE, 1), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 3 * S), "the same failure twice");
-        assert_eq!(recovery.failed(0, now + S, hint(9 * S)), Step::Recovering);
+        assert_eq!(recovery.failed(0, now + S, hint(9 * S), 1), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 10 * S), "but a hint is a hint");
         let second = recovery.sent();
-        assert_eq!(recovery.failed(second, now, Hold::NONE), Step::Recovering);
+        assert_eq!(recovery.failed(second, now, Hold::NONE, 1), Step::Recovering);
         let third = recovery.sent();
-        assert_eq!(recovery.failed(third, now, Hold::NONE), Step::GivenUp);
+        assert_eq!(recovery.failed(third, now, Hold::NONE, 1), Step::GivenUp);
     }
 
     #[test]
     fn a_hint_is_never_undercut_and_an_absurd_one_is_never() {
         let now = start();
-        let recovery = Recovery::begin([S].into_iter(), now, hint(30 * S)).unwrap();
+        let recovery = Recovery::begin([S].into_iter(), now, hint(30 * S), 1).unwrap();
         assert_eq!(recovery.due(), Some(now + 30 * S));
-        let recovery = Recovery::begin([S].into_iter(), now, hint(Duration::MAX)).unwrap();
+        let recovery = Recovery::begin([S].into_iter(), now, hint(Duration::MAX), 1).unwrap();
         assert!(!recovery.may_send(now + 3600 * S));
-        assert!(Recovery::begin(std::iter::empty(), now, Hold::NONE).is_none());
+        assert!(Recovery::begin(std::iter::empty(), now, Hold::NONE, 1).is_none());
     }
 
     #[test]
     fn f01_a_hold_ends_with_the_batch_that_caused_it() {
         let now = start();
         let ends = Some(now + 20 * S);
-        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, Hold { hint: Some(60 * S), ends }).unwrap();
+        let mut recovery = Recovery::begin([S, 2 * S].into_iter(), now, Hold { hint: Some(60 * S), ends }, 1).unwrap();
         assert_eq!(recovery.due(), ends);
         assert!(!recovery.may_send(now + 19 * S) && recovery.may_send(now + 20 * S));
         assert_eq!(
-            recovery.failed(0, now + 5 * S, Hold { hint: Some(60 * S), ends: Some(now + 30 * S) }),
+            recovery.failed(0, now + 5 * S, Hold { hint: Some(60 * S), ends: Some(now + 30 * S) }, 1),
             Step::Recovering
         );
         assert_eq!(recovery.due(), Some(now + 30 * S), "the hint of a later batch lasts longer");
@@ -229,7 +248,7 @@ mod tests {
         assert!(recovery.may_send(now + 5 * S), "none of them waits any longer");
         let probe = recovery.sent();
         assert!(!recovery.may_send(now + 5 * S), "one probe at a time");
-        assert_eq!(recovery.failed(probe, now + 6 * S, Hold::NONE), Step::Recovering);
+        assert_eq!(recovery.failed(probe, now + 6 * S, Hold::NONE, 1), Step::Recovering);
         assert_eq!(recovery.due(), Some(now + 8 * S));
     }
 }

@@ -236,7 +236,7 @@ impl<T, A> Scheduler<T, A> {
 
     /// The server has responded to a batch, other than by a failure that may pass.
     pub(crate) fn responded(&mut self, batch: &PendingBatch<T, A>, look: &Look) {
-        self.backoffs.responded(batch, look.batching.max_in_flight);
+        self.backoffs.responded(batch, look.in_flight);
     }
 
     /// The server took a batch, or some of it: what was learned of its size stands.
@@ -259,7 +259,7 @@ impl<T, A> Scheduler<T, A> {
         hint: Option<Duration>,
         look: &Look,
     ) -> Option<PendingBatch<T, A>> {
-        let given_up = self.backoffs.park(batch, hint, look.now, look.max_age);
+        let given_up = self.backoffs.park(batch, hint, look);
         self.has_backlog |= given_up.is_none();
         while let Some(oldest) = self.backoffs.evict() {
             self.dropped.push(Dropped::evicted(oldest));
@@ -327,7 +327,7 @@ impl<T, A> Dropped<T, A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parking::MakeWaits;
+    use crate::waits::MakeWaits;
     use std::{collections::VecDeque, time::Instant};
 
     const S: Duration = Duration::from_secs(1);
@@ -363,7 +363,7 @@ mod tests {
     }
 
     fn look(now: Instant) -> Look {
-        Look { now, batching: Batching::new(), max_age: None }
+        Look { now, batching: Batching::new(), in_flight: 1, max_age: None }
     }
 
     impl Rig {

@@ -11,7 +11,7 @@ use crate::{
     trace,
     waiters::Waiters,
 };
-use forebay_core::{BoxError, DropReason, Fate, ItemFate, Settle, Settlement, panic};
+use forebay_core::{BoxError, DropReason, Fate, ItemFate, Outcome, Settle, Settlement, panic};
 use forebay_intake::Panicked;
 use std::{error::Error, fmt, sync::Arc};
 
@@ -42,9 +42,12 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
         Se: Settle<Res>,
         R: Respond<Res, Reply = A>,
     {
-        let Completed { batch, result } = completed;
+        let Completed { batch, result, attempt } = completed;
         scheduler.returned(&batch);
         let (settlement, result) = self.judge(result, batch.len());
+        if let Some(attempt) = attempt {
+            attempt.end(look.now, outcome_of(&settlement));
+        }
         if !matches!(settlement, Settlement::Retry { .. }) {
             scheduler.responded(&batch, look);
         }
@@ -191,6 +194,16 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
             }
             Err(_reported) => waiters.reply(|index| of(index).then(|| Err(BoxError::from(Panicked::new())))),
         }
+    }
+}
+
+/// What a limit that tunes itself learns from a settlement: a refusal for what is in a batch says nothing about the load.
+fn outcome_of(settlement: &Settlement) -> Outcome {
+    match settlement {
+        Settlement::Retry { after, .. } => Outcome::Retryable { after: *after },
+        Settlement::Each(fates) if fates.iter().any(|fate| matches!(fate, ItemFate::Retry(_))) => Outcome::RETRYABLE,
+        Settlement::All(Fate::Delivered) | Settlement::Partial { .. } | Settlement::Each(_) => Outcome::Success,
+        _ => Outcome::Terminal,
     }
 }
 

@@ -2,6 +2,7 @@ use crate::{
     Batching,
     batch_queue::{BatchQueue, Entry, Refused, ReplyPlace},
     items::discard_each,
+    limit::InFlightLimit,
     next::{Look, Next, Rest, Source},
     pending::{Join, PendingBatch},
     router::Route,
@@ -153,9 +154,12 @@ impl<T, A> Shared<T, A> {
     }
 
     /// What the worker sees at `now`.
-    pub(crate) fn look(&self, now: Instant) -> Look {
-        let locked = self.lock();
-        Look { now, batching: locked.queue.batching(), max_age: locked.queue.max_age }
+    pub(crate) fn look(&self, now: Instant, limit: &mut InFlightLimit) -> Look {
+        let (batching, max_age) = {
+            let locked = self.lock();
+            (locked.queue.batching(), locked.queue.max_age)
+        };
+        Look { now, batching, in_flight: limit.in_force(batching.max_in_flight, now), max_age }
     }
 
     pub(crate) fn batching(&self) -> Batching {

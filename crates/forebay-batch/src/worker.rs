@@ -1,6 +1,7 @@
 use crate::{
     IntoRequest, NotReady, Respond,
     in_flight::{Completed, InFlight},
+    limit::InFlightLimit,
     next::{Look, Next, Rest, earlier},
     pending::PendingBatch,
     scheduler::Scheduler,
@@ -41,6 +42,8 @@ where
     pub(crate) state: State<T, R::Reply>,
     /// The batches that are with the inner service.
     pub(crate) in_flight: FuturesUnordered<InFlight<S::Future, T, R::Reply>>,
+    /// How many of them there may be.
+    limit: InFlightLimit,
     /// How long the inner service may keep one batch waiting for its readiness.
     ready_timeout: Duration,
     timer: Timer,
@@ -78,10 +81,11 @@ where
         into_request: P,
         settler: Settler<T, Se, R, R::Reply>,
         scheduler: Scheduler<T, R::Reply>,
+        limit: InFlightLimit,
         ready_timeout: Duration,
     ) -> Self {
         let (state, in_flight, timer) = (State::Idle, FuturesUnordered::new(), Timer::default());
-        Self { inner, into_request, settler, scheduler, state, in_flight, ready_timeout, timer }
+        Self { inner, into_request, settler, scheduler, state, in_flight, limit, ready_timeout, timer }
     }
 
     /// Looks at everything once: what has come back, what may be sent, what is due.
@@ -90,7 +94,7 @@ where
         S::Error: Into<BoxError>,
         Se: Settle<S::Response>,
     {
-        let look = &self.settler.shared.look(now);
+        let look = &mut self.settler.shared.look(now, &mut self.limit);
         // ## in flight => (settled | parked | split): `settle.rs` says which.
         // CORRECTNESS: polled until it is pending or empty, so that each batch in flight has registered this task.
         while let Poll::Ready(Some(completed)) = self.in_flight.poll_next_unpin(cx) {
@@ -98,7 +102,10 @@ where
                 self.settler.complete(completed, &mut self.scheduler, look);
             }
         }
-        let has_room = self.in_flight.len() < look.batching.max_in_flight;
+        // What has come back may have moved the limit.
+        look.in_flight = self.limit.in_force(look.batching.max_in_flight, now);
+        let look = &*look;
+        let has_room = self.in_flight.len() < look.in_flight;
         let (mut batch, give_up) = match mem::replace(&mut self.state, State::Idle) {
             // ## Idle => (Readying | Idle | ended)
             State::Idle if has_room => match self.next(look, cx.waker()) {
@@ -128,7 +135,7 @@ where
             // ## Readying => (in flight | Idle)
             Ok(Poll::Ready(Ok(()))) => match self.call(&mut batch) {
                 Ok(future) => {
-                    self.in_flight.push(InFlight::new(future, batch));
+                    self.in_flight.push(InFlight::new(future, batch, self.limit.start(now)));
                     return Progress::Made;
                 }
                 Err(reason) => Err(reason),
@@ -143,7 +150,7 @@ where
                 }
             }
         };
-        self.settler.complete(Completed { batch, result }, &mut self.scheduler, look);
+        self.settler.complete(Completed { batch, result, attempt: None }, &mut self.scheduler, look);
         Progress::Made
     }
 

@@ -3,18 +3,19 @@
 #![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "test code")]
 
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Description, Items, Retained};
-use forebay_core::{BoxError, DropReason, Fate, Settlement, chance::SplitMix64};
+use forebay_core::{BoxError, DropReason, Fate, Settlement, chance::SplitMix64, time::saturating_mul};
 use forebay_intake::Limits;
 use std::{
+    collections::HashSet,
     future::ready,
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// What the server takes for a request, of which it works on one at a time.
+/// What the server takes for a request, of which it works on as many at a time as are in flight.
 const LATENCY: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -25,6 +26,17 @@ struct Load {
     items: u32,
     every: Duration,
     batching: Batching,
+    /// So many items are held at most.
+    limit: usize,
+}
+
+/// What became of the items of a run.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    /// The share that was delivered.
+    delivered: f64,
+    /// The number of requests for each batch.
+    requests: f64,
 }
 
 /// Batches that their age closes, half as many as the server takes requests.
@@ -32,17 +44,32 @@ const SMALL: Load = Load {
     items: 10,
     every: LATENCY.saturating_mul(2),
     batching: Batching::new().max_items(512).max_delay(Duration::from_millis(50)),
+    limit: 10_000,
 };
 
 /// Batches that are filled to the brim, half as many as the server takes requests.
-const LARGE: Load =
-    Load { items: 100, every: LATENCY.saturating_mul(2), batching: Batching::new().max_items(100).max_delay(SECOND) };
+const LARGE: Load = Load {
+    items: 100,
+    every: LATENCY.saturating_mul(2),
+    batching: Batching::new().max_items(100).max_delay(SECOND),
+    limit: 10_000,
+};
 
 /// The share of one hour's items that is delivered, where a share of `failing` requests fails.
 async fn delivered(load: Load, failing: f64, seed: u64) -> f64 {
+    run(load, failing, HOUR, seed).await.delivered
+}
+
+async fn run(load: Load, failing: f64, time: Duration, seed: u64) -> Outcome {
     let chance = Mutex::new(SplitMix64::new(seed));
-    let inner = service_fn(move |_: Items<u32>| {
+    // How many requests there were, and the first item of each batch.
+    let seen = Arc::new(Mutex::new((0_u32, HashSet::new())));
+    let noted = Arc::clone(&seen);
+    let inner = service_fn(move |items: Items<u32>| {
         let fails = chance.lock().unwrap().unit() < failing;
+        let mut noted = noted.lock().unwrap();
+        noted.0 += 1;
+        noted.1.insert(items[0]);
         async move {
             sleep(LATENCY).await;
             if fails { Err(BoxError::from("503")) } else { Ok(()) }
@@ -56,7 +83,7 @@ async fn delivered(load: Load, failing: f64, seed: u64) -> f64 {
     let backoff: Vec<_> =
         [750, 1500, 3000, 6000, 12_000].into_iter().chain([22_500; 40]).map(Duration::from_millis).collect();
     let layer = BatchLayer::builder()
-        .limits(Limits::new().soft_limit(1.0).items(10_000))
+        .limits(Limits::new().soft_limit(1.0).items(load.limit))
         .batching(load.batching)
         .retain_items()
         .settle(settle)
@@ -66,11 +93,11 @@ async fn delivered(load: Load, failing: f64, seed: u64) -> f64 {
         .build()
         .unwrap();
     let batch = layer.layer(inner);
-    let (mut offered, rounds) = (0, HOUR.as_millis() / load.every.as_millis());
+    let (mut offered, rounds) = (0_u32, time.as_millis() / load.every.as_millis());
     for _ in 0..rounds {
         for _ in 0..load.items {
             // What finds no room is lost, and counted as such.
-            drop(batch.emit(0));
+            drop(batch.emit(offered));
             offered += 1;
         }
         sleep(load.every).await;
@@ -78,8 +105,141 @@ async fn delivered(load: Load, failing: f64, seed: u64) -> f64 {
     batch.handle().flush().await;
     let totals = batch.handle().totals();
     assert!(totals.balance(), "{totals}");
-    assert_eq!((totals.offered, totals.pending), (offered, 0));
-    totals.delivered as f64 / offered as f64
+    assert_eq!((totals.offered, totals.pending), (u64::from(offered), 0));
+    let (requests, batches) = &*seen.lock().unwrap();
+    Outcome {
+        delivered: totals.delivered as f64 / f64::from(offered),
+        requests: f64::from(*requests) / batches.len() as f64,
+    }
+}
+
+/// So many in flight, and half of the load that such a server takes while it fails a share of `failing`.
+fn wide(load: Load, in_flight: usize, failing: f64) -> Load {
+    let every = saturating_mul(load.every, 1.0 / (in_flight as f64 * (1.0 - failing)));
+    // A batch is not open for longer than it takes until the next items.
+    let batching = load.batching.max_delay(Duration::from_millis(5)).max_in_flight(in_flight);
+    Load { every, batching, limit: load.limit * in_flight, ..load }
+}
+
+/// One failure in a row after the other is no outage: what has failed waits for itself while the rest is sent.
+#[tokio::test(start_paused = true)]
+async fn e03_a_share_of_failing_requests_costs_no_delivery() {
+    println!("size   in flight  failing  delivered  requests per batch, and 1 / (1 - p)");
+    for (load, size) in [(SMALL, "small"), (LARGE, "large")] {
+        for in_flight in [2, 8] {
+            for (failing, least) in [(0.1, 1.0), (0.3, 1.0), (0.5, 1.0), (0.7, 0.99)] {
+                let needed = 1.0 / (1.0 - failing);
+                let Outcome { delivered, requests } = run(wide(load, in_flight, failing), failing, HOUR / 12, 1).await;
+                println!("{size}  {in_flight:9}  {failing:7}  {:7.2} %  {requests:.2} {needed:.2}", 100.0 * delivered);
+                assert!(delivered >= least && requests <= 1.1 * needed);
+            }
+        }
+    }
+}
+
+/// A server that fails everything for ten minutes, and the number of requests that it sees in this time and in the next minute.
+async fn outage(in_flight: usize) -> (usize, usize) {
+    let away = Duration::from_secs(600);
+    let (start, log) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&log);
+    let inner = service_fn(move |_: Items<u32>| {
+        noted.lock().unwrap().push(start.elapsed());
+        let fails = start.elapsed() < away;
+        async move {
+            sleep(LATENCY).await;
+            if fails { Err(BoxError::from("503")) } else { Ok(Vec::<u32>::new()) }
+        }
+    });
+    let backoff = [1, 2, 4, 8, 16].into_iter().chain([30; 99]).map(Duration::from_secs).collect::<Vec<_>>();
+    let layer = pairs().batching(Batching::new().max_items(2).max_in_flight(in_flight)).park_backoff(backoff);
+    let batch = layer.build().unwrap().layer(inner);
+    for n in 0..6000_u32 {
+        emit(&batch, 2 * n..2 * n + 2);
+        sleep(LATENCY).await;
+    }
+    batch.handle().flush().await;
+    assert_eq!(batch.handle().totals().delivered, 12_000);
+    let log = log.lock().unwrap();
+    let during = log.iter().filter(|at| **at < away).count();
+    (during, log.len() - during)
+}
+
+/// Without a circuit breaker, too: once everything has failed for long enough there is one probe for each wait of the backoff.
+#[tokio::test(start_paused = true)]
+async fn e03_an_outage_costs_few_requests_more_than_its_probes() {
+    // 31 s of growing waits, and one probe in 30 s from then on.
+    let probes = 6 + (600 - 31) / 30;
+    assert_eq!(outage(1).await.0, probes);
+    for in_flight in [2, 8, 64] {
+        let (during, after) = outage(in_flight).await;
+        println!("{in_flight} in flight: {during} requests in the outage, {after} after it");
+        assert!(during <= probes + in_flight.max(32) + in_flight, "{during} with {in_flight} in flight");
+        assert_eq!(after, 6000, "none is sent twice after it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn e03_what_has_failed_waits_for_itself_while_the_others_are_sent() {
+    let (inner, log) = failing(&[1, 4]);
+    let batching = Batching::new().max_items(2).max_in_flight(2);
+    let layer = pairs().batching(batching).park_backoff([SECOND, 3 * SECOND]).park_bytes(1 << 20).build().unwrap();
+    let (start, batch) = (Instant::now(), layer.layer(inner));
+    emit(&batch, 0..6);
+    sleep(SECOND / 2).await;
+    assert_eq!(*log.lock().unwrap(), [[0, 1], [2, 3], [4, 5]], "the first one has failed, and holds up no other");
+    batch.handle().flush().await;
+    assert_eq!(start.elapsed().as_secs(), 4, "its second wait is the second of its own backoff");
+    assert_eq!(log.lock().unwrap()[3..], [[0, 1], [0, 1]]);
+    assert_eq!(batch.handle().totals().delivered, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e03_each_batch_has_as_many_attempts_as_its_backoff_has_waits() {
+    let (inner, log) = failing(&[1, 2, 3, 4, 5, 6, 7]);
+    let batching = Batching::new().max_items(2).max_in_flight(2);
+    let layer = pairs().batching(batching).park_backoff([SECOND, SECOND]).park_bytes(1 << 20).build().unwrap();
+    let batch = layer.layer(inner);
+    emit(&batch, 0..6);
+    batch.handle().flush().await;
+    let totals = batch.handle().totals();
+    assert_eq!(log.lock().unwrap().len(), 9);
+    assert_eq!((totals.delivered, totals.dropped.get(DropReason::RetriesExhausted)), (4, 2));
+}
+
+/// With one batch in flight nothing overtakes: not even a batch that has failed.
+#[tokio::test(start_paused = true)]
+async fn e03_one_in_flight_keeps_the_order_of_arrival() {
+    let (inner, log) = failing(&[2, 3, 5]);
+    let batching = Batching::new().max_items(2);
+    let batch = pairs().batching(batching).park_backoff([SECOND; 9]).park_bytes(1 << 20).build().unwrap().layer(inner);
+    for n in 0..4 {
+        emit(&batch, 2 * n..2 * n + 2);
+        sleep(SECOND / 4).await;
+    }
+    batch.handle().flush().await;
+    let log = log.lock().unwrap();
+    assert_eq!(*log, [[0, 1], [2, 3], [2, 3], [2, 3], [4, 5], [4, 5], [6, 7]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn e03_what_waits_for_itself_expires_and_is_bounded_by_bytes() {
+    let (inner, _) = failing(&[1, 2, 3]);
+    let layer = pairs()
+        .batching(Batching::new().max_items(2).max_in_flight(3))
+        .weigh(|_: &u32| 10)
+        .park_backoff([20 * SECOND; 3])
+        .park_bytes(40)
+        .max_age(10 * SECOND);
+    let (start, batch) = (Instant::now(), layer.build().unwrap().layer(inner));
+    for n in 0..4 {
+        emit(&batch, 2 * n..2 * n + 2);
+        sleep(SECOND).await;
+    }
+    let totals = batch.handle().totals();
+    assert_eq!((totals.delivered, totals.dropped.get(DropReason::Evicted)), (2, 2), "the oldest of three is evicted");
+    batch.handle().flush().await;
+    assert_eq!(start.elapsed().as_secs(), 12, "the last one is dropped when its time is up");
+    assert_eq!(batch.handle().totals().dropped.get(DropReason::Expired), 4);
 }
 
 async fn average(load: Load, failing: f64) -> f64 {

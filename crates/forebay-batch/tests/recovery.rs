@@ -133,7 +133,7 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
             };
             latency().await;
             noted.lock().unwrap().0 -= 1;
-            if n <= 8 { Err(BoxError::from(Refusal::Away(None))) } else { Ok(()) }
+            if n <= 8 { Err(BoxError::from(Refusal::Away(Some(SECOND)))) } else { Ok(()) }
         }
     });
     let layer = BatchLayer::builder()
@@ -153,6 +153,28 @@ async fn after_a_recovery_there_is_one_probe_then_a_ramp() {
     assert!(most[9] <= 2 && most[10] <= 2, "then two: {most:?}");
     assert!(most[9..].contains(&8), "in the end all again: {most:?}");
     assert_eq!(totals(&batch.handle()).delivered, 30);
+}
+
+/// A hint is meant for the server's clients, whatever became of the requests beside it.
+#[tokio::test(start_paused = true)]
+async fn one_hint_holds_everything_that_is_not_in_flight() {
+    let (inner, log) = server(|n, _: &[u32]| if n == 1 { Err(Refusal::Away(Some(20 * SECOND))) } else { Ok(()) });
+    let layer = BatchLayer::builder()
+        .batching(Batching::new().max_items(2).max_in_flight(8))
+        .retain_items()
+        .settle(settle)
+        .park_backoff(backoff())
+        .park_bytes(1 << 20)
+        .build()
+        .unwrap();
+    let batch = layer.layer(inner);
+    emit(&batch, 0..2);
+    latency().await;
+    advance(SECOND).await;
+    emit(&batch, 2..8);
+    batch.handle().flush().await;
+    assert_eq!((times(&log)[0], times(&log)[1..].iter().all(|at| *at == 20)), (0, true));
+    assert_eq!(totals(&batch.handle()).delivered, 8);
 }
 
 #[tokio::test(start_paused = true)]

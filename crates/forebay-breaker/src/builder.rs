@@ -163,7 +163,14 @@ impl<K, F, C> BreakerBuilder<K, F, C> {
 
     /// The rules by which the circuit opens.
     pub fn trip(mut self, trip: impl Into<Trip>) -> Self {
-        self.knobs.trip = trip.into();
+        self.knobs.trip = Some(trip.into());
+        self
+    }
+
+    /// As [`trip`](Self::trip), unless that was called: the default of a stack that hands its builder out.
+    #[doc(hidden)]
+    pub fn trip_by_default(mut self, trip: impl Into<Trip>) -> Self {
+        self.knobs.trip.get_or_insert_with(|| trip.into());
         self
     }
 

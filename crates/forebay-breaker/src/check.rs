@@ -31,11 +31,12 @@ pub(crate) fn compile(knobs: &Knobs) -> Result<Policy, ConfigError> {
             return Err(ConfigError::new("stripes", stripes, "a power of two"));
         }
     }
-    let streak = match knobs.trip.consecutive {
+    let trip = knobs.trip();
+    let streak = match trip.consecutive {
         Some(failures) => ConfigError::within("trip", failures, 1..=65_535)?.try_into().unwrap_or(u16::MAX),
         None => 0,
     };
-    let rules = trip::compile(&knobs.trip.ratios)?;
+    let rules = trip::compile(&trip.ratios)?;
     let slow = rules.iter().any(|rule| rule.bad != Bad::Failed);
     if knobs.cancelled == Cancelled::Slow && !slow {
         return Err(ConfigError::new("cancelled", "Slow", "Failure or Ignored, where no rule is about slow calls"));

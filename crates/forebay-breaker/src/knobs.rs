@@ -8,7 +8,8 @@ use std::time::Duration;
 pub(crate) struct Knobs {
     pub(crate) keyed: bool,
     pub(crate) name: KeyLabel,
-    pub(crate) trip: Trip,
+    /// The rules by which the circuit opens; `None` while no call has set them.
+    pub(crate) trip: Option<Trip>,
     pub(crate) open_for: OpenFor,
     pub(crate) close_after: u32,
     pub(crate) probes: u32,
@@ -35,7 +36,7 @@ impl Default for Knobs {
         Self {
             keyed: false,
             name: KeyLabel::EMPTY,
-            trip: Trip::consecutive(5),
+            trip: None,
             open_for: OpenFor::new(Duration::from_secs(60)),
             close_after: 2,
             probes: 1,
@@ -54,6 +55,11 @@ impl Default for Knobs {
 }
 
 impl Knobs {
+    /// The rules by which the circuit opens.
+    pub(crate) fn trip(&self) -> Trip {
+        self.trip.clone().unwrap_or_else(|| Trip::consecutive(5))
+    }
+
     /// How many stripes each key's `cells` counters have.
     pub(crate) fn stripes(&self, cells: usize) -> usize {
         let keys = if self.keyed { self.max_keys as usize } else { 1 };

@@ -45,8 +45,8 @@ use tower_service::Service;
 /// | [`attempt_timeout`](Self::attempt_timeout) | 10 s ([OTLP]) | above zero |
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
-/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, within 60 s, 10 % budget: see [`RetryBuilder`] | |
-/// | [`breaker`](Self::breaker) | 5 failures in a row, 60 s, 2 successes: see [`BreakerLayer::driver`] | |
+/// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, within 60 s, no budget: see [`RetryBuilder`] | |
+/// | [`breaker`](Self::breaker) | 5 failures in a row, 10 where several batches may be in flight; 60 s, 2 successes | |
 /// | [`max_age`](Self::max_age) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`park_backoff`](Self::park_backoff) | 1 s doubling to 30 s, equal jitter | |
 /// | [`max_hint`](Self::max_hint) | 60 s | zero and more |
@@ -62,7 +62,6 @@ use tower_service::Service;
 ///
 /// [OTLP limits]: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
 /// [OTLP]: https://opentelemetry.io/docs/specs/otel/protocol/exporter/#configuration-options
-/// [`BreakerLayer::driver`]: forebay_breaker::BreakerLayer::driver
 /// [`RetryBuilder`]: forebay_retry::RetryBuilder
 #[must_use = "a builder does nothing until it is built"]
 pub struct ExporterBuilder<T, E = (), C = (), W = ByFootprint, P = AllNormal> {
@@ -288,6 +287,8 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// Changes the retry of single requests, by the methods of [`RetryBuilder`](forebay_retry::RetryBuilder);
     /// `max_retries(0)` switches it off.
     ///
+    /// It has no budget unless `budget` sets one: a retry takes the place in flight of a fresh batch, and adds no load.
+    ///
     /// ```
     /// use forebay_export::{Backoff, Exporter};
     /// use std::time::Duration;
@@ -322,7 +323,9 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self
     }
 
-    /// Sets the waits between the attempts of a parked batch: one whose retries were used up, or that met an open circuit.
+    /// Sets the waits between the attempts of a parked batch: one whose retries were used up, or that met an open circuit. Each
+    /// batch has its own waits, and so has a server that is held: see
+    /// [`BatchBuilder::park_backoff`](forebay_batch::BatchBuilder::park_backoff).
     pub fn park_backoff(mut self, backoff: Backoff) -> Self {
         self.knobs.park_backoff = backoff;
         self

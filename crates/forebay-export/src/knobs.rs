@@ -157,6 +157,9 @@ impl<T> Knobs<T> {
 
 /// An export is a POST, and its protocol says what may be sent again. A wait that would end more than a minute after the
 /// first attempt is left to the batch, which waits beside the queue and is not in flight.
+///
+/// A retry takes the place in flight of a fresh batch, so that it adds no load: `max_in_flight` bounds both. A budget on top would
+/// lose what a server that fails some requests could take.
 fn retry(counting: Arc<Counting>) -> ExportRetry {
     let count_retries = move |event: &RetryEvent| {
         if let RetryEvent::Retrying { .. } = event {
@@ -165,6 +168,7 @@ fn retry(counting: Arc<Counting>) -> ExportRetry {
     };
     RetryBuilder::http_with(ByError::new())
         .methods([Method::POST])
+        .without_budget()
         .max_elapsed(Duration::from_secs(60))
         .observe(count_retries)
 }
@@ -179,7 +183,7 @@ fn breaker(counting: Arc<Counting>) -> ExportBreaker {
             let _reported = panic::catch(|| observer(event));
         }
     };
-    BreakerLayer::driver().excluding(is_refused_for_items as Excluded).observe(count_opens)
+    BreakerLayer::builder().excluding(is_refused_for_items as Excluded).observe(count_opens)
 }
 
 /// A request that is refused for its content (400, 413) says nothing about the health of the server.

@@ -30,6 +30,7 @@ mod report;
 mod reporting_worker;
 mod response_classifier;
 mod runtime;
+mod sampled;
 mod secrets;
 mod server_text;
 mod stack;
@@ -57,7 +58,7 @@ pub use self::{
     transport::TransportError,
 };
 // What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
-pub use forebay_batch::{BatchHandle, Batching};
+pub use forebay_batch::{Adaptive, AdaptiveBuilder, BatchHandle, Batching, MaxInFlight};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]

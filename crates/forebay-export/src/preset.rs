@@ -22,8 +22,8 @@ use std::time::Duration;
 /// | reports lost items | at debug | at debug | as a warning | as a warning |
 ///
 /// `DatabricksNode` and `DatabricksCsharp` are the telemetry of the Databricks SQL drivers for Node.js and for ADBC in C#;
-/// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter, the
-/// retry budget and `Retry-After`, which some of them lack, stay.
+/// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter and
+/// `Retry-After`, which some of them lack, stay. Those without a number send one batch at a time, in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preset {

@@ -1,0 +1,53 @@
+//! A limit on what is in flight that tunes itself: how many attempts a server takes at a time.
+//!
+//! [`Limiter`] is the machine by itself: no lock, clock or task. Its owner counts what is in flight, sends no more than
+//! [`Limiter::limit`] says, and reports each attempt when it has ended. [`Adaptive`] has its bounds.
+//!
+//! * **It climbs** from its initial limit, by doubling, as long as more in flight brings more throughput.
+//! * **It seeks** from then on: two limits near each other are compared, again and again, at times that chance decides. Where one
+//!   per cent more in flight brings less than 0.15 per cent of throughput, the limit shrinks. The noisier the times are, the
+//!   further apart are the two limits, and the smaller are the steps.
+//! * **Back-pressure cuts it at once**, by 15 % for each round trip in which it goes on. A limit that was too much, by refusals or
+//!   because throughput collapsed, is tried again after a while: the later, the more often that was in vain and the more it cost.
+//! * **Failures that do not depend on it are not back-pressure.** If half of the limit is refused as much as all of it, and what is
+//!   refused is mixed with what is not, requests fail by chance, and less in flight would only cost throughput.
+//! * **It shares.** A client's own load makes attempts slower at least as much as it brings throughput. Where attempts are slower
+//!   than that, others load the server too, and a client keeps only a few of its attempts waiting there.
+//! * **It forgets.** If attempts take much longer all at once, the load is halved twice. If that changes nothing, the server has
+//!   become slower or is further away, and the limit climbs again from there.
+//!
+//! What it does not do: a client that joins others at a server that is full already takes the time it finds there for the time
+//! without load, and gets more than its share. A server that becomes slower little by little is taken for one that others load.
+//! Where a server counts its limit over many round trips, the limit serves a little less than 0.9 of the best fixed one; where it
+//! refuses everything while twenty clients together are above its limit, two thirds of it.
+//!
+//! ```
+//! use forebay_core::{Outcome, adaptive::{Adaptive, Limiter, Sample}};
+//! use std::time::{Duration, Instant};
+//!
+//! let mut now = Instant::now();
+//! let mut limiter = Limiter::new(&Adaptive::default(), now);
+//! for _ in 0..60 {
+//!     // As many as the limit allows are sent at once, and take 80 ms each.
+//!     let (started, in_flight) = (now, limiter.limit());
+//!     now += Duration::from_millis(80);
+//!     for _ in 0..in_flight {
+//!         limiter.sampled(Sample { started, finished: now, in_flight, outcome: Outcome::Success });
+//!     }
+//! }
+//! assert!(limiter.limit() >= 128);
+//! ```
+
+mod back_pressure;
+mod latency;
+mod limiter;
+mod seek;
+mod settings;
+mod shared;
+mod window;
+
+pub use self::{
+    limiter::{Limiter, Sample},
+    settings::{Adaptive, AdaptiveBuilder},
+    shared::{Attempt, SharedLimiter},
+};
