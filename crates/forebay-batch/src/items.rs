@@ -24,7 +24,8 @@ impl<T> Items<T> {
     }
 
     /// The first `at` items, and the rest; both share the memory of all.
-    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+    #[must_use]
+    pub fn split_at(self, at: usize) -> (Self, Self) {
         let middle = (self.range.start + at).min(self.range.end);
         let left = Self { all: Arc::clone(&self.all), range: self.range.start..middle };
         let right = Self { all: self.all, range: middle..self.range.end };

@@ -1,6 +1,7 @@
 use crate::{
-    Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, Worker, WrapInner, batch_queue::BatchQueue,
-    knobs::Knobs, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
+    Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, SpoolItems, Worker, WrapInner,
+    batch_queue::BatchQueue, knobs::Knobs, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
+    spooling::Spooling,
 };
 #[cfg(not(loom))]
 use forebay_core::BoxError;
@@ -22,6 +23,7 @@ pub struct BatchLayer<T, Se = SettleByVerdict, P = Owned, R = SharedResponse> {
     pub(crate) settle: Se,
     pub(crate) into_request: P,
     pub(crate) respond: R,
+    pub(crate) spool: Option<Arc<dyn SpoolItems<T>>>,
 }
 
 /// A batcher and its worker.
@@ -49,12 +51,15 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         #[expect(clippy::expect_used, reason = "checked by `build`")]
         let admission = Admission::new(&limits).expect("limits that were checked");
         let max_partitions = self.is_partitioned.then_some(max_open_partitions);
-        let queue = BatchQueue::new(Intake::new(admission, overflow), batching, overflow, max_partitions, max_age);
+        let intake = Intake::new(admission, overflow);
+        let spools = self.spool.is_some();
+        let queue = BatchQueue::new(intake, batching, overflow, max_partitions, max_age, spools);
         let shared = Arc::new(Shared::new(queue));
         let inner = self.respond.wrap_inner(inner);
-        let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());
+        let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone(), spools);
         let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned);
-        let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, self.knobs.ready_timeout);
+        let (into_request, spooling) = (self.into_request.clone(), Spooling::new(self.spool.clone()));
+        let worker = Worker::new(inner, into_request, settler, scheduler, spooling, self.knobs.ready_timeout);
         (Batch::new(shared, self.router.clone(), overflow), worker)
     }
 }
@@ -92,6 +97,7 @@ impl<T, Se: Clone, P: Clone, R: Clone> Clone for BatchLayer<T, Se, P, R> {
             settle: self.settle.clone(),
             into_request: self.into_request.clone(),
             respond: self.respond.clone(),
+            spool: self.spool.clone(),
         }
     }
 }

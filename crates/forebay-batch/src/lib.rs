@@ -29,6 +29,7 @@ mod settle;
 mod shared;
 mod shutdown;
 mod sizes;
+mod spooling;
 mod trace;
 mod waiters;
 mod worker;
@@ -56,5 +57,6 @@ pub use self::{
     request::{IntoRequest, Owned, Retained},
     respond::{Elements, ItemFates, PerItem, PerKey, Respond, SharedResponse, WrapInner},
     service::Batch,
+    spooling::{SpoolFuture, SpoolItems},
     worker::Worker,
 };

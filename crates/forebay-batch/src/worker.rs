@@ -3,18 +3,20 @@ use crate::{
     in_flight::{Completed, InFlight},
     next::{Look, Next, Rest, earlier},
     pending::PendingBatch,
-    scheduler::Scheduler,
+    scheduler::{Dropped, Scheduler},
     settle::Settler,
     shared::Sealed,
+    spooling::Spooling,
 };
 use forebay_core::{BoxError, DropReason, Settle, panic, time::saturating_add};
-use forebay_intake::{Timer, now};
+use forebay_intake::{Abandoned, Evicted, Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
     fmt,
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -41,6 +43,8 @@ where
     pub(crate) state: State<T, R::Reply>,
     /// The batches that are with the inner service.
     pub(crate) in_flight: FuturesUnordered<InFlight<S::Future, T, R::Reply>>,
+    /// The batches that are on their way into a spool.
+    pub(crate) spooling: Spooling<T, R::Reply>,
     /// How long the inner service may keep one batch waiting for its readiness.
     ready_timeout: Duration,
     timer: Timer,
@@ -78,10 +82,11 @@ where
         into_request: P,
         settler: Settler<T, Se, R, R::Reply>,
         scheduler: Scheduler<T, R::Reply>,
+        spooling: Spooling<T, R::Reply>,
         ready_timeout: Duration,
     ) -> Self {
         let (state, in_flight, timer) = (State::Idle, FuturesUnordered::new(), Timer::default());
-        Self { inner, into_request, settler, scheduler, state, in_flight, ready_timeout, timer }
+        Self { inner, into_request, settler, scheduler, state, in_flight, spooling, ready_timeout, timer }
     }
 
     /// Looks at everything once: what has come back, what may be sent, what is due.
@@ -97,6 +102,10 @@ where
             if let Some(completed) = completed {
                 self.settler.complete(completed, &mut self.scheduler, look);
             }
+        }
+        self.settle_dropped();
+        if self.spooling.is_on() {
+            self.spool(now, cx);
         }
         let has_room = self.in_flight.len() < look.batching.max_in_flight;
         let (mut batch, give_up) = match mem::replace(&mut self.state, State::Idle) {
@@ -143,6 +152,7 @@ where
             }
         };
         self.settler.complete(Completed { batch, result }, &mut self.scheduler, look);
+        self.settle_dropped();
         Progress::Made
     }
 
@@ -173,7 +183,7 @@ where
     fn rest(&mut self, rest: Rest, give_up: Option<Instant>) -> Progress {
         match rest {
             Rest::Wait(due) => Progress::Waits(earlier(due, give_up)),
-            Rest::End if self.in_flight.is_empty() => Progress::Ended,
+            Rest::End if self.in_flight.is_empty() && self.spooling.is_empty() => Progress::Ended,
             Rest::End => Progress::Waits(None),
             Rest::Abort => self.give_up_all(),
             Rest::Discard(reason) => self.discard(reason),
@@ -186,9 +196,35 @@ where
         batch
     }
 
-    /// Settles what the scheduler has dropped on the way.
+    /// Settles what the scheduler has dropped on the way, or gives it to the spool.
     fn settle_dropped(&mut self) {
-        self.settler.drop_all::<S::Response>(self.scheduler.take_dropped());
+        let dropped = self.spooling.take(self.scheduler.take_dropped());
+        self.settler.drop_all::<S::Response>(dropped);
+    }
+
+    /// Settles what was spooled, and spools what there is no room or no time for.
+    fn spool(&mut self, now: Instant, cx: &mut Context<'_>) {
+        // ## spooling => settled
+        while let Poll::Ready(Some(spooled)) = self.spooling.poll_next(cx) {
+            self.settler.spooled::<S::Response>(spooled);
+        }
+        let shared = Arc::clone(&self.settler.shared);
+        // ## (queued | Readying | in flight | parked) => spooling: a shutdown has no time left for them.
+        if shared.spools_rest() {
+            let all = self.take_all().into_iter().chain(Sealed::new(&shared, cx.waker()).take_all(now));
+            for batch in all {
+                let error = Abandoned::new(batch.seen()).into();
+                self.spooling.push(Dropped::undelivered(batch, DropReason::Shutdown, error));
+            }
+            return;
+        }
+        // ## queued => spooling: the queue fills faster than the server takes.
+        while self.spooling.has_room() {
+            let held = self.spooling.held();
+            let Some(batch) = Sealed::new(&shared, cx.waker()).spill(held, now) else { break };
+            let error = Evicted::new().into();
+            self.spooling.push(Dropped::undelivered(batch, DropReason::Full, error));
+        }
     }
 }
 
@@ -216,6 +252,8 @@ where
                 Progress::Made
             });
             match progress {
+                // CORRECTNESS: a write that was not polled has registered no task.
+                Progress::Waits(_) if this.spooling.has_new() => {}
                 Progress::Made => {}
                 Progress::Ended => return Poll::Ready(()),
                 Progress::Waits(due) => {

@@ -25,12 +25,15 @@ mod park_backoff;
 mod preset;
 mod read_body;
 mod read_response;
+mod replay;
 mod report;
 mod reporting_worker;
 mod response_classifier;
 mod runtime;
 mod secrets;
 mod server_text;
+mod spool;
+mod spool_worker;
 mod stack;
 mod telemetry;
 mod trace;
@@ -53,10 +56,11 @@ pub use self::{
     preset::Preset,
     report::Report,
     server_text::ServerText,
+    spool::{ExportSpool, Origin, ReplayFate, Replayed, Replayer, SpoolTask},
     transport::TransportError,
 };
 // What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
-pub use forebay_batch::{BatchHandle, Batching};
+pub use forebay_batch::{BatchHandle, Batching, Items};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
 pub use forebay_core::{
     BoxError, ByFootprint, ConfigError, DropReason, Fate, Footprint, Observe, Priority, Seen, Settlement, Totals,

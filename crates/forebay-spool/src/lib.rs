@@ -9,6 +9,8 @@ mod durability;
 mod engine;
 mod envelope;
 mod error;
+#[cfg(feature = "export")]
+mod export;
 mod fault;
 mod lease;
 mod manifest;
@@ -21,6 +23,9 @@ mod stats;
 pub mod storage;
 mod worker;
 
+#[cfg(feature = "export")]
+#[cfg_attr(docsrs, doc(cfg(feature = "export")))]
+pub use self::export::{Codec, ExporterSpool};
 pub use self::{
     builder::{Overflow, SpoolBuilder},
     disk::DiskSpool,
