@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{advance, sleep};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 
 const S: Duration = Duration::from_secs(1);
 

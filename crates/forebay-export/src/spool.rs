@@ -26,7 +26,7 @@ pub trait ExportSpool<T>: Send + Sync + 'static {
     ///
     /// # Cancellation
     ///
-    /// The items are handed over by the call; a dropped future loses the result only.
+    /// A dropped future says nothing: the items may be kept or not.
     fn append(&self, items: Items<T>, priority: Priority) -> SpoolTask<Result<Skipped, BoxError>>;
 
     /// Sends what is kept through `replayer`, for as long as the future is polled. The exporter polls it on its own task, and
@@ -232,8 +232,8 @@ impl<T: Send + Sync + 'static> Service<Items<T>> for WriteAhead<T> {
     }
 
     fn call(&mut self, items: Items<T>) -> Self::Future {
-        let count = items.len();
-        let append = self.spool.append(items, Priority::Normal);
+        let (count, priority) = (items.len(), items.priority());
+        let append = self.spool.append(items, priority);
         // What is not kept waits beside the queue for another attempt, as after a failed export.
         Box::pin(async move { append.await.map(|skipped| spooled(count, &skipped)) })
     }
