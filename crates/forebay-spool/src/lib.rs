@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
+#[cfg(not(unix))]
+compile_error!("forebay-spool builds on Unix only: a spool is a directory with the permissions and the locks of Unix");
+
 mod backend;
 mod builder;
 mod disk;

@@ -2,7 +2,7 @@
 
 use super::{Codec, Shared, books::Counts};
 use crate::{
-    Disposition, Lease, Record, Spool, SpoolError, SpoolErrorKind,
+    Disposition, Lease, Record, Spool, SpoolError, SpoolErrorKind, Want,
     replay::{Next, Replay, ReplayPolicy},
 };
 use forebay_core::{panic, time::saturating_add};
@@ -25,8 +25,19 @@ pub(super) struct Driver<T, C> {
     replayer: Replayer<T>,
     /// The leases that are being sent; as few as the policy allows.
     sending: Vec<SpoolTask<Sent>>,
+    /// After a lease that failed for what is in it: how many records the next ones have at most.
+    careful: Option<Careful>,
     /// When the books were last compared with the spool.
     compared: Option<Instant>,
+}
+
+/// Smaller leases, so that a record that makes each request fail is soon alone.
+#[derive(Clone, Copy, Debug)]
+struct Careful {
+    /// Records of a lease, at most.
+    most: usize,
+    /// Records that have yet to be settled so, which are as many as have failed.
+    left: usize,
 }
 
 /// What became of one lease.
@@ -41,6 +52,10 @@ struct Sent {
 
 /// How often the books are compared with the spool, unless it is idle.
 const COMPARE: Duration = Duration::from_secs(1);
+
+/// A lease that failed is followed by ones with an eighth of its records: by default five failures make a dead letter, and three
+/// of these steps lead from the largest lease to a single record.
+const NARROWER: usize = 8;
 
 /// The longest reason of a dead letter, in bytes.
 const MAX_REASON: usize = 200;
@@ -57,7 +72,8 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Driver<T, C> {
         replayer: Replayer<T>,
     ) -> Self {
         let machine = Replay::new(policy, clock());
-        Self { spool, destination, codec, machine, shared, replayer, sending: Vec::new(), compared: None }
+        let (sending, careful, compared) = (Vec::new(), None, None);
+        Self { spool, destination, codec, machine, shared, replayer, sending, careful, compared }
     }
 
     /// Ends when the spool is closed.
@@ -72,7 +88,7 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Driver<T, C> {
                 false => Next::Wait(self.machine.nothing(now)),
             };
             let until = match next {
-                Next::Lease(want) => match self.spool.lease(&self.destination, want).await {
+                Next::Lease(want) => match self.spool.lease(&self.destination, self.narrowed(want)).await {
                     Ok(Some(lease)) => {
                         self.machine.leased(now, lease.records().len());
                         self.sending.push(Box::pin(send(
@@ -124,6 +140,10 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Driver<T, C> {
         .await
     }
 
+    fn narrowed(&self, want: Want) -> Want {
+        Want { records: self.careful.map_or(want.records, |careful| want.records.min(careful.most)), ..want }
+    }
+
     /// A lease has ended: the machine and the counts follow.
     fn settled(&mut self, sent: &Sent) {
         let now = clock();
@@ -146,6 +166,14 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Driver<T, C> {
             left -= dead;
         }
         self.leave(left, Origin::Recovered, Replayer::evicted);
+        let records = sent.fates.len();
+        let left = self.careful.map_or(0, |careful| careful.left);
+        if sent.fates.iter().any(|(_, fate)| *fate == ReplayFate::Failed) {
+            self.careful = Some(Careful { most: (records / NARROWER).max(1), left: left.max(records) });
+        } else if let Some(careful) = &mut self.careful {
+            careful.left = left.saturating_sub(records);
+            self.careful.take_if(|careful| careful.left == 0);
+        }
         if sent.is_away {
             self.machine.failed(now, sent.after);
         } else {

@@ -41,12 +41,17 @@ pub trait Codec<T>: Send + Sync + 'static {
 ///
 /// What the spool holds when the exporter starts counts as recovered there, and so does what another part of the program
 /// appends. An exporter counts as evicted what the spool holds less than it must, and takes it for the oldest.
+///
+/// What an exporter spools waits for its own destination only, so that several exporters may share a spool.
+/// [`for_every_destination`](Self::for_every_destination) changes that.
 #[must_use = "it does nothing until an exporter has it"]
 pub struct ExporterSpool<C> {
     spool: Arc<dyn Spool>,
     destination: String,
     codec: Arc<C>,
     policy: ReplayPolicy,
+    /// Whether what is spooled waits for all destinations of the spool.
+    for_all: bool,
     shared: Arc<Shared>,
 }
 
@@ -71,7 +76,14 @@ impl<C> ExporterSpool<C> {
             appended: Notify::new(),
         });
         let (destination, policy) = (destination.into(), ReplayPolicy::default());
-        Self { spool: Arc::new(spool), destination, codec: Arc::new(codec), policy, shared }
+        Self { spool: Arc::new(spool), destination, codec: Arc::new(codec), policy, for_all: false, shared }
+    }
+
+    /// What this exporter spools waits for every destination of the spool, each of which sends it by itself.
+    ///
+    /// It is for `write_ahead`: one exporter takes the items, and others, which are offered none, replay them elsewhere.
+    pub fn for_every_destination(self) -> Self {
+        Self { for_all: true, ..self }
     }
 
     /// How what is spooled is sent; [`ReplayPolicy::default`] by default.
@@ -88,12 +100,15 @@ impl<C> ExporterSpool<C> {
 
 impl<T: Send + Sync + 'static, C: Codec<T>> ExportSpool<T> for ExporterSpool<C> {
     fn append(&self, items: Items<T>, priority: Priority) -> SpoolTask<Result<Skipped, BoxError>> {
-        let (mut records, mut places, mut skipped) = (Vec::with_capacity(items.len()), Vec::new(), Vec::new());
+        // One buffer for all payloads: an allocation for each of them takes longer than its copy.
+        let (mut all, mut ends) = (Vec::new(), Vec::with_capacity(items.len()));
+        let (mut payload, mut places, mut skipped) = (Vec::new(), Vec::with_capacity(items.len()), Vec::new());
         for (place, item) in items.iter().enumerate() {
-            let mut payload = Vec::new();
+            payload.clear();
             match panic::catch(|| self.codec.encode(item, &mut payload)) {
                 Ok(Ok(())) => {
-                    records.push(NewRecord::new(payload).key(self.shared.own.clone()));
+                    all.extend_from_slice(&payload);
+                    ends.push(all.len());
                     places.push(place);
                 }
                 // Counted by the exporter as an item that cannot be encoded.
@@ -101,16 +116,29 @@ impl<T: Send + Sync + 'static, C: Codec<T>> ExportSpool<T> for ExporterSpool<C> 
             }
         }
         drop(items);
-        if records.is_empty() {
+        if ends.is_empty() {
             return Box::pin(ready(Ok(Skipped(skipped))));
         }
+        let (all, mut start) = (Bytes::from(all), 0);
+        let record = |end| {
+            let payload = all.slice(std::mem::replace(&mut start, end)..end);
+            NewRecord::new(payload).key(self.shared.own.clone())
+        };
+        let mut records: Vec<_> = ends.into_iter().map(record).collect();
         let (spool, shared) = (Arc::clone(&self.spool), Arc::clone(&self.shared));
+        let only_for = (!self.for_all).then(|| self.destination.clone());
         Box::pin(async move {
+            let group_of = |records: &[NewRecord]| {
+                let group = Group::new(records.to_vec()).priority(priority);
+                match &only_for {
+                    Some(destination) => group.destination(destination.clone()),
+                    None => group,
+                }
+            };
             let appending = Appending::begin(&shared);
             let mut count = records.len();
-            let mut group = Group::new(records.clone()).priority(priority);
             loop {
-                match spool.append(group).await {
+                match spool.append(group_of(&records)).await {
                     Ok(appended) => {
                         appending.end(appended.records);
                         skipped.sort_unstable();
@@ -134,7 +162,6 @@ impl<T: Send + Sync + 'static, C: Codec<T>> ExportSpool<T> for ExporterSpool<C> 
                         }
                         places.retain(|place| !skipped.contains(place));
                         count = records.len();
-                        group = Group::new(records.clone()).priority(priority);
                     }
                 }
             }
@@ -142,7 +169,7 @@ impl<T: Send + Sync + 'static, C: Codec<T>> ExportSpool<T> for ExporterSpool<C> 
     }
 
     fn replay(self: Arc<Self>, replayer: Replayer<T>) -> SpoolTask<()> {
-        let Self { spool, destination, codec, policy, shared } = &*self;
+        let Self { spool, destination, codec, policy, shared, .. } = &*self;
         let (spool, codec, shared) = (Arc::clone(spool), Arc::clone(codec), Arc::clone(shared));
         Box::pin(Driver::new(spool, destination.clone(), codec, policy.clone(), shared, replayer).run())
     }
