@@ -1,6 +1,6 @@
 //! S03: the inputs that a fuzzer keeps, and random ones: whatever stands in a file of a spool, its opening is not refused.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::expect_used, reason = "test code")]
 
 #[path = "../fuzz/check.rs"]
 mod check;

@@ -64,7 +64,8 @@ fn accepted(receiver: &Receiver, lines: usize) -> Vec<u32> {
 async fn a_shipper_that_is_killed_at_any_instant_goes_on_where_it_was_safe() {
     let kills: u64 = std::env::var("SHIP_KILLS").map_or(5, |kills| kills.parse().unwrap());
     let temp = Temp::new("kill");
-    let lines = 20_000;
+    // So many that there is something left to send at most of the kills.
+    let lines = 20_000 + 1_000 * usize::try_from(kills).unwrap();
     let file = temp.file((0..lines).map(|number| format!("line {number}")));
     let receiver = Receiver::builder().faults(Faults::default()).keep(Keep::Counts).start().await.unwrap();
     let endpoint = receiver.endpoint() + "/v1/logs";

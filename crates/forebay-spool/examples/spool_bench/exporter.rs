@@ -13,7 +13,11 @@ use std::{
 };
 use tower::util::{ServiceFn, service_fn};
 
-type Client = ServiceFn<fn(Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, BoxError>>>;
+type Client = ServiceFn<Serve>;
+
+type Serve = fn(Request<Full<Bytes>>) -> Served;
+
+type Served = Ready<Result<Response<Full<Bytes>>, BoxError>>;
 
 /// A number, in 100 bytes.
 struct Small;
@@ -41,17 +45,15 @@ impl Encode<u64> for Small {
     }
 }
 
-fn exporter(
-    status: fn(Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, BoxError>>,
-) -> ExporterBuilder<u64, Small, Client> {
-    Exporter::builder().endpoint("http://127.0.0.1/").encoder(Small).client(service_fn(status)).quiet()
+fn exporter(serve: Serve) -> ExporterBuilder<u64, Small, Client> {
+    Exporter::builder().endpoint("http://127.0.0.1/").encoder(Small).client(service_fn(serve)).quiet()
 }
 
-fn there(_: Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, BoxError>> {
+fn there(_: Request<Full<Bytes>>) -> Served {
     ready(Ok(Response::new(Full::default())))
 }
 
-fn away(_: Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, BoxError>> {
+fn away(_: Request<Full<Bytes>>) -> Served {
     ready(Err("away".into()))
 }
 
@@ -61,8 +63,8 @@ fn spool(dir: &Path, durability: Durability) -> DiskSpool {
 
 /// Items a second that are durable, with the server away, and that are delivered out of the spool, with the server there.
 pub(crate) fn write_ahead(dir: &Path, name: &str, durability: Durability, items: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let run = |server: fn(_) -> _, is_done: fn(&Exporter<u64>) -> u64| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let run = |server: Serve, is_done: fn(&Exporter<u64>) -> u64| {
         let path = dir.join("ahead");
         let disk = spool(&path, durability);
         let ahead = ExporterSpool::new(disk.clone(), "main", Small).policy(ReplayPolicy::write_ahead()).unwrap();
@@ -75,10 +77,12 @@ pub(crate) fn write_ahead(dir: &Path, name: &str, durability: Durability, items:
         let start = Instant::now();
         runtime.block_on(async {
             for number in 0..items {
-                exporter.emit_or_wait(number).await.unwrap();
+                let sent = tokio::time::timeout(Duration::from_secs(20), exporter.emit_or_wait(number)).await;
+                sent.unwrap_or_else(|_| panic!("{}", exporter.totals())).unwrap();
             }
         });
         while is_done(&exporter) < items {
+            assert!(start.elapsed() < Duration::from_secs(60), "{}", exporter.totals());
             std::thread::sleep(Duration::from_micros(200));
         }
         let rate = items as f64 / start.elapsed().as_secs_f64();

@@ -218,7 +218,7 @@ impl Engine {
 
     fn create(&mut self, id: SegmentId) -> Result<(), SpoolError> {
         let file = self.storage.open(&id.file_name(), true).map_err(SpoolError::of_io)?;
-        let segment = Segment::open(id, file, self.synced()).map_err(|fault| SpoolError::of_io(fault.into_io()))?;
+        let segment = Segment::create(id, &file, self.synced()).map_err(|fault| SpoolError::of_io(fault.into_io()))?;
         if self.synced() {
             self.storage.sync().map_err(SpoolError::of_io)?;
         }
