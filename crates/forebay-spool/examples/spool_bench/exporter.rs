@@ -63,7 +63,7 @@ fn spool(dir: &Path, durability: Durability) -> DiskSpool {
 
 /// Items a second that are durable, with the server away, and that are delivered out of the spool, with the server there.
 pub(crate) fn write_ahead(dir: &Path, name: &str, durability: Durability, items: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let run = |server: Serve, is_done: fn(&Exporter<u64>) -> u64| {
         let path = dir.join("ahead");
         let disk = spool(&path, durability);
@@ -115,7 +115,7 @@ pub(crate) fn emit(dir: &Path) {
             builder = builder.overflow_to(ExporterSpool::new(disk.clone(), "main", Small));
         }
         let exporter = builder.build().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut best = Duration::MAX;
         for burst in 0..BURSTS {
             let start = Instant::now();
