@@ -66,6 +66,9 @@ const GROUP: (usize, usize) = (512, 1 << 20);
 /// How often the state of the spool is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long the counts of the exporter may be behind the spool.
+const COUNTED: Duration = Duration::from_secs(1);
+
 /// A line as a record: when it was read, and its bytes.
 struct Record;
 
@@ -116,7 +119,10 @@ pub async fn run_durably(options: &Options, dir: &Path, interrupts: &Interrupts)
     let mut read = None;
     let shipping = async {
         read = Some((&mut reading).await);
-        until_sent(&spool, &exporter, options.give_up_after).await
+        until_sent(&spool, &exporter, options.give_up_after).await?;
+        let (left, _) = held(&spool).await?;
+        until_counted(&exporter, (found + progress.appended.load(Relaxed)).saturating_sub(left)).await;
+        Ok::<_, SpoolError>(())
     };
     tokio::select! {
         _sent = shipping => {}
@@ -153,6 +159,18 @@ async fn until_sent(spool: &DiskSpool, exporter: &Exporter<Line>, patience: Dura
             (replayed, since) = (now, Instant::now());
         } else if since.elapsed() >= patience {
             return Ok(());
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Waits until the exporter has counted what has left the spool: it does so a moment after it has settled it there.
+async fn until_counted(exporter: &Exporter<Line>, lines: u64) {
+    let since = Instant::now();
+    loop {
+        let Counters { replayed, quarantined, evicted, .. } = exporter.counters();
+        if replayed + quarantined + evicted >= lines || since.elapsed() >= COUNTED {
+            return;
         }
         sleep(LOOK).await;
     }
