@@ -47,6 +47,10 @@ pub(crate) struct BatchQueue<T, A> {
     recovered: Vec<T>,
     /// The worker has to drop all that it has, for this reason.
     discard: Option<DropReason>,
+    /// Whether a spool takes what there is no room for, so that the worker is woken for it.
+    spills: bool,
+    /// Whether a spool takes all that is here.
+    spools_rest: bool,
 }
 
 /// An item on its way in.
@@ -62,7 +66,7 @@ pub(crate) type ReplyPlace<A> = Option<(Arc<ReplyCells<A>>, u32)>;
 
 /// Why an entry that may wait did not enter.
 pub(crate) enum Refused<T> {
-    Wait(Entry<T>, Ticket),
+    Wait(Entry<T>, Ticket, WakerSet),
     Rejected(Rejected<T>, WakerSet),
 }
 
@@ -75,6 +79,7 @@ impl<T, A> BatchQueue<T, A> {
         overflow: Overflow,
         max_partitions: Option<usize>,
         max_age: Option<Duration>,
+        spills: bool,
     ) -> Self {
         Self {
             intake,
@@ -91,6 +96,8 @@ impl<T, A> BatchQueue<T, A> {
             max_age,
             recovered: Vec::new(),
             discard: None,
+            spills,
+            spools_rest: false,
         }
     }
 
@@ -138,8 +145,16 @@ impl<T, A> BatchQueue<T, A> {
                 wakes.add(WakerSet::one(waker));
                 Ok(place)
             }
-            Err(reason) => Err(Rejected::new(entry.item, reason)),
+            Err(reason) => {
+                wakes.add(self.wake_to_spill());
+                Err(Rejected::new(entry.item, reason))
+            }
         }
+    }
+
+    /// The worker, which makes room, if there is a spool to make room with.
+    fn wake_to_spill(&mut self) -> WakerSet {
+        if self.spills { WakerSet::one(self.worker.take()) } else { WakerSet::None }
     }
 
     /// Admits `entry` if there is room for it and no other sender waits in line before it.
@@ -163,7 +178,8 @@ impl<T, A> BatchQueue<T, A> {
                 wakes.add(WakerSet::one(waker));
                 Ok((place, wakes))
             }
-            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
+            // The worker is woken by the caller once it has released the lock, if it can make room.
+            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket, self.wake_to_spill())),
             Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
         }
     }
@@ -448,6 +464,41 @@ impl<T, A> BatchQueue<T, A> {
         }
         wakes.add(WakerSet::one(self.worker.take()));
         batches
+    }
+
+    /// The batch that leaves first because the queue is nearly full, apart from what `leaving` holds: the oldest of normal
+    /// priority, open ones included.
+    pub(crate) fn spill(&mut self, leaving: Charge, now: Instant) -> Option<PendingBatch<T, A>> {
+        if !self.intake.admission.is_under_pressure(leaving) {
+            return None;
+        }
+        if self.normal.is_empty() && self.high.is_empty() {
+            self.seal_each(|_| true);
+        }
+        let mut batch = self.normal.pop_front().or_else(|| self.high.pop_front())?.into_pending();
+        batch.opened.get_or_insert(now);
+        Some(batch)
+    }
+
+    /// All that is queued.
+    pub(crate) fn take_all(&mut self, now: Instant) -> Vec<PendingBatch<T, A>> {
+        self.seal_each(|_| true);
+        let all = self.high.drain(..).chain(self.normal.drain(..)).map(SealedBatch::into_pending);
+        all.map(|mut batch| {
+            batch.opened.get_or_insert(now);
+            batch
+        })
+        .collect()
+    }
+
+    /// From now on a spool takes all that is here. Of no effect without a spool.
+    pub(crate) fn spool_rest(&mut self) -> Option<Waker> {
+        self.spools_rest = self.spills;
+        self.worker.take()
+    }
+
+    pub(crate) fn spools_rest(&self) -> bool {
+        self.spools_rest
     }
 
     /// Changes when batches close; those that are open obey at their next item or look.

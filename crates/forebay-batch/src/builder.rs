@@ -1,12 +1,12 @@
 use crate::{
-    BatchLayer, Batching, IntoRequest, ItemFates, Owned, PerItem, PerKey, Retained, SharedResponse,
+    BatchLayer, Batching, IntoRequest, ItemFates, Owned, PerItem, PerKey, Retained, SharedResponse, SpoolItems,
     knobs::Knobs,
     router::{Router, Rules, by_key},
     waits::MakeWaits,
 };
 use forebay_core::{ConfigError, DeadlineOf, KeyOf, Priority, SettleByVerdict, Weigh, adaptive::SharedLimiter};
 use forebay_intake::{DeadlineRule, Description, Limits, Overflow, PriorityOf};
-use std::{fmt, hash::Hash, time::Duration};
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 /// Builds a [`BatchLayer`].
 ///
@@ -32,6 +32,7 @@ use std::{fmt, hash::Hash, time::Duration};
 /// | [`split_budget`](Self::split_budget) | 0: never split | |
 /// | [`ready_timeout`](Self::ready_timeout) | 30 s | above zero |
 /// | [`run_cancelled`](Self::run_cancelled) | false | |
+/// | [`spool`](Self::spool) | none: what could not be delivered is dropped | |
 ///
 /// `D` is what an item is described by where it is handed over ([`Description`]), `Se` settles, `P` makes the request, and `R`
 /// the replies.
@@ -43,6 +44,7 @@ pub struct BatchBuilder<T, D = Description, Se = SettleByVerdict, P = Owned, R =
     settle: Se,
     into_request: P,
     respond: R,
+    spool: Option<Arc<dyn SpoolItems<T>>>,
 }
 
 // === impl BatchBuilder ===
@@ -56,6 +58,7 @@ impl<T> BatchBuilder<T> {
             settle: SettleByVerdict,
             into_request: Owned,
             respond: SharedResponse,
+            spool: None,
         }
     }
 }
@@ -100,11 +103,15 @@ impl<T, W, Pr, K, Se, P, R> BatchBuilder<T, Description<W, Pr, K>, Se, P, R> {
         K: KeyOf<T> + Send + Sync + 'static,
         P: IntoRequest<T>,
     {
-        let Self { knobs, rules, description, settle, into_request, respond } = self;
+        let Self { knobs, rules, description, settle, into_request, respond, spool } = self;
         knobs.validate(P::RETAINS)?;
+        if spool.is_some() && !P::RETAINS {
+            let allowed = "with `retain_items`: a batch that has no items any more cannot be spooled";
+            return Err(ConfigError::new("spool", "on", allowed));
+        }
         let is_partitioned = rules.partition.is_some();
         let router = Router::new(description.describe(), rules);
-        Ok(BatchLayer { knobs, is_partitioned, router, settle, into_request, respond })
+        Ok(BatchLayer { knobs, is_partitioned, router, settle, into_request, respond, spool })
     }
 }
 
@@ -267,16 +274,27 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
         self
     }
 
+    /// Keeps what could not be delivered, so that it is not dropped; needs [`retain_items`](Self::retain_items).
+    ///
+    /// A batch goes there when it is [too old](Self::max_age), when no attempt is left for it, when it is evicted from those
+    /// that [wait](Self::park_bytes), and at a shutdown that asks for it
+    /// ([`BatchHandle::spool_rest`](crate::BatchHandle::spool_rest)). When the items held come near their limits (above three
+    /// quarters of the soft limit), the oldest batch that waits goes there as well, so that new items find room.
+    pub fn spool(mut self, spool: impl SpoolItems<T> + 'static) -> Self {
+        self.spool = Some(Arc::new(spool));
+        self
+    }
+
     /// Turns the result of the inner service into the fates of the items.
     pub fn settle<Se2>(self, settle: Se2) -> BatchBuilder<T, D, Se2, P, R> {
-        let Self { knobs, rules, description, into_request, respond, .. } = self;
-        BatchBuilder { knobs, rules, description, settle, into_request, respond }
+        let Self { knobs, rules, description, into_request, respond, spool, .. } = self;
+        BatchBuilder { knobs, rules, description, settle, into_request, respond, spool }
     }
 
     /// Makes the request of the inner service from the items.
     pub fn into_request<P2: IntoRequest<T>>(self, into_request: P2) -> BatchBuilder<T, D, Se, P2, R> {
-        let Self { knobs, rules, description, settle, respond, .. } = self;
-        BatchBuilder { knobs, rules, description, settle, into_request, respond }
+        let Self { knobs, rules, description, settle, respond, spool, .. } = self;
+        BatchBuilder { knobs, rules, description, settle, into_request, respond, spool }
     }
 
     /// The inner service takes [`Items<T>`](crate::Items), and the batch can be sent again, split and handed back.
@@ -286,9 +304,9 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// What a caller gets from its batch.
     pub fn respond<R2>(self, respond: R2) -> BatchBuilder<T, D, Se, P, R2> {
-        let Self { mut knobs, rules, description, settle, into_request, .. } = self;
+        let Self { mut knobs, rules, description, settle, into_request, spool, .. } = self;
         knobs.default_delay = Knobs::DELAY;
-        BatchBuilder { knobs, rules, description, settle, into_request, respond }
+        BatchBuilder { knobs, rules, description, settle, into_request, respond, spool }
     }
 
     /// Each caller gets the fate of its item.
@@ -356,9 +374,9 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     }
 
     fn describe<D2>(self, with: impl FnOnce(D) -> D2) -> BatchBuilder<T, D2, Se, P, R> {
-        let Self { knobs, rules, description, settle, into_request, respond } = self;
+        let Self { knobs, rules, description, settle, into_request, respond, spool } = self;
         let description = with(description);
-        BatchBuilder { knobs, rules, description, settle, into_request, respond }
+        BatchBuilder { knobs, rules, description, settle, into_request, respond, spool }
     }
 }
 

@@ -1,5 +1,5 @@
 use crate::{Batching, shared::Shared};
-use forebay_core::{ConfigError, DropReason, Totals};
+use forebay_core::{ConfigError, DropReason, Fate, Totals};
 use forebay_intake::{ClosurePanics, DrainReport, Flush, IntakeHandle, Limits};
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ trait Reconfigure: Send + Sync {
     fn batching(&self) -> Batching;
     fn set_batching(&self, batching: Batching) -> Result<(), ConfigError>;
     fn discard(&self, reason: DropReason);
+    fn spool_rest(&self);
 }
 
 // === impl BatchHandle ===
@@ -51,6 +52,31 @@ impl<T> BatchHandle<T> {
         self.control.discard(reason);
     }
 
+    /// Has the worker give all that is queued, waits for another attempt, or is in flight to the
+    /// [spool](crate::BatchBuilder::spool), for lack of time, and so with all that is handed over later. Of no effect without
+    /// a spool.
+    ///
+    /// The server may have seen a batch in flight, so that its items may arrive twice.
+    pub fn spool_rest(&self) {
+        self.control.spool_rest();
+    }
+
+    /// Items that were spooled have met their final fate. Returns how many of the `items` the ledger counted as spooled: no more
+    /// than that are moved.
+    #[must_use = "fewer than that may have been moved"]
+    pub fn settle_spooled(&self, fate: Fate, items: u64) -> u64 {
+        self.intake.settle_spooled(fate, items)
+    }
+
+    /// Sends what is here now, and waits for `wait` at most; whether every item had a fate by then.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it leaves the batches to be sent all the same.
+    pub async fn is_flushed_within(&self, wait: Duration) -> bool {
+        self.intake.is_flushed_within(wait).await
+    }
+
     /// What became of all items so far. The equation holds at every read.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -61,6 +87,12 @@ impl<T> BatchHandle<T> {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.intake.queued()
+    }
+
+    /// Whether more items wait than go into one batch, so that the inner service does not keep up.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.queued() > self.control.batching().max_items
     }
 
     /// The bytes of all items that have no fate yet, as `Weigh` counts them.
@@ -162,5 +194,9 @@ impl<T: Send + Sync, A: Send> Reconfigure for Shared<T, A> {
 
     fn discard(&self, reason: DropReason) {
         self.discard(reason);
+    }
+
+    fn spool_rest(&self) {
+        self.spool_rest();
     }
 }

@@ -1,4 +1,4 @@
-use forebay_core::panic;
+use forebay_core::{Priority, panic};
 use std::{fmt, mem, ops::Deref, ops::Range, sync::Arc};
 
 /// The items of a batch, shared: cheap to clone, and a slice to read.
@@ -8,6 +8,8 @@ use std::{fmt, mem, ops::Deref, ops::Range, sync::Arc};
 pub struct Items<T> {
     all: Arc<All<T>>,
     range: Range<usize>,
+    /// The lane of the batch.
+    priority: Priority,
 }
 
 /// The items of one batch. Each is dropped by itself, so that a `Drop` that panics costs none of the others.
@@ -16,18 +18,30 @@ struct All<T>(Vec<T>);
 // === impl Items ===
 
 impl<T> Items<T> {
-    /// All of `items`.
+    /// All of `items`, in the normal lane.
     #[must_use]
     pub fn new(items: Vec<T>) -> Self {
         let range = 0..items.len();
-        Self { all: Arc::new(All(items)), range }
+        Self { all: Arc::new(All(items)), range, priority: Priority::Normal }
+    }
+
+    /// The same items in another lane.
+    pub(crate) fn in_lane(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The lane that the batch was queued in: high if any of its items is.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// The first `at` items, and the rest; both share the memory of all.
-    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+    #[must_use]
+    pub fn split_at(self, at: usize) -> (Self, Self) {
         let middle = (self.range.start + at).min(self.range.end);
-        let left = Self { all: Arc::clone(&self.all), range: self.range.start..middle };
-        let right = Self { all: self.all, range: middle..self.range.end };
+        let left = Self { all: Arc::clone(&self.all), range: self.range.start..middle, priority: self.priority };
+        let right = Self { all: self.all, range: middle..self.range.end, priority: self.priority };
         (left, right)
     }
 
@@ -49,8 +63,8 @@ impl<T> Items<T> {
     ///
     /// The same `Items`, while a clone of them is alive.
     pub fn into_vec(self) -> Result<Vec<T>, Self> {
-        let range = self.range;
-        match Arc::try_unwrap(self.all) {
+        let Self { all, range, priority } = self;
+        match Arc::try_unwrap(all) {
             Ok(mut all) => {
                 let mut items = mem::take(&mut all.0);
                 if range == (0..items.len()) {
@@ -61,7 +75,7 @@ impl<T> Items<T> {
                 discard_each(items);
                 Ok(own)
             }
-            Err(all) => Err(Self { all, range }),
+            Err(all) => Err(Self { all, range, priority }),
         }
     }
 }
@@ -90,7 +104,7 @@ impl<T> Deref for Items<T> {
 
 impl<T> Clone for Items<T> {
     fn clone(&self) -> Self {
-        Self { all: Arc::clone(&self.all), range: self.range.clone() }
+        Self { all: Arc::clone(&self.all), range: self.range.clone(), priority: self.priority }
     }
 }
 

@@ -1,6 +1,7 @@
 use crate::{
-    Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, Worker, WrapInner, batch_queue::BatchQueue,
-    knobs::Knobs, limit::InFlightLimit, router::Router, scheduler::Scheduler, settle::Settler, shared::Shared,
+    Batch, BatchBuilder, IntoRequest, Owned, Respond, SharedResponse, SpoolItems, Worker, WrapInner,
+    batch_queue::BatchQueue, knobs::Knobs, limit::InFlightLimit, router::Router, scheduler::Scheduler, settle::Settler,
+    shared::Shared, spooling::Spooling,
 };
 #[cfg(not(loom))]
 use forebay_core::BoxError;
@@ -24,6 +25,7 @@ pub struct BatchLayer<T, Se = SettleByVerdict, P = Owned, R = SharedResponse> {
     pub(crate) settle: Se,
     pub(crate) into_request: P,
     pub(crate) respond: R,
+    pub(crate) spool: Option<Arc<dyn SpoolItems<T>>>,
 }
 
 /// A batcher and its worker.
@@ -51,19 +53,15 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         #[expect(clippy::expect_used, reason = "checked by `build`")]
         let admission = Admission::new(&limits).expect("limits that were checked");
         let max_partitions = self.is_partitioned.then_some(max_open_partitions);
-        let queue = BatchQueue::new(
-            Intake::new(admission, overflow),
-            (batching, default_delay),
-            overflow,
-            max_partitions,
-            max_age,
-        );
+        let (intake, spools) = (Intake::new(admission, overflow), self.spool.is_some());
+        let queue = BatchQueue::new(intake, (batching, default_delay), overflow, max_partitions, max_age, spools);
         let shared = Arc::new(Shared::new(queue));
         let inner = self.respond.wrap_inner(inner);
-        let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone());
+        let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone(), spools);
         let scheduler = Scheduler::new(&self.knobs, !self.is_partitioned).deadline(self.router.deadline());
         let limit = InFlightLimit::new(self.knobs.sampled_below.clone());
-        let worker = Worker::new(inner, self.into_request.clone(), settler, scheduler, limit, self.knobs.ready_timeout);
+        let (into_request, spooling) = (self.into_request.clone(), Spooling::new(self.spool.clone()));
+        let worker = Worker::new(inner, into_request, settler, scheduler, limit, spooling, self.knobs.ready_timeout);
         (Batch::new(shared, self.router.clone(), overflow), worker)
     }
 }
@@ -101,6 +99,7 @@ impl<T, Se: Clone, P: Clone, R: Clone> Clone for BatchLayer<T, Se, P, R> {
             settle: self.settle.clone(),
             into_request: self.into_request.clone(),
             respond: self.respond.clone(),
+            spool: self.spool.clone(),
         }
     }
 }

@@ -31,6 +31,7 @@ mod settle;
 mod shared;
 mod shutdown;
 mod sizes;
+mod spooling;
 mod trace;
 mod waiters;
 mod waits;
@@ -61,5 +62,6 @@ pub use self::{
     request::{IntoRequest, Owned, Retained},
     respond::{Elements, ItemFates, PerItem, PerKey, Respond, SharedResponse, WrapInner},
     service::Batch,
+    spooling::{SpoolFuture, SpoolItems},
     worker::Worker,
 };

@@ -296,7 +296,7 @@ impl<T, A> SealedBatch<T, A> {
         let OpenBatch { bytes, epoch, waiters, keys, priority, opened, due, .. } = open;
         let charge = Charge { items: items.len() as u64, bytes, epoch };
         // Moves no item unless single items were evicted.
-        let items = Items::new(Vec::from(items));
+        let items = Items::new(Vec::from(items)).in_lane(priority);
         let mut batch = PendingBatch::new(items, charge, waiters, keys, partition, priority, opened);
         batch.deadline = due.map(|due| due.deadline);
         batch

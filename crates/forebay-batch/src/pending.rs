@@ -245,7 +245,8 @@ impl<T, A> PendingBatch<T, A> {
         let mut kept = keep.iter().copied().chain(std::iter::repeat(false));
         let (items, other_items): (Vec<T>, Vec<T>) = items.into_iter().partition(|_| kept.next().unwrap_or(false));
         let left = items.len();
-        (self.items, others.items) = (Some(Items::new(items)), Some(Items::new(other_items)));
+        let in_lane = |items| Some(Items::new(items).in_lane(self.priority));
+        (self.items, others.items) = (in_lane(items), in_lane(other_items));
         if let Some(waiters) = &mut self.waiters {
             waiters.retain(keep);
         }

@@ -42,6 +42,8 @@ pub(crate) struct Dropped<T, A> {
     pub(crate) reason: DropReason,
     /// What its callers get.
     pub(crate) error: BoxError,
+    /// Whether it is dropped only because it could not be delivered in time, so that a spool may keep it.
+    pub(crate) undelivered: bool,
 }
 
 // === impl Scheduler ===
@@ -173,7 +175,12 @@ impl<T, A> Scheduler<T, A> {
         // ## to be sent => (dropped | two parts): it is at fault, or nothing may be spent on it any more.
         if batch.split.is_known_bad() || !batch.split.can_pay() {
             let at_fault = self.bisection.bisect(batch, SplitCause::BadItem, DropReason::Rejected);
-            self.dropped.extend(at_fault.map(|(batch, reason)| Dropped { batch, reason, error: KnownBad.into() }));
+            self.dropped.extend(at_fault.map(|(batch, reason)| Dropped {
+                batch,
+                reason,
+                error: KnownBad.into(),
+                undelivered: false,
+            }));
             return None;
         }
         // ## to be sent => the first part, then the rest: it is too large for its server.
@@ -280,6 +287,11 @@ impl<T, A> Scheduler<T, A> {
         self.bisection.bisect(batch, cause, otherwise)
     }
 
+    /// The worker drops a batch that it could not deliver, or gives it to the spool.
+    pub(crate) fn drop_later(&mut self, dropped: Dropped<T, A>) {
+        self.dropped.push(dropped);
+    }
+
     /// What is not worth sending any more.
     pub(crate) fn take_dropped(&mut self) -> Vec<Dropped<T, A>> {
         mem::take(&mut self.dropped)
@@ -305,22 +317,27 @@ impl<T, A> Scheduler<T, A> {
 
 impl<T, A> Dropped<T, A> {
     pub(crate) fn expired(batch: PendingBatch<T, A>) -> Self {
-        Self { batch, reason: DropReason::Expired, error: Expired::new().into() }
+        Self { batch, reason: DropReason::Expired, error: Expired::new().into(), undelivered: true }
     }
 
     fn evicted(batch: PendingBatch<T, A>) -> Self {
-        Self { batch, reason: DropReason::Evicted, error: Evicted::new().into() }
+        Self { batch, reason: DropReason::Evicted, error: Evicted::new().into(), undelivered: true }
     }
 
     /// Items whose callers have dropped their futures: none of them gets the error.
     fn cancelled(batch: PendingBatch<T, A>) -> Self {
         let (reason, seen) = (DropReason::Cancelled, batch.seen());
-        Self { batch, reason, error: Discarded::new(reason, seen).into() }
+        Self { batch, reason, error: Discarded::new(reason, seen).into(), undelivered: false }
     }
 
     pub(crate) fn discarded(batch: PendingBatch<T, A>, reason: DropReason) -> Self {
         let error = Discarded::new(reason, batch.seen()).into();
-        Self { batch, reason, error }
+        Self { batch, reason, error, undelivered: false }
+    }
+
+    /// Items for which no attempt, no room or no time is left.
+    pub(crate) fn undelivered(batch: PendingBatch<T, A>, reason: DropReason, error: BoxError) -> Self {
+        Self { batch, reason, error, undelivered: true }
     }
 }
 

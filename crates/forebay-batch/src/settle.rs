@@ -8,6 +8,7 @@ use crate::{
     pending::PendingBatch,
     scheduler::{Dropped, Scheduler},
     shared::Shared,
+    spooling::Spooled,
     trace,
     waiters::Waiters,
 };
@@ -23,6 +24,8 @@ pub(crate) struct Settler<T, Se, R, A> {
     pub(crate) shared: Arc<Shared<T, A>>,
     settle: Se,
     respond: R,
+    /// Whether a spool keeps what could not be delivered.
+    spools: bool,
 }
 
 /// What the callers of items get that were to be sent again, but are dropped.
@@ -32,11 +35,12 @@ struct NotTaken;
 // === impl Settler ===
 
 impl<T, Se, R, A> Settler<T, Se, R, A> {
-    pub(crate) fn new(shared: Arc<Shared<T, A>>, settle: Se, respond: R) -> Self {
-        Self { shared, settle, respond }
+    pub(crate) fn new(shared: Arc<Shared<T, A>>, settle: Se, respond: R, spools: bool) -> Self {
+        Self { shared, settle, respond, spools }
     }
 
-    /// A batch has come back from the inner service, or the inner service was not ready for it.
+    /// A batch has come back from the inner service, or the inner service was not ready for it. The scheduler has the batches
+    /// that the worker has to drop because of it.
     pub(crate) fn complete<Res>(&self, completed: Completed<Res, T, A>, scheduler: &mut Scheduler<T, A>, look: &Look)
     where
         Se: Settle<Res>,
@@ -52,8 +56,18 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
             scheduler.responded(&batch, look);
         }
         match settlement {
-            // ## in flight => (parked | dropped)
+            // ## in flight => (parked | spooled | dropped)
             Settlement::Retry { after, otherwise } => match scheduler.park(batch, after, look) {
+                Some(batch) if self.spools => {
+                    let error = match result {
+                        Err(error) => error,
+                        Ok(response) => {
+                            panic::discard(response);
+                            NotTaken.into()
+                        }
+                    };
+                    scheduler.drop_later(Dropped::undelivered(batch, otherwise, error));
+                }
                 Some(batch) => self.conclude(batch, &BatchFates::All(Fate::Dropped(otherwise)), result),
                 None => panic::discard(result),
             },
@@ -78,8 +92,21 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
             // A settlement of a newer version of the core, of which nothing is known here.
             _ => self.conclude(batch, &BatchFates::All(Fate::Dropped(DropReason::Failed)), result),
         }
-        // What was evicted to make room for a batch that waits.
-        self.drop_all::<Res>(scheduler.take_dropped());
+    }
+
+    /// The spool has kept a batch, or has not.
+    pub(crate) fn spooled<Res>(&self, spooled: Spooled<T, A>)
+    where
+        R: Respond<Res, Reply = A>,
+    {
+        let Spooled { dropped: Dropped { batch, reason, error, .. }, settlement } = spooled;
+        let fates = match settlement {
+            Some(Settlement::All(fate)) => BatchFates::All(fate),
+            Some(Settlement::Partial { dropped, reason }) => BatchFates::Last { dropped, reason },
+            Some(Settlement::Each(fates)) => BatchFates::each(&fates, batch.len()),
+            _ => BatchFates::All(Fate::Dropped(reason)),
+        };
+        self.conclude::<Res>(batch, &fates, Err(error));
     }
 
     /// Batches are dropped without a result of the inner service.
@@ -87,7 +114,7 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
     where
         R: Respond<Res, Reply = A>,
     {
-        for Dropped { batch, reason, error } in dropped {
+        for Dropped { batch, reason, error, .. } in dropped {
             self.conclude::<Res>(batch, &BatchFates::All(Fate::Dropped(reason)), Err(error));
         }
     }
@@ -130,7 +157,7 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
             ItemFate::Retry(otherwise) => Some(*otherwise),
             ItemFate::Final(_) => None,
         });
-        let (Some(otherwise), true) = (otherwise, scheduler.parks()) else {
+        let (Some(otherwise), true) = (otherwise, scheduler.parks() || self.spools) else {
             return self.conclude(batch, &fates, result);
         };
         // The places of the waiters are those of the call as long as its result is used.
@@ -150,7 +177,10 @@ impl<T, Se, R, A> Settler<T, Se, R, A> {
         }
         drop(settled);
         batch.waiters = waiters;
-        if let Some(batch) = scheduler.park(batch, None, look) {
+        let Some(batch) = scheduler.park(batch, None, look) else { return };
+        if self.spools {
+            scheduler.drop_later(Dropped::undelivered(batch, otherwise, NotTaken.into()));
+        } else {
             self.conclude::<Res>(batch, &BatchFates::All(Fate::Dropped(otherwise)), Err(NotTaken.into()));
         }
     }

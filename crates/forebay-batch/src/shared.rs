@@ -138,7 +138,8 @@ impl<T, A> Shared<T, A> {
                 wakes.wake();
                 Poll::Ready(Err(rejected))
             }
-            Err(Refused::Wait(again, place)) => {
+            Err(Refused::Wait(again, place, wakes)) => {
+                wakes.wake();
                 *entry = Some(again);
                 *ticket = Some(place);
                 Poll::Pending
@@ -189,6 +190,19 @@ impl<T, A> Shared<T, A> {
     }
 }
 
+impl<T, A> Shared<T, A> {
+    /// Has the worker give all that is here to the spool, for lack of time; needs a spool.
+    pub(crate) fn spool_rest(&self) {
+        let waker = self.lock().queue.spool_rest();
+        WakerSet::one(waker).wake();
+    }
+
+    /// Whether all that is here goes to the spool.
+    pub(crate) fn spools_rest(&self) -> bool {
+        self.lock().queue.spools_rest()
+    }
+}
+
 // === impl Sealed ===
 
 impl<'a, T, A> Sealed<'a, T, A> {
@@ -211,6 +225,20 @@ impl<'a, T, A> Sealed<'a, T, A> {
     fn taken(&self, mut batch: PendingBatch<T, A>) -> PendingBatch<T, A> {
         batch.owed_to = Some(Arc::clone(self.shared));
         batch
+    }
+}
+
+impl<T, A> Sealed<'_, T, A> {
+    /// The batch that leaves first because the queue is nearly full, apart from what `leaving` holds.
+    pub(crate) fn spill(&self, leaving: Charge, now: Instant) -> Option<PendingBatch<T, A>> {
+        let batch = self.shared.lock().queue.spill(leaving, now);
+        batch.map(|batch| self.taken(batch))
+    }
+
+    /// All that is queued.
+    pub(crate) fn take_all(&self, now: Instant) -> Vec<PendingBatch<T, A>> {
+        let all = self.shared.lock().queue.take_all(now);
+        all.into_iter().map(|batch| self.taken(batch)).collect()
     }
 }
 

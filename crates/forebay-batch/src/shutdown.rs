@@ -52,9 +52,9 @@ where
     P: IntoRequest<T>,
     R: Respond<S::Response>,
 {
-    /// Every batch that the worker has, wherever it is. The futures of the inner service are dropped first: they may still read
+    /// Every batch that the worker has, wherever it is, without those on their way into a spool. The futures of the inner service are dropped first: they may still read
     /// the items.
-    fn take_all(&mut self) -> Vec<PendingBatch<T, R::Reply>> {
+    pub(crate) fn take_all(&mut self) -> Vec<PendingBatch<T, R::Reply>> {
         let mut all = Vec::new();
         if let State::Readying { batch, .. } = mem::replace(&mut self.state, State::Idle) {
             all.push(batch);
@@ -74,8 +74,8 @@ where
 
     /// Gives up everything that the worker has.
     pub(crate) fn give_up_all(&mut self) -> Progress {
-        let all = self.take_all();
-        all.into_iter().for_each(|batch| self.settler.shared.give_up(batch));
+        let all = self.take_all().into_iter().chain(self.spooling.take_all());
+        all.for_each(|batch| self.settler.shared.give_up(batch));
         Progress::Ended
     }
 }

@@ -4,18 +4,20 @@ use crate::{
     limit::InFlightLimit,
     next::{Look, Next, Rest, earlier},
     pending::PendingBatch,
-    scheduler::Scheduler,
+    scheduler::{Dropped, Scheduler},
     settle::Settler,
     shared::Sealed,
+    spooling::Spooling,
 };
 use forebay_core::{BoxError, DropReason, Settle, panic, time::saturating_add};
-use forebay_intake::{Timer, now};
+use forebay_intake::{Abandoned, Evicted, Timer, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
     fmt,
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -44,6 +46,8 @@ where
     pub(crate) in_flight: FuturesUnordered<InFlight<S::Future, T, R::Reply>>,
     /// How many of them there may be.
     limit: InFlightLimit,
+    /// The batches that are on their way into a spool.
+    pub(crate) spooling: Spooling<T, R::Reply>,
     /// How long the inner service may keep one batch waiting for its readiness.
     ready_timeout: Duration,
     timer: Timer,
@@ -82,10 +86,11 @@ where
         settler: Settler<T, Se, R, R::Reply>,
         scheduler: Scheduler<T, R::Reply>,
         limit: InFlightLimit,
+        spooling: Spooling<T, R::Reply>,
         ready_timeout: Duration,
     ) -> Self {
         let (state, in_flight, timer) = (State::Idle, FuturesUnordered::new(), Timer::default());
-        Self { inner, into_request, settler, scheduler, state, in_flight, limit, ready_timeout, timer }
+        Self { inner, into_request, settler, scheduler, state, in_flight, limit, spooling, ready_timeout, timer }
     }
 
     /// Looks at everything once: what has come back, what may be sent, what is due.
@@ -101,6 +106,10 @@ where
             if let Some(completed) = completed {
                 self.settler.complete(completed, &mut self.scheduler, look);
             }
+        }
+        self.settle_dropped();
+        if self.spooling.is_on() {
+            self.spool(now, cx);
         }
         // What has come back may have moved the limit.
         look.in_flight = self.limit.in_force(look.batching.max_in_flight, now);
@@ -151,6 +160,7 @@ where
             }
         };
         self.settler.complete(Completed { batch, result, attempt: None }, &mut self.scheduler, look);
+        self.settle_dropped();
         Progress::Made
     }
 
@@ -181,7 +191,7 @@ where
     fn rest(&mut self, rest: Rest, give_up: Option<Instant>) -> Progress {
         match rest {
             Rest::Wait(due) => Progress::Waits(earlier(due, give_up)),
-            Rest::End if self.in_flight.is_empty() => Progress::Ended,
+            Rest::End if self.in_flight.is_empty() && self.spooling.is_empty() => Progress::Ended,
             Rest::End => Progress::Waits(None),
             Rest::Abort => self.give_up_all(),
             Rest::Discard(reason) => self.discard(reason),
@@ -198,9 +208,35 @@ where
         batch
     }
 
-    /// Settles what the scheduler has dropped on the way.
+    /// Settles what the scheduler has dropped on the way, or gives it to the spool.
     fn settle_dropped(&mut self) {
-        self.settler.drop_all::<S::Response>(self.scheduler.take_dropped());
+        let dropped = self.spooling.take(self.scheduler.take_dropped());
+        self.settler.drop_all::<S::Response>(dropped);
+    }
+
+    /// Settles what was spooled, and spools what there is no room or no time for.
+    fn spool(&mut self, now: Instant, cx: &mut Context<'_>) {
+        // ## spooling => settled
+        while let Poll::Ready(Some(spooled)) = self.spooling.poll_next(cx) {
+            self.settler.spooled::<S::Response>(spooled);
+        }
+        let shared = Arc::clone(&self.settler.shared);
+        // ## (queued | Readying | in flight | parked) => spooling: a shutdown has no time left for them.
+        if shared.spools_rest() {
+            let all = self.take_all().into_iter().chain(Sealed::new(&shared, cx.waker()).take_all(now));
+            for batch in all {
+                let error = Abandoned::new(batch.seen()).into();
+                self.spooling.push(Dropped::undelivered(batch, DropReason::Shutdown, error));
+            }
+            return;
+        }
+        // ## queued => spooling: the queue fills faster than the server takes.
+        while self.spooling.has_room() {
+            let held = self.spooling.held();
+            let Some(batch) = Sealed::new(&shared, cx.waker()).spill(held, now) else { break };
+            let error = Evicted::new().into();
+            self.spooling.push(Dropped::undelivered(batch, DropReason::Full, error));
+        }
     }
 }
 
@@ -228,6 +264,8 @@ where
                 Progress::Made
             });
             match progress {
+                // CORRECTNESS: a write that was not polled has registered no task.
+                Progress::Waits(_) if this.spooling.has_new() => {}
                 Progress::Made => {}
                 Progress::Ended => return Poll::Ready(()),
                 Progress::Waits(due) => {

@@ -1,8 +1,8 @@
 use crate::{
-    Compression, Credential, Encode, ExportError, Exporter,
+    Compression, Credential, Encode, ExportError, ExportSpool, Exporter,
     authorize::Auth,
     credential::request_header_of,
-    knobs::{ExportBreaker, ExportRetry, Knobs},
+    knobs::{ExportBreaker, ExportRetry, Knobs, SpoolKnob, SpoolUsage},
     stack::{self, StackParts},
     trace::Loudness,
 };
@@ -15,7 +15,7 @@ use forebay_retry::{Backoff, grpc};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use tower_service::Service;
 
@@ -52,6 +52,8 @@ use tower_service::Service;
 /// | [`max_hint`](Self::max_hint) | 60 s | zero and more |
 /// | [`split_budget`](Self::split_budget) | 64 requests | 0 and more |
 /// | [`max_response_bytes`](Self::max_response_bytes) | 4 MiB ([OTLP limits]) | 1 and more |
+/// | [`overflow_to`](Self::overflow_to), [`write_ahead`](Self::write_ahead) | no spool | one of them |
+/// | [`spool_after`](Self::spool_after) | 30 s | zero and more |
 /// | [`observe`](Self::observe) | the last failure is in the [`Report`](crate::Report) | |
 /// | [`observe_breaker`](Self::observe_breaker) | none | |
 /// | [`quiet`](Self::quiet) | lost items are a warning, at most once a minute | |
@@ -355,6 +357,40 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// read, and the request is not retried for it.
     pub fn max_response_bytes(mut self, bytes: usize) -> Self {
         self.knobs.max_response_bytes = bytes;
+        self
+    }
+
+    /// Keeps in `spool` what could not be delivered, and sends it when the server is back, fresh items first.
+    ///
+    /// An item goes there when it is as old as [`spool_after`](Self::spool_after) and the server has not taken it, when the
+    /// items held come near their [`limits`](Self::limits), when no attempt is left for it, and when a
+    /// [`shutdown`](Exporter::shutdown) has no time left for it: a quarter of its deadline, a second at most, is kept for that.
+    /// It counts as spooled then. What the server refused is dropped as without a spool; so is what the spool has no room for,
+    /// and what is held when the exporter's task is aborted. `emit` does not touch the spool.
+    ///
+    /// What an earlier process has spooled counts as [`recovered`](crate::Counters::recovered).
+    pub fn overflow_to(mut self, spool: impl ExportSpool<T>) -> Self {
+        self.knobs.spool = Some(SpoolKnob { spool: Arc::new(spool), usage: SpoolUsage::Overflow });
+        self
+    }
+
+    /// Puts everything into `spool` before it is sent: the future of an item resolves with [`Spooled`](forebay_core::Fate::Spooled)
+    /// once it is durable, and what is sent is read from the spool.
+    ///
+    /// The [`batching`](Self::batching) says how items are gathered for the spool, and becomes that of a short wait: 5 ms and
+    /// four in flight. Set it after this, if at all. How many items a request has is up to the spool. What cannot be spooled
+    /// now, since the disk is full, waits for another attempt until it is as old as [`max_age`](Self::max_age). A
+    /// [`shutdown`](Exporter::shutdown) ends when all is spooled and sent, or at its deadline.
+    pub fn write_ahead(mut self, spool: impl ExportSpool<T>) -> Self {
+        self.knobs.spool = Some(SpoolKnob { spool: Arc::new(spool), usage: SpoolUsage::WriteAhead });
+        self.knobs.batching = self.knobs.batching.max_delay(Duration::from_millis(5)).max_in_flight(4);
+        self
+    }
+
+    /// Sets how old an item may get while the server cannot be reached, before it goes to the spool of
+    /// [`overflow_to`](Self::overflow_to). Zero spools a batch as soon as its retries are used up or the circuit is open.
+    pub fn spool_after(mut self, age: Duration) -> Self {
+        self.knobs.spool_after = age;
         self
     }
 

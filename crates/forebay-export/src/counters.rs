@@ -25,6 +25,16 @@ pub struct Counters {
     /// Panics of closures that describe an item where it is handed over (its weight, priority, partition, or whether it closes
     /// its batch). The item gets the default: see [`IntakeHandle::closure_panics`](forebay_intake::IntakeHandle::closure_panics).
     pub closure_panics: u64,
+    /// Items that the spool held of an earlier process, or that were put there beside this exporter. They were not offered to
+    /// it, and its [`Totals`](crate::Totals) never count them.
+    pub recovered: u64,
+    /// Items that were delivered out of the spool, recovered ones included.
+    pub replayed: u64,
+    /// Items that the spool holds no more, although they were not delivered: it had no room for them, they were too old, or
+    /// were damaged. Recovered ones are included.
+    pub evicted: u64,
+    /// Items out of the spool that the server did not take, which are dead letters now. Recovered ones are included.
+    pub quarantined: u64,
 }
 
 /// The counts of [`Counters`], except those of the batcher. Each is written once per request, not per item.
@@ -34,6 +44,10 @@ pub(crate) struct Counting {
     pub(crate) retries: AtomicU64,
     pub(crate) breaker_opens: AtomicU64,
     pub(crate) unreadable: AtomicU64,
+    pub(crate) recovered: AtomicU64,
+    pub(crate) replayed: AtomicU64,
+    pub(crate) evicted: AtomicU64,
+    pub(crate) quarantined: AtomicU64,
     /// Sees the events of the circuit, where its openings are counted too.
     pub(crate) breaker_observer: OnceLock<Box<BreakerObserver>>,
 }
@@ -58,6 +72,10 @@ impl Counting {
             retries: self.retries.load(Relaxed),
             breaker_opens: self.breaker_opens.load(Relaxed),
             unreadable_responses: self.unreadable.load(Relaxed),
+            recovered: self.recovered.load(Relaxed),
+            replayed: self.replayed.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+            quarantined: self.quarantined.load(Relaxed),
         }
     }
 }

@@ -121,6 +121,14 @@ impl<E, S> Encoding<E, S> {
     }
 }
 
+/// A clone shares all but the memory of the last body.
+impl<E, S: Clone> Clone for Encoding<E, S> {
+    fn clone(&self) -> Self {
+        let (control, telemetry) = (Arc::clone(&self.control), Arc::clone(&self.telemetry));
+        Self::new(self.inner.clone(), Arc::clone(&self.encoder), control, telemetry)
+    }
+}
+
 impl<T, E, S> Service<Items<T>> for Encoding<E, S>
 where
     E: Encode<T>,
@@ -199,7 +207,7 @@ where
 }
 
 /// The settlement of `sent` items and of the skipped items between them.
-fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settlement {
+pub(crate) fn with_skipped(settlement: Settlement, sent: usize, skipped: &Skipped) -> Settlement {
     if skipped.0.is_empty() {
         return settlement;
     }

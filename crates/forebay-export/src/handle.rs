@@ -5,9 +5,17 @@ use crate::{
 use forebay_batch::{BatchHandle, Batching};
 use forebay_breaker::BreakerHandle;
 use forebay_core::{ConfigError, Deadline, DropReason, Totals};
-use forebay_intake::{DrainReport, Flush, Limits};
+use forebay_intake::{DrainReport, Flush, Limits, Timer, now};
 use http::{HeaderName, HeaderValue};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
 
 /// Reads and changes an exporter while it runs, and does not keep it open.
 ///
@@ -20,7 +28,27 @@ pub struct ExporterHandle<T> {
     /// The counts of the layers, without those of the batcher.
     counting: Arc<Counting>,
     telemetry: Arc<Telemetry>,
+    ending: Ending,
 }
+
+/// What a drain does with what is not delivered in time.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// It is reported as not sent.
+    Drain,
+    /// It is spooled.
+    Spool,
+    /// It is spooled already, and sent out of the spool for as long as there is time.
+    Replay {
+        /// Closed once all is sent.
+        running: watch::Receiver<()>,
+        /// Ends the replay where the time is over.
+        stop: Arc<Notify>,
+    },
+}
+
+/// The longest time of a drain that is kept for the spool.
+const TO_SPOOL: Duration = Duration::from_secs(1);
 
 // === impl ExporterHandle ===
 
@@ -31,12 +59,17 @@ impl<T> ExporterHandle<T> {
         control: Arc<Control>,
         counting: Arc<Counting>,
         telemetry: Arc<Telemetry>,
+        ending: Ending,
     ) -> Self {
-        Self { batch, breaker, control, counting, telemetry }
+        Self { batch, breaker, control, counting, telemetry, ending }
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    pub(crate) fn counting(&self) -> &Counting {
+        &self.counting
     }
 
     /// Updates the metrics, where there are any.
@@ -195,14 +228,41 @@ impl<T> ExporterHandle<T> {
     }
 
     /// Closes the exporter, sends what is held, and ends no later than 20 ms after `deadline`. The report has the items that
-    /// were not sent, as far as they could be recovered; see [`Exporter::shutdown`](crate::Exporter::shutdown).
+    /// were not sent, as far as they could be recovered; those that a spool has kept are not among them. See [`Exporter::shutdown`](crate::Exporter::shutdown).
     ///
     /// # Cancellation
     ///
     /// A dropped drain leaves the exporter closed; its items are sent all the same.
     pub async fn drain(&self, deadline: Duration) -> DrainReport<T> {
         let _ending = self.control.end_by(Deadline::after(deadline));
-        self.batch.drain(deadline).await
+        let began = now();
+        let left = || deadline.saturating_sub(now().saturating_duration_since(began));
+        match &self.ending {
+            Ending::Drain => {}
+            Ending::Spool => {
+                self.batch.close();
+                let to_spool = deadline.checked_div(4).unwrap_or_default().min(TO_SPOOL);
+                if !self.batch.is_flushed_within(deadline.saturating_sub(to_spool)).await {
+                    self.batch.spool_rest();
+                }
+            }
+            Ending::Replay { running, stop } => {
+                self.batch.close();
+                if self.batch.is_flushed_within(deadline).await {
+                    let mut running = running.clone();
+                    let (mut timer, due) = (Timer::default(), now().checked_add(left()));
+                    let mut ended = pin!(running.changed());
+                    // Whether all was sent or the time is over: the totals say which.
+                    poll_fn(|cx| match ended.as_mut().poll(cx) {
+                        Poll::Ready(_closed) => Poll::Ready(()),
+                        Poll::Pending => timer.poll(due, cx),
+                    })
+                    .await;
+                }
+                stop.notify_one();
+            }
+        }
+        self.batch.drain(left()).await
     }
 }
 
@@ -248,6 +308,7 @@ impl<T> Clone for ExporterHandle<T> {
             control: Arc::clone(&self.control),
             counting: Arc::clone(&self.counting),
             telemetry: Arc::clone(&self.telemetry),
+            ending: self.ending.clone(),
         }
     }
 }

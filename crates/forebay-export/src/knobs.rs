@@ -3,7 +3,7 @@
 //! The knobs that a handle may change later are in [`Settings`].
 
 use crate::{
-    Credential, Endpoint,
+    Credential, Endpoint, ExportSpool,
     control::Settings,
     counters::{BreakerObserver, Counting},
     encoding::is_about_items,
@@ -88,12 +88,30 @@ pub(crate) struct Knobs<T> {
     pub(crate) observer: Option<Box<Observer>>,
     /// Sees each event of the circuit.
     pub(crate) breaker_observer: Option<Box<BreakerObserver>>,
+    /// Keeps what could not be delivered, or everything before it is sent.
+    pub(crate) spool: Option<SpoolKnob<T>>,
+    /// The age at which an item goes to the spool; zero for at once.
+    pub(crate) spool_after: Duration,
     /// The level at which lost items are reported.
     pub(crate) loudness: Loudness,
     /// Runs the worker; `None` takes the current runtime, or a new thread.
     pub(crate) runtime: Option<Handle>,
     /// Settings that could not be used, and are reported once the exporter runs.
     pub(crate) ignored: Vec<ConfigError>,
+}
+
+/// What a spool is used for.
+pub(crate) struct SpoolKnob<T> {
+    pub(crate) spool: Arc<dyn ExportSpool<T>>,
+    pub(crate) usage: SpoolUsage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpoolUsage {
+    /// For what could not be delivered.
+    Overflow,
+    /// For everything, before it is sent.
+    WriteAhead,
 }
 
 type FlushWhen<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
@@ -129,6 +147,8 @@ impl<T> Default for Knobs<T> {
             split_budget: 64,
             max_response_bytes: 4 << 20,
             observer: None,
+            spool: None,
+            spool_after: Duration::from_secs(30),
             breaker_observer: None,
             loudness: Loudness::default(),
             runtime: None,
@@ -149,9 +169,12 @@ impl<T> Knobs<T> {
         self.park_backoff.check()
     }
 
-    /// Whether a batch that comes back retryable waits for another attempt.
-    pub(crate) fn parks(&self) -> bool {
-        !self.max_age.is_zero()
+    /// How long a batch that comes back retryable waits for other attempts, before it is spooled or dropped; zero for not at all.
+    pub(crate) fn parks_for(&self) -> Duration {
+        match self.spool {
+            Some(SpoolKnob { usage: SpoolUsage::Overflow, .. }) => self.max_age.min(self.spool_after),
+            Some(SpoolKnob { usage: SpoolUsage::WriteAhead, .. }) | None => self.max_age,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod park_backoff;
 mod preset;
 mod read_body;
 mod read_response;
+mod replay;
 mod report;
 mod reporting_worker;
 mod response_classifier;
@@ -33,6 +34,8 @@ mod runtime;
 mod sampled;
 mod secrets;
 mod server_text;
+mod spool;
+mod spool_worker;
 mod stack;
 mod telemetry;
 mod trace;
@@ -55,10 +58,11 @@ pub use self::{
     preset::Preset,
     report::Report,
     server_text::ServerText,
+    spool::{ExportSpool, Origin, ReplayFate, Replayed, Replayer, SpoolTask},
     transport::TransportError,
 };
 // What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
-pub use forebay_batch::{Adaptive, AdaptiveBuilder, BatchHandle, Batching, MaxInFlight};
+pub use forebay_batch::{Adaptive, AdaptiveBuilder, BatchHandle, Batching, Items, MaxInFlight};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]

@@ -52,7 +52,8 @@ impl ResponseClassifier {
     pub(crate) fn new<T>(knobs: &Knobs<T>) -> Self {
         let is_grpc = matches!(knobs.settings.framing, Framing::Grpc { .. });
         // A batch that parks expires at its age, so no wait beyond that age is of use.
-        let max_hint = if knobs.parks() { knobs.max_hint.min(knobs.max_age) } else { knobs.max_hint };
+        let parks_for = knobs.parks_for();
+        let max_hint = if parks_for.is_zero() { knobs.max_hint } else { knobs.max_hint.min(parks_for) };
         Self {
             http: knobs.classifier,
             grpc: is_grpc.then_some(knobs.codes),

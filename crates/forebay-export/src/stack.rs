@@ -1,36 +1,44 @@
 //! The layers of an exporter in their order, from the batcher down to the client.
 
 use crate::{
-    Encode, Exporter, ExporterHandle, Framing,
+    Encode, Exporter, ExporterHandle, Framing, Replayer,
     attempt::WithinTime,
     authorize::{Auth, Authorize, Fallback},
     control::Control,
     counters::Counted,
     encoding::{Encoding, SettleExport},
-    knobs::Knobs,
+    handle::Ending,
+    knobs::{Knobs, SpoolKnob, SpoolUsage},
     park_backoff::ParkBackoff,
     read_response::ReadResponse,
+    replay::Replay,
     reporting_worker::ReportingWorker,
     runtime,
     sampled::Sampled,
+    spool::{Overflowing, WriteAhead},
+    spool_worker::SpoolWorker,
     telemetry::Telemetry,
     trace,
 };
 use bytes::Bytes;
-use forebay_batch::BatchLayer;
+use forebay_batch::{Batch, BatchLayer};
 use forebay_breaker::Trip;
 use forebay_core::{
-    BoxError, ConfigError, Weigh,
+    BoxError, ConfigError, Fate, Weigh,
     adaptive::{Adaptive, SharedLimiter},
 };
 use forebay_intake::{PriorityOf, now};
 use http::{HeaderName, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
+use tokio::sync::{Notify, watch};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -63,7 +71,7 @@ where
     knobs.settings.framing = encoder.framing();
     knobs.settings = knobs.settings.checked()?;
     knobs.check()?;
-    let (parks, framing) = (knobs.parks(), knobs.settings.framing);
+    let (parks_for, framing) = (knobs.parks_for(), knobs.settings.framing);
     let name = knobs.name.take().unwrap_or_else(next_name);
 
     // One attempt: read the response within its time, with the credential of the moment.
@@ -98,6 +106,8 @@ where
     let circuit = breaker.handle();
     let export = breaker.layer(retry.layer(authorized));
 
+    let spool = knobs.spool.take();
+
     // The batches: each becomes one export, and waits beside the queue when it comes back retryable.
     let mut batch = BatchLayer::builder()
         .limits(knobs.limits)
@@ -119,18 +129,50 @@ where
     if let Some(key) = knobs.partition_key {
         batch = batch.partition_by(key).max_open_partitions(knobs.max_open_partitions);
     }
-    if parks {
+    if !parks_for.is_zero() {
         // Parked items keep their slots, so the limits of the queue bound them.
-        batch = batch.park_backoff(ParkBackoff::new(knobs.park_backoff)).max_age(knobs.max_age);
+        batch = batch.park_backoff(ParkBackoff::new(knobs.park_backoff)).max_age(parks_for);
+    }
+    if let Some(SpoolKnob { spool, usage: SpoolUsage::Overflow }) = &spool {
+        batch = batch.spool(Overflowing { spool: Arc::clone(spool) });
     }
     let batch = batch.build()?;
 
     let telemetry = Arc::new(Telemetry::new(Arc::clone(&name), knobs.loudness, knobs.observer));
     let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
-    let (batch, worker) = batch.pair(encoding);
-    let handle = ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), knobs.counting, telemetry);
+    let (counting, runtime) = (knobs.counting, knobs.runtime);
+    let handle = |batch: &Batch<T, Fate>, ending| {
+        ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), counting, telemetry, ending)
+    };
+    let replay = Replay::new(encoding.clone(), knobs.split_budget);
+    let (running, stop) = (watch::Sender::new(()), Arc::new(Notify::new()));
     // The worker starts last: everything before may fail, and an error must leave nothing running.
-    runtime::run(knobs.runtime, ReportingWorker::new(worker, handle.clone()))?;
+    let (batch, handle) = match spool {
+        None => {
+            let (batch, worker) = batch.pair(encoding);
+            let handle = handle(&batch, Ending::Drain);
+            runtime::run(runtime, ReportingWorker::new(worker, handle.clone()))?;
+            (batch, handle)
+        }
+        Some(SpoolKnob { spool, usage: SpoolUsage::Overflow }) => {
+            let (batch, worker) = batch.pair(encoding);
+            let handle = handle(&batch, Ending::Spool);
+            let replayer = Replayer::new(replay, handle.clone());
+            let worker =
+                SpoolWorker::new(worker, spool.replay(replayer.clone()), replayer, Duration::ZERO, stop, running);
+            runtime::run(runtime, ReportingWorker::new(worker, handle.clone()))?;
+            (batch, handle)
+        }
+        Some(SpoolKnob { spool, usage: SpoolUsage::WriteAhead }) => {
+            let (batch, worker) = batch.pair(WriteAhead { spool: Arc::clone(&spool) });
+            let handle = handle(&batch, Ending::Replay { running: running.subscribe(), stop: Arc::clone(&stop) });
+            let replayer = Replayer::new(replay, handle.clone());
+            let worker =
+                SpoolWorker::new(worker, spool.replay(replayer.clone()), replayer, knobs.max_age, stop, running);
+            runtime::run(runtime, ReportingWorker::new(worker, handle.clone()))?;
+            (batch, handle)
+        }
+    };
     for setting in &knobs.ignored {
         trace::setting_ignored(&name, knobs.loudness, setting);
     }

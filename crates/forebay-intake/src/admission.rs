@@ -175,6 +175,22 @@ impl Admission {
         self.earlier.len() < before
     }
 
+    /// Items that were spooled have met their final fate; returns how many, which is no more than are counted as spooled.
+    pub fn settle_spooled(&mut self, fate: Fate, items: u64) -> u64 {
+        let items = items.min(self.ledger.totals().spooled);
+        self.ledger.settle_spooled(fate, items);
+        items
+    }
+
+    /// Whether more than three quarters of what a normal item may fill are held, apart from what `leaving` holds.
+    #[must_use]
+    pub fn is_under_pressure(&self, leaving: Charge) -> bool {
+        let items = self.ledger.pending().saturating_sub(leaving.items);
+        let bytes = self.bytes.saturating_sub(leaving.bytes);
+        let Bounds { soft_items, soft_bytes, .. } = self.bounds;
+        items > soft_items - soft_items / 4 || bytes > soft_bytes - soft_bytes / 4
+    }
+
     /// Frees one item of the fair share of `key`.
     pub fn free_share(&mut self, key: u64) {
         if let Entry::Occupied(mut held) = self.shares.entry(key) {

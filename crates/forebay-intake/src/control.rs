@@ -1,5 +1,5 @@
 use crate::{Intake, Limits, Registration, admission::Epoch, wait::Ticket};
-use forebay_core::{ConfigError, Priority, Totals};
+use forebay_core::{ConfigError, Fate, Priority, Totals};
 use std::{
     task::{Context, Poll, Waker},
     time::Duration,
@@ -45,6 +45,8 @@ pub trait Control<T>: Send + Sync {
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool;
     /// A flush is dropped before it is over.
     fn stop_flushing(&self, ticket: Ticket);
+    /// Items that were spooled have met their final fate: how many of so many are counted as spooled.
+    fn settle_spooled(&self, fate: Fate, items: u64) -> u64;
 }
 
 /// The owner of an [`Intake`], which it keeps under a lock beside the items.
@@ -163,6 +165,10 @@ impl<O: IntakeOwner + Send + Sync> Control<O::Item> for O {
     fn is_flushed(&self, epoch: Epoch, ticket: &mut Option<Ticket>, waker: &Waker) -> bool {
         let mut registration = Registration::new(waker);
         self.with_intake(|intake| intake.flushed_or_wait(epoch, ticket, &mut registration))
+    }
+
+    fn settle_spooled(&self, fate: Fate, items: u64) -> u64 {
+        self.with_intake(|intake| intake.admission.settle_spooled(fate, items))
     }
 
     fn stop_flushing(&self, ticket: Ticket) {

@@ -6,7 +6,7 @@ use crate::{
     trace,
     wait::Ticket,
 };
-use forebay_core::{ConfigError, Totals};
+use forebay_core::{ConfigError, Fate, Totals};
 use std::{
     fmt,
     future::{Future, poll_fn},
@@ -172,7 +172,15 @@ impl<T> IntakeHandle<T> {
         DrainReport { totals, unsent }
     }
 
-    async fn is_flushed_within(&self, wait: Duration) -> bool {
+    /// Items that were spooled have met their final fate. Returns how many of the `items` the ledger counted as spooled: no more
+    /// than that are moved.
+    #[must_use = "fewer than that may have been moved"]
+    pub fn settle_spooled(&self, fate: Fate, items: u64) -> u64 {
+        self.control.settle_spooled(fate, items)
+    }
+
+    /// As [`flush`](Self::flush), for `wait` at most; whether every item had a fate by then.
+    pub async fn is_flushed_within(&self, wait: Duration) -> bool {
         let (mut flush, mut timer) = (self.flush(), Timer::default());
         // A wait beyond the clock's range has no end.
         let due = clock::now().checked_add(wait);

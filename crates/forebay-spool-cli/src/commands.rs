@@ -10,6 +10,7 @@ use forebay_spool::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use std::{
+    collections::HashSet,
     io::{self, BufWriter, Write},
     ops::ControlFlow,
     sync::Arc,
@@ -171,7 +172,7 @@ fn export(engine: &mut Engine, args: &Args, out: &mut impl Write) -> Result<bool
     let bar = bar(engine.stats().records);
     let mut left = args.limit;
     let mut wrote = Ok(());
-    let dead: Vec<u64> = engine.dead_letters(None, usize::MAX)?.iter().map(|letter| letter.record.id).collect();
+    let dead: HashSet<u64> = engine.dead_letters(None, usize::MAX)?.iter().map(|letter| letter.record.id).collect();
     let verified = engine.read_all(|record, destinations| {
         bar.inc(1);
         if left == 0 {

@@ -15,8 +15,8 @@ use std::{
 /// The spool's own lock file keeps other processes out, so no range of the file is locked.
 pub(crate) struct Backend {
     file: Arc<dyn StorageFile>,
-    /// Without it, what is written survives the process and not the power: `Durability::Process`.
-    sync: bool,
+    /// Without it, what is written survives the process and not the power: `Durability::Process`, or a file that is being made.
+    sync: Arc<AtomicBool>,
     /// The file is about to be removed: what a closing database still writes is not worth a write.
     muted: Arc<AtomicBool>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Backend {
 // === impl Backend ===
 
 impl Backend {
-    pub(crate) fn new(file: Arc<dyn StorageFile>, sync: bool, muted: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(file: Arc<dyn StorageFile>, sync: Arc<AtomicBool>, muted: Arc<AtomicBool>) -> Self {
         Self { file, sync, muted }
     }
 
@@ -53,7 +53,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.sync && !self.is_muted() { self.file.sync() } else { Ok(()) }
+        if self.sync.load(Ordering::Relaxed) && !self.is_muted() { self.file.sync() } else { Ok(()) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -166,7 +166,7 @@ impl SpoolBuilder {
 }
 
 /// A random number from the seed that the operating system gives each hash map: enough to distinguish one spool from another.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0)
 }

@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
+#[cfg(not(unix))]
+compile_error!("forebay-spool builds on Unix only: a spool is a directory with the permissions and the locks of Unix");
+
 mod backend;
 mod builder;
 mod disk;
@@ -9,6 +12,8 @@ mod durability;
 mod engine;
 mod envelope;
 mod error;
+#[cfg(feature = "export")]
+mod export;
 mod fault;
 mod lease;
 mod manifest;
@@ -21,6 +26,9 @@ mod stats;
 pub mod storage;
 mod worker;
 
+#[cfg(feature = "export")]
+#[cfg_attr(docsrs, doc(cfg(feature = "export")))]
+pub use self::export::{Codec, ExporterSpool};
 pub use self::{
     builder::{Overflow, SpoolBuilder},
     disk::DiskSpool,

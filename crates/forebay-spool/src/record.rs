@@ -37,6 +37,8 @@ pub struct Group {
     pub(crate) priority: Priority,
     pub(crate) records: Vec<NewRecord>,
     pub(crate) mark: Option<Mark>,
+    /// The one destination that it is for; `None` for all.
+    pub(crate) destination: Option<String>,
 }
 
 /// A small value that is committed together with a group, such as the position in the file that the records come from.
@@ -107,6 +109,12 @@ impl Group {
     #[must_use]
     pub fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
+    }
+
+    /// The records wait for this destination only; by default for every one that the spool was opened with.
+    #[must_use]
+    pub fn destination(self, name: impl Into<String>) -> Self {
+        Self { destination: Some(name.into()), ..self }
     }
 
     /// Commits `value` under `name` together with the records.

@@ -186,8 +186,8 @@ fn work(shared: &Arc<Shared>, engine: &mut Engine, settings: &Settings) {
         // The commands of this round may have taken longer than the wait.
         if closed || commit.is_due(clock()) {
             commit.done();
-            let (done, bytes) = (std::mem::take(&mut round), round.bytes);
-            shared.committed(bytes);
+            let done = std::mem::take(&mut round);
+            shared.committed(done.bytes);
             done.commit(engine);
         }
         if is_idle && closed {

@@ -216,3 +216,13 @@ async fn bytes_that_wait_are_bounded() {
     spool.close().await.unwrap();
     first.await.unwrap();
 }
+
+#[tokio::test]
+async fn bytes_that_were_written_wait_no_more() {
+    let dir = TempDir::new("written");
+    let spool = builder(&dir).max_record_bytes(1000).max_waiting_bytes(1000).open().unwrap();
+    for round in 0..5 {
+        let appended = spool.append(Group::new([NewRecord::new(vec![0; 900])])).await;
+        assert!(appended.is_ok(), "round {round}: {appended:?}");
+    }
+}

@@ -149,6 +149,25 @@ fn s08_two_destinations_each_with_its_own_progress() {
 }
 
 #[test]
+fn s08_a_group_for_one_destination_waits_for_no_other() {
+    let disk = SimDisk::new();
+    let two = || unnamed(&disk).destination("one", "https://1.example").destination("two", "https://2.example");
+    let mut engine = two().open_engine(at(NOW)).unwrap();
+    let groups = vec![group(["a"]).destination("one"), group(["b"]), group(["c", "d"]).destination("two")];
+    let results = engine.append(groups, NOW);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let error = engine.append(vec![group(["e"]).destination("three")], NOW).remove(0).unwrap_err();
+    assert!(matches!(error.kind(), SpoolErrorKind::UnknownDestination { .. }), "{error}");
+    drop(engine);
+    let mut engine = two().open_engine(at(NOW)).unwrap();
+    let pending: Vec<_> = engine.stats().destinations.iter().map(|d| d.pending).collect();
+    assert_eq!(pending, [2, 3]);
+    assert_eq!(payloads(&drain_for(&mut engine, "one")), ["a", "b"]);
+    assert_eq!(payloads(&drain_for(&mut engine, "two")), ["b", "c", "d"]);
+    assert_eq!(engine.stats().records, 0);
+}
+
+#[test]
 fn s10_another_destinations_items_are_not_sent_to_this_one() {
     let disk = SimDisk::new();
     let with = |identity: &str| unnamed(&disk).destination("main", identity).open_engine(at(NOW)).unwrap();
@@ -269,17 +288,22 @@ fn s02_a_sync_that_fails_poisons_its_file_and_nothing_acknowledged_is_lost() {
                 safe.push(payload);
             }
         }
+        let mut salvaged = engine.stats().recovered.salvaged;
         drop(engine);
         disk.reboot(support::sim::Survives::Nothing);
         let mut engine = open(&disk);
+        salvaged += engine.stats().recovered.salvaged;
         assert_eq!(engine.stats().recovered.lost, 0, "{bad}");
         let mut found = payloads(&drain(&mut engine));
         // What was refused with an error of the storage may be there all the same.
         found.retain(|payload| safe.contains(payload));
-        // A file that was damaged by the cut is salvaged into a newer one, so the order is not that of the appends.
-        found.sort();
-        found.dedup();
-        assert_eq!(found, safe, "{bad}");
+        if salvaged > 0 {
+            // A file that was damaged is salvaged into a newer one, so that the order is not that of the appends, and a record that
+            // was acknowledged before may come twice.
+            found.sort();
+            found.dedup();
+        }
+        assert_eq!(found, safe, "{bad}, {salvaged} salvaged");
     }
 }
 

@@ -1,5 +1,7 @@
 //! A log shipper: every line of a file becomes one OTLP log record, and none is lost unseen.
 
+#[cfg(feature = "spool")]
+mod durable;
 mod input;
 mod line;
 mod options;
@@ -9,6 +11,8 @@ mod report;
 mod run;
 mod source;
 
+#[cfg(feature = "spool")]
+pub use self::durable::{Spooled, run_durably};
 pub use self::{
     line::{Line, is_urgent},
     options::{HELP, Options, parse},

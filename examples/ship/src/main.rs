@@ -35,6 +35,10 @@ fn ship() -> i32 {
             Ok(interrupts) => interrupts,
             Err(error) => return Err(complain(&format!("cannot listen for signals: {error}"), WRONG)),
         };
+        #[cfg(feature = "spool")]
+        if let Some(dir) = options.spool.clone() {
+            return Err(durably(&options, &dir, &interrupts).await);
+        }
         Ok(run(options, &interrupts).await)
     });
     let code = match ended {
@@ -48,6 +52,26 @@ fn ship() -> i32 {
     };
     runtime.shutdown_background();
     code
+}
+
+/// Ships out of a spool; the status.
+#[cfg(feature = "spool")]
+async fn durably(options: &forebay_ship::Options, dir: &std::path::Path, interrupts: &Interrupts) -> i32 {
+    let spooled = match forebay_ship::run_durably(options, dir, interrupts).await {
+        Ok(spooled) => spooled,
+        Err(error) => return complain(&error.to_string(), WRONG),
+    };
+    let mut code = if spooled.is_complete() { 0 } else { LOST };
+    if let Some(why) = spooled.why_incomplete() {
+        complain(&why, code);
+    }
+    if let Some(error) = &spooled.input_error {
+        code = complain(error, WRONG);
+    }
+    match options.format {
+        Format::Text => print(&spooled.to_string(), code),
+        Format::Json => print(&format!("{}\n", spooled.json()), code),
+    }
 }
 
 fn report(summary: &Summary, format: Format) -> i32 {

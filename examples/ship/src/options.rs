@@ -15,7 +15,7 @@ Ships the lines of log files to an OTLP receiver, and says what became of each.
 
 Usage: ship [OPTIONS] [FILE|-]...
 
-Without FILE the recorded access log of the examples is shipped; - is standard input. Without an endpoint a receiver is
+Without FILE the recorded access log of the examples is shipped (with --spool, what the spool holds); - is standard input. Without an endpoint a receiver is
 started on this machine, which misbehaves as --faults says, and its books are held against the shipper's in the end.
 
 Options:
@@ -24,6 +24,8 @@ Options:
   --compression C         none (default) | gzip | zstd (in a build with the feature `zstd`)
   --faults SPEC           faults of the built-in receiver: none | default | \"503:10,429:5,reset:1,slow:2\" (percent)
   --seed N                makes faults and jitter repeatable (default 0)
+  --spool DIR             keep lines in DIR until they are delivered, and the position in FILE with them: a run that was
+                          stopped or killed goes on where it was safe (in a build with the feature `spool`; files only)
   --give-up-after D       how old a line may grow before it is dropped as expired (default 30s)
   --report text|json      text draws a progress bar on a terminal (default); json prints one line, the last one
   --help                  this text
@@ -58,6 +60,8 @@ pub struct Options {
     pub seed: u64,
     /// How old a line may grow.
     pub give_up_after: Duration,
+    /// Where lines are kept until they are delivered; `None` keeps them in memory.
+    pub spool: Option<PathBuf>,
     /// How the result is reported.
     pub format: Format,
     /// What of the environment could not be used, a line each.
@@ -93,6 +97,7 @@ pub fn parse(
         faults: Faults::lively(),
         seed: 0,
         give_up_after: Duration::from_secs(30),
+        spool: None,
         format: Format::Text,
         warnings: Vec::new(),
     };
@@ -132,6 +137,8 @@ pub fn parse(
                     }
                 };
             }
+            Long("spool") if cfg!(feature = "spool") => options.spool = Some(parser.value()?.into()),
+            Long("spool") => return Err(UsageError::new("--spool needs a build with the feature `spool`".to_owned())),
             Long("report") => {
                 options.format = match text(&mut parser, "--report")?.as_str() {
                     "text" => Format::Text,
@@ -159,6 +166,13 @@ pub fn parse(
     options.compression = compression.or(environment.compression).unwrap_or_default();
     (options.headers, options.timeout) = (environment.headers, environment.timeout);
     options.warnings = environment.warnings.iter().map(ToString::to_string).collect();
+    if options.spool.is_some() && options.endpoint.is_none() {
+        let why = "--spool needs --endpoint: the built-in receiver ends with the run";
+        return Err(UsageError::new(why.to_owned()));
+    }
+    if options.spool.is_some() && options.inputs.contains(&Input::Standard) {
+        return Err(UsageError::new("--spool needs files: standard input has no position to go on from".to_owned()));
+    }
     if let Some(endpoint) = &options.endpoint {
         endpoint.parse::<Endpoint>()?;
     }

@@ -5,13 +5,13 @@ use forebay::{
     batch::Batching,
     breaker::OpenFor,
     core::{ConfigError, Priority, time::saturating_mul},
-    export::Exporter,
+    export::{Exporter, ExporterBuilder},
     otlp::{LogsEncoder, Protocol, Resource},
     queue::{Limits, Overflow},
     retry::Backoff,
 };
 use forebay_example_support::{
-    client::{grpc_client, http_client},
+    client::{HttpClient, grpc_client, http_client},
     stop::Interrupts,
 };
 use std::{
@@ -41,7 +41,13 @@ pub enum Ended {
     },
     /// The built-in receiver could not be started.
     Receiver(io::Error),
+    /// The spool could not be opened, or failed.
+    #[cfg(feature = "spool")]
+    Spool(forebay::core::BoxError),
 }
+
+/// The exporter of a shipper before it is built.
+pub(super) type Stack = ExporterBuilder<Line, LogsEncoder, HttpClient, fn(&Line) -> usize, fn(&Line) -> Priority>;
 
 /// How long one attempt may take where no option says otherwise: the OpenTelemetry specification's default.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -131,8 +137,13 @@ pub async fn run(options: Options, interrupts: &Interrupts) -> Result<Summary, E
     }
 }
 
-/// The stack of a shipper: it waits where others drop, for it can leave the lines where they are.
 fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigError> {
+    let stack = stack(options, endpoint)?;
+    stack.build()
+}
+
+/// The stack of a shipper: it waits where others drop, for it can leave the lines where they are.
+pub(super) fn stack(options: &Options, endpoint: &str) -> Result<Stack, ConfigError> {
     let resource = Resource::new().attribute("service.name", "ship");
     let encoder = LogsEncoder::builder().protocol(options.protocol).resource(resource).build()?;
     let backoff = Backoff::exponential(Duration::from_millis(50)).cap(Duration::from_secs(2)).seed(options.seed);
@@ -146,8 +157,8 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
         .limits(Limits::new().items(8_192).bytes(64 << 20).item_bytes(MAX_LINE).soft_limit(1.0))
         .overflow(Overflow::Wait)
         .batching(Batching::new().max_items(512).max_bytes(1 << 20).max_delay(Duration::from_millis(200)))
-        .weigh(Line::weight)
-        .priority(|line: &Line| if line.urgent { Priority::High } else { Priority::Normal })
+        .weigh(Line::weight as fn(&Line) -> usize)
+        .priority(priority as fn(&Line) -> Priority)
         .retry(|retry| retry.backoff(backoff))
         // An outage is over when it is over: what is lost by waiting is only time.
         .breaker(|breaker| {
@@ -159,7 +170,11 @@ fn exporter(options: &Options, endpoint: &str) -> Result<Exporter<Line>, ConfigE
     for (name, value) in &options.headers {
         builder = builder.header(name.clone(), value.clone());
     }
-    builder.build()
+    Ok(builder)
+}
+
+fn priority(line: &Line) -> Priority {
+    if line.urgent { Priority::High } else { Priority::Normal }
 }
 
 fn read_all(exporter: &Exporter<Line>, shared: &Shared, runtime: &Handle) -> Result<(), ReadError> {
@@ -211,6 +226,8 @@ impl fmt::Display for Ended {
             // The name may hold anything a file name can.
             Self::Input { name, error, .. } => write!(f, "cannot read {}: {error}", name.escape_debug()),
             Self::Receiver(error) => write!(f, "cannot start the built-in receiver: {error}"),
+            #[cfg(feature = "spool")]
+            Self::Spool(error) => write!(f, "the spool: {error}"),
         }
     }
 }

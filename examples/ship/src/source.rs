@@ -28,6 +28,12 @@ impl<R: BufRead> Lines<R> {
         Self { reader, read: 0, at_start: true }
     }
 
+    /// The lines that `reader` has, which stands behind the first `position` bytes.
+    #[cfg(feature = "spool")]
+    pub(crate) fn behind(reader: R, position: u64) -> Self {
+        Self { reader, read: position, at_start: position == 0 }
+    }
+
     /// Bytes read so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {

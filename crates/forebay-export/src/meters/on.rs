@@ -27,6 +27,10 @@ pub(crate) struct Meters {
     breaker_opens: Counter,
     unreadable_responses: Counter,
     closure_panics: Counter,
+    recovered: Counter,
+    replayed: Counter,
+    evicted: Counter,
+    quarantined: Counter,
     breaker_state: Gauge,
     export_duration: Histogram,
     /// By kind of failure. A histogram is many series, so the first failure of a kind registers its own.
@@ -76,6 +80,10 @@ impl Meters {
             breaker_opens: counter("forebay.breaker.opens"),
             unreadable_responses: counter("forebay.responses.unreadable"),
             closure_panics: counter("forebay.closures.panicked"),
+            recovered: counter("forebay.spool.recovered"),
+            replayed: counter("forebay.spool.replayed"),
+            evicted: counter("forebay.spool.evicted"),
+            quarantined: counter("forebay.spool.quarantined"),
             breaker_state: gauge("forebay.breaker.state"),
             export_duration: duration.unwrap_or_else(|_reported| Histogram::noop()),
             failure_duration: [const { OnceLock::new() }; ExportErrorKind::ALL.len()],
@@ -103,6 +111,11 @@ impl Meters {
     #[cold]
     fn failure(&self, kind: ExportErrorKind) -> Histogram {
         histogram!("forebay.export.duration", "exporter" => self.name.clone(), ERROR_TYPE => kind.as_str())
+    }
+
+    /// What is not in the ledger has changed.
+    pub(crate) fn have_changed(&self) {
+        self.due.store(true, Relaxed);
     }
 
     /// Whether an export has ended since the last call.
@@ -135,6 +148,10 @@ impl Meters {
         self.breaker_opens.absolute(counters.breaker_opens);
         self.unreadable_responses.absolute(counters.unreadable_responses);
         self.closure_panics.absolute(counters.closure_panics);
+        self.recovered.absolute(counters.recovered);
+        self.replayed.absolute(counters.replayed);
+        self.evicted.absolute(counters.evicted);
+        self.quarantined.absolute(counters.quarantined);
         self.breaker_state.set(match handle.breaker().state(&()) {
             State::Closed => 0.0,
             State::Ramping => 1.0,
@@ -168,6 +185,13 @@ fn describe() {
     describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
     let closures = "Panics of closures that described an item where it was handed over.";
     describe_counter!("forebay.closures.panicked", Unit::Count, closures);
+    let recovered = "Items that the spool held of an earlier process.";
+    describe_counter!("forebay.spool.recovered", Unit::Count, recovered);
+    describe_counter!("forebay.spool.replayed", Unit::Count, "Items that were delivered out of the spool.");
+    let evicted = "Items that the spool holds no more, although they were not delivered.";
+    describe_counter!("forebay.spool.evicted", Unit::Count, evicted);
+    let quarantined = "Items out of the spool that the server did not take.";
+    describe_counter!("forebay.spool.quarantined", Unit::Count, quarantined);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
 }

@@ -122,17 +122,19 @@ impl Engine {
         }
         match oldest_frame(segment) {
             Ok(Some((seq, newest))) if newest < until => {
-                let before = segment.live();
+                let mut evicted = 0;
                 let waiting: Vec<u16> = segment.counts().map(|(destination, _)| destination).collect();
                 let mut fault = None;
                 for destination in waiting {
                     match segment.row(destination, seq) {
-                        Ok(Some(row)) => segment.set_row(destination, seq, &row, None),
+                        Ok(Some(row)) => {
+                            evicted = evicted.max(u64::from(row.left));
+                            segment.set_row(destination, seq, &row, None);
+                        }
                         Ok(None) => {}
                         Err(error) => fault = Some(error),
                     }
                 }
-                let evicted = before - segment.live();
                 self.evict(reason, evicted);
                 if let Some(fault) = fault {
                     self.fault_while_reading(id, &fault);

@@ -41,11 +41,11 @@ impl Engine {
         let mut lanes: [Batch; 2] = Default::default();
         for group in groups {
             let lane = lane_of(group.priority);
-            let admitted = self.check(&group).and_then(|()| self.admit(lane, &group, &mut lanes));
-            results.push(match admitted {
-                Ok(()) => Ok((lane, self.take_in(group, &mut lanes[lane as usize], now))),
-                Err(error) => Err(error),
+            let admitted = self.check(&group).and_then(|destination| {
+                self.admit(lane, &group, &mut lanes)?;
+                Ok(self.take_in(group, destination, &mut lanes[lane as usize], now))
             });
+            results.push(admitted.map(|appended| (lane, appended)));
         }
         let outcome = lanes.map(|batch| self.write_batch(batch));
         results
@@ -78,7 +78,8 @@ impl Engine {
         written
     }
 
-    fn check(&self, group: &Group) -> Result<(), SpoolError> {
+    /// The id of the destination that `group` is for, 0 for all, if it may be appended at all.
+    fn check(&self, group: &Group) -> Result<u16, SpoolError> {
         let too_large = |bytes, max| Err(SpoolError::new(SpoolErrorKind::TooLarge { bytes, max }));
         for record in &group.records {
             if record.payload.len() > self.settings.max_record_bytes {
@@ -94,11 +95,11 @@ impl Engine {
                 return too_large(bytes, MAX_KEY);
             }
         }
-        Ok(())
+        group.destination.as_deref().map_or(Ok(0), |name| self.destination(name))
     }
 
     /// Gives the records of an admitted group their ids.
-    fn take_in(&mut self, group: Group, batch: &mut Batch, now: u64) -> Appended {
+    fn take_in(&mut self, group: Group, destination: u16, batch: &mut Batch, now: u64) -> Appended {
         batch.lane = Some(lane_of(group.priority));
         let appended = Appended { first_id: self.manifest.next_id, records: group.records.len() as u64 };
         for record in group.records {
@@ -109,7 +110,7 @@ impl Engine {
                 first_seen: record.first_seen.map_or(now, to_millis),
                 attempts: 0,
                 priority: group.priority,
-                destination: 0,
+                destination,
                 key: record.key,
                 note: Bytes::new(),
                 payload: record.payload,
@@ -153,6 +154,7 @@ impl Engine {
         let mut frames: Vec<Frame> = Vec::new();
         let mut open: Option<Frame> = None;
         let mut bytes = BytesMut::new();
+        let mut left: usize = records.iter().map(Stored::encoded_len).sum();
         for mut record in records {
             let is_full = open.as_ref().is_some_and(|frame| {
                 bytes.len() + record.encoded_len() > FRAME_BYTES
@@ -164,12 +166,15 @@ impl Engine {
                 frames.push(frame);
             }
             let frame = open.get_or_insert_with(|| {
+                // At once as much as the frame may need, so that no record is copied for a buffer that grows.
+                bytes.reserve(left.min(FRAME_BYTES.max(record.encoded_len())));
                 let seq = self.manifest.next_seq;
                 self.manifest.next_seq += 1;
                 Frame { seq, count: 0, newest: 0, destination: record.destination, bytes: Bytes::new() }
             });
             record.seq = frame.seq;
             record.index = frame.count;
+            left -= record.encoded_len();
             record.encode(tag, &mut bytes);
             frame.count += 1;
             frame.newest = frame.newest.max(record.first_seen);
@@ -213,7 +218,7 @@ impl Engine {
 
     fn create(&mut self, id: SegmentId) -> Result<(), SpoolError> {
         let file = self.storage.open(&id.file_name(), true).map_err(SpoolError::of_io)?;
-        let segment = Segment::open(id, file, self.synced()).map_err(|fault| SpoolError::of_io(fault.into_io()))?;
+        let segment = Segment::create(id, &file, self.synced()).map_err(|fault| SpoolError::of_io(fault.into_io()))?;
         if self.synced() {
             self.storage.sync().map_err(SpoolError::of_io)?;
         }

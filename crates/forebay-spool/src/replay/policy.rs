@@ -23,6 +23,11 @@ pub struct ReplayPolicy {
 // === impl ReplayPolicy ===
 
 impl ReplayPolicy {
+    /// For a spool that everything is written to before it is sent: no bound on the rate, no ramp, four leases at once.
+    pub fn write_ahead() -> Self {
+        Self { max_records_per_second: u32::MAX, ramp: Duration::ZERO, max_in_flight: 4, ..Self::default() }
+    }
+
     /// From which end records are leased; the oldest by default.
     ///
     /// With [`Order::NewestFirst`] fresh records overtake the backlog, which goes on beside them: see [`trickle`](Self::trickle).

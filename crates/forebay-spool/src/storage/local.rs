@@ -142,13 +142,11 @@ fn open_file(path: &Path, create: bool) -> io::Result<File> {
     Ok(file)
 }
 
-#[cfg(unix)]
 fn make_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     DirBuilder::new().mode(0o700).create(dir)
 }
 
-#[cfg(unix)]
 fn no_links(options: &mut OpenOptions) {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
@@ -156,12 +154,10 @@ fn no_links(options: &mut OpenOptions) {
 }
 
 /// What `O_NOFOLLOW` says of a link.
-#[cfg(unix)]
 fn is_link(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
-#[cfg(unix)]
 fn owner(found: &fs::Metadata) -> Result<(), &'static str> {
     use std::os::unix::fs::MetadataExt;
     if found.uid() != rustix::process::geteuid().as_raw() {
@@ -174,7 +170,6 @@ fn owner(found: &fs::Metadata) -> Result<(), &'static str> {
     Ok(())
 }
 
-#[cfg(unix)]
 fn keep_private(dir: &Path, found: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     if found.permissions().mode() & 0o077 == 0 {
@@ -183,7 +178,6 @@ fn keep_private(dir: &Path, found: &fs::Metadata) -> io::Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
-#[cfg(unix)]
 fn keep_file_private(file: &File, found: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     if found.permissions().mode() & 0o077 == 0 {
@@ -192,48 +186,12 @@ fn keep_file_private(file: &File, found: &fs::Metadata) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(0o600))
 }
 
-#[cfg(unix)]
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-// Elsewhere the directory inherits the permissions of the user's profile, and has no handle to sync.
-#[cfg(not(unix))]
-fn make_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().create(dir)
-}
-
-#[cfg(not(unix))]
-fn no_links(_options: &mut OpenOptions) {}
-
-#[cfg(not(unix))]
-fn is_link(_error: &io::Error) -> bool {
-    false
-}
-
-#[cfg(not(unix))]
-fn owner(_found: &fs::Metadata) -> Result<(), &'static str> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn keep_private(_dir: &Path, _found: &fs::Metadata) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn keep_file_private(_file: &File, _found: &fs::Metadata) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn sync_dir(_dir: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 // === impl LocalFile ===
 
-#[cfg(unix)]
 impl StorageFile for LocalFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -245,35 +203,6 @@ impl StorageFile for LocalFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.0, data, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-}
-
-#[cfg(not(unix))]
-impl StorageFile for LocalFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        use std::io::{Seek, SeekFrom};
-        let mut file = &self.0;
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(out)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        use std::io::{Seek, SeekFrom};
-        let mut file = &self.0;
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(data)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! What a spool costs, beside redb as it is: `cargo run --release -p forebay-spool --example spool_bench [DIR]`.
+//! What a spool costs, beside redb as it is, and behind an exporter:
+//! `cargo run --release -p forebay-spool --features export --example spool_bench [DIR] [disk|process|reopen|exporter]`.
 
 #![expect(
     clippy::print_stdout,
@@ -6,6 +7,9 @@
     clippy::disallowed_methods,
     reason = "it measures, and says what it measured"
 )]
+
+#[cfg(feature = "export")]
+mod exporter;
 
 use forebay_spool::{
     Disposition, Durability, Engine, Group, NewRecord, SpoolBuilder, SpoolError, Want,
@@ -85,11 +89,11 @@ impl StorageFile for CountedFile {
 
 const BACKLOG: usize = 1000;
 
-fn open(dir: &Path, durability: Durability) -> (Engine, Arc<Counts>) {
+fn open(dir: &Path, durability: Durability, two_phase: bool) -> (Engine, Arc<Counts>) {
     let counts = Arc::new(Counts::default());
     let storage = Counted { local: LocalStorage::new(dir), counts: Arc::clone(&counts) };
-    let builder =
-        SpoolBuilder::on(Arc::new(storage)).max_bytes(8 << 30).destination("main", "bench").durability(durability);
+    let builder = SpoolBuilder::on(Arc::new(storage)).max_bytes(8 << 30).destination("main", "bench");
+    let builder = builder.durability(durability).two_phase(two_phase);
     (builder.open_engine(SystemTime::now()).unwrap(), counts)
 }
 
@@ -107,8 +111,8 @@ fn acknowledge(engine: &mut Engine, records: usize) {
 }
 
 /// Groups of `records` of `bytes`, appended and acknowledged in turn, over a backlog: records a second.
-fn spool(dir: &Path, durability: Durability, records: usize, bytes: usize, rounds: usize) -> f64 {
-    let (mut engine, counts) = open(dir, durability);
+fn spool(dir: &Path, durability: Durability, two_phase: bool, records: usize, bytes: usize, rounds: usize) -> f64 {
+    let (mut engine, counts) = open(dir, durability, two_phase);
     for _ in 0..BACKLOG.div_ceil(records) {
         append(&mut engine, records, bytes);
     }
@@ -136,7 +140,7 @@ fn spool(dir: &Path, durability: Durability, records: usize, bytes: usize, round
 }
 
 /// The same with redb alone: one row for each record, one commit to insert a group and one to read and remove it.
-fn raw(dir: &Path, sync: redb::Durability, records: usize, bytes: usize, rounds: usize) -> f64 {
+fn raw(dir: &Path, sync: redb::Durability, two_phase: bool, records: usize, bytes: usize, rounds: usize) -> f64 {
     const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
     fs::create_dir_all(dir).unwrap();
     let db = Database::create(dir.join("raw.redb")).unwrap();
@@ -145,6 +149,7 @@ fn raw(dir: &Path, sync: redb::Durability, records: usize, bytes: usize, rounds:
     let mut insert = || {
         let mut write = db.begin_write().unwrap();
         write.set_durability(sync).unwrap();
+        write.set_two_phase_commit(two_phase);
         {
             let mut table = write.open_table(TABLE).unwrap();
             for _ in 0..records {
@@ -183,18 +188,27 @@ fn raw(dir: &Path, sync: redb::Durability, records: usize, bytes: usize, rounds:
     (rounds * records) as f64 / spent.as_secs_f64()
 }
 
-fn compare(dir: &Path, name: &str, durability: Durability, records: usize, bytes: usize, rounds: usize) {
-    println!("{name}: groups of {records} records of {bytes} bytes, {rounds} rounds");
+fn compare(
+    dir: &Path,
+    name: &str,
+    durability: Durability,
+    two_phase: bool,
+    records: usize,
+    bytes: usize,
+    rounds: usize,
+) {
+    let phases = if two_phase { ", appended in two phases" } else { "" };
+    println!("{name}: groups of {records} records of {bytes} bytes, {rounds} rounds{phases}");
     // Without a sync redb keeps what is committed in its own memory, where even the death of the process loses it.
     let sync = if durability == Durability::Process { redb::Durability::None } else { redb::Durability::Immediate };
     let mut rates = [0.0_f64; 2];
     // Taken in turn, the best of three: the machine is shared.
     for pass in 0..3 {
         let path = dir.join(format!("spool-{records}-{bytes}-{pass}"));
-        rates[0] = rates[0].max(spool(&path, durability, records, bytes, rounds));
+        rates[0] = rates[0].max(spool(&path, durability, two_phase, records, bytes, rounds));
         fs::remove_dir_all(&path).unwrap();
         let path = dir.join(format!("raw-{records}-{bytes}-{pass}"));
-        rates[1] = rates[1].max(raw(&path, sync, records, bytes, rounds));
+        rates[1] = rates[1].max(raw(&path, sync, two_phase, records, bytes, rounds));
         fs::remove_dir_all(&path).unwrap();
     }
     println!("  spool {:.0} records/s, redb {:.0} records/s: {:.2}", rates[0], rates[1], rates[0] / rates[1]);
@@ -202,19 +216,19 @@ fn compare(dir: &Path, name: &str, durability: Durability, records: usize, bytes
 
 fn reopen(dir: &Path, total: usize) {
     let path = dir.join("large");
-    let (mut engine, _) = open(&path, Durability::Process);
+    let (mut engine, _) = open(&path, Durability::Process, true);
     for _ in 0..total / (64 * 10_240) {
         append(&mut engine, 64, 10_240);
     }
     let stats = engine.stats();
     engine.close().unwrap();
     let start = Instant::now();
-    let (engine, _) = open(&path, Durability::DISK);
+    let (engine, _) = open(&path, Durability::DISK, true);
     let clean = start.elapsed();
     let found = engine.stats().recovered;
     drop(engine);
     let start = Instant::now();
-    let (engine, _) = open(&path, Durability::DISK);
+    let (engine, _) = open(&path, Durability::DISK, true);
     let unclean = start.elapsed();
     drop(engine);
     println!(
@@ -229,16 +243,31 @@ fn reopen(dir: &Path, total: usize) {
 }
 
 fn main() {
-    let dir = std::env::args()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, PathBuf::from)
-        .join(format!("spool-bench-{}", std::process::id()));
+    let mut args = std::env::args().skip(1);
+    let dir = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = dir.join(format!("spool-bench-{}", std::process::id()));
+    let only = args.next();
+    let is_wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     fs::create_dir_all(&dir).unwrap();
     let disk = Durability::Disk { every: Duration::ZERO, bytes: 0 };
-    compare(&dir, "Disk", disk, 64, 10_240, 200);
-    compare(&dir, "Disk", disk, 512, 100, 200);
-    compare(&dir, "Process", Durability::Process, 64, 10_240, 200);
-    compare(&dir, "Process", Durability::Process, 2048, 100, 200);
-    reopen(&dir, 1 << 30);
+    if is_wanted("disk") {
+        for two_phase in [true, false] {
+            compare(&dir, "Disk", disk, two_phase, 64, 10_240, 200);
+        }
+        compare(&dir, "Disk", disk, true, 512, 100, 200);
+    }
+    if is_wanted("process") {
+        compare(&dir, "Process", Durability::Process, false, 64, 10_240, 200);
+        compare(&dir, "Process", Durability::Process, false, 2048, 100, 200);
+    }
+    if is_wanted("reopen") {
+        reopen(&dir, 1 << 30);
+    }
+    #[cfg(feature = "export")]
+    if is_wanted("exporter") {
+        exporter::emit(&dir);
+        exporter::write_ahead(&dir, "Process", Durability::Process, 2_000_000);
+        exporter::write_ahead(&dir, "Disk", Durability::DISK, 500_000);
+    }
     fs::remove_dir_all(&dir).unwrap();
 }
