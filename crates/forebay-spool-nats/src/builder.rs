@@ -132,6 +132,14 @@ impl JetStreamBuilder {
 // === impl Settings ===
 
 impl Settings {
+    /// A lease survives that two messages which renew it are lost.
+    pub(crate) const fn renews_every(&self) -> Duration {
+        match self.lease_for.checked_div(3) {
+            Some(third) => third,
+            None => self.lease_for,
+        }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         const NAME: &str = "1 to 64 letters, digits, `-` and `_`";
         if !is_name(&self.stream) {

@@ -88,7 +88,7 @@ async fn each(connection: &Connection, replies: Vec<Subject>, kind: AckKind) {
     stream::iter(replies)
         .for_each_concurrent(ACKS_AT_ONCE, |reply| async move {
             // CANCEL: a message that the server was not told of is delivered again when its lease has ended.
-            let _ = connection.tell(&reply, kind).await;
+            let _untold = connection.tell(&reply, kind).await;
         })
         .await;
 }

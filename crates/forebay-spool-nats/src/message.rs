@@ -4,10 +4,7 @@ use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use forebay_core::Priority;
 use forebay_spool::{NewRecord, Record};
-use std::{
-    fmt::Write,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The bytes of all headers of a record, at most.
 pub(crate) const MAX_HEADERS: usize = 4096;
@@ -79,11 +76,8 @@ pub(crate) fn record(headers: Option<&HeaderMap>, payload: Bytes, priority: Prio
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut hex, byte| {
-        // CANCEL: a string takes all that is written to it.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16);
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect()
 }
 
 fn unhex(hex: &str) -> Option<Bytes> {

@@ -101,6 +101,7 @@ impl JetStreamSpool {
     /// # Errors
     ///
     /// [`SpoolError`]: no such destination, closed, no response.
+    #[must_use]
     pub fn dead_letters(
         &self,
         destination: Option<&str>,
@@ -121,6 +122,7 @@ impl JetStreamSpool {
     /// # Errors
     ///
     /// [`SpoolError`]: no such destination, no room, closed, no response. Those before it are pending.
+    #[must_use]
     pub fn requeue(
         &self,
         destination: Option<&str>,
@@ -144,6 +146,7 @@ impl JetStreamSpool {
     /// # Errors
     ///
     /// [`SpoolError`]: closed before.
+    #[must_use]
     pub fn close(&self) -> BoxFuture<'static, Result<(), SpoolError>> {
         let closing = self.run(|inner| async move {
             for leased in inner.leases.take_all() {
@@ -340,7 +343,7 @@ impl Drop for Waits {
 /// Renews the leases of a spool for as long as it has a handle.
 async fn renew(spool: Weak<Inner>) {
     loop {
-        let Some(every) = spool.upgrade().map(|inner| inner.settings.lease_for / 3) else { return };
+        let Some(every) = spool.upgrade().map(|inner| inner.settings.renews_every()) else { return };
         tokio::time::sleep(every).await;
         let Some(inner) = spool.upgrade() else { return };
         inner.leases.renew(&inner.connection).await;
