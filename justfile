@@ -91,6 +91,10 @@ package:
 adaptive seeds="3":
     ADAPTIVE_SEEDS={{seeds}} .ci/adaptive
 
+# The spool on JetStream, against a real NATS server that is killed and started again.
+spool-nats:
+    .ci/spool-nats
+
 # The proofs of the spool: `just spool 1000` kills a thousand processes, cuts the power 100,000 times and flips every byte.
 spool kills="100":
     SPOOL_KILLS={{kills}} SPOOL_CUTS=$(({{kills}} * 100)) SPOOL_FLIPS={{ if kills == "100" { "13" } else { "all" } }} SHIP_KILLS={{ if kills == "100" { "20" } else { kills } }} .ci/spool

@@ -48,6 +48,11 @@ pub enum SpoolErrorKind {
         /// The name that was asked for.
         name: String,
     },
+    /// This spool cannot do what the group asks for. Nothing of it is kept.
+    Unsupported {
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// The storage failed. A group that was being appended may be kept all the same.
     Io,
 }
@@ -69,9 +74,17 @@ pub enum Limit {
 // === impl SpoolError ===
 
 impl SpoolError {
-    pub(crate) fn new(kind: SpoolErrorKind) -> Self {
+    /// The error of an implementation of [`Spool`](crate::Spool). The verdict follows from what happened.
+    #[must_use]
+    pub fn new(kind: SpoolErrorKind) -> Self {
         let verdict = kind.verdict();
         Self { kind, verdict }
+    }
+
+    /// The same with what caused it, as the last link of its chain of sources.
+    #[must_use]
+    pub fn caused_by(self, cause: impl Into<forebay_core::BoxError>) -> Self {
+        Self { verdict: self.verdict.caused_by(cause), ..self }
     }
 
     pub(crate) fn full(limit: Limit) -> Self {
@@ -123,7 +136,7 @@ impl SpoolErrorKind {
             Self::TooLarge { .. } => Verdict::new(DropReason::TooLarge, Seen::No, Advice::Never),
             Self::Closed => Verdict::new(DropReason::Shutdown, Seen::No, Advice::Never),
             Self::InUse { .. } => Verdict::new(DropReason::Failed, Seen::No, Advice::Retry),
-            Self::Untrusted { .. } | Self::UnknownDestination { .. } => {
+            Self::Untrusted { .. } | Self::UnknownDestination { .. } | Self::Unsupported { .. } => {
                 Verdict::new(DropReason::Failed, Seen::No, Advice::Never)
             }
             Self::Io => Verdict::new(DropReason::Failed, Seen::Maybe, Advice::Retry),
@@ -145,6 +158,7 @@ impl fmt::Display for SpoolErrorKind {
             Self::InUse { holder: None } => f.write_str("another process has the spool open"),
             Self::Untrusted { path, why } => write!(f, "{} cannot be trusted: {why}", path.display()),
             Self::UnknownDestination { name } => write!(f, "the spool has no destination {name:?}"),
+            Self::Unsupported { what } => write!(f, "this spool has no {what}"),
             Self::Io => f.write_str("the storage of the spool failed"),
         }
     }

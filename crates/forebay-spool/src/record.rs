@@ -7,10 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// There is no place for headers, credentials or an endpoint: they are attached when a record is sent, and never reach the
 /// disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewRecord {
-    pub(crate) payload: Bytes,
-    pub(crate) key: Bytes,
-    pub(crate) first_seen: Option<SystemTime>,
+    /// What is kept.
+    pub payload: Bytes,
+    /// The caller's key, empty by default.
+    pub key: Bytes,
+    /// When it was first seen; `None` for when it is appended.
+    pub first_seen: Option<SystemTime>,
 }
 
 /// A record as the spool hands it out.
@@ -33,12 +37,16 @@ pub struct Record {
 
 /// Records that are appended together: either all of them survive or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Group {
-    pub(crate) priority: Priority,
-    pub(crate) records: Vec<NewRecord>,
-    pub(crate) mark: Option<Mark>,
-    /// The one destination that it is for; `None` for all.
-    pub(crate) destination: Option<String>,
+    /// The lane of all of them.
+    pub priority: Priority,
+    /// The records, in their order.
+    pub records: Vec<NewRecord>,
+    /// What is committed with them.
+    pub mark: Option<Mark>,
+    /// The one destination that they are for; `None` for all.
+    pub destination: Option<String>,
 }
 
 /// A small value that is committed together with a group, such as the position in the file that the records come from.
@@ -72,6 +80,38 @@ pub struct DeadLetter {
     pub reason: String,
     /// The record.
     pub record: Record,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// What an implementation of [`Spool`](crate::Spool) hands out: a record of the normal lane without a key, which no destination
+    /// has failed to take. Its fields say the rest.
+    #[must_use]
+    pub fn new(id: u64, first_seen: SystemTime, payload: impl Into<Bytes>) -> Self {
+        let payload = payload.into();
+        Self { id, key: Bytes::new(), attempts: 0, first_seen, priority: Priority::Normal, payload }
+    }
+}
+
+// === impl Appended ===
+
+impl Appended {
+    /// What an implementation of [`Spool`](crate::Spool) says of a group that it keeps.
+    #[must_use]
+    pub fn new(first_id: u64, records: u64) -> Self {
+        Self { first_id, records }
+    }
+}
+
+// === impl DeadLetter ===
+
+impl DeadLetter {
+    /// A record that `destination` never takes, for this reason.
+    #[must_use]
+    pub fn new(destination: impl Into<String>, reason: impl Into<String>, record: Record) -> Self {
+        Self { destination: destination.into(), reason: reason.into(), record }
+    }
 }
 
 // === impl NewRecord ===
