@@ -166,6 +166,7 @@ impl<T, A> BatchQueue<T, A> {
     }
 
     /// As [`offer`](Self::offer), but waits in line while there is no room.
+    #[expect(clippy::result_large_err, reason = "an item is handed back as it came, without an allocation")]
     pub(crate) fn offer_or_wait(
         &mut self,
         entry: Entry<T>,
