@@ -163,10 +163,7 @@ impl Spool for JetStreamSpool {
     fn append(&self, group: Group) -> BoxFuture<'_, Result<Appended, SpoolError>> {
         self.inner.waiting.fetch_add(1, Relaxed);
         let waits = Waits(Arc::clone(&self.inner));
-        self.run(move |inner| async move {
-            let waits = waits;
-            inner.append(group, &waits).await
-        })
+        self.run(move |inner| async move { inner.append(group, waits).await })
     }
 
     fn lease<'a>(&'a self, destination: &'a str, want: Want) -> BoxFuture<'a, Result<Option<Lease>, SpoolError>> {
@@ -209,7 +206,7 @@ impl fmt::Debug for JetStreamSpool {
 // === impl Inner ===
 
 impl Inner {
-    async fn append(&self, group: Group, waits: &Waits) -> Result<Appended, SpoolError> {
+    async fn append(&self, group: Group, _waits: Waits) -> Result<Appended, SpoolError> {
         if self.waiting.load(Relaxed) > MAX_WAITING as u64 {
             return Err(SpoolError::new(SpoolErrorKind::Busy));
         }
@@ -222,7 +219,6 @@ impl Inner {
         let append = Append::new(&self.settings.stream, group, first_id, max_payload, now())?;
         // The semaphore is never closed.
         let Ok(_permit) = self.appends.acquire().await else { return Err(error::closed()) };
-        let _ = waits;
         append.send(&self.connection).await?;
         self.count(|stats| stats.appended = stats.appended.saturating_add(records));
         Ok(Appended::new(first_id, records))
