@@ -543,6 +543,10 @@ fn config() -> impl Strategy<Value = Config> {
                 // Two halves weigh the same, and it would not be known which one was dropped.
                 config.park = park.map(|_| 1 << 30);
             }
+            if share.is_some() && split_budget > 0 {
+                // Of two halves it would not be known either whose share the first one had: none is lost.
+                config.split_budget = split_budget.max(20);
+            }
             config
         },
     )

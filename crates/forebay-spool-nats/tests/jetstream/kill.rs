@@ -92,7 +92,7 @@ async fn read(spool: JetStreamSpool, done: Arc<AtomicBool>) -> HashMap<String, u
                 *arrived.entry(String::from_utf8(record.payload.to_vec()).unwrap()).or_default() += 1;
             }
             // Where the acknowledgement fails, the records come again.
-            let _ = spool.acknowledge(lease).await;
+            let _unclear = spool.acknowledge(lease).await;
             quiet_since = Instant::now();
         } else {
             sleep(Duration::from_millis(20)).await;
