@@ -342,7 +342,7 @@ impl<Kind, C: Choice<Kind>, P> Choice<Kind> for Excluding<C, P> {
 
 // === impl ByAuthority ===
 
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", not(target_family = "wasm")))]
 impl forebay_core::KeyOf<reqwest::Request> for ByAuthority {
     type Key = str;
 

@@ -64,7 +64,7 @@ pub use self::{
 // What the builder and the handle take, and what the errors are, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_batch::{Adaptive, AdaptiveBuilder, BatchHandle, Batching, Items, MaxInFlight};
 pub use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerHandle, CircuitOpen, Mode, OpenFor, Ramp, State, Trip};
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", not(target_family = "wasm")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub use forebay_core::http::Reqwest;
 pub use forebay_core::{

@@ -93,12 +93,12 @@ impl<Kind> Classifier<Kind> {
 }
 
 /// Whether reqwest says that the request could not be built.
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", not(target_family = "wasm")))]
 fn is_unbuilt(error: &(dyn std::error::Error + 'static)) -> bool {
     crate::cause_ref::<reqwest::Error>(error).is_some_and(reqwest::Error::is_builder)
 }
 
-#[cfg(not(feature = "reqwest"))]
+#[cfg(not(all(feature = "reqwest", not(target_family = "wasm"))))]
 const fn is_unbuilt(_: &(dyn std::error::Error + 'static)) -> bool {
     false
 }

@@ -6,13 +6,13 @@ mod classifier;
 mod error;
 mod footprint;
 mod preset;
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", not(target_family = "wasm")))]
 mod reqwest_client;
 mod respond;
 mod retry_after;
 mod status_set;
 
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", not(target_family = "wasm")))]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub use self::reqwest_client::{Reqwest, ReqwestFuture, reqwest_authority};
 pub use self::{

@@ -35,7 +35,7 @@
 //! [RFC 9110, 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
 
 mod replay;
-#[cfg(feature = "reqwest")]
+#[cfg(all(feature = "reqwest", not(target_family = "wasm")))]
 mod reqwest_requests;
 
 pub use self::replay::{Replay, ReplayBodies, ReplayBody, ReplayLayer};
