@@ -28,8 +28,8 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 /// The appends that are under way at once; others wait, in the order in which they came.
 const APPENDS_AT_ONCE: usize = 32;
-/// The appends that wait at most.
-const MAX_WAITING: usize = 4096;
+/// The bytes of the appends that wait or are under way, at most; one append goes whatever its size.
+const MAX_WAITING_BYTES: u64 = 64 << 20;
 
 /// A spool on NATS JetStream. A clone is the same spool.
 ///
@@ -47,7 +47,7 @@ struct Inner {
     runtime: Handle,
     next_id: AtomicU64,
     appends: Semaphore,
-    waiting: AtomicU64,
+    waiting_bytes: AtomicU64,
     closed: AtomicBool,
     stats: Mutex<Stats>,
 }
@@ -73,7 +73,7 @@ impl JetStreamSpool {
             // No two processes number their records alike: 2^64 is large beside what they append.
             next_id: AtomicU64::new(random()),
             appends: Semaphore::new(APPENDS_AT_ONCE),
-            waiting: AtomicU64::new(0),
+            waiting_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             stats: Mutex::new(stats),
             settings,
@@ -161,8 +161,13 @@ impl JetStreamSpool {
 
 impl Spool for JetStreamSpool {
     fn append(&self, group: Group) -> BoxFuture<'_, Result<Appended, SpoolError>> {
-        self.inner.waiting.fetch_add(1, Relaxed);
-        let waits = Waits(Arc::clone(&self.inner));
+        // A record without a payload takes memory as well.
+        let bytes = group.bytes().saturating_add(group.len().saturating_mul(128)) as u64;
+        let before = self.inner.waiting_bytes.fetch_add(bytes, Relaxed);
+        let waits = Waits { inner: Arc::clone(&self.inner), bytes };
+        if before > 0 && before.saturating_add(bytes) > MAX_WAITING_BYTES {
+            return Box::pin(std::future::ready(Err(SpoolError::new(SpoolErrorKind::Busy))));
+        }
         self.run(move |inner| async move { inner.append(group, waits).await })
     }
 
@@ -207,9 +212,6 @@ impl fmt::Debug for JetStreamSpool {
 
 impl Inner {
     async fn append(&self, group: Group, _waits: Waits) -> Result<Appended, SpoolError> {
-        if self.waiting.load(Relaxed) > MAX_WAITING as u64 {
-            return Err(SpoolError::new(SpoolErrorKind::Busy));
-        }
         if let Some(name) = &group.destination {
             self.names(Some(name))?;
         }
@@ -241,8 +243,12 @@ impl Inner {
                     // What is no record of a spool must not come again and again: it is kept where nothing waits for it.
                     let mut headers = message.headers.unwrap_or_default();
                     message::note_reason(&mut headers, why);
-                    dead::bury(&self.connection, &self.settings.stream, destination, headers, message.payload).await?;
-                    self.connection.acknowledge(&reply).await?;
+                    let stream = &self.settings.stream;
+                    let buried = dead::bury(&self.connection, stream, destination, headers, message.payload).await;
+                    // Where it cannot be put aside it comes again when its lease has ended, and stops none of the others.
+                    if buried.is_err() || self.connection.acknowledge(&reply).await.is_err() {
+                        continue;
+                    }
                     self.count(|stats| stats.quarantined = stats.quarantined.saturating_add(1));
                 }
             }
@@ -326,13 +332,16 @@ impl Inner {
 }
 
 /// An append that waits or is under way.
-struct Waits(Arc<Inner>);
+struct Waits {
+    inner: Arc<Inner>,
+    bytes: u64,
+}
 
 // === impl Waits ===
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.inner.waiting_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 
