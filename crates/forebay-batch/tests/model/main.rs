@@ -199,7 +199,7 @@ fn real(config: Config, limits: Limits, batching: Batching) -> Real {
         .priority(|item: &Item| item.priority)
         .retain_items()
         .split_budget(config.split_budget)
-        // A call that is cancelled changes nothing for the list; `tests/cancelled.rs` has those that take their items along.
+        // A call that is cancelled changes nothing for the list; `tests/behaviour/cancelled.rs` has those that take their items along.
         .run_cancelled(true)
         .settle(|result: &Result<How, BoxError>, items: usize| {
             settlement(*result.as_ref().unwrap_or(&How::Breaks), items)

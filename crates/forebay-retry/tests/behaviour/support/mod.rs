@@ -1,7 +1,6 @@
 //! A server that responds by script, and remembers which request came when.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part")]
 
 use forebay_core::{BoxError, Outcome};
 use forebay_testkit::{Probe, Watch};

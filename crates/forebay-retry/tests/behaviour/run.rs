@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::{Failed, Scripted, Scripted::*, classify, classify_plain, ms, scripted};
 use forebay_core::{Outcome, cause_ref};
 use forebay_retry::{Backoff, Budget, Deadline, Jitter, Policy, RetryBuilder, RetryEvent, RetryLayer, StopReason};
 use forebay_testkit::Probe;
@@ -15,7 +14,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{Failed, Scripted, Scripted::*, classify, classify_plain, ms, scripted};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 

@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::{Failed, Scripted, Scripted::*, classify, ms, scripted, slow_scripted};
 use forebay_core::{Advice, BoxError, ByError, DropReason, Outcome, Seen, Verdict, is_caused_by};
 use forebay_retry::{
     Backoff, Budget, Deadline, Jitter, Policy, RetriesExhausted, RetryBuilder, RetryEvent, RetryLayer, StopReason,
@@ -15,7 +14,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{Failed, Scripted, Scripted::*, classify, ms, scripted, slow_scripted};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 

@@ -2,13 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::ms;
 use forebay_core::{BoxError, Outcome};
 use forebay_retry::{Backoff, ConfigError, Deadline, Jitter, Policy, RetryBuilder, RetryLayer, Throttle};
 use forebay_testkit::Probe;
 use std::time::Duration;
-use support::ms;
 use tower::{Layer, Service, ServiceExt};
 
 const ENDS: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];

@@ -2,9 +2,7 @@
 
 #![expect(clippy::panic, reason = "test code")]
 
-mod common;
-
-use common::{Answer, Fake, advance, connect, telemetry};
+use crate::common::{Answer, Fake, advance, connect, telemetry};
 use forebay_databricks::{Settings, Severity};
 use std::{error::Error, fmt, time::Duration};
 use tokio::time::Instant;

@@ -1,8 +1,6 @@
 //! The feature flag: how often the service is asked, and under which credentials.
 
-mod common;
-
-use common::{Answer, Fake, HOST, advance, build, connect, flag};
+use crate::common::{Answer, Fake, HOST, advance, build, connect, flag};
 use forebay_core::BoxError;
 use forebay_databricks::{Connect, Credentials, DriverTelemetry, FeatureFlag, Identity};
 use futures_util::future::BoxFuture;

@@ -1,8 +1,6 @@
 //! What is on the wire, and what is not.
 
-mod common;
-
-use common::{Answer, Fake, HOST, advance, connect, telemetry};
+use crate::common::{Answer, Fake, HOST, advance, connect, telemetry};
 use forebay_core::{BoxError, DropReason};
 use forebay_databricks::{
     Connect, ConnectionParameters, Credentials, Identity, ResultInfo, Settings, Severity, StatementContext,

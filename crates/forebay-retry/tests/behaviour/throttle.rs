@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::ms;
 use forebay_core::{Advice, BoxError, ByError, Outcome, Seen, Verdict};
 use forebay_retry::{
     Backoff, Budget, Deadline, Jitter, Policy, RetriesExhausted, RetryBuilder, RetryEvent, RetryLayer, StopReason,
@@ -14,7 +13,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::ms;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
@@ -109,9 +107,9 @@ async fn r18_it_can_be_left_to_retries_only() {
 
 #[tokio::test(start_paused = true)]
 async fn r18_retries_that_wait_already_are_held_further_then_too() {
-    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
+    let (probe, _, log) = crate::support::scripted([crate::support::Scripted::Fail]);
     let throttle = Throttle::builder().spread(0.0).hold_first_attempts(false).build().unwrap();
-    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let layer = RetryLayer::builder(crate::support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     let response = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
     tokio::time::sleep(ms(50)).await;
     throttle.hint(&(), ms(2000));
@@ -121,9 +119,9 @@ async fn r18_retries_that_wait_already_are_held_further_then_too() {
 
 #[tokio::test(start_paused = true)]
 async fn patience_begins_again_with_each_attempt() {
-    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
+    let (probe, _, log) = crate::support::scripted([crate::support::Scripted::Fail]);
     let throttle = Throttle::builder().spread(0.0).patience(ms(2000)).build().unwrap();
-    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let layer = RetryLayer::builder(crate::support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     throttle.hint(&(), ms(1500));
     let response = tokio::spawn(layer.throttle(throttle.clone()).build().unwrap().layer(probe).oneshot(7_u32));
     tokio::time::sleep(ms(1550)).await;
@@ -134,9 +132,9 @@ async fn patience_begins_again_with_each_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn r18_a_retry_without_a_hint_waits_for_the_hint_that_others_got() {
-    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
+    let (probe, _, log) = crate::support::scripted([crate::support::Scripted::Fail]);
     let throttle = throttle();
-    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(10)).jitter(Jitter::None));
+    let layer = RetryLayer::builder(crate::support::classify).backoff(Backoff::constant(ms(10)).jitter(Jitter::None));
     let service = layer.throttle(throttle.clone()).build().unwrap().layer(probe);
     let response = tokio::spawn(service.oneshot(7_u32));
     tokio::task::yield_now().await;
@@ -151,8 +149,8 @@ async fn a_retry_that_cannot_wait_for_the_hint_of_others_ends_at_once() {
         let throttle =
             Throttle::builder().spread(0.0).hold_first_attempts(false).patience(ms(patience)).build().unwrap();
         throttle.hint(&(), ms(3000));
-        let (probe, _, log) = support::scripted([support::Scripted::Fail; 9]);
-        let layer = RetryLayer::builder(support::classify).max_elapsed(ms(elapsed)).throttle(throttle);
+        let (probe, _, log) = crate::support::scripted([crate::support::Scripted::Fail; 9]);
+        let layer = RetryLayer::builder(crate::support::classify).max_elapsed(ms(elapsed)).throttle(throttle);
         let begin = Instant::now();
         let error = layer.build().unwrap().layer(probe).oneshot(7_u32).await.unwrap_err();
         assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), why);
@@ -237,9 +235,9 @@ async fn d06_a_first_attempt_held_beyond_the_deadline_of_its_request_is_refused_
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_is_held_past_the_end_keeps_the_last_error_and_is_refunded() {
     let budget = Budget::builder().ratio(0.0).floor_per_second(0.0).reserve(5.0).build().unwrap();
-    let (probe, _, log) = support::scripted([support::Scripted::Fail]);
+    let (probe, _, log) = crate::support::scripted([crate::support::Scripted::Fail]);
     let throttle = throttle();
-    let layer = RetryLayer::builder(support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
+    let layer = RetryLayer::builder(crate::support::classify).backoff(Backoff::constant(ms(100)).jitter(Jitter::None));
     let layer = layer.max_elapsed(ms(1000)).budget(budget.clone()).throttle(throttle.clone());
     let mut service = layer.build().unwrap().layer(probe);
     let mut response = std::pin::pin!(service.ready().await.unwrap().call(7_u32));
@@ -248,7 +246,7 @@ async fn a_retry_that_is_held_past_the_end_keeps_the_last_error_and_is_refunded(
     let error = response.as_mut().await.unwrap_err();
     assert!((budget.available() - 5.0).abs() < 1e-9, "refunded though the future is still there");
     assert_eq!(error.downcast_ref::<RetriesExhausted>().unwrap().stop_reason(), StopReason::Elapsed);
-    assert!(forebay_core::is_caused_by::<support::Failed>(&*error));
+    assert!(forebay_core::is_caused_by::<crate::support::Failed>(&*error));
     assert_eq!(log.len(), 1);
 }
 

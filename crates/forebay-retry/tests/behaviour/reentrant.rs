@@ -5,8 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::ms;
 use forebay_core::{BoxError, Observe, Outcome};
 use forebay_retry::{Attempt, Backoff, Budget, Deadline, GaveUp, Jitter, Policy, RetryEvent, RetryLayer, Throttle};
 use std::{
@@ -20,7 +19,6 @@ use std::{
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
-use support::ms;
 use tower::{Layer, Service, ServiceExt};
 
 /// The handles that user code may have, and how often it used them.

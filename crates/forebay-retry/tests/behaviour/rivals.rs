@@ -5,8 +5,7 @@
 //! `Budget`; a boxed future and an allocation per call are in `cost.rs`. Time that cannot be paused would fail most
 //! tests of this crate.
 
-mod support;
-
+use crate::support::{Scripted::*, classify, ms, scripted};
 use forebay_core::{BoxError, ByError, Outcome};
 use forebay_retry::{Backoff, Budget, Jitter, RetriesExhausted, RetryLayer, StopReason};
 use forebay_testkit::{Histogram, Probe};
@@ -16,7 +15,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use support::{Scripted::*, classify, ms, scripted};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 

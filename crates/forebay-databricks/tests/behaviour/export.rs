@@ -1,8 +1,6 @@
 //! Retries, breaker and losses, as the drivers have them.
 
-mod common;
-
-use common::{Answer, Fake, advance, connect, telemetry};
+use crate::common::{Answer, Fake, advance, connect, telemetry};
 use forebay_core::DropReason;
 use forebay_databricks::{Connection, Settings, Severity};
 use std::time::Duration;

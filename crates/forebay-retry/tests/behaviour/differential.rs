@@ -7,8 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::{Failed, Log, Scripted, Scripted::*, classify, scripted};
 use forebay_core::{BoxError, Outcome};
 use forebay_retry::{Backoff, RetriesExhausted, RetryLayer, StopReason};
 use forebay_testkit::Watch;
@@ -21,7 +20,6 @@ use std::{
     },
     time::Duration,
 };
-use support::{Failed, Log, Scripted, Scripted::*, classify, scripted};
 use tower::{Layer, Service, ServiceExt, retry::Policy};
 
 /// Counts its copies.

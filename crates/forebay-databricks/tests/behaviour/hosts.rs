@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod common;
-
-use common::{Answer, Fake, HOST, advance, build, connect, flag, telemetry};
+use crate::common::{Answer, Fake, HOST, advance, build, connect, flag, telemetry};
 use forebay_core::BoxError;
 use forebay_databricks::{
     BearerToken, Connect, Credentials, DriverTelemetry, FeatureFlag, Identity, Settings, Severity,

@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-mod support;
-
+use crate::support::ms;
 use forebay_core::{BoxError, ByError, Outcome};
 use forebay_retry::{Backoff, Jitter, Retry, RetryLayer, Throttle};
 use forebay_testkit::{Probe, laws};
@@ -15,7 +14,6 @@ use std::{
     },
     time::Duration,
 };
-use support::ms;
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer};
 
 /// Finds every other result retryable, so that each call takes two attempts.
