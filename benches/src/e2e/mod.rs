@@ -1,11 +1,12 @@
 //! From the program to the wire: a server in a process of its own, and one process per contender and run.
 
 pub(crate) mod contenders;
-pub(crate) mod record;
+pub mod record;
 mod server;
 
 use crate::{
     alloc,
+    runner::median,
     table::{Extra, Kind, Report, Row},
     work::cpu_time,
 };
@@ -137,11 +138,6 @@ fn of_name(name: &str) -> &'static Contender {
 
 fn ratio(of: &[Run], to: &[Run], value: fn(&Run) -> f64) -> f64 {
     median(of.iter().zip(to).map(|(of, to)| value(of) / value(to)).collect())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 // === impl Run ===
