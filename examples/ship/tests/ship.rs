@@ -8,6 +8,7 @@ use std::{
     io::Write,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -68,7 +69,8 @@ fn without_arguments_the_recorded_log_arrives_through_all_faults() {
 
 #[test]
 fn the_json_report_is_the_last_line_and_balances() {
-    for seed in ["1", "2", "3"] {
+    // What takes time are the waits between attempts, so they run side by side.
+    let balances = |seed: &str| {
         let (code, report, stderr) = run(&["--seed", seed, "--faults", "503:10,429=1:2,reset:3,slow:2,truncated:2"]);
         assert_eq!((code, &report["offered"], &report["delivered"]), (0, &24_000.into(), &24_000.into()), "{report}");
         let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
@@ -87,7 +89,12 @@ fn the_json_report_is_the_last_line_and_balances() {
         assert_eq!(keys, expected);
         assert!(stderr.contains("24000 of 24000 lines arrived"), "{stderr}");
         assert!(!stderr.contains("without need") && !stderr.contains("never sent"), "{stderr}");
-    }
+    };
+    thread::scope(|scope| {
+        for seed in ["1", "2", "3"] {
+            scope.spawn(move || balances(seed));
+        }
+    });
 }
 
 #[test]
@@ -345,15 +352,16 @@ fn f24_the_audit_is_of_what_was_read() {
 fn every_protocol_and_compression_arrives() {
     // zstd is a feature: this test was built with the same ones as the program that it runs.
     let built_in = |compression: &&str| compression.parse::<forebay::export::Compression>().is_ok();
-    for protocol in ["http/protobuf", "http/json", "grpc"] {
-        for compression in ["none", "gzip", "zstd"].into_iter().filter(built_in) {
-            let arguments = ["--protocol", protocol, "--compression", compression, "--faults", "503:5,429=1:1,reset:1"];
-            let (code, report, stderr) = run(&arguments);
-            assert_eq!(
-                (code, &report["delivered"]),
-                (0, &24_000.into()),
-                "{protocol} {compression}: {report} {stderr}"
-            );
-        }
+    let arrives = |protocol, compression| {
+        let arguments = ["--protocol", protocol, "--compression", compression, "--faults", "503:5,429=1:1,reset:1"];
+        let (code, report, stderr) = run(&arguments);
+        assert_eq!((code, &report["delivered"]), (0, &24_000.into()), "{protocol} {compression}: {report} {stderr}");
+    };
+    for compression in ["none", "gzip", "zstd"].into_iter().filter(built_in) {
+        thread::scope(|scope| {
+            for protocol in ["http/protobuf", "http/json", "grpc"] {
+                scope.spawn(move || arrives(protocol, compression));
+            }
+        });
     }
 }

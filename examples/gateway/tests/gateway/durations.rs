@@ -102,7 +102,7 @@ fn f02_every_option_that_is_a_duration_is_refused_by_name_or_taken() {
 fn f02_a_gateway_with_every_option_at_an_end_of_its_range_ends_in_order() {
     for time in ["1ns", "18446744073709551615s"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command.args(["--demo", "--load-rate", "100", "--load-for", "1s", "--pace", "1ns"]);
+        command.args(["--demo", "--load-rate", "1000", "--load-for", "1s", "--pace", "1ns"]);
         for option in ["--slow", "--retry-after", "--replay-every", "--drain"] {
             command.args([option, time]);
         }

@@ -160,7 +160,7 @@ fn what_cannot_start_says_why_in_one_line_with_status_2() {
 #[test]
 fn f24_a_report_that_cannot_be_written_is_no_success() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
-    for arguments in [&["--help"][..], &["--demo", "--load-for", "1s", "--load-rate", "50"]] {
+    for arguments in [&["--help"][..], &["--demo", "--load-for", "1s", "--load-rate", "1000"]] {
         let output = gateway(arguments).stdout(full()).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");

@@ -130,6 +130,7 @@ async fn ends(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn f16_a_connection_that_is_silent_or_never_finishes_its_head_is_closed() {
+    use futures_util::future::join_all;
     use tokio::{io::AsyncWriteExt, net::TcpStream};
     let short = Duration::from_millis(100);
     let config = Config { header_timeout: short, idle_timeout: short, ..config() };
@@ -139,14 +140,15 @@ async fn f16_a_connection_that_is_silent_or_never_finishes_its_head_is_closed() 
     let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     // HEADERS without END_HEADERS, and nothing after it.
     let head = [&http2[..], b"\0\0\x01\x01\0\0\0\0\x01\x82"].concat();
-    for address in [gateway.http(), gateway.grpc()] {
-        for sent in [&b""[..], b"PRI", http1, &whole, http2, &head] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(sent).await.unwrap();
-            let read = ends(&mut stream).await;
-            assert_eq!(read.starts_with(b"HTTP/1.1 200"), sent == whole, "{read:?}");
-        }
-    }
+    let closed = async |(address, sent): (_, &[u8])| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let read = ends(&mut stream).await;
+        assert_eq!(read.starts_with(b"HTTP/1.1 200"), sent == whole, "{read:?}");
+    };
+    let sent = [&b""[..], b"PRI", http1, &whole, http2, &head];
+    let cases = [gateway.http(), gateway.grpc()].into_iter().flat_map(|address| sent.map(|sent| (address, sent)));
+    join_all(cases.map(closed)).await;
 }
 
 #[tokio::test]
