@@ -159,6 +159,36 @@ fn s07_a_requeue_tells_its_progress() {
 }
 
 #[test]
+fn a_group_that_can_never_fit_evicts_nothing() {
+    let mut engine =
+        builder(&SimDisk::new()).max_bytes(1 << 20).max_record_bytes(128 << 10).open_engine(at(NOW)).unwrap();
+    append(&mut engine, group(["a"]));
+    let large = Group::new((0..5).map(|_| NewRecord::new(vec![7; 100_000])));
+    let error = engine.append(vec![large], NOW).remove(0).unwrap_err();
+    assert_eq!(*error.kind(), SpoolErrorKind::Full { limit: Limit::Bytes });
+    assert_eq!((payloads(&drain(&mut engine)), engine.stats().evicted.total()), (vec!["a".into()], 0));
+}
+
+#[test]
+fn what_refuses_every_lane_drops_nothing_that_was_acknowledged() {
+    for (overflow, is_taken) in [(Overflow::Refuse, true), (Overflow::RefuseAll, false)] {
+        let mut engine = builder(&SimDisk::new()).max_records(2).overflow(overflow).open_engine(at(NOW)).unwrap();
+        append(&mut engine, group(["a", "b"]));
+        let urgent = engine.append(vec![group(["c"]).priority(Priority::High)], NOW).remove(0);
+        let refused = urgent.map_err(|error| error.kind().clone());
+        if is_taken {
+            assert!(refused.is_ok() && engine.stats().evicted.records > 0);
+        } else {
+            assert_eq!(refused.unwrap_err(), SpoolErrorKind::Full { limit: Limit::Records });
+            assert_eq!(
+                (payloads(&drain(&mut engine)), engine.stats().evicted.total()),
+                (vec!["a".into(), "b".into()], 0)
+            );
+        }
+    }
+}
+
+#[test]
 fn s08_two_destinations_each_with_its_own_progress() {
     let disk = SimDisk::new();
     let two = || unnamed(&disk).destination("one", "https://1.example").destination("two", "https://2.example");

@@ -114,10 +114,14 @@ impl Intake {
         /// Above this share only errors and slow spans enter, as with the queue's soft limit.
         const URGENT_ONLY: f64 = 0.9;
         let records = batch.facts.records;
-        if batch.priority() == Priority::Normal && spool.level().fullness >= URGENT_ONLY {
-            entry.settle(Fate::Dropped(DropReason::SoftLimit));
+        let is_full = || batch.priority() == Priority::Normal && spool.level().fullness >= URGENT_ONLY;
+        if is_full() {
+            // It may have been looked at some time ago.
             spool.refresh().await;
-            return self.refuse(DropReason::SoftLimit, records);
+            if is_full() {
+                entry.settle(Fate::Dropped(DropReason::SoftLimit));
+                return self.refuse(DropReason::SoftLimit, records);
+            }
         }
         match spool.keep(batch, entry, None).await {
             Ok(()) => Admission::Accepted,

@@ -124,6 +124,11 @@ async fn what_the_receiver_does_not_take_is_sent_by_the_next_run_and_no_line_is_
     assert_eq!(accepted(&receiver, 1001), vec![1; 1001]);
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program under test compares it with the real time")]
+fn touch(file: &fs::File) {
+    file.set_modified(std::time::SystemTime::now()).unwrap();
+}
+
 /// Waits until the receiver has accepted `line`; a test that never gets there fails.
 async fn until_accepted(receiver: &Receiver, line: &str, mut meanwhile: impl FnMut()) {
     let waited = async {
@@ -146,7 +151,7 @@ async fn a_last_line_that_is_still_being_written_is_sent_as_a_whole() {
     let mut command = ship(&temp, &endpoint, &file);
     let shipped = tokio::task::spawn_blocking(move || ended(&command.output().unwrap()));
     // The file stays fresh for as long as this takes.
-    until_accepted(&receiver, "whole", || writer.set_modified(std::time::SystemTime::now()).unwrap()).await;
+    until_accepted(&receiver, "whole", || touch(&writer)).await;
     writer.write_all(b" line\nand the end").unwrap();
     let (code, report) = shipped.await.unwrap();
     assert_eq!((code, &report["appended"]), (0, &3.into()), "{report}");
@@ -163,7 +168,7 @@ async fn a_line_that_is_being_written_when_the_shipper_is_killed_is_read_by_the_
     let receiver = Receiver::builder().faults(Faults::default()).keep(Keep::Counts).start().await.unwrap();
     let endpoint = receiver.endpoint() + "/v1/logs";
     let mut child = ship(&temp, &endpoint, &file).spawn().unwrap();
-    until_accepted(&receiver, "whole", || writer.set_modified(std::time::SystemTime::now()).unwrap()).await;
+    until_accepted(&receiver, "whole", || touch(&writer)).await;
     child.kill().unwrap();
     child.wait().unwrap();
     writer.write_all(b" line\n").unwrap();

@@ -34,8 +34,8 @@ Responses:
   --slow D                a span this long is urgent (default 1s)
   --soft-refusal HOW      partial (OTLP's partial success) | success | 429 (default partial)
   --retry-after D         how long a refused sender is asked to wait (default 1s)
-  --durability HOW        where a batch is when its sender is responded to: in memory; in the spool, which outlives this process
-                          (process); or on the disk (disk) (default memory)
+  --durability HOW        where a batch is when its sender gets its response: memory | process | disk (default memory);
+                          process is the spool, and outlives a kill of the gateway, disk a power cut as well
   --synchronous           respond only when a batch is stored; SIGUSR1 changes it while running
 
 What the sink does not take, and with --durability all, waits in the spool of --data:

@@ -110,8 +110,8 @@ const AT_ONCE: usize = 256;
 impl BatchSpool {
     /// Opens the spool, and finds what an earlier run has left in it. Reads and writes; call it before anything is served.
     ///
-    /// With `intake`, batches are acknowledged once they are in the spool: what there is no room for is refused then, and the oldest
-    /// healthy ones make room for what is urgent only. `max_body` is the largest request.
+    /// With `intake`, batches are acknowledged once they are in the spool: what there is no room for is refused then, whatever it is.
+    /// `max_body` is the largest request.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl BatchSpool {
             .max_records(config.batches.get())
             .max_record_bytes(max_body.saturating_add(MAX_HEAD).min(largest))
             .max_attempts(config.tries.get())
-            .overflow(if intake.is_some() { Overflow::Refuse } else { Overflow::DropOldest });
+            .overflow(if intake.is_some() { Overflow::RefuseAll } else { Overflow::DropOldest });
         // It reads all files.
         let spool = spawn_blocking(move || builder.open()).await??;
         let level = Mutex::new(Known { level: Level::default(), at: Instant::now() });

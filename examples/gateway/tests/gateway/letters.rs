@@ -123,6 +123,46 @@ async fn a_round_replays_no_more_than_it_may_and_a_sink_that_is_away_ends_it() {
 }
 
 #[tokio::test]
+async fn a_sink_that_is_away_counts_against_no_batch() {
+    let temp = Temp::new("away");
+    let (gateway, sender) = with_failures(&temp, usize::MAX, |config| {
+        config.spool.as_mut().unwrap().tries = NonZeroU8::new(2).unwrap();
+    })
+    .await;
+    for n in 0..5 {
+        sender.send(Kind::Healthy, n).await;
+    }
+    gateway.flush().await;
+    for _ in 0..6 {
+        let round = gateway.replay().await;
+        assert_eq!((round.replayed, round.failed), (0, 3));
+    }
+    assert_eq!((batches(&gateway)[0].spooled, gateway.summary().spool.dead), (5, 0));
+    assert_ledger(&gateway);
+}
+
+#[tokio::test]
+async fn batches_that_are_never_taken_do_not_keep_the_others_from_the_sink() {
+    let temp = Temp::new("behind");
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let sink = forebay_gateway::sink::Sink::of_fn(move |batch| {
+        // At first none is taken; of those that are replayed, the first three never are.
+        let fails = seen.fetch_add(1, Relaxed) < 6 || &*batch.tenant == "poison";
+        async move { if fails { Err("not this one".into()) } else { Ok(()) } }
+    });
+    let config = Config { workers: NonZeroUsize::MIN, spool: Some(spool(&temp)), ..config() };
+    let gateway = Gateway::start(config, sink).await.unwrap();
+    let sender = Sender::to(&gateway);
+    for n in 0..6 {
+        sender.send_as(if n < 3 { "poison" } else { "" }, Kind::Healthy, n).await;
+    }
+    gateway.flush().await;
+    let rounds = [gateway.replay().await, gateway.replay().await].map(|round| (round.replayed, round.failed));
+    assert_eq!(rounds, [(0, 3), (3, 3)], "the second round begins with the newest");
+    assert_ledger(&gateway);
+}
+
+#[tokio::test]
 async fn s07_a_batch_that_is_never_taken_is_a_dead_letter_until_it_is_requeued() {
     let temp = Temp::new("poison");
     let (gateway, sender) = with_failures(&temp, usize::MAX, |config| {

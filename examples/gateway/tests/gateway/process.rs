@@ -97,7 +97,7 @@ fn ten_times_what_the_sink_takes_costs_what_is_healthy_and_nothing_urgent() {
     let errors = row(&text, "with an error")[0];
     assert!(text.contains(&format!("{errors} of {errors} errors")), "{text}");
     let offered = row(&text, "offered")[3];
-    let parts = ["= delivered", "+ in dead letters", "+ dropped: soft_limit", "+ pending"];
+    let parts = ["= delivered", "+ in the spool", "+ dropped: soft_limit", "+ pending"];
     let full = if text.contains("+ dropped: full") { row(&text, "+ dropped: full")[3] } else { 0 };
     assert_eq!(offered, full + parts.iter().map(|part| row(&text, part)[3]).sum::<u64>(), "{text}");
     #[cfg(target_os = "linux")]

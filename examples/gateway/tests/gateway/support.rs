@@ -173,7 +173,7 @@ pub(crate) async fn until(mut done: impl FnMut() -> bool) {
 /// Whether the system refuses a connection to `address`: a listener that only does not accept is still one.
 pub(crate) async fn is_closed(address: std::net::SocketAddr) -> bool {
     let connected = tokio::time::timeout(Duration::from_millis(50), tokio::net::TcpStream::connect(address)).await;
-    matches!(connected, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Waits until no listener is at `address`; a test that never gets there fails.
