@@ -1,13 +1,15 @@
 //! What the commands do.
 
-use crate::args::{Args, Command};
+use crate::{
+    args::{Args, Command},
+    progress::{Watched, bar},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use forebay_core::{BoxError, Priority};
 use forebay_spool::{
     Engine, Record, SpoolBuilder, Stats,
     storage::{LocalStorage, SnapshotStorage, Storage},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashSet,
@@ -22,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<bool, BoxError> {
     if !args.dir.is_dir() {
         return Err(format!("{} is no directory", args.dir.display()).into());
     }
-    if !["manifest-a", "manifest-b"].iter().any(|name| args.dir.join(name).exists()) && !holds_segments(args)? {
+    if !["manifest-a", "manifest-b"].iter().any(|name| args.dir.join(name).exists()) && segments(args)? == 0 {
         return Err(format!("{} holds no spool", args.dir.display()).into());
     }
     let mut engine = open(args)?;
@@ -48,13 +50,13 @@ pub(crate) fn run(args: &Args) -> Result<bool, BoxError> {
     Ok(is_whole)
 }
 
-fn holds_segments(args: &Args) -> Result<bool, BoxError> {
+/// How many files hold records.
+fn segments(args: &Args) -> Result<u64, BoxError> {
+    let mut segments = 0;
     for entry in std::fs::read_dir(&args.dir)? {
-        if entry?.path().extension().is_some_and(|extension| extension == "redb") {
-            return Ok(true);
-        }
+        segments += u64::from(entry?.path().extension().is_some_and(|extension| extension == "redb"));
     }
-    Ok(false)
+    Ok(segments)
 }
 
 /// Commands that only look work on a snapshot, whatever opening a spool repairs.
@@ -64,8 +66,13 @@ fn open(args: &Args) -> Result<Engine, BoxError> {
     } else {
         Arc::new(SnapshotStorage::new(&args.dir))
     };
+    // Opening reads every file, which takes most of the time of the commands that only look.
+    let bar = bar(segments(args)?, "files");
+    let watched = Arc::new(Watched::new(storage, bar.clone()));
     // A tool never evicts: what it adds while it repairs or requeues may go beyond the limits of the program.
-    SpoolBuilder::on(storage).max_bytes(u64::MAX / 4).open_engine(now())
+    let engine = SpoolBuilder::on(watched).max_bytes(u64::MAX / 4).open_engine(now());
+    bar.finish_and_clear();
+    engine
 }
 
 #[expect(clippy::disallowed_methods, reason = "a program is the edge at which the wall clock is read")]
@@ -116,16 +123,8 @@ fn damage(stats: &Stats, out: &mut impl Write) -> Result<bool, BoxError> {
     Ok(recovered.damaged_files == 0 && recovered.lost == 0 && stats.unavailable == 0)
 }
 
-fn bar(records: u64) -> ProgressBar {
-    let bar = ProgressBar::new(records);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
-}
-
 fn verify(engine: &mut Engine, out: &mut impl Write) -> Result<bool, BoxError> {
-    let bar = bar(engine.stats().records);
+    let bar = bar(engine.stats().records, "records");
     let verified = engine.read_all(|_, _| {
         bar.inc(1);
         ControlFlow::Continue(())
@@ -140,7 +139,7 @@ fn verify(engine: &mut Engine, out: &mut impl Write) -> Result<bool, BoxError> {
 
 fn repair(engine: &mut Engine, out: &mut impl Write) -> Result<bool, BoxError> {
     engine.set_aside_unreadable();
-    let bar = bar(engine.stats().records);
+    let bar = bar(engine.stats().records, "records");
     let verified = engine.read_all(|_, _| {
         bar.inc(1);
         ControlFlow::Continue(())
@@ -155,7 +154,16 @@ fn repair(engine: &mut Engine, out: &mut impl Write) -> Result<bool, BoxError> {
 
 fn requeue(engine: &mut Engine, args: &Args, out: &mut impl Write) -> Result<bool, BoxError> {
     let ids = (!args.ids.is_empty()).then_some(&*args.ids);
-    let requeued = engine.requeue(args.to.as_deref(), ids)?;
+    let dead: u64 = engine
+        .stats()
+        .destinations
+        .iter()
+        .filter(|known| args.to.as_ref().is_none_or(|to| *to == known.name))
+        .map(|known| known.dead)
+        .sum();
+    let bar = bar(ids.map_or(dead, |ids| dead.min(ids.len() as u64)), "records");
+    let requeued = engine.requeue(args.to.as_deref(), ids, |requeued| bar.inc(requeued))?;
+    bar.finish_and_clear();
     writeln!(out, "requeued     {requeued} records")?;
     Ok(true)
 }
@@ -169,7 +177,7 @@ fn export(engine: &mut Engine, args: &Args, out: &mut impl Write) -> Result<bool
         }
         return Ok(true);
     }
-    let bar = bar(engine.stats().records);
+    let bar = bar(engine.stats().records, "records");
     let mut left = args.limit;
     let mut wrote = Ok(());
     let dead: HashSet<u64> = engine.dead_letters(None, usize::MAX)?.iter().map(|letter| letter.record.id).collect();

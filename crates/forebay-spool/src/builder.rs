@@ -23,6 +23,8 @@ pub enum Overflow {
     DropOldest,
     /// The group is refused. One of the high lane still takes the place of the oldest normal ones.
     Refuse,
+    /// The group is refused, whatever its lane: nothing that was acknowledged is dropped to make room.
+    RefuseAll,
 }
 
 /// Every knob with its value. Nothing of it is checked before [`check`](Self::check).

@@ -54,6 +54,15 @@ impl Row {
         self.states.get(usize::from(index)) == Some(&DONE)
     }
 
+    /// How many records of one frame are left in at least one of its `rows`.
+    pub(crate) fn left_in_any(rows: &[Self]) -> u64 {
+        match rows {
+            [] => 0,
+            [row] => row.left.into(),
+            [first, ..] => (0..first.count).filter(|index| rows.iter().any(|row| !row.is_done(*index))).count() as u64,
+        }
+    }
+
     /// How often the record at `index` has failed.
     pub(crate) fn attempts(&self, index: u16) -> u8 {
         self.states.get(usize::from(index)).copied().filter(|state| *state != DONE).unwrap_or(0)
@@ -105,6 +114,18 @@ mod tests {
         assert_eq!(Row::decode(&row.encode()), Some(row.clone()));
         assert!(row.finish(0) && row.finish(2));
         assert_eq!(row.left, 0);
+    }
+
+    #[test]
+    fn a_record_that_two_destinations_wait_for_is_counted_once() {
+        let (mut one, mut other) = (Row::new(4, 500, 9), Row::new(4, 500, 9));
+        one.finish(0);
+        one.finish(1);
+        other.finish(1);
+        other.finish(2);
+        assert_eq!(Row::left_in_any(&[]), 0);
+        assert_eq!(Row::left_in_any(&[one.clone()]), 2);
+        assert_eq!(Row::left_in_any(&[one, other]), 3, "the second one is done for both");
     }
 
     #[test]

@@ -197,6 +197,26 @@ impl Segment {
         self.counts.values().map(|count| count.records).max().unwrap_or(0)
     }
 
+    /// Records that at least one destination still waits for, each counted once.
+    pub(crate) fn records(&self) -> u64 {
+        let waiting = || self.counts.iter().filter(|(_, count)| count.records > 0).map(|(destination, _)| *destination);
+        if waiting().count() < 2 {
+            return self.live();
+        }
+        let mut frames: BTreeMap<u64, Vec<Row>> = BTreeMap::new();
+        for destination in waiting() {
+            let read = self.rows(destination, false, |seq, row, _| {
+                frames.entry(seq).or_default().push(row);
+                Ok(ControlFlow::Continue(()))
+            });
+            if read.is_err() {
+                // The fault shows when the segment is leased from; until then this is what is known.
+                return self.live();
+            }
+        }
+        frames.values().map(|rows| Row::left_in_any(rows)).sum()
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         !self.overlay.is_empty()
     }

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Records that the destination with the most of them still waits for, dead letters included.
+    /// Records that at least one destination still waits for, each counted once, dead letters included.
+    /// [`destinations`](Self::destinations) says how many each of them waits for.
     pub records: u64,
     /// Bytes of all files of the spool.
     pub bytes: u64,

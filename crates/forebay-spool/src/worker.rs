@@ -237,7 +237,7 @@ impl Round {
                 reply_to(reply, engine.dead_letters(destination.as_deref(), limit));
             }
             Command::Requeue { destination, ids, reply } => {
-                reply_to(reply, engine.requeue(destination.as_deref(), ids.as_deref()));
+                reply_to(reply, engine.requeue(destination.as_deref(), ids.as_deref(), |_| ()));
             }
         }
     }

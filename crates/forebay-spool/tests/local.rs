@@ -155,7 +155,7 @@ fn s09_a_spool_of_version_1_is_read() {
         (&b"tenant-7"[..], 1, at(NOW - 5000))
     );
     assert_eq!(engine.dead_letters(None, 9).unwrap()[0].reason, "never");
-    assert_eq!(engine.requeue(None, None).unwrap(), 1);
+    assert_eq!(engine.requeue(None, None, |_| ()).unwrap(), 1);
     assert_eq!(payloads(&drain(&mut engine)), ["poison"]);
 }
 

@@ -156,7 +156,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let order: Vec<_> =
                     engine.dead_letters(None, 9999).unwrap().iter().map(|l| number(&l.record.payload)).collect();
                 prop_assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), std::mem::take(&mut model.dead));
-                prop_assert_eq!(engine.requeue(None, None).unwrap(), order.len() as u64);
+                prop_assert_eq!(engine.requeue(None, None, |_| ()).unwrap(), order.len() as u64);
                 if !order.is_empty() {
                     let records = order.into_iter().map(|number| Some((number, 0))).collect();
                     model.frames.push(Frame { high: false, leased: false, records });

@@ -100,7 +100,7 @@ fn s07_poison_ends_in_dead_letters_and_comes_back_by_requeue() {
     );
     assert_eq!(engine.stats().destinations[0].dead, 1);
     assert!(engine.lease("main", Want::default(), NOW).unwrap().is_none(), "dead letters are not leased");
-    assert_eq!(engine.requeue(Some("main"), None).unwrap(), 1);
+    assert_eq!(engine.requeue(Some("main"), None, |_| ()).unwrap(), 1);
     let records = drain(&mut engine);
     assert_eq!(
         (payloads(&records), records[0].attempts, records[0].id),
@@ -118,9 +118,74 @@ fn s07_what_is_quarantined_keeps_its_reason_and_some_are_requeued_by_id() {
     assert_eq!(engine.settle(lease, &[no("not JSON"), Delivered, no(&"ü".repeat(2000))]).dead, 2);
     let reasons: Vec<_> = engine.dead_letters(None, 10).unwrap().into_iter().map(|letter| letter.reason).collect();
     assert_eq!(reasons, ["not JSON".to_owned(), "ü".repeat(256)]);
-    assert_eq!(engine.requeue(None, Some(&[first + 2, 999])).unwrap(), 1);
+    assert_eq!(engine.requeue(None, Some(&[first + 2, 999]), |_| ()).unwrap(), 1);
     assert_eq!(payloads(&drain(&mut engine)), ["c"]);
     assert_eq!(engine.dead_letters(None, 10).unwrap().len(), 1);
+}
+
+#[test]
+fn s08_a_record_is_counted_once_whatever_destinations_wait_for_it() {
+    let disk = SimDisk::new();
+    let two = || unnamed(&disk).destination("one", "https://1.example").destination("two", "https://2.example");
+    let mut engine = two().open_engine(at(NOW)).unwrap();
+    append(&mut engine, group(["a", "b"]).destination("one"));
+    append(&mut engine, group(["c"]).destination("two"));
+    append(&mut engine, group(["d", "e"]));
+    let counts = |engine: &Engine| {
+        let stats = engine.stats();
+        (stats.records, stats.destinations.iter().map(|destination| destination.pending).collect::<Vec<_>>())
+    };
+    assert_eq!(counts(&engine), (5, vec![4, 3]));
+    // One has "d", two has "e": both records wait for the other destination still.
+    let (lease, _) = engine.lease("one", want(Order::Oldest, 9), NOW).unwrap().unwrap();
+    engine.settle(lease, &[GiveBack, GiveBack, Delivered, GiveBack]);
+    let (lease, _) = engine.lease("two", want(Order::Oldest, 9), NOW).unwrap().unwrap();
+    engine.settle(lease, &[GiveBack, GiveBack, Delivered]);
+    assert_eq!(counts(&engine), (5, vec![3, 2]));
+    engine.close().unwrap();
+    let engine = two().open_engine(at(NOW)).unwrap();
+    assert_eq!((counts(&engine), engine.stats().recovered.records), ((5, vec![3, 2]), 5));
+}
+
+#[test]
+fn s07_a_requeue_tells_its_progress() {
+    let mut engine = open(&SimDisk::new());
+    append(&mut engine, Group::new((0..1500).map(|_| NewRecord::new("x"))));
+    let (lease, records) = lease(&mut engine, Order::Oldest, 1500);
+    engine.settle(lease, &vec![Quarantine("no".into()); records.len()]);
+    let mut steps = Vec::new();
+    assert_eq!(engine.requeue(None, None, |requeued| steps.push(requeued)).unwrap(), 1500);
+    assert!(steps.len() > 1 && steps.iter().sum::<u64>() == 1500, "{steps:?}");
+}
+
+#[test]
+fn a_group_that_can_never_fit_evicts_nothing() {
+    let mut engine =
+        builder(&SimDisk::new()).max_bytes(1 << 20).max_record_bytes(128 << 10).open_engine(at(NOW)).unwrap();
+    append(&mut engine, group(["a"]));
+    let large = Group::new((0..5).map(|_| NewRecord::new(vec![7; 100_000])));
+    let error = engine.append(vec![large], NOW).remove(0).unwrap_err();
+    assert_eq!(*error.kind(), SpoolErrorKind::Full { limit: Limit::Bytes });
+    assert_eq!((payloads(&drain(&mut engine)), engine.stats().evicted.total()), (vec!["a".into()], 0));
+}
+
+#[test]
+fn what_refuses_every_lane_drops_nothing_that_was_acknowledged() {
+    for (overflow, is_taken) in [(Overflow::Refuse, true), (Overflow::RefuseAll, false)] {
+        let mut engine = builder(&SimDisk::new()).max_records(2).overflow(overflow).open_engine(at(NOW)).unwrap();
+        append(&mut engine, group(["a", "b"]));
+        let urgent = engine.append(vec![group(["c"]).priority(Priority::High)], NOW).remove(0);
+        let refused = urgent.map_err(|error| error.kind().clone());
+        if is_taken {
+            assert!(refused.is_ok() && engine.stats().evicted.records > 0);
+        } else {
+            assert_eq!(refused.unwrap_err(), SpoolErrorKind::Full { limit: Limit::Records });
+            assert_eq!(
+                (payloads(&drain(&mut engine)), engine.stats().evicted.total()),
+                (vec!["a".into(), "b".into()], 0)
+            );
+        }
+    }
 }
 
 #[test]
@@ -138,7 +203,7 @@ fn s08_two_destinations_each_with_its_own_progress() {
     let (lease, _) = engine.lease("two", want(Order::Oldest, 1), NOW).unwrap().unwrap();
     engine.settle(lease, &[Quarantine("no".into())]);
     assert_eq!(payloads(&drain_for(&mut engine, "two")), ["b", "c"]);
-    assert_eq!(engine.requeue(None, None).unwrap(), 1);
+    assert_eq!(engine.requeue(None, None, |_| ()).unwrap(), 1);
     assert!(
         engine.lease("one", Want::default(), NOW).unwrap().is_none(),
         "it is pending again for the one that refused it"

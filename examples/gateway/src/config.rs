@@ -1,7 +1,14 @@
-use super::dead_letters::{Caps, Pace};
+use super::spool::Pace;
 use forebay::queue::Limits;
 use forebay_example_support::tls::Identity;
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use forebay_spool::{Durability, storage::Storage};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU8, NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 /// The configuration of a gateway, the sink aside.
 ///
@@ -23,7 +30,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 /// | `idle_timeout` | 2 min without a request |
 /// | `max_connections` | 1024, of both ports together |
 /// | `tenant_header` | `x-tenant-id` |
-/// | `dead_letters` | none: a folder must be named |
+/// | `spool` | none: a folder must be named |
+/// | `durability` | none: a batch is acknowledged from memory |
 /// | `drain` | 30 s |
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -61,28 +69,41 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// Which header says whose a request is, in lower case.
     pub tenant_header: String,
-    /// What happens to batches that the sink did not take; nothing, and they are dropped, if there is no folder.
-    pub dead_letters: Option<DeadLetterConfig>,
+    /// Where batches wait that the sink did not take; they are dropped if there is none.
+    pub spool: Option<SpoolConfig>,
+    /// With it, a sender is responded to once its batch is in the spool, as durable as this says, and the batch is stored from there.
+    /// It needs a spool, and has no effect while responses are synchronous.
+    pub durability: Option<Durability>,
     /// How long the queue may take to drain in the end.
     pub drain: Duration,
 }
 
-/// The folder, and how it is used.
+/// The spool, and how it is used.
 ///
 /// | knob | default |
 /// | --- | --- |
-/// | `caps` | 500 MiB, as many files as that are, 10 tries |
-/// | `pace` | every 5 min, 100 letters a round; the interval above zero |
+/// | `bytes` | 500 MiB; 1 MiB and more |
+/// | `batches` | no bound |
+/// | `tries` | 10, to 200 |
+/// | `pace` | every 5 min, 100 batches a round; the interval above zero |
 /// | `probe_every` | 1 s |
 #[derive(Clone, Debug)]
-pub struct DeadLetterConfig {
-    /// Where the letters lie.
+pub struct SpoolConfig {
+    /// Where its files lie. The folder is the spool's alone.
     pub folder: PathBuf,
-    /// How many, and how often they are tried.
-    pub caps: Caps,
-    /// How fast they go back.
+    /// Where batches go from here, without a secret: a spool is replayed to the sink that it was filled for only.
+    pub identity: String,
+    /// What the files lie on, for tests; `None` for the file system.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// The bytes of all files.
+    pub bytes: u64,
+    /// The most batches at a time.
+    pub batches: NonZeroU64,
+    /// How often a batch is tried before it is given up as a dead letter.
+    pub tries: NonZeroU8,
+    /// How fast batches go back.
     pub pace: Pace,
-    /// While letters cannot be written: how long after a try that failed the next may be. A try writes as much as a letter.
+    /// While batches cannot be written: how long after a try that failed the next may be. A try writes as much as a batch.
     pub probe_every: Duration,
 }
 
@@ -121,23 +142,29 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             max_connections: const { NonZeroUsize::new(1024).unwrap() },
             tenant_header: "x-tenant-id".to_owned(),
-            dead_letters: None,
+            spool: None,
+            durability: None,
             drain: Duration::from_secs(30),
         }
     }
 }
 
-// === impl DeadLetterConfig ===
+// === impl SpoolConfig ===
 
-impl DeadLetterConfig {
+impl SpoolConfig {
     /// The defaults, in `folder`.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        let interval = Duration::from_secs(300);
-        // The bytes bound the folder: a stop may have to put aside a whole queue of small batches.
-        let files = NonZeroUsize::MAX;
-        let caps = Caps { files, bytes: 500 << 20, retries: 10, interval };
-        let pace = Pace { interval, most: const { NonZeroUsize::new(100).unwrap() } };
-        Self { folder, caps, pace, probe_every: Duration::from_secs(1) }
+        Self {
+            folder,
+            identity: "sink".to_owned(),
+            storage: None,
+            bytes: 500 << 20,
+            // The bytes bound the spool: a stop may have to put aside a whole queue of small batches.
+            batches: NonZeroU64::MAX,
+            tries: const { NonZeroU8::new(10).unwrap() },
+            pace: Pace { interval: Duration::from_secs(300), most: const { NonZeroUsize::new(100).unwrap() } },
+            probe_every: Duration::from_secs(1),
+        }
     }
 }

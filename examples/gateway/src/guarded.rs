@@ -1,9 +1,9 @@
 use super::{
     batch::{Batch, Job},
-    dead_letters::DeadLetters,
     ledgers::Entry,
     meters::Meters,
     sink::{SinkService, store},
+    spool::BatchSpool,
 };
 use forebay::{
     core::{BoxError, DropReason, Fate, Settlement, Verdict, is_caused_by},
@@ -21,7 +21,7 @@ use tower::Service;
 #[derive(Clone, Debug)]
 pub(super) struct Guarded {
     sink: SinkService,
-    letters: Option<DeadLetters>,
+    spool: Option<BatchSpool>,
     meters: Arc<Meters>,
     left: Left,
 }
@@ -31,7 +31,7 @@ pub(super) struct Guarded {
 pub(super) enum Stored {
     /// Where it belongs.
     InSink,
-    /// In the dead-letter folder.
+    /// In the spool.
     PutAside,
     /// Nowhere: the sink did not take it, and it could not be put aside.
     Lost {
@@ -57,8 +57,8 @@ struct InHands {
 impl Guarded {
     /// Guards `sink`.
     #[must_use]
-    pub(super) fn new(sink: SinkService, letters: Option<DeadLetters>, meters: Arc<Meters>, left: Left) -> Self {
-        Self { sink, letters, meters, left }
+    pub(super) fn new(sink: SinkService, spool: Option<BatchSpool>, meters: Arc<Meters>, left: Left) -> Self {
+        Self { sink, spool, meters, left }
     }
 
     async fn handle(self, job: Job) -> Stored {
@@ -75,29 +75,23 @@ impl Guarded {
                 entry.settle(Fate::Delivered);
                 Stored::InSink
             }
-            Err(error) => put_aside(self.letters.as_ref(), &self.meters, batch, entry, error).await,
+            Err(error) => put_aside(self.spool.as_ref(), &self.meters, batch, entry, error).await,
         }
     }
 }
 
 /// What the sink did not take.
-async fn put_aside(
-    letters: Option<&DeadLetters>,
-    meters: &Meters,
-    batch: Batch,
-    entry: Entry,
-    error: BoxError,
-) -> Stored {
+async fn put_aside(spool: Option<&BatchSpool>, meters: &Meters, batch: Batch, entry: Entry, error: BoxError) -> Stored {
     if is_caused_by::<Panicked>(&*error) {
         meters.panicked();
     }
     let reason = Verdict::of(&*error).map_or(DropReason::Failed, Verdict::reason);
-    let Some(letters) = letters else {
+    let Some(spool) = spool else {
         meters.dead_letter(batch.signal, "no_sink");
         entry.settle(Fate::Dropped(reason));
         return Stored::Lost { reason, error };
     };
-    match letters.keep(batch, entry, reason).await {
+    match spool.keep(batch, entry, Some(reason)).await {
         Ok(()) => Stored::PutAside,
         Err(_counted) => Stored::Lost { reason, error },
     }

@@ -1,16 +1,16 @@
 use super::{
     batch::{Batch, BatchId, Facts, Job},
     config::{Config, SoftRefusal},
-    dead_letters::DeadLetters,
     guarded::Stored,
     inspect::Look,
-    ledgers::Ledgers,
+    ledgers::{Entry, Ledgers},
     meters::Meters,
     sink::Numbers,
+    spool::{BatchSpool, NotKept},
 };
 use bytes::Bytes;
 use forebay::{
-    core::{DropReason, Fate},
+    core::{DropReason, Fate, Priority},
     otlp::Signal,
     queue::{Queue, QueueHandle, Rejected},
 };
@@ -26,7 +26,7 @@ pub(super) struct Intake {
     pub(super) handle: QueueHandle<Job>,
     pub(super) ledgers: Arc<Ledgers>,
     pub(super) meters: Arc<Meters>,
-    pub(super) letters: Option<DeadLetters>,
+    pub(super) spool: Option<BatchSpool>,
     pub(super) config: Config,
     pub(super) synchronous: AtomicBool,
     pub(super) draining: AtomicBool,
@@ -57,14 +57,15 @@ pub(super) enum Admission {
     },
     /// Not taken.
     Refused(Rejected<()>),
-    /// The sink did not take it, and it could not be put aside: only when responses are synchronous.
+    /// It is nowhere: the sink did not take it, or the spool is broken.
     NotStored(String),
 }
 
 // === impl Intake ===
 
 impl Intake {
-    /// Takes a request in, or says why not. Waits for nothing but, when responses are synchronous, the sink.
+    /// Takes a request in, or says why not. Waits for nothing but the sink, when responses are synchronous, or the spool, when the
+    /// intake is durable.
     ///
     /// # Cancellation
     ///
@@ -87,8 +88,12 @@ impl Intake {
         }
         let batch = Batch { id: self.ids.next(), signal, tenant, body, facts, received };
         let entry = self.ledgers.open(signal, facts.records);
+        let is_synchronous = self.synchronous.load(Relaxed);
+        if let (Some(spool), Some(_), false) = (&self.spool, self.config.durability, is_synchronous) {
+            return self.take_durably(spool, batch, entry).await;
+        }
         let job = Job { share: batch.share_key(), batch, entry };
-        if self.synchronous.load(Relaxed) {
+        if is_synchronous {
             return match self.queue.clone().oneshot(job).await {
                 Ok(Stored::InSink | Stored::PutAside) => Admission::Accepted,
                 Ok(Stored::Lost { error, .. }) => Admission::NotStored(error.to_string()),
@@ -104,15 +109,43 @@ impl Intake {
         }
     }
 
+    /// Puts a batch into the spool, from where it is stored. The spool bounds what is taken in, in place of the queue.
+    async fn take_durably(&self, spool: &BatchSpool, batch: Batch, entry: Entry) -> Admission {
+        /// Above this share only errors and slow spans enter, as with the queue's soft limit.
+        const URGENT_ONLY: f64 = 0.9;
+        let records = batch.facts.records;
+        let is_full = || batch.priority() == Priority::Normal && spool.level().fullness >= URGENT_ONLY;
+        if is_full() {
+            // It may have been looked at some time ago.
+            spool.refresh().await;
+            if is_full() {
+                entry.settle(Fate::Dropped(DropReason::SoftLimit));
+                return self.refuse(DropReason::SoftLimit, records);
+            }
+        }
+        match spool.keep(batch, entry, None).await {
+            Ok(()) => Admission::Accepted,
+            Err(error) => match NotKept::refusal(&error) {
+                Some(reason) => self.refuse(reason, records),
+                None => Admission::NotStored(error.to_string()),
+            },
+        }
+    }
+
     fn refused(&self, rejected: Rejected<Job>) -> Admission {
         let reason = rejected.reason;
         let Job { batch, entry, .. } = rejected.into_item();
         entry.settle(Fate::Dropped(reason));
+        self.refuse(reason, batch.facts.records)
+    }
+
+    /// What a sender learns whose batch of so many records was dropped for `reason`.
+    fn refuse(&self, reason: DropReason, records: u64) -> Admission {
         let refused = Rejected::new((), reason);
         match (reason, self.config.soft_refusal) {
             (DropReason::SoftLimit | DropReason::FairShare, SoftRefusal::Success) => Admission::Accepted,
             (DropReason::SoftLimit | DropReason::FairShare, SoftRefusal::Partial) => {
-                Admission::Partial { rejected: batch.facts.records, why: refused.to_string() }
+                Admission::Partial { rejected: records, why: refused.to_string() }
             }
             _ => Admission::Refused(refused),
         }
@@ -124,17 +157,17 @@ impl Intake {
         Look { slow, max_decoded }
     }
 
-    /// How near the gateway is to taking nothing more: the larger of the shares of queue and dead-letter folder.
+    /// How near the gateway is to taking nothing more: the larger of the shares of queue and spool.
     #[must_use]
     pub(super) fn fullness(&self) -> f64 {
-        let letters = self.letters.as_ref().map_or(0.0, |letters| letters.level().fullness);
-        self.handle.fullness().max(letters)
+        let spool = self.spool.as_ref().map_or(0.0, |spool| spool.level().fullness);
+        self.handle.fullness().max(spool)
     }
 
-    /// Why dead letters cannot be written now, if there is a folder and they cannot.
+    /// Why the spool cannot be written to now, if there is one and it cannot.
     pub(super) async fn unwritable(&self) -> Option<String> {
-        match &self.letters {
-            Some(letters) => letters.broken().await,
+        match &self.spool {
+            Some(spool) => spool.broken().await,
             None => None,
         }
     }
@@ -144,7 +177,7 @@ impl Intake {
     pub(super) fn is_ready(&self) -> bool {
         /// As the pipeline this replaces has it.
         const NEARLY_FULL: f64 = 0.95;
-        let writable = !self.letters.as_ref().is_some_and(DeadLetters::is_broken);
+        let writable = !self.spool.as_ref().is_some_and(BatchSpool::is_broken);
         writable && !self.draining.load(Relaxed) && self.fullness() < NEARLY_FULL
     }
 }

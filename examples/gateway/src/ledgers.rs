@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The gateway's own ledgers. The queue has one too, of batches, and both agree whenever nothing moves; these also know
-/// the signal, the records, and what becomes of dead letters.
+/// the signal, the records, and what becomes of what is spooled.
 #[derive(Debug, Default)]
 pub(super) struct Ledgers(Mutex<[Page; 3]>);
 
@@ -61,16 +61,7 @@ impl Ledgers {
         Entry { ledgers: Arc::clone(self), signal, records, settled: false }
     }
 
-    /// A dead letter of an earlier run was found: it is in the spool.
-    pub(super) fn found(&self, signal: Signal, records: u64) {
-        let mut pages = self.lock();
-        let page = page(&mut pages, signal);
-        page.batches.accept(1);
-        page.records.accept(records);
-        page.settle(Fate::Spooled, records);
-    }
-
-    /// A dead letter has met its final fate.
+    /// A batch has left the spool.
     pub(super) fn settle_spooled(&self, signal: Signal, records: u64, fate: Fate) {
         let mut pages = self.lock();
         let page = page(&mut pages, signal);
@@ -155,12 +146,11 @@ mod tests {
         drop(ledgers.open(Signal::Traces, 2));
         let open = ledgers.open(Signal::Metrics, 3);
         ledgers.settle_spooled(Signal::Logs, 7, Fate::Delivered);
-        ledgers.found(Signal::Metrics, 1);
 
         let [traces, logs, metrics] = ledgers.read();
         assert_eq!(traces.batches().dropped.get(DropReason::Shutdown), 1);
         assert_eq!((logs.batches().delivered, logs.records().delivered, logs.records().spooled), (2, 12, 0));
-        assert_eq!((metrics.records().pending, metrics.records().spooled), (3, 1));
+        assert_eq!((metrics.records().pending, metrics.records().spooled), (3, 0));
         assert!(ledgers.read().iter().all(|page| page.batches().balance() && page.records().balance()));
         drop(open);
         assert_eq!(ledgers.read()[2].records().pending, 0);

@@ -2,7 +2,7 @@
 //! without saying so.
 //!
 //! ```text
-//!  OTLP/HTTP ─┐                                    ┌─ panics and errors ─► dead letters ─► replay ─┐
+//!  OTLP/HTTP ─┐                                    ┌─ panics and errors ─► spool ───────► replay ─┐
 //!             ├─► decode ─► priority ─► Queue ─► workers ─► sink: SQLite, or another OTLP endpoint ◄┘
 //!  OTLP/gRPC ─┘                           │
 //!        ◄── 200, partial success, 429 ◄──┘ soft limit, share of a tenant, full
@@ -12,7 +12,6 @@ mod batch;
 mod clock;
 mod config;
 mod connections;
-mod dead_letters;
 mod expansion;
 mod guarded;
 mod inspect;
@@ -27,13 +26,14 @@ mod receive;
 pub mod run;
 mod server;
 pub mod sink;
+mod spool;
 mod summary;
 
 pub use self::{
     batch::{Batch, BatchId, Facts},
-    config::{Config, DeadLetterConfig, SoftRefusal},
-    dead_letters::{Caps, Drained, Level, Pace},
+    config::{Config, SoftRefusal, SpoolConfig},
     ledgers::{Page, SIGNALS, signal_name},
     server::{Gateway, StartError},
+    spool::{Drained, Level, Pace, Recovered},
     summary::Summary,
 };

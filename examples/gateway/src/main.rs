@@ -137,8 +137,8 @@ impl Temporary {
             return Self(None);
         }
         let folder = std::env::temp_dir().join(format!("forebay-gateway-{}", std::process::id()));
-        if let Some(letters) = &mut options.config.dead_letters {
-            letters.folder = folder.join("dead-letters");
+        if let Some(spool) = &mut options.config.spool {
+            spool.folder = folder.join("spool");
         }
         options.into = Destination::Folder(folder.clone());
         Self(Some(folder))

@@ -20,12 +20,13 @@ pub(super) struct Meters {
     panics: AtomicU64,
     malformed: AtomicU64,
     unreadable: AtomicU64,
+    unreadable_batches: AtomicU64,
     handshakes_failed: AtomicU64,
 }
 
-/// What can happen to a dead letter, or to what should have become one.
-pub(super) const RESULTS: [&str; 8] =
-    ["enqueued", "enqueue_failed", "no_sink", "replayed", "replay_failed", "evicted", "given_up", "unreadable"];
+/// What can happen to a batch in the spool, or to what should have come there.
+pub(super) const RESULTS: [&str; 7] =
+    ["enqueued", "enqueue_failed", "no_sink", "replayed", "replay_failed", "evicted", "given_up"];
 
 const PROTOCOLS: [&str; 2] = ["http", "grpc"];
 
@@ -42,6 +43,7 @@ impl Default for Meters {
             panics: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            unreadable_batches: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
         }
     }
@@ -84,6 +86,17 @@ impl Meters {
     /// So many records of a request could not be read; the others were taken.
     pub(super) fn unreadable(&self, records: u64) {
         self.unreadable.fetch_add(records, Relaxed);
+    }
+
+    /// A record of the spool is no batch.
+    pub(super) fn unreadable_batch(&self) {
+        self.unreadable_batches.fetch_add(1, Relaxed);
+    }
+
+    /// Records of the spool that are no batches.
+    #[must_use]
+    pub(super) fn all_unreadable_batches(&self) -> u64 {
+        self.unreadable_batches.load(Relaxed)
     }
 
     /// Records that could not be read, in requests that were.

@@ -4,6 +4,7 @@ use super::{
     intake::Intake,
     ledgers::{SIGNALS, signal_name},
     sink::Number,
+    spool::BatchSpool,
 };
 use forebay::core::DropReason;
 use std::fmt::{Display, Write};
@@ -26,7 +27,7 @@ pub(super) fn render(intake: &Intake) -> String {
     for (signal, book) in pages() {
         page.line("forebay_gateway_batches_delivered_total", &[("signal", &signal)], book.batches().delivered);
     }
-    page.family("forebay_gateway_batches_spooled", "gauge", "Batches that lie in the dead-letter folder.");
+    page.family("forebay_gateway_batches_spooled", "gauge", "Batches of this run that are in the spool.");
     for (signal, book) in pages() {
         page.line("forebay_gateway_batches_spooled", &[("signal", &signal)], book.batches().spooled);
     }
@@ -59,13 +60,36 @@ pub(super) fn render(intake: &Intake) -> String {
     let fullness = intake.handle.fullness();
     page.one("forebay_gateway_queue_fullness", "gauge", "The larger of the shares of items and bytes.", fullness);
 
-    page.family("forebay_gateway_dlq_total", "counter", "What happened to dead letters.");
+    page.family(
+        "forebay_gateway_dlq_total",
+        "counter",
+        "What happened to batches in the spool, and to what should have come there.",
+    );
     for ((signal, result), letters) in intake.meters.all_dead_letters() {
         page.line("forebay_gateway_dlq_total", &[("signal", &signal), ("result", &result)], letters);
     }
-    let level = intake.letters.as_ref().map(|letters| letters.level()).unwrap_or_default();
-    page.one("forebay_gateway_dlq_files", "gauge", "Dead letters in the folder.", level.files);
-    page.one("forebay_gateway_dlq_bytes", "gauge", "Their bytes.", level.bytes);
+    let unreadable = intake.meters.all_unreadable_batches();
+    page.one(
+        "forebay_gateway_dlq_unreadable_total",
+        "counter",
+        "Records of the spool that are no batches.",
+        unreadable,
+    );
+    let spool = intake.spool.as_ref();
+    let (level, recovered) = (spool.map(BatchSpool::level), spool.map(BatchSpool::recovered));
+    let (level, recovered) = (level.unwrap_or_default(), recovered.unwrap_or_default());
+    page.one("forebay_gateway_spool_batches", "gauge", "Batches that wait in the spool for the sink.", level.batches);
+    page.one("forebay_gateway_spool_dead", "gauge", "Batches that were given up, until they are requeued.", level.dead);
+    page.one("forebay_gateway_spool_bytes", "gauge", "Bytes of the spool.", level.bytes);
+    page.one(
+        "forebay_gateway_spool_fullness",
+        "gauge",
+        "The larger of the shares of batches and bytes.",
+        level.fullness,
+    );
+    let (found, delivered) = (recovered.found, recovered.delivered);
+    page.one("forebay_gateway_recovered_total", "counter", "Batches that an earlier run has left.", found);
+    page.one("forebay_gateway_recovered_delivered_total", "counter", "Of those, what the sink took.", delivered);
     page.one("forebay_gateway_panics_total", "counter", "Panics of the sink.", intake.meters.panics());
     page.family("forebay_gateway_throttled_total", "counter", "Senders that were asked to wait.");
     for (protocol, times) in intake.meters.all_throttled() {

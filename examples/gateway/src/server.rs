@@ -1,18 +1,21 @@
 use super::{
     batch::Job,
     clock::unix_nanos,
-    config::{Config, DeadLetterConfig},
+    config::Config,
     connections::{Rules, serve},
-    dead_letters::{DeadLetters, Drained, Replay},
     guarded::{Guarded, Left, settle},
     intake::{Ids, Intake},
     ledgers::Ledgers,
     meters::Meters,
     receive,
     sink::{Close, Parts, Sink, SinkService},
+    spool::{BatchSpool, Drained, Replay},
     summary::Summary,
 };
-use forebay::{core::ConfigError, queue::QueueLayer};
+use forebay::{
+    core::{BoxError, ConfigError},
+    queue::QueueLayer,
+};
 use std::{
     error::Error,
     fmt, io,
@@ -71,7 +74,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When a knob is out of its range, an address is taken, or the dead-letter folder cannot be used. Nothing runs then.
+    /// When a knob is out of its range, an address is taken, or the spool cannot be used. Nothing runs then.
     pub async fn start(config: Config, sink: Sink) -> Result<Self, StartError> {
         let (ledgers, meters) = (Arc::<Ledgers>::default(), Arc::<Meters>::default());
         let layer = QueueLayer::<Job>::builder()
@@ -85,18 +88,19 @@ impl Gateway {
             .run_cancelled(true)
             .build()
             .map_err(StartError::Config)?;
-        let letters = match &config.dead_letters {
+        let spool = match &config.spool {
+            None if config.durability.is_some() => {
+                return Err(StartError::Config(ConfigError::new("durability", "without a spool", "with `spool`")));
+            }
             None => None,
             Some(wanted) => {
-                let DeadLetterConfig { folder, caps, pace, probe_every } = wanted.clone();
-                if pace.interval.is_zero() {
+                if wanted.pace.interval.is_zero() {
                     return Err(StartError::Config(ConfigError::new("pace.interval", "0s", "above zero")));
                 }
                 let (ledgers, meters) = (Arc::clone(&ledgers), Arc::clone(&meters));
-                let open = move || DeadLetters::open(&folder, caps, probe_every, ledgers, meters);
-                let opened = tokio::task::spawn_blocking(open).await;
-                let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
-                Some(opened.map_err(|error| StartError::io(wanted.folder.display(), error))?)
+                let opened =
+                    BatchSpool::open(wanted.clone(), config.durability, config.max_body, ledgers, meters).await;
+                Some(opened.map_err(|error| StartError::of_spool(wanted.folder.display(), error))?)
             }
         };
         let http = listen(config.http).await?;
@@ -106,17 +110,15 @@ impl Gateway {
 
         // ## Nothing fails from here on.
         let (Parts { service: sink, close, numbers }, left) = (sink.split(), Left::default());
-        let queue = layer.layer(Guarded::new(sink.clone(), letters.clone(), Arc::clone(&meters), left.clone()));
-        let replay = match (&letters, &config.dead_letters) {
-            (Some(letters), Some(wanted)) => Some(Replay::start(letters.clone(), sink.clone(), wanted.pace)),
-            _ => None,
-        };
+        let queue = layer.layer(Guarded::new(sink.clone(), spool.clone(), Arc::clone(&meters), left.clone()));
+        let at_once = config.durability.map(|_| config.workers);
+        let replay = spool.as_ref().map(|spool| Replay::start(spool.clone(), sink.clone(), at_once));
         let intake = Arc::new(Intake {
             handle: queue.handle(),
             queue,
             ledgers,
             meters,
-            letters,
+            spool,
             synchronous: AtomicBool::new(config.synchronous),
             draining: AtomicBool::new(false),
             ids: Ids::new(unix_nanos()),
@@ -163,13 +165,13 @@ impl Gateway {
 
     /// One round of replay now, beside those that come by themselves.
     pub async fn replay(&self) -> Drained {
-        match (&self.intake.letters, &self.intake.config.dead_letters) {
-            (Some(letters), Some(wanted)) => letters.replay(&self.sink, wanted.pace.most.get()).await,
-            _ => Drained::default(),
+        match &self.intake.spool {
+            Some(spool) => spool.replay(&self.sink).await,
+            None => Drained::default(),
         }
     }
 
-    /// Waits until every batch that was taken before has been through the sink.
+    /// Waits until every batch that was taken before has been through the sink, or is in the spool.
     pub async fn flush(&self) {
         self.intake.handle.flush().await;
     }
@@ -181,7 +183,7 @@ impl Gateway {
     }
 
     /// Ends in order: `/readyz` turns to 503, the listeners close, requests under way are responded to, the queue drains,
-    /// what is left is put aside, the replay ends, the sink is closed.
+    /// what is left is put aside, the replay ends, the sink and the spool are closed.
     ///
     /// # Cancellation
     ///
@@ -198,8 +200,8 @@ impl Gateway {
         }
         let report = intake.handle.drain(intake.config.drain).await;
         let rest = left.take().into_iter().chain(report.unsent).collect::<Vec<_>>();
-        match &intake.letters {
-            Some(letters) => letters.keep_last(rest).await,
+        match &intake.spool {
+            Some(spool) => spool.keep_last(rest).await,
             // Their entries count them as dropped.
             None => drop(rest),
         }
@@ -207,6 +209,9 @@ impl Gateway {
             replay.stop().await;
         }
         close(intake.config.drain).await;
+        if let Some(spool) = &intake.spool {
+            spool.close().await;
+        }
         Summary::of(&intake)
     }
 }
@@ -226,6 +231,14 @@ impl fmt::Debug for Gateway {
 impl StartError {
     pub(super) fn io(what: impl fmt::Display, error: io::Error) -> Self {
         Self::Io { what: what.to_string(), error }
+    }
+
+    /// A spool that cannot be opened: a knob is out of its range, or the folder cannot be used.
+    fn of_spool(folder: impl fmt::Display, error: BoxError) -> Self {
+        match error.downcast::<ConfigError>() {
+            Ok(error) => Self::Config(*error),
+            Err(error) => Self::io(folder, io::Error::other(error)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use super::{
-    dead_letters::{DeadLetters, Level},
     intake::Intake,
     ledgers::{Page, SIGNALS, signal_name},
+    spool::{BatchSpool, Level, Recovered},
 };
 use forebay::core::{DropReason, Totals};
 use std::fmt;
@@ -13,8 +13,10 @@ pub struct Summary {
     pub pages: [Page; 3],
     /// The queue's own ledger, of batches.
     pub queue: Totals,
-    /// What lies in the dead-letter folder.
-    pub dead_letters: Level,
+    /// What the spool holds.
+    pub spool: Level,
+    /// What an earlier run has left in the spool, in batches. It was offered to that run, and is not in the other counts.
+    pub recovered: Recovered,
     /// Senders that were asked to wait.
     pub throttled: u64,
     /// Panics of the sink.
@@ -28,7 +30,8 @@ impl Summary {
         Self {
             pages: intake.ledgers.read(),
             queue: intake.handle.totals(),
-            dead_letters: intake.letters.as_ref().map(DeadLetters::level).unwrap_or_default(),
+            spool: intake.spool.as_ref().map(BatchSpool::level).unwrap_or_default(),
+            recovered: intake.spool.as_ref().map(BatchSpool::recovered).unwrap_or_default(),
             throttled: intake.meters.all_throttled().values().sum(),
             panics: intake.meters.panics(),
         }
@@ -54,7 +57,7 @@ impl fmt::Display for Summary {
         writeln!(f, "{:<22}{traces:>11}{logs:>11}{metrics:>11}{:>11}", "records", "all")?;
         row(f, "offered", sum(|totals| totals.offered))?;
         row(f, "= delivered", sum(|totals| totals.delivered))?;
-        row(f, "+ in dead letters", sum(|totals| totals.spooled))?;
+        row(f, "+ in the spool", sum(|totals| totals.spooled))?;
         for reason in DropReason::ALL {
             let counts = self.pages.each_ref().map(|page| page.records().dropped.get(reason));
             let all = counts.iter().sum();
@@ -65,10 +68,18 @@ impl fmt::Display for Summary {
         }
         row(f, "+ pending", sum(|totals| totals.pending))?;
         writeln!(f, "the queue, in batches: {}", self.queue)?;
-        let Level { files, bytes, .. } = self.dead_letters;
+        let Recovered { found, delivered, dropped } = self.recovered;
+        if found > 0 {
+            let left = self.recovered.left();
+            writeln!(
+                f,
+                "recovered from earlier runs: {found} batches, {delivered} delivered, {dropped} dropped, {left} in the spool"
+            )?;
+        }
+        let Level { batches, dead, bytes, .. } = self.spool;
         writeln!(
             f,
-            "dead letters: {files} files, {bytes} bytes; {} senders throttled; {} panics",
+            "the spool: {batches} batches, {dead} dead letters, {bytes} bytes; {} senders throttled; {} panics",
             self.throttled, self.panics
         )?;
         writeln!(f, "{}", if self.balances() { "the ledger balances" } else { "THE LEDGER DOES NOT BALANCE" })

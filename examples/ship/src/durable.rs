@@ -9,7 +9,7 @@ use super::{
 };
 use bytes::Bytes;
 use forebay::{
-    core::BoxError,
+    core::{BoxError, Priority},
     export::{Counters, Exporter},
 };
 use forebay_example_support::stop::Interrupts;
@@ -66,6 +66,9 @@ const GROUP: (usize, usize) = (512, 1 << 20);
 /// How often the state of the spool is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long a file must not have been written to before a last line without a line break is taken to be complete.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// How long the counts of the exporter may be behind the spool.
 const COUNTED: Duration = Duration::from_secs(1);
 
@@ -77,6 +80,15 @@ struct Position {
     device: u64,
     inode: u64,
     offset: u64,
+}
+
+/// What is done with a last line that has no line break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastLine {
+    /// It may still be being written: it stays in its file, and the position stays in front of it.
+    Left,
+    /// It is a line: its file has not grown any more.
+    Taken,
 }
 
 /// What the thread that reads shares with the rest.
@@ -202,51 +214,99 @@ fn opened(input: &Input) -> Result<(PathBuf, Source), Ended> {
     Ok((path, source))
 }
 
+/// Reads the inputs in their order, and each last line that has no line break when its file has not grown for [`QUIET`].
 fn read_all(
     inputs: &[(PathBuf, Source)],
     spool: &DiskSpool,
     progress: &Progress,
     runtime: &Handle,
 ) -> Result<(), Ended> {
-    for (path, source) in inputs {
-        let failed = |error| Ended::Input { name: source.name().to_owned(), error, summary: None };
-        let name = path.display().to_string();
-        let known = runtime.block_on(spool.mark(&name)).map_err(|error| Ended::Spool(error.into()))?;
-        let mut position = Position::of(source).map_err(failed)?;
-        position.resume(known.as_deref(), source.len());
-        let mut lines = Lines::behind(source.reader_from(position.offset).map_err(failed)?, position.offset);
-        loop {
-            let (mut records, mut bytes, mut too_long, mut at_end) = (Vec::new(), 0, 0, false);
-            while records.len() < GROUP.0 && bytes < GROUP.1 {
-                let Some(line) = lines.next_line().map_err(failed)? else {
-                    at_end = true;
-                    break;
-                };
-                // A line without a body was passed over by the reader.
-                if line.length > MAX_LINE.min(MAX_RECORD - size_of::<u64>()) {
-                    too_long += 1;
-                    continue;
-                }
-                bytes += line.body.len();
-                records.push(NewRecord::new(Record::payload(&line)));
-            }
-            position.offset = lines.bytes();
-            let appended = records.len() as u64;
-            let group = Group::new(records).mark(&name, position.value());
-            if (appended > 0 || too_long > 0) && !append(spool, &group, progress, runtime)? {
-                return Ok(());
-            }
-            progress.appended.fetch_add(appended, Relaxed);
-            progress.too_long.fetch_add(too_long, Relaxed);
-            if at_end {
-                break;
-            }
+    for input in inputs {
+        read_file(input, LastLine::Left, spool, progress, runtime)?;
+    }
+    for input in inputs {
+        let mut last = LastLine::Left;
+        // What is written meanwhile is read, for its beginning was there when the run began.
+        while !progress.stop.load(Relaxed) && read_file(input, last, spool, progress, runtime)? {
+            last = if until_quiet(&input.1, progress, runtime) { LastLine::Taken } else { LastLine::Left };
         }
     }
     Ok(())
 }
 
-/// Appends the lines and the position behind them, which both survive or neither; whether it was done before the end.
+/// Waits until the file has not been written to for [`QUIET`], and says so; or for a little of that time.
+fn until_quiet(source: &Source, progress: &Progress, runtime: &Handle) -> bool {
+    let quiet = || source.metadata().ok().and_then(|found| found.modified().ok()?.elapsed().ok());
+    match quiet() {
+        Some(quiet) if quiet < QUIET && !progress.stop.load(Relaxed) => {
+            runtime.block_on(sleep(LOOK.min(QUIET.saturating_sub(quiet))));
+            false
+        }
+        // A file that says nothing of its time, or one from the future, is not waited for.
+        _ => true,
+    }
+}
+
+/// Reads a file from where the spool has it; whether a line without a line break is left at its end.
+fn read_file(
+    (path, source): &(PathBuf, Source),
+    last: LastLine,
+    spool: &DiskSpool,
+    progress: &Progress,
+    runtime: &Handle,
+) -> Result<bool, Ended> {
+    let failed = |error| Ended::Input { name: source.name().to_owned(), error, summary: None };
+    let name = path.display().to_string();
+    let known = runtime.block_on(spool.mark(&name)).map_err(|error| Ended::Spool(error.into()))?;
+    let mut position = Position::of(source).map_err(failed)?;
+    position.resume(known.as_deref(), source.len());
+    let mut lines = Lines::behind(source.reader_from(position.offset).map_err(failed)?, position.offset);
+    loop {
+        let (mut urgent, mut normal, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut too_long, mut at_end, mut is_left) = (0, false, false);
+        while urgent.len() + normal.len() < GROUP.0 && bytes < GROUP.1 {
+            position.offset = lines.bytes();
+            let Some(line) = lines.next_line().map_err(failed)? else {
+                at_end = true;
+                break;
+            };
+            if !lines.is_whole() && last == LastLine::Left {
+                (at_end, is_left) = (true, true);
+                break;
+            }
+            position.offset = lines.bytes();
+            // A line without a body was passed over by the reader.
+            if line.length > MAX_LINE.min(MAX_RECORD - size_of::<u64>()) {
+                too_long += 1;
+                continue;
+            }
+            bytes += line.body.len();
+            let lane = if line.urgent { &mut urgent } else { &mut normal };
+            lane.push(NewRecord::new(Record::payload(&line)));
+        }
+        let appended = (urgent.len() + normal.len()) as u64;
+        if appended > 0 || too_long > 0 {
+            let urgent = Group::new(urgent).priority(Priority::High);
+            let normal = Group::new(normal);
+            // CORRECTNESS: the position is committed with the group that is appended last. Between the two a kill makes urgent
+            // lines arrive twice, and no line is passed over.
+            let (first, second) = if normal.is_empty() { (normal, urgent) } else { (urgent, normal) };
+            let second = second.mark(&name, position.value());
+            if !(first.is_empty() || append(spool, &first, progress, runtime)?)
+                || !append(spool, &second, progress, runtime)?
+            {
+                return Ok(false);
+            }
+        }
+        progress.appended.fetch_add(appended, Relaxed);
+        progress.too_long.fetch_add(too_long, Relaxed);
+        if at_end {
+            return Ok(is_left);
+        }
+    }
+}
+
+/// Appends lines, and the position behind them where they bear it, which both survive or neither; whether it was done before the end.
 ///
 /// CORRECTNESS: the next group is not appended before this one is safe, so that no position is ahead of its lines.
 fn append(spool: &DiskSpool, group: &Group, progress: &Progress, runtime: &Handle) -> Result<bool, Ended> {

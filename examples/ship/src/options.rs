@@ -26,6 +26,7 @@ Options:
   --seed N                makes faults and jitter repeatable (default 0)
   --spool DIR             keep lines in DIR until they are delivered, and the position in FILE with them: a run that was
                           stopped or killed goes on where it was safe (in a build with the feature `spool`; files only)
+                          a last line without a line break is sent once its file has not grown for a second
   --give-up-after D       how old a line may grow before it is dropped as expired (default 30s)
   --report text|json      text draws a progress bar on a terminal (default); json prints one line, the last one
   --help                  this text

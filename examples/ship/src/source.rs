@@ -18,6 +18,8 @@ pub struct Lines<R> {
     read: u64,
     /// No line was returned so far.
     at_start: bool,
+    /// The last line that was returned has its line break.
+    whole: bool,
 }
 
 // === impl Lines ===
@@ -25,19 +27,25 @@ pub struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// The lines that `reader` has.
     pub fn new(reader: R) -> Self {
-        Self { reader, read: 0, at_start: true }
+        Self { reader, read: 0, at_start: true, whole: true }
     }
 
     /// The lines that `reader` has, which stands behind the first `position` bytes.
     #[cfg(feature = "spool")]
     pub(crate) fn behind(reader: R, position: u64) -> Self {
-        Self { reader, read: position, at_start: position == 0 }
+        Self { reader, read: position, at_start: position == 0, whole: true }
     }
 
     /// Bytes read so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.read
+    }
+
+    /// Whether the last line that was returned has its line break. A line without one may still be being written.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The next line; blocks until there is one.
@@ -56,6 +64,7 @@ impl<R: BufRead> Lines<R> {
             if buffer.is_empty() {
                 // A file with nothing but the mark is an empty one.
                 any &= !(at_start && body == BYTE_ORDER_MARK);
+                self.whole = !any;
                 return Ok(any.then(|| line(body, length, at_start)));
             }
             any = true;
@@ -72,6 +81,7 @@ impl<R: BufRead> Lines<R> {
             self.reader.consume(used);
             self.read += used as u64;
             if end.is_some() {
+                self.whole = true;
                 return Ok(Some(line(body, length, at_start)));
             }
         }
@@ -117,6 +127,16 @@ mod tests {
         assert_eq!(lines(b"\n\nx\n"), [&b""[..], b"", b"x"]);
         assert_eq!(lines(b"dos\r\n\r\n"), [&b"dos"[..], b""]);
         assert_eq!(lines(b"\xff\xfe\nab\0c"), [&b"\xff\xfe"[..], b"ab\0c"]);
+    }
+
+    #[test]
+    fn a_line_is_whole_with_its_line_break() {
+        let mut lines = Lines::new(&b"one\n\nthr"[..]);
+        let mut next = || lines.next_line().unwrap().map(|line| (line.body, lines.is_whole()));
+        assert_eq!(next(), Some((b"one".to_vec(), true)));
+        assert_eq!(next(), Some((b"".to_vec(), true)));
+        assert_eq!(next(), Some((b"thr".to_vec(), false)));
+        assert_eq!((next(), lines.is_whole()), (None, true), "no line is none that is being written");
     }
 
     #[test]

@@ -123,3 +123,78 @@ async fn what_the_receiver_does_not_take_is_sent_by_the_next_run_and_no_line_is_
     assert_eq!((code, &report["appended"], &report["replayed"]), (0, &1.into(), &1.into()), "{report}");
     assert_eq!(accepted(&receiver, 1001), vec![1; 1001]);
 }
+
+#[expect(clippy::disallowed_methods, reason = "the program under test compares it with the real time")]
+fn touch(file: &fs::File) {
+    file.set_modified(std::time::SystemTime::now()).unwrap();
+}
+
+/// Waits until the receiver has accepted `line`; a test that never gets there fails.
+async fn until_accepted(receiver: &Receiver, line: &str, mut meanwhile: impl FnMut()) {
+    let waited = async {
+        while receiver.count(line).accepted == 0 {
+            meanwhile();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), waited).await.is_ok(), "{line:?} does not arrive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_line_that_is_still_being_written_is_sent_as_a_whole() {
+    let temp = Temp::new("growing");
+    let file = temp.file(["whole".to_owned()].into_iter());
+    let mut writer = fs::OpenOptions::new().append(true).open(&file).unwrap();
+    writer.write_all(b"half a").unwrap();
+    let receiver = Receiver::builder().faults(Faults::default()).keep(Keep::Counts).start().await.unwrap();
+    let endpoint = receiver.endpoint() + "/v1/logs";
+    let mut command = ship(&temp, &endpoint, &file);
+    let shipped = tokio::task::spawn_blocking(move || ended(&command.output().unwrap()));
+    // The file stays fresh for as long as this takes.
+    until_accepted(&receiver, "whole", || touch(&writer)).await;
+    writer.write_all(b" line\nand the end").unwrap();
+    let (code, report) = shipped.await.unwrap();
+    assert_eq!((code, &report["appended"]), (0, &3.into()), "{report}");
+    let counts = ["whole", "half a line", "and the end", "half a", " line"].map(|line| receiver.count(line).accepted);
+    assert_eq!(counts, [1, 1, 1, 0, 0], "the file did not grow behind its last line, which is one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_being_written_when_the_shipper_is_killed_is_read_by_the_next_run() {
+    let temp = Temp::new("half");
+    let file = temp.file(["whole".to_owned()].into_iter());
+    let mut writer = fs::OpenOptions::new().append(true).open(&file).unwrap();
+    writer.write_all(b"half a").unwrap();
+    let receiver = Receiver::builder().faults(Faults::default()).keep(Keep::Counts).start().await.unwrap();
+    let endpoint = receiver.endpoint() + "/v1/logs";
+    let mut child = ship(&temp, &endpoint, &file).spawn().unwrap();
+    until_accepted(&receiver, "whole", || touch(&writer)).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    writer.write_all(b" line\n").unwrap();
+    let mut command = ship(&temp, &endpoint, &file);
+    let (code, report) = tokio::task::spawn_blocking(move || ended(&command.output().unwrap())).await.unwrap();
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(["half a line", "half a"].map(|line| receiver.count(line).accepted), [1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_high_lane_is_first_in_and_first_out() {
+    use forebay_spool::{DiskSpool, Spool, Want};
+
+    let temp = Temp::new("lanes");
+    let file = temp.file((0..100).map(|number| format!("line {number}")).chain(["ERROR the last one".to_owned()]));
+    let receiver =
+        Receiver::builder().faults(Faults::parse("503:100").unwrap()).keep(Keep::Counts).start().await.unwrap();
+    let endpoint = receiver.endpoint() + "/v1/logs";
+    let mut command = ship(&temp, &endpoint, &file);
+    command.args(["--give-up-after", "1s"]);
+    let (code, report) = tokio::task::spawn_blocking(move || ended(&command.output().unwrap())).await.unwrap();
+    assert_eq!((code, &report["pending"]), (1, &101.into()), "{report}");
+    let spool = DiskSpool::builder(temp.0.join("spool")).destination("ship", &*endpoint).open().unwrap();
+    let lease = spool.lease("ship", Want::default()).await.unwrap().unwrap();
+    let bodies: Vec<_> = lease.records().iter().map(|record| String::from_utf8_lossy(&record.payload[8..])).collect();
+    assert_eq!((bodies.len(), &*bodies[0], &*bodies[1]), (101, "ERROR the last one", "line 0"));
+    let first = lease.records().first().map(|record| record.id);
+    assert_eq!(first, lease.records().iter().map(|record| record.id).min(), "it was appended first as well");
+}

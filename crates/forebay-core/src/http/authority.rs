@@ -1,6 +1,7 @@
 use http::Request;
 
-/// The key of a request by host and port, as its URI spells them; empty where the URI has none.
+/// The key of a request by host and port, as its URI spells them; empty where the URI has none. A user name and a password are
+/// left out: a key reaches logs and metrics.
 ///
 /// ```
 /// use forebay_core::{KeyOf, http::authority};
@@ -8,8 +9,11 @@ use http::Request;
 ///
 /// let request = Request::get("https://collector.example:4318/v1/logs").body(()).unwrap();
 /// assert_eq!(authority.key_of(&request), "collector.example:4318");
+/// let request = Request::get("https://user:secret@collector.example:4318/v1/logs").body(()).unwrap();
+/// assert_eq!(authority.key_of(&request), "collector.example:4318");
 /// ```
 #[must_use]
 pub fn authority<B>(request: &Request<B>) -> &str {
-    request.uri().authority().map_or("", http::uri::Authority::as_str)
+    let authority = request.uri().authority().map_or("", http::uri::Authority::as_str);
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }

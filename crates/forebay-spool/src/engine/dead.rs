@@ -150,12 +150,17 @@ impl Engine {
     /// Puts dead letters back into the normal lane of the destination they were for, with no attempt counted: all of them, or
     /// those with the given ids. Returns how many.
     ///
-    /// A crash in the middle leaves some in both places, with the same id.
+    /// A crash in the middle leaves some in both places, with the same id. `progress` gets the number of each commit.
     ///
     /// # Errors
     ///
     /// `UnknownDestination`; `Full` or an error of the storage, with those that were requeued until then safe.
-    pub fn requeue(&mut self, destination: Option<&str>, ids: Option<&[u64]>) -> Result<u64, SpoolError> {
+    pub fn requeue(
+        &mut self,
+        destination: Option<&str>,
+        ids: Option<&[u64]>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64, SpoolError> {
         /// Requeued in one commit.
         const AT_ONCE: usize = 1024;
         let (mut total, mut before) = (0, self.dead());
@@ -183,6 +188,7 @@ impl Engine {
             self.stats.requeued += places.len() as u64;
             total += places.len() as u64;
             self.flush()?;
+            progress(places.len() as u64);
             let left = self.dead();
             if left >= before {
                 // A file that cannot be read would be requeued for ever.

@@ -15,7 +15,7 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
-        stats.records = self.live();
+        stats.records = self.segments.values().map(Segment::records).sum();
         stats.bytes = self.bytes();
         stats.segments = self.segments.len() as u64;
         stats.unavailable = self.segments.values().filter(|segment| !segment.is_open()).count() as u64;

@@ -95,7 +95,7 @@ impl Engine {
             engine.salvage_up_to(id, if was_clean { None } else { Some(u64::MAX) });
         }
         engine.sweep_finished();
-        engine.stats.recovered.records = engine.segments.values().map(Segment::live).sum();
+        engine.stats.recovered.records = engine.segments.values().map(Segment::records).sum();
         Ok(engine)
     }
 

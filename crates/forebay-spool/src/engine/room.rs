@@ -50,15 +50,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Under `Refuse` only the high lane takes the place of others.
+    /// Under `Refuse` only the high lane takes the place of others, under `RefuseAll` no lane does.
     fn may_evict(&self, lane: Lane) -> bool {
-        self.settings.overflow == Overflow::DropOldest || lane == Lane::High
+        match self.settings.overflow {
+            Overflow::DropOldest => true,
+            Overflow::Refuse => lane == Lane::High,
+            Overflow::RefuseAll => false,
+        }
     }
 
     /// The lanes whose oldest records are evicted to make room for `lane`.
     fn victims(&self, lane: Lane) -> &'static [Lane] {
         match (self.settings.overflow, lane) {
-            (Overflow::Refuse, _) => &[Lane::Normal, Lane::Dead],
+            (Overflow::Refuse | Overflow::RefuseAll, _) => &[Lane::Normal, Lane::Dead],
             // A normal record never takes the place of a high one.
             (Overflow::DropOldest, Lane::Normal | Lane::Dead) => &[Lane::Normal, Lane::Dead],
             (Overflow::DropOldest, Lane::High) => &[Lane::Normal, Lane::Dead, Lane::High],

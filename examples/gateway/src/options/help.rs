@@ -9,9 +9,9 @@ Without options it serves until Ctrl-C or SIGTERM, and keeps what it takes in ./
 Where:
   --http ADDR             OTLP/HTTP, /healthz, /readyz, /metrics (default 127.0.0.1:4318)
   --grpc ADDR             OTLP/gRPC (default 127.0.0.1:4317)
-  --data DIR              database and dead letters (default gateway-data)
+  --data DIR              database and spool (default gateway-data)
   --forward URL           send on to this OTLP/HTTP receiver instead of storing
-  --forward-patience D    how long to try there before a batch becomes a dead letter (default 30s)
+  --forward-patience D    how long to try there before a batch waits in the spool (default 30s)
   --forward-ca FILE       authorities in PEM whose certificates that receiver may show, in place of the system's
   --tls-cert FILE         certificates in PEM that both ports show; TLS is all they speak then
   --tls-key FILE          the key of the first one
@@ -34,15 +34,17 @@ Responses:
   --slow D                a span this long is urgent (default 1s)
   --soft-refusal HOW      partial (OTLP's partial success) | success | 429 (default partial)
   --retry-after D         how long a refused sender is asked to wait (default 1s)
+  --durability HOW        where a batch is when its sender gets its response: memory | process | disk (default memory);
+                          process is the spool, and outlives a kill of the gateway, disk a power cut as well
   --synchronous           respond only when a batch is stored; SIGUSR1 changes it while running
 
-What the sink does not take:
-  --no-dead-letters       is dropped
-  --dead-letter-files N   the most letters at a time, beside their bytes; the oldest go first
-  --dead-letter-bytes S   and their bytes (default 500MiB)
-  --dead-letter-tries N   replays before a letter is given up (default 10)
-  --replay-every D        between rounds (default 5m)
-  --replay-most N         letters per round (default 100)
+What the sink does not take, and with --durability all, waits in the spool of --data:
+  --no-spool              or is dropped
+  --spool-bytes SIZE      the bytes of its files (default 500MiB)
+  --spool-batches N       and the most batches; the oldest go first, what is urgent last
+  --dead-letter-tries N   tries before a batch is a dead letter, until `forebay-spool requeue` (default 10)
+  --replay-every D        between rounds; with --durability the longest pause after failures (default 5m)
+  --replay-most N         batches per round (default 100)
   --drain D               how long the queue may take in the end (default 30s)
 
 Load:

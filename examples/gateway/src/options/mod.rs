@@ -4,14 +4,23 @@ mod help;
 
 pub use self::help::HELP;
 
-use super::{Caps, Config, DeadLetterConfig, Pace, SoftRefusal, load::Load, sink::Retention};
+use super::{Config, Pace, SoftRefusal, SpoolConfig, load::Load, sink::Retention};
 use forebay::queue::Limits;
 use forebay_example_support::{
     tls::{Identity, TlsError, Trust},
     usage::{UsageError, text},
 };
+use forebay_spool::Durability;
 use lexopt::prelude::*;
-use std::{error::Error, ffi::OsString, fmt::Display, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    error::Error,
+    ffi::OsString,
+    fmt::Display,
+    num::{NonZeroU8, NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -63,10 +72,10 @@ struct Given {
     patience: Option<Duration>,
     keep: Option<Option<Duration>>,
     keep_bytes: Option<Option<u64>>,
-    no_dead_letters: bool,
-    files: Option<NonZeroUsize>,
-    letter_bytes: Option<u64>,
-    tries: Option<u32>,
+    no_spool: bool,
+    batches: Option<NonZeroU64>,
+    spool_bytes: Option<u64>,
+    tries: Option<NonZeroU8>,
     every: Option<Duration>,
     most: Option<NonZeroUsize>,
     demo: bool,
@@ -157,10 +166,18 @@ pub fn parse(
             }
             "--retry-after" => config.retry_after = duration(parser, &option)?,
             "--synchronous" => config.synchronous = true,
-            "--no-dead-letters" => given.no_dead_letters = true,
-            "--dead-letter-files" => given.files = Some(value(parser, &option, "1 and more")?),
-            "--dead-letter-bytes" => given.letter_bytes = Some(size(parser, &option)? as u64),
-            "--dead-letter-tries" => given.tries = Some(value(parser, &option, "a number")?),
+            "--durability" => {
+                config.durability = match text(parser, &option)?.as_str() {
+                    "memory" => None,
+                    "process" => Some(Durability::Process),
+                    "disk" => Some(Durability::DISK),
+                    other => return Err(UsageError::of(&option, other, "memory, process, disk")),
+                }
+            }
+            "--no-spool" => given.no_spool = true,
+            "--spool-batches" => given.batches = Some(value(parser, &option, "1 and more")?),
+            "--spool-bytes" => given.spool_bytes = Some(size(parser, &option)? as u64),
+            "--dead-letter-tries" => given.tries = Some(value(parser, &option, "1 to 200")?),
             "--replay-every" => given.every = Some(duration(parser, &option)?),
             "--replay-most" => given.most = Some(value(parser, &option, "1 and more")?),
             "--drain" => config.drain = duration(parser, &option)?,
@@ -210,17 +227,23 @@ impl Given {
         config.http = self.http.unwrap_or(free(4318));
         config.grpc = self.grpc.unwrap_or(free(4317));
         let data = self.data.unwrap_or_else(|| "gateway-data".into());
-        if !self.no_dead_letters {
-            let DeadLetterConfig { folder, caps, pace, probe_every } = DeadLetterConfig::new(data.join("dead-letters"));
-            let interval = self.every.unwrap_or(pace.interval);
-            let caps = Caps {
-                files: self.files.unwrap_or(caps.files),
-                bytes: self.letter_bytes.unwrap_or(caps.bytes),
-                retries: self.tries.unwrap_or(caps.retries),
-                interval,
+        if self.no_spool && config.durability.is_some() {
+            return Err(UsageError::new("--durability needs the spool that --no-spool leaves out".to_owned()));
+        }
+        if !self.no_spool {
+            let default = SpoolConfig::new(data.join("spool"));
+            let pace = Pace {
+                interval: self.every.unwrap_or(default.pace.interval),
+                most: self.most.unwrap_or(default.pace.most),
             };
-            let pace = Pace { interval, most: self.most.unwrap_or(pace.most) };
-            config.dead_letters = Some(DeadLetterConfig { folder, caps, pace, probe_every });
+            config.spool = Some(SpoolConfig {
+                identity: self.forward.as_deref().map_or("sqlite", without_secret).to_owned(),
+                bytes: self.spool_bytes.unwrap_or(default.bytes),
+                batches: self.batches.unwrap_or(default.batches),
+                tries: self.tries.unwrap_or(default.tries),
+                pace,
+                ..default
+            });
         }
         let load = Load {
             http: self.load.clone().unwrap_or_default(),
@@ -312,6 +335,12 @@ where
 fn duration(parser: &mut lexopt::Parser, option: &str) -> Result<Duration, UsageError> {
     let value = text(parser, option)?;
     parse_duration(&value).ok_or_else(|| UsageError::of(option, &value, DURATION))
+}
+
+/// The URL as the identity of the spool's destination: a user name and a query may be secrets, and no secret reaches the disk.
+fn without_secret(url: &str) -> &str {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {

@@ -54,7 +54,7 @@ async fn in_time(State(intake): State<Arc<Intake>>, request: Request, next: Next
 
 async fn ready(State(intake): State<Arc<Intake>>) -> (StatusCode, String) {
     if let Some(why) = intake.unwritable().await {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: dead letters cannot be written: {why}\n"));
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: the spool cannot be written to: {why}\n"));
     }
     if intake.is_ready() {
         (StatusCode::OK, "ready\n".to_owned())

@@ -1,6 +1,6 @@
 //! The alert rules name series that are exported, with labels that these have.
 
-use crate::support::{Gate, Sender, Temp, config, letters};
+use crate::support::{Gate, Sender, Temp, config, spool};
 use forebay_gateway::{
     Config, Gateway,
     sink::{Database, Forward, forward, sqlite},
@@ -41,7 +41,7 @@ async fn pages(temp: &Temp) -> String {
     };
     let mut pages = String::new();
     for sink in [sqlite(&database), forward(to).unwrap().0, Gate::closed().sink()] {
-        let config = Config { dead_letters: Some(letters(temp)), ..config() };
+        let config = Config { spool: Some(spool(temp)), ..config() };
         let gateway = Gateway::start(config, sink).await.unwrap();
         pages += &Sender::to(&gateway).get("/metrics").await.1;
         gateway.stop().await;

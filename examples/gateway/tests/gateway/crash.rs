@@ -1,7 +1,7 @@
 //! What was acknowledged when senders wait for the sink: it survives a kill, a full disk and a broken folder, and what was not
 //! taken is refused.
 
-use crate::support::{Kind, Sender, Temp, assert_ledger, batches, config, letters, value};
+use crate::support::{Kind, Sender, Temp, assert_ledger, batches, config, on_a_disk_that_may_break, spool, value};
 use forebay::core::{BoxError, DropReason};
 use forebay_gateway::{
     Config, Gateway,
@@ -55,7 +55,7 @@ async fn on_a_full_disk_what_is_acknowledged_is_in_the_database_or_a_dead_letter
     let database = Database::open(&temp.path().join("t.db")).unwrap();
     let pages = database.number("PRAGMA page_count").unwrap().unwrap();
     database.execute(&format!("PRAGMA max_page_count = {}", pages + 12)).unwrap();
-    let config = Config { synchronous: true, dead_letters: Some(letters(&temp)), ..config() };
+    let config = Config { synchronous: true, spool: Some(spool(&temp)), ..config() };
     let gateway = Gateway::start(config, sqlite(&database)).await.unwrap();
     let responses = send(&gateway, 60).await;
     let (taken, refused) = responses.lock().unwrap().clone();
@@ -102,12 +102,11 @@ async fn with_an_unwritable_folder_what_is_acknowledged_is_stored_and_the_rest_i
             if works { tower::ServiceExt::oneshot(store, batch).await } else { Err(BoxError::from("the sink is away")) }
         }
     });
-    let config = Config { synchronous: true, dead_letters: Some(letters(&temp)), ..config() };
+    let mut folder = spool(&temp);
+    let broken = on_a_disk_that_may_break(&mut folder);
+    let config = Config { synchronous: true, spool: Some(folder), ..config() };
     let gateway = Gateway::start(config, sink).await.unwrap();
-    // A file where the folder was: no user can make anything in it.
-    let folder = temp.path().join("letters");
-    std::fs::remove_dir_all(&folder).unwrap();
-    std::fs::write(&folder, "").unwrap();
+    broken.store(true, Relaxed);
     let responses = send(&gateway, 20).await;
     let (taken, refused) = responses.lock().unwrap().clone();
     assert!(!taken.is_empty() && !refused.is_empty());
@@ -118,8 +117,7 @@ async fn with_an_unwritable_folder_what_is_acknowledged_is_stored_and_the_rest_i
     assert_eq!(value(&page, "forebay_gateway_ready"), Some(0.0));
     assert_ledger(&gateway);
 
-    std::fs::remove_file(&folder).unwrap();
-    std::fs::create_dir(&folder).unwrap();
+    broken.store(false, Relaxed);
     healthy.store(false, Relaxed);
     assert!(Sender::to(&gateway).send(Kind::Healthy, 1).await.is_taken(), "it recovers by itself");
 }

@@ -1,6 +1,6 @@
 //! Every duration that an operator can say, at the ends of its range: refused by name, or borne.
 
-use crate::support::{Kind, Temp, config, failing, letters, span, traces};
+use crate::support::{Kind, Temp, config, failing, span, spool, traces};
 use bytes::Bytes;
 use forebay_example_support::client::http_client;
 use forebay_gateway::{Config, Gateway, StartError, options};
@@ -42,22 +42,21 @@ const OPTIONS: [&str; 7] =
 #[tokio::test]
 async fn f02_every_duration_of_a_configuration_is_refused_or_borne_at_the_ends_of_its_range() {
     type Knob = (&'static str, fn(&mut Config) -> &mut Duration);
-    let knobs: [Knob; 9] = [
+    let knobs: [Knob; 8] = [
         ("slow", |config| &mut config.slow),
         ("retry_after", |config| &mut config.retry_after),
         ("request_timeout", |config| &mut config.request_timeout),
         ("header_timeout", |config| &mut config.header_timeout),
         ("idle_timeout", |config| &mut config.idle_timeout),
         ("drain", |config| &mut config.drain),
-        ("caps.interval", |config| &mut config.dead_letters.as_mut().unwrap().caps.interval),
-        ("pace.interval", |config| &mut config.dead_letters.as_mut().unwrap().pace.interval),
-        ("probe_every", |config| &mut config.dead_letters.as_mut().unwrap().probe_every),
+        ("pace.interval", |config| &mut config.spool.as_mut().unwrap().pace.interval),
+        ("probe_every", |config| &mut config.spool.as_mut().unwrap().probe_every),
     ];
     for (name, knob) in knobs {
         for time in ENDS {
             let (what, before) = (format!("{name} = {time:?}"), count_panics());
             let temp = Temp::new("durations");
-            let mut wanted = Config { dead_letters: Some(letters(&temp)), ..config() };
+            let mut wanted = Config { spool: Some(spool(&temp)), ..config() };
             *knob(&mut wanted) = time;
             // One batch fails, and is a letter; a replay of it may fail too.
             let gateway = match Gateway::start(wanted, failing(2)).await {

@@ -46,6 +46,7 @@ fn other(value: &str) -> String {
     match value {
         "true" => "false".to_owned(),
         "partial" => "success".to_owned(),
+        "memory" => "disk".to_owned(),
         _ => match value.rfind(|char: char| char.is_ascii_digit()) {
             Some(place) => {
                 let digit = value[place..].chars().next().unwrap().to_digit(10).unwrap();
@@ -80,7 +81,7 @@ fn the_defaults_are_those_of_the_pipeline_that_this_replaces() {
     named("--bytes", "512MiB, with SQLite 128MiB");
     named("--soft-limit", "0.9");
     named("--tenant-share", "0.3");
-    named("--dead-letter-bytes", "500MiB");
+    named("--spool-bytes", "500MiB");
     named("--dead-letter-tries", "10");
     named("--replay-every", "5m");
     named("--replay-most", "100");
@@ -102,8 +103,8 @@ fn an_option_counts_before_its_variable() {
 #[test]
 fn a_configuration_made_in_code_has_the_same_defaults() {
     let mut parsed = parse([], |_| None).unwrap().unwrap().config;
-    let folder = parsed.dead_letters.take().map(|letters| letters.folder);
-    assert_eq!(folder, Some("gateway-data/dead-letters".into()), "only a process has a folder by itself");
+    let folder = parsed.spool.take().map(|spool| spool.folder);
+    assert_eq!(folder, Some("gateway-data/spool".into()), "only a process has a folder by itself");
     assert_eq!(format!("{parsed:?}"), format!("{:?}", Config::default()));
 }
 

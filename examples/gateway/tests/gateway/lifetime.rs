@@ -1,15 +1,14 @@
 //! Panics, the kill switch, and the end.
 
 use crate::support::{
-    Gate, Kind, Sender, Temp, assert_ledger, batches, config, failing, letters, span, traces, until, until_closed,
-    value,
+    Gate, Kind, Sender, Temp, assert_ledger, batches, config, failing, span, spool, traces, until, until_closed, value,
 };
 use forebay::{core::DropReason, queue::Limits};
 use forebay_gateway::{Config, Gateway, sink::Sink};
 use futures_util::FutureExt;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use std::{
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -30,7 +29,7 @@ async fn a_panicking_sink_costs_nothing_the_batch_is_put_aside_and_the_worker_li
             Ok(())
         }
     });
-    let config = Config { workers: NonZeroUsize::MIN, dead_letters: Some(letters(&temp)), ..config() };
+    let config = Config { workers: NonZeroUsize::MIN, spool: Some(spool(&temp)), ..config() };
     let gateway = Gateway::start(config, sink).await.unwrap();
     let sender = Sender::to(&gateway);
     for n in 0..5 {
@@ -81,7 +80,7 @@ async fn a_synchronous_sender_learns_of_a_failure_unless_the_batch_is_safe() {
     assert_eq!(batches(&gateway)[0].dropped.get(DropReason::Failed), 2);
 
     let temp = Temp::new("synchronous");
-    let config = Config { synchronous: true, dead_letters: Some(letters(&temp)), ..config() };
+    let config = Config { synchronous: true, spool: Some(spool(&temp)), ..config() };
     let gateway = Gateway::start(config, failing(1)).await.unwrap();
     assert!(Sender::to(&gateway).send(Kind::Healthy, 1).await.is_taken(), "a retry would double it");
     assert_eq!(batches(&gateway)[0].spooled, 1);
@@ -136,7 +135,7 @@ async fn what_a_stop_has_no_time_for_is_put_aside_and_delivered_by_the_next_run(
     let config = || Config {
         workers: NonZeroUsize::MIN,
         drain: Duration::from_millis(50),
-        dead_letters: Some(letters(&temp)),
+        spool: Some(spool(&temp)),
         ..config()
     };
     let gate = Gate::closed();
@@ -147,23 +146,26 @@ async fn what_a_stop_has_no_time_for_is_put_aside_and_delivered_by_the_next_run(
     }
     let summary = gateway.stop().await;
     let [totals, ..] = summary.pages.each_ref().map(|page| page.batches());
-    assert_eq!((totals.spooled, totals.delivered, summary.dead_letters.files), (5, 0, 5), "{summary}");
+    assert_eq!((totals.spooled, totals.delivered, summary.spool.batches), (5, 0, 5), "{summary}");
     assert!(summary.balances());
 
-    std::fs::write(temp.path().join("letters/torn.otlp.partial"), "half a let").unwrap();
     let gate = Gate::closed();
     gate.let_through(5);
     let gateway = Gateway::start(config(), gate.sink()).await.unwrap();
-    assert_eq!(batches(&gateway)[0].spooled, 5, "found");
+    assert_eq!(
+        (gateway.summary().recovered.found, batches(&gateway)[0].offered),
+        (5, 0),
+        "recovered, and not offered again"
+    );
     assert_eq!(gateway.replay().await.replayed, 5);
     let mut names = gate.names();
     names.sort();
     assert_eq!(names, ["span 0", "span 1", "span 2", "span 3", "span 4"]);
     assert!(gate.taken.lock().unwrap().iter().all(|batch| &*batch.tenant == "shop"));
     assert_eq!(gate.taken.lock().unwrap().iter().filter(|batch| batch.facts.has_error).count(), 1);
-    assert_eq!(std::fs::read_dir(temp.path().join("letters")).unwrap().count(), 0);
     let summary = gateway.stop().await;
-    assert!(summary.balances() && summary.pages[0].batches().delivered == 5, "{summary}");
+    assert_eq!((summary.recovered.delivered, summary.recovered.left(), summary.spool.batches), (5, 0, 0), "{summary}");
+    assert!(summary.balances(), "{summary}");
 }
 
 #[tokio::test]
@@ -188,10 +190,10 @@ async fn a_stop_without_a_folder_counts_what_it_loses() {
 #[tokio::test]
 async fn a_folder_too_small_for_the_rest_keeps_what_is_urgent_and_then_the_newest() {
     let temp = Temp::new("small");
-    let mut folder = letters(&temp);
-    folder.caps.files = NonZeroUsize::new(3).unwrap();
+    let mut folder = spool(&temp);
+    folder.batches = NonZeroU64::new(3).unwrap();
     let config =
-        Config { workers: NonZeroUsize::MIN, drain: Duration::from_millis(50), dead_letters: Some(folder), ..config() };
+        Config { workers: NonZeroUsize::MIN, drain: Duration::from_millis(50), spool: Some(folder), ..config() };
     let gate = Gate::closed();
     let gateway = Gateway::start(config.clone(), gate.sink()).await.unwrap();
     let sender = Sender::to(&gateway);
@@ -220,12 +222,12 @@ impl Drop for LetGo {
 #[tokio::test]
 async fn a_stop_closes_the_listener_then_drains_the_queue_then_ends_the_replay_then_closes_the_sink() {
     let temp = Temp::new("order");
-    let config = || Config { workers: NonZeroUsize::MIN, dead_letters: Some(letters(&temp)), ..config() };
+    let config = || Config { workers: NonZeroUsize::MIN, spool: Some(spool(&temp)), ..config() };
     // A letter to be replayed.
     let gateway = Gateway::start(config(), failing(1)).await.unwrap();
     assert!(Sender::to(&gateway).send_as("letter", Kind::Healthy, 0).await.is_taken());
     gateway.flush().await;
-    assert_eq!(gateway.stop().await.dead_letters.files, 1);
+    assert_eq!(gateway.stop().await.spool.batches, 1);
 
     let events = Arc::new(Mutex::new(Vec::new()));
     let (gate, seen, closed) = (Gate::closed(), Arc::clone(&events), Arc::clone(&events));
@@ -247,7 +249,7 @@ async fn a_stop_closes_the_listener_then_drains_the_queue_then_ends_the_replay_t
     });
     let sink = sink.on_close(move |_| async move { closed.lock().unwrap().push("the sink is closed".to_owned()) });
     let mut often = config();
-    often.dead_letters.as_mut().unwrap().pace.interval = Duration::from_millis(1);
+    often.spool.as_mut().unwrap().pace.interval = Duration::from_millis(1);
     let gateway = Gateway::start(often, sink).await.unwrap();
     let sender = Sender::to(&gateway);
     for n in 1..4 {
@@ -263,5 +265,5 @@ async fn a_stop_closes_the_listener_then_drains_the_queue_then_ends_the_replay_t
     let summary = stopping.await.unwrap();
     let order = ["the listener is closed", "stored", "stored", "stored", "the replay is let go", "the sink is closed"];
     assert_eq!(*events.lock().unwrap(), order);
-    assert_eq!((summary.queue.delivered, summary.dead_letters.files), (3, 1), "the letter stays: {summary}");
+    assert_eq!((summary.queue.delivered, summary.spool.batches), (3, 1), "the letter stays: {summary}");
 }

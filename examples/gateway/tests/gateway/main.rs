@@ -5,6 +5,7 @@
 mod admission;
 mod alerts;
 mod crash;
+mod durable;
 mod durations;
 mod json;
 mod knobs;

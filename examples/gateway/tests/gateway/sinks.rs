@@ -1,7 +1,7 @@
 //! The two sinks that are built in.
 
 use crate::support::{
-    Kind, Sender, Temp, assert_ledger, batches, config, letters, logs, metrics, span, traces, with_event,
+    Kind, Sender, Temp, assert_ledger, batches, config, logs, metrics, span, spool, traces, with_event,
 };
 use forebay::otlp::Signal;
 use forebay_gateway::{
@@ -57,7 +57,7 @@ async fn a_batch_that_fails_half_way_leaves_nothing_and_is_whole_after_its_repla
              BEGIN SELECT RAISE(ABORT, 'the disk is full'); END;"
         );
         database.execute(&fail).unwrap();
-        let config = Config { dead_letters: Some(letters(&temp)), ..config() };
+        let config = Config { spool: Some(spool(&temp)), ..config() };
         let gateway = Gateway::start(config, sqlite(&database)).await.unwrap();
         let sender = Sender::to(&gateway);
         let body = traces(vec![with_event(span(Kind::Healthy, 1)), span(Kind::Healthy, 2)]).encode_to_vec();
@@ -150,7 +150,7 @@ async fn a_batch_whose_worker_panicked_after_it_was_stored_is_stored_once() {
             }
         })
     });
-    let config = Config { dead_letters: Some(letters(&temp)), ..config() };
+    let config = Config { spool: Some(spool(&temp)), ..config() };
     let gateway = Gateway::start(config, sink).await.unwrap();
     let body = traces(vec![with_event(span(Kind::Healthy, 1)), span(Kind::Healthy, 2)]).encode_to_vec();
     assert!(Sender::to(&gateway).post(Signal::Traces, &[], body).await.is_taken());
@@ -194,7 +194,7 @@ async fn a_receiver_that_is_away_costs_nothing() {
     // No server listens there.
     let url = "http://127.0.0.1:9".to_owned();
     let (sink, _) = forward(to(url, NonZeroUsize::MIN, Duration::from_millis(50))).unwrap();
-    let config = Config { dead_letters: Some(letters(&temp)), ..config() };
+    let config = Config { spool: Some(spool(&temp)), ..config() };
     let gateway = Gateway::start(config, sink).await.unwrap();
     let sender = Sender::to(&gateway);
     for n in 0..3 {

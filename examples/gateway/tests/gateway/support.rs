@@ -4,7 +4,11 @@ use forebay::{
     otlp::Signal,
 };
 use forebay_example_support::client::{HttpClient, http_client};
-use forebay_gateway::{Batch, Config, DeadLetterConfig, Gateway, sink::Sink};
+use forebay_gateway::{Batch, Config, Gateway, SpoolConfig, sink::Sink};
+use forebay_spool::{
+    SpoolError,
+    storage::{LocalStorage, Storage, StorageFile},
+};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::{
@@ -19,10 +23,11 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -65,13 +70,33 @@ pub(crate) fn config() -> Config {
     Config { http: ([127, 0, 0, 1], 0).into(), grpc: ([127, 0, 0, 1], 0).into(), ..Config::default() }
 }
 
-/// Letters in `temp`, replayed only when the test says so.
-pub(crate) fn letters(temp: &Temp) -> DeadLetterConfig {
-    let mut config = DeadLetterConfig::new(temp.path().join("letters"));
+/// A spool in `temp`, replayed only when the test says so.
+pub(crate) fn spool(temp: &Temp) -> SpoolConfig {
+    let mut config = SpoolConfig::new(temp.path().join("spool"));
     config.pace.interval = Duration::from_secs(3600);
-    config.caps.interval = Duration::ZERO;
     config.probe_every = Duration::ZERO;
     config
+}
+
+/// A disk that fails for as long as it is broken.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    local: LocalStorage,
+    broken: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct DiskFile(Arc<dyn StorageFile>, Arc<AtomicBool>);
+
+/// The spool of [`spool`] on a disk that breaks when the flag is set.
+pub(crate) fn on_a_disk_that_may_break(config: &mut SpoolConfig) -> Arc<AtomicBool> {
+    let broken = Arc::<AtomicBool>::default();
+    config.storage = Some(Arc::new(Disk { local: LocalStorage::new(&config.folder), broken: Arc::clone(&broken) }));
+    broken
+}
+
+fn works(broken: &AtomicBool) -> io::Result<()> {
+    if broken.load(Relaxed) { Err(io::Error::other("the disk is broken")) } else { Ok(()) }
 }
 
 /// One span, whose ids say `n`.
@@ -148,7 +173,7 @@ pub(crate) async fn until(mut done: impl FnMut() -> bool) {
 /// Whether the system refuses a connection to `address`: a listener that only does not accept is still one.
 pub(crate) async fn is_closed(address: std::net::SocketAddr) -> bool {
     let connected = tokio::time::timeout(Duration::from_millis(50), tokio::net::TcpStream::connect(address)).await;
-    matches!(connected, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Waits until no listener is at `address`; a test that never gets there fails.
@@ -164,6 +189,67 @@ pub(crate) fn failing(times: usize) -> Sink {
         let fails = left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         async move { if fails { Err(BoxError::from("the disk is full")) } else { Ok(()) } }
     })
+}
+
+// === impl Disk ===
+
+impl Storage for Disk {
+    fn claim(&self) -> Result<(), SpoolError> {
+        self.local.claim()
+    }
+
+    fn release(&self) {
+        self.local.release();
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.local.list()
+    }
+
+    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn StorageFile>> {
+        works(&self.broken)?;
+        Ok(Arc::new(DiskFile(self.local.open(name, create)?, Arc::clone(&self.broken))))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        works(&self.broken)?;
+        self.local.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        works(&self.broken)?;
+        self.local.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        works(&self.broken)?;
+        self.local.sync()
+    }
+}
+
+impl StorageFile for DiskFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        works(&self.1)?;
+        self.0.write_at(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        works(&self.1)?;
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        works(&self.1)?;
+        self.0.sync()
+    }
 }
 
 // === impl Gate ===

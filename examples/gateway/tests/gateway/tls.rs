@@ -1,6 +1,6 @@
 //! TLS of both listeners, and of forwarding.
 
-use crate::support::{Gate, Kind, Sender, Temp, batches, config, letters, span, traces, until, value};
+use crate::support::{Gate, Kind, Sender, Temp, batches, config, span, spool, traces, until, value};
 use bytes::Bytes;
 use forebay::otlp::Signal;
 use forebay_example_support::{
@@ -107,7 +107,7 @@ async fn batches_are_forwarded_over_tls_to_a_receiver_that_is_trusted_and_to_no_
             patience: Duration::from_millis(if arrives { 20_000 } else { 50 }),
             trust: Some(Trust::only(&file(authority)).unwrap()),
         };
-        let config = Config { dead_letters: Some(letters(&temp)), ..config() };
+        let config = Config { spool: Some(spool(&temp)), ..config() };
         let gateway = Gateway::start(config, forward(to).unwrap().0).await.unwrap();
         assert!(Sender::to(&gateway).send(Kind::Failed, 1).await.is_taken());
         gateway.flush().await;
