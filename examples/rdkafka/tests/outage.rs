@@ -9,7 +9,7 @@
 
 // The broker of the tests of forebay-kip714, with its Java and its ports.
 #[path = "../../../crates/forebay-kip714/tests/kafka/node.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the other tests use the rest of it")]
+#[expect(dead_code, reason = "the other tests use the rest of it")]
 mod node;
 
 use self::node::Node;
