@@ -5,6 +5,7 @@ are those of one core, however many others share the machine. The one argument i
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,20 +17,28 @@ from pathlib import Path
 
 programs = Path(sys.argv[1])
 folder = Path(tempfile.mkdtemp(prefix="forebay-fleet-"))
-LINES = 500_000
+LINES = 2_000_000
+# A record may be an item, or a request with 512 of them.
+SIZES = [(200, 1), (51_200, 512)]
 
 
 def start(*command, **options):
-    return subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, **options)
+    return subprocess.Popen([str(part) for part in command], **{"stdout": subprocess.DEVNULL, **options})
 
 
 def spent(process):
     """Waits for the process; its CPU seconds and its memory in MiB."""
+    memory = 0
+    # The memory that `wait4` reports is at least that of this script, from before the program took its place.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        memory = max([memory, *map(int, re.findall(r"VmHWM:\s*(\d+) kB", status))])
+        time.sleep(0.02)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{process.args} has ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, memory / 1024
 
 
 def say(what, items, cost):
@@ -54,24 +63,29 @@ def until_up(port):
 
 def tier(name):
     """A gateway that forwards, and behind it one that stores in SQLite; both are stopped by `end`."""
-    ports = free_ports(4)
+    ports, reports = free_ports(4), [folder / f"{name}-{role}.txt" for role in ("forward", "store")]
     common = ["--tenant-share", 1, "--soft-limit", 1, "--drain", "300s", "--items", 100_000, "--bytes", "2GiB"]
     store = start(
         programs / "gateway", "--http", f"127.0.0.1:{ports[0]}", "--grpc", f"127.0.0.1:{ports[1]}",
-        "--data", folder / f"{name}-store", *common,
+        "--data", folder / f"{name}-store", *common, stdout=reports[1].open("w"),
     )
     until_up(ports[0])
     forward = start(
         programs / "gateway", "--http", f"127.0.0.1:{ports[2]}", "--grpc", f"127.0.0.1:{ports[3]}",
         "--data", folder / f"{name}-forward", "--forward", f"http://127.0.0.1:{ports[0]}", *common,
+        stdout=reports[0].open("w"),
     )
     until_up(ports[2])
 
-    def end():
+    def end(records):
         costs = []
-        for process in (forward, store):
+        for process, report in zip((forward, store), reports):
             process.send_signal(signal.SIGTERM)
             costs.append(spent(process))
+            text = report.read_text()
+            delivered = re.search(r"^= delivered .* (\d+)$", text, re.MULTILINE)
+            if not delivered or int(delivered[1]) < records:
+                sys.exit(f"not all of {records} records were delivered:\n{text}")
         return costs
 
     return f"http://127.0.0.1:{ports[2]}", end
@@ -82,7 +96,7 @@ def ship(name, *options):
     say(f"ship{''.join(f' {one}' for one in options[:1])}, each line a record", LINES, spent(start(
         programs / "ship", "--endpoint", endpoint, "--report", "json", "--give-up-after", "300s", *options, folder / "lines.log",
     )))
-    forward, store = end()
+    forward, store = end(LINES)
     say("  gateway that forwards, requests of 512", LINES, forward)
     say("  gateway that stores in SQLite, requests of 512", LINES, store)
 
@@ -95,16 +109,18 @@ ship("memory")
 ship("spool", "--spool", folder / "ship-spool")
 
 endpoint, end = tier("load")
-begun = time.monotonic()
 spent(start(programs / "gateway", "--load", endpoint, "--load-for", "10s", "--load-rate", 1000))
-forward, store = end()
+# A little less than all: a late sender ends with its time.
+forward, store = end(95_000)
 say("  gateway that forwards, requests of 10", 100_000, forward)
 say("  gateway that stores in SQLite, requests of 10", 100_000, store)
 
 spool_cpu = programs / "examples/spool_cpu"
 for kind in ("process", "disk"):
-    print(f"spool at `{kind.capitalize()}`", flush=True)
-    subprocess.run([spool_cpu, kind, folder / f"cpu-{kind}"], check=True)
+    for size, items in SIZES:
+        print(f"spool at `{kind.capitalize()}`, {items} of 200 bytes in a record", flush=True)
+        count = 500_000 if items == 1 else 10_000
+        subprocess.run([spool_cpu, kind, folder / f"cpu-{kind}-{items}", str(count), str(size)], check=True)
 
 nats = os.environ.get("NATS_SERVER")
 if nats:
@@ -115,15 +131,20 @@ if nats:
         config.write_text(f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{store}", sync_interval: {sync} }}\n')
         server = start(nats, "-c", config, stderr=subprocess.DEVNULL)
         until_up(port)
-        print(f"JetStream, one server, `sync_interval: {sync}`", flush=True)
-        url = f"nats://127.0.0.1:{port}"
-        subprocess.run([spool_cpu, "nats", url, "100000", "200", str(server.pid)], check=True)
+        for size, items in SIZES:
+            print(f"JetStream, one server, `sync_interval: {sync}`, {items} of 200 bytes in a record", flush=True)
+            count = 100_000 if items == 1 else 10_000
+            url = f"nats://127.0.0.1:{port}"
+            subprocess.run([spool_cpu, "nats", url, str(count), str(size), str(server.pid)], check=True)
         server.kill()
         server.wait()
 
 kafka = os.environ.get("KAFKA")
 if kafka:
-    print("Kafka", flush=True)
-    options = ["--brokers", kafka, "--topic", f"fleet-{os.getpid()}", "--spool", folder / "kafka-spool"]
-    subprocess.run([programs / "to_kafka", *options, "--events", "2000000", "--delivery-timeout", "30000"], check=True)
+    for size, items in SIZES:
+        print(f"Kafka, {items} of 200 bytes in a record", flush=True)
+        topic = f"fleet-{os.getpid()}-{items}"
+        options = ["--brokers", kafka, "--topic", topic, "--spool", folder / f"kafka-{items}", "--bytes", str(size)]
+        count = "2000000" if items == 1 else "20000"
+        subprocess.run([programs / "to_kafka", *options, "--events", count, "--delivery-timeout", "30000"], check=True)
 shutil.rmtree(folder)

@@ -16,8 +16,10 @@ use forebay_spool_nats::{Group, JetStreamSpool, NewRecord, Spool, Want, async_na
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{fs, time::Instant};
 
-/// Records of one group, and of one lease.
-const GROUP: usize = 512;
+/// Records of one group, and of one lease, at most.
+const MOST: usize = 512;
+/// Bytes of one group, at most.
+const MOST_BYTES: usize = 1 << 20;
 /// Groups that are appended at a time, as the batches of several programs are.
 const IN_FLIGHT: usize = 4;
 
@@ -49,11 +51,12 @@ async fn main() -> Result<(), BoxError> {
 
 async fn run(spool: &impl Spool, records: usize, bytes: usize, server: Option<usize>) -> Result<(), BoxError> {
     let payload = bytes::Bytes::from(vec![7; bytes]);
-    let groups = records.div_ceil(GROUP);
-    let records = groups * GROUP;
+    let group = (MOST_BYTES / bytes.max(1)).clamp(1, MOST);
+    let groups = records.div_ceil(group);
+    let records = groups * group;
     let start = Cost::now(server);
     stream::iter(0..groups)
-        .map(|_| spool.append(Group::new((0..GROUP).map(|_| NewRecord::new(payload.clone())))))
+        .map(|_| spool.append(Group::new((0..group).map(|_| NewRecord::new(payload.clone())))))
         .buffer_unordered(IN_FLIGHT)
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
@@ -63,7 +66,7 @@ async fn run(spool: &impl Spool, records: usize, bytes: usize, server: Option<us
     let start = Cost::now(server);
     let mut left = records;
     while left > 0 {
-        let Some(lease) = spool.lease("main", Want { records: GROUP, ..Want::default() }).await? else {
+        let Some(lease) = spool.lease("main", Want { records: group, ..Want::default() }).await? else {
             tokio::task::yield_now().await;
             continue;
         };

@@ -8,8 +8,9 @@ use rdkafka::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// What a topic holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -116,7 +116,10 @@ impl Service<Items<Event>> for Kafka {
 
 impl std::fmt::Debug for Kafka {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kafka").field("topic", &self.shared.topic).field("attempts", &self.attempts()).finish_non_exhaustive()
+        f.debug_struct("Kafka")
+            .field("topic", &self.shared.topic)
+            .field("attempts", &self.attempts())
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,7 +155,8 @@ impl Shared {
             count.fetch_add(1, Relaxed);
         }
         let failures = || reports.iter().filter_map(|report| report.as_ref().err());
-        let is_away = failures().count() == reports.len() && failures().all(|verdict| verdict.advice() == Advice::Retry);
+        let is_away =
+            failures().count() == reports.len() && failures().all(|verdict| verdict.advice() == Advice::Retry);
         if is_away && let Some(worst) = failures().max_by_key(|verdict| verdict.seen() == Seen::Maybe) {
             return Err(worst.clone().into());
         }

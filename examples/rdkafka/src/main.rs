@@ -22,7 +22,7 @@ Usage: to_kafka --brokers ADDRS --topic NAME --spool DIR [OPTIONS]
   --spool DIR             where events are kept that Kafka does not take
   --events N              how many (default 100000)
   --rate N                events per second (default: as fast as they are taken)
-  --bytes N               of each value (default 200)
+  --bytes N               of each value, 1 MiB at most (default 200)
   --delivery-timeout MS   how long librdkafka tries to deliver one (default 5000)
   --items N               events in memory, at most (default 50000)
   --wait S                for the rest, after the last event (default 120)
@@ -72,7 +72,7 @@ async fn main() -> Result<ExitCode, BoxError> {
 /// Sends all events. `None` if some were dropped or wait in the spool, else how many records are ambiguous.
 async fn run(options: &Options) -> Result<Option<u64>, BoxError> {
     let pipeline = Pipeline::start(&options.config)?;
-    let value = Bytes::from(vec![b'x'; options.bytes]);
+    let values = noise();
     let (begin, cpu) = (Instant::now(), cpu_seconds());
     let mut ticks = interval(STEP);
     // A late program catches up: the load is what was asked for.
@@ -85,7 +85,9 @@ async fn run(options: &Options) -> Result<Option<u64>, BoxError> {
             ticks.tick().await;
             most_spooled = most_spooled.max(pipeline.handle().totals().spooled);
         }
-        pipeline.send(Event { id, value: value.clone() }).await?;
+        // Each event has other bytes than those around it, so that they are as long on the wire as they are here.
+        let at = usize::try_from(id)?.wrapping_mul(options.bytes) % (values.len() - options.bytes);
+        pipeline.send(Event { id, value: values.slice(at..at + options.bytes) }).await?;
     }
     let rest = pipeline.end(options.wait).await?;
     let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu.zip(cpu_seconds()).map(|(before, after)| after - before));
@@ -104,6 +106,18 @@ async fn run(options: &Options) -> Result<Option<u64>, BoxError> {
     Ok(is_delivered.then_some(rest.attempts.ambiguous))
 }
 
+/// Bytes that no compression makes fewer, by Marsaglia's xorshift.
+fn noise() -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).take(1 << 20).flatten().collect()
+}
+
 /// Reads the arguments. `None` if help is asked for.
 fn parse() -> Result<Option<Options>, BoxError> {
     let (mut brokers, mut topic, mut spool, mut rate, mut counts) = (None, None, None, None, true);
@@ -116,7 +130,9 @@ fn parse() -> Result<Option<Options>, BoxError> {
             Long("spool") => spool = Some(parser.value()?.into()),
             Long("events") => events = parser.value()?.parse()?,
             Long("rate") => rate = Some(parser.value()?.parse()?),
-            Long("bytes") => bytes = parser.value()?.parse()?,
+            Long("bytes") => {
+                bytes = parser.value()?.parse_with(|text| text.parse().map(|bytes: usize| bytes.min(1 << 20)))?
+            }
             Long("delivery-timeout") => timeout = parser.value()?.parse()?,
             Long("items") => max_items = parser.value()?.parse()?,
             Long("wait") => wait = parser.value()?.parse()?,

@@ -1,11 +1,5 @@
 //! A broker that is killed, and one that hangs, while events are sent to it; `.ci/interop-kafka` runs it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "test code"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "test code")]
 
 // The broker of the tests of forebay-kip714, with its Java and its ports.
 #[path = "../../../crates/forebay-kip714/tests/kafka/node.rs"]
