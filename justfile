@@ -98,3 +98,7 @@ spool-nats:
 # The proofs of the spool: `just spool 1000` kills a thousand processes, cuts the power 100,000 times and flips every byte.
 spool kills="100":
     SPOOL_KILLS={{kills}} SPOOL_CUTS=$(({{kills}} * 100)) SPOOL_FLIPS={{ if kills == "100" { "13" } else { "all" } }} SHIP_KILLS={{ if kills == "100" { "20" } else { kills } }} .ci/spool
+
+# The figures of docs/fleet.md: what each part of a fleet costs in CPU time. `NATS_SERVER` and `KAFKA` add theirs.
+fleet:
+    .ci/fleet

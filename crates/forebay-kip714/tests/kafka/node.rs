@@ -78,8 +78,14 @@ impl Node {
 
     /// As `kill -9`.
     pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
+        self.signal("KILL");
         self.process.wait().unwrap();
+    }
+
+    /// `STOP` makes the broker hang, and `CONT` ends that.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success(), "{signal}: {sent}");
     }
 
     pub(crate) fn start_again(&mut self) {
