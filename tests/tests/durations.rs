@@ -7,7 +7,7 @@ use forebay::{
     batch::Batching,
     breaker::{OpenFor, Trip},
     core::{BoxError, DropReason},
-    export::{Exporter, ExporterBuilder},
+    export::{Credential, Exporter, ExporterBuilder},
     otlp::{LogRecord, LogsEncoder},
     retry::{Backoff, Jitter},
 };
@@ -95,7 +95,7 @@ async fn drive(what: &str, builder: Builder, hint: Option<&'static str>) {
 #[tokio::test(start_paused = true)]
 async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() {
     type Knob = (&'static str, fn(Builder, Duration) -> Builder);
-    let knobs: [Knob; 21] = [
+    let knobs: [Knob; 22] = [
         ("max_age", |builder, time| builder.max_age(time)),
         ("max_hint", |builder, time| builder.max_hint(time)),
         ("attempt_timeout", |builder, time| builder.attempt_timeout(time)),
@@ -133,6 +133,11 @@ async fn f02_every_duration_knob_is_refused_or_borne_at_the_ends_of_its_range() 
             builder.breaker(|breaker| breaker.trip(Trip::ratio(0.5).over(time).min_calls(1)))
         }),
         ("idle keys", |builder, time| builder.breaker(|breaker| breaker.idle(time))),
+        ("valid_for", |builder, time| {
+            let credential =
+                move || ready(Credential::bearer("token").map(|it| it.valid_for(time)).map_err(BoxError::from));
+            builder.auth(credential).allow_plaintext_credentials()
+        }),
         ("all of them", |builder, time| {
             builder.max_age(time).max_hint(time).attempt_timeout(time).park_backoff(Backoff::constant(time))
         }),

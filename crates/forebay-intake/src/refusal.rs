@@ -33,7 +33,7 @@ impl<T> Rejected<T> {
         let mut response = Response::new(B::default());
         *response.status_mut() = self.status();
         if self.status() != StatusCode::PAYLOAD_TOO_LARGE {
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
@@ -76,9 +76,14 @@ impl<T> Rejected<T> {
     }
 }
 
+/// The longest [`google.protobuf.Duration`](https://protobuf.dev/reference/protobuf/google.protobuf/#duration).
+const MAX_DELAY: Duration = Duration::from_secs(315_576_000_000);
+
 /// A `google.rpc.Status { code, details: [RetryInfo { retry_delay }] }`, in protobuf.
 fn retry_info(code: u32, delay: Duration) -> Vec<u8> {
     const TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
+    // The seconds of a `google.protobuf.Duration` are signed, and end at 10,000 years: what is greater would be read as negative.
+    let delay = delay.min(MAX_DELAY);
     // Duration { seconds = 1, nanos = 2 }
     let mut duration = Vec::new();
     field(&mut duration, 1, delay.as_secs());
@@ -131,6 +136,22 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
         assert_eq!(full().http_response::<()>(Duration::from_secs(1)).headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn f02_every_wait_can_be_asked_for() {
+        for (wait, seconds, whole) in [
+            (Duration::ZERO, "0", 0),
+            (Duration::from_nanos(1), "1", 0),
+            (Duration::from_secs(u64::MAX), "18446744073709551615", MAX_DELAY.as_secs()),
+            (Duration::MAX, "18446744073709551615", MAX_DELAY.as_secs()),
+        ] {
+            let response = full().http_response::<()>(wait);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{wait:?}");
+            let response = full().grpc_response::<()>(wait);
+            let details = STANDARD_NO_PAD.decode(&response.headers()["grpc-status-details-bin"]).unwrap();
+            assert_eq!(details, retry_info(8, Duration::new(whole, wait.min(MAX_DELAY).subsec_nanos())), "{wait:?}");
+        }
     }
 
     #[test]

@@ -135,3 +135,16 @@ async fn r06_b16_a_preset_s_numbers_reach_the_stack() {
     let wait = log[1].0 - log[0].0;
     assert!((Duration::from_millis(2_500)..=Duration::from_millis(7_600)).contains(&wait), "{wait:?}");
 }
+
+/// F10: gRPC names a method by its path alone, so an endpoint with a query is refused, when it is built and when it is changed.
+#[tokio::test]
+async fn f10_over_grpc_an_endpoint_with_a_query_is_refused() {
+    let with_query = "http://far.example/?token=hunter2";
+    let error = over(with_query, Protocol::Grpc, crate::support::http2()).build().map(drop).unwrap_err();
+    assert_eq!((error.knob(), error.to_string().contains("hunter2")), ("endpoint", false), "{error}");
+    assert!(error.allowed().contains("without a query"), "{error}");
+    let exporter = over("http://far.example/", Protocol::Grpc, crate::support::http2()).build().unwrap();
+    assert_eq!(exporter.handle().set_endpoint(with_query).unwrap_err().knob(), "endpoint");
+    let http = over(with_query, Protocol::HttpProtobuf, crate::support::http1()).build().unwrap();
+    assert!(http.handle().set_endpoint("http://other.example/a?token=x").is_ok());
+}

@@ -279,6 +279,69 @@ mod tests {
         }
     }
 
+    /// The sum of the values at an index of a scale, or of an explicit bucket, is what these are for.
+    type Values = Vec<(bool, u16, bool)>;
+
+    /// A point of so many rounds, with the count, sum, minimum and maximum of `values`: 0, or 2^-8 to 2^7, of either sign.
+    fn exponential(round: u64, scale: i32, values: &Values) -> ExponentialHistogramPoint {
+        let mut point = ExponentialHistogramPoint::new(round + 1);
+        (point.start_time_unix_nano, point.scale, point.count) = (round, scale, values.len() as u64);
+        point.sum = Some(values.iter().map(of_value).sum());
+        point.min = values.iter().map(of_value).reduce(f64::min);
+        point.max = values.iter().map(of_value).reduce(f64::max);
+        point.zero_count = values.iter().filter(|value| of_value(value) == 0.0).count() as u64;
+        for (negative, buckets) in [(false, &mut point.positive), (true, &mut point.negative)] {
+            let values = values.iter().map(of_value).filter(|value| *value != 0.0 && (*value < 0.0) == negative);
+            // Powers of two have the same index in each bucket of width one: at scale 0 it is the exponent less one.
+            let indices: Vec<_> = values.map(|value| index(value.abs(), scale)).collect();
+            let Some(offset) = indices.iter().copied().min() else { continue };
+            let mut counts = vec![0; usize::try_from(indices.iter().max().unwrap() - offset + 1).unwrap()];
+            indices.iter().for_each(|index| counts[usize::try_from(index - offset).unwrap()] += 1);
+            *buckets = Some(crate::Buckets { offset, counts });
+        }
+        point
+    }
+
+    fn of_value((negative, exponent, zero): &(bool, u16, bool)) -> f64 {
+        let value = f64::from(i32::from(exponent % 16) - 8).exp2();
+        if *zero {
+            0.0
+        } else if *negative {
+            -value
+        } else {
+            value
+        }
+    }
+
+    /// The bucket of a power of two: base^index < value <= base^(index + 1), base = 2^(2^-scale).
+    #[expect(clippy::cast_possible_truncation, reason = "at most 2^3 times 2^4")]
+    fn index(value: f64, scale: i32) -> i32 {
+        (value.log2() * f64::from(scale).exp2()).ceil() as i32 - 1
+    }
+
+    proptest! {
+        /// However often sending fails, an exponential histogram has the count, sum, minimum, maximum, zeros and buckets of all
+        /// values, in one point.
+        #[test]
+        fn f03_a_merged_exponential_histogram_is_that_of_all_values(
+            rounds in vec((0_i32..4, vec((any::<bool>(), any::<u16>(), proptest::bool::weighted(0.2)), 1..6)), 1..8),
+        ) {
+            let mut unsent = Vec::new();
+            for (round, (scale, values)) in rounds.iter().enumerate() {
+                let points = vec![exponential(round as u64, *scale, values)];
+                let data = MetricData::ExponentialHistogram { points, temporality: Temporality::Delta };
+                unsent = merge(unsent, vec![scoped("histogram", data)]);
+            }
+            let scale = rounds.iter().map(|(scale, _)| *scale).min().unwrap();
+            let all: Values = rounds.iter().flat_map(|(_, values)| values.iter().copied()).collect();
+            let mut expected = exponential(0, scale, &all);
+            expected.time_unix_nano = rounds.len() as u64;
+            let Some(MetricData::ExponentialHistogram { points, .. }) = &unsent[0].metric.data else { panic!() };
+            // Powers of two add up without rounding, in any order.
+            prop_assert_eq!((unsent.len(), points), (1, &vec![expected]));
+        }
+    }
+
     #[test]
     fn a_merged_delta_covers_the_time_of_both() {
         let merged = merge(deltas(5, &[(1, 3)]), deltas(6, &[(1, 4)]));

@@ -4,6 +4,7 @@ use crate::any::{self, values::Doubles};
 use bytes::BytesMut;
 use forebay_export::{Encode, Skipped};
 use forebay_otlp::{Encoder, LogsEncoder, MetricsEncoder, Protocol, SignalKind, TracesEncoder};
+use forebay_testkit::receiver::{Signal, read_json};
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,20 @@ fn check_json<P: DeserializeOwned + PartialEq + Debug>(body: &BytesMut, expected
     Ok(())
 }
 
+/// The reader of the gateway and of the test receiver takes all of it, with every field as it was. Doubles that are no numbers
+/// are equal by their names: JSON has no payload of a NaN.
+fn check_server<P: Message + Default + Debug>(
+    signal: Signal,
+    body: &BytesMut,
+    expected: &P,
+) -> Result<(), TestCaseError> {
+    let read = read_json(signal, body).unwrap();
+    prop_assert_eq!((read.refused, &*read.why), (0, ""));
+    let read = P::decode(&*read.protobuf).unwrap();
+    prop_assert_eq!(format!("{read:?}"), format!("{expected:?}"));
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn logs_in_protobuf(records in vec(any::logs::record(Doubles::All), 0..6)) {
@@ -65,6 +80,24 @@ proptest! {
     fn traces_in_json(spans in vec(any::traces::span(Doubles::Finite), 1..4)) {
         let encoder = TracesEncoder::builder().protocol(Protocol::HttpJson).build().unwrap();
         check_json(&body(&encoder, &spans), &any::traces::proto_request(&spans))?;
+    }
+
+    #[test]
+    fn f06_every_field_of_logs_in_json_is_read_by_a_server(records in vec(any::logs::record(Doubles::All), 1..6)) {
+        let encoder = LogsEncoder::builder().protocol(Protocol::HttpJson).build().unwrap();
+        check_server(Signal::Logs, &body(&encoder, &records), &any::logs::proto_request(&records))?;
+    }
+
+    #[test]
+    fn f06_every_field_of_traces_in_json_is_read_by_a_server(spans in vec(any::traces::span(Doubles::All), 1..4)) {
+        let encoder = TracesEncoder::builder().protocol(Protocol::HttpJson).build().unwrap();
+        check_server(Signal::Traces, &body(&encoder, &spans), &any::traces::proto_request(&spans))?;
+    }
+
+    #[test]
+    fn f06_every_field_of_metrics_in_json_is_read_by_a_server(metrics in vec(any::metrics::metric(Doubles::All), 1..4)) {
+        let encoder = MetricsEncoder::builder().protocol(Protocol::HttpJson).build().unwrap();
+        check_server(Signal::Metrics, &body(&encoder, &metrics), &any::metrics::proto_request(&metrics))?;
     }
 
     #[test]

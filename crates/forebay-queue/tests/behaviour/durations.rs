@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
-use forebay_queue::{ChannelBuilder, Limits, QueueBuilder, QueueLayer};
+use forebay_queue::{ChannelBuilder, Limits, Overflow, QueueBuilder, QueueLayer};
 use std::{
     future::ready,
     sync::{
@@ -58,12 +58,18 @@ async fn drive(what: &str, builder: Builder, hint: Option<Duration>) {
 async fn f02_every_duration_knob_and_every_hint_is_refused_or_accepted_at_the_ends_of_its_range() {
     type Knob = (&'static str, fn(Builder, Duration) -> Builder);
     let second = Duration::from_secs(1);
-    let knobs: [Knob; 4] = [
+    let knobs: [Knob; 6] = [
         ("max_age", |builder, time| builder.max_age(time).park_backoff([Duration::from_secs(1); 3]).park_bytes(1000)),
         ("max_hint", |builder, time| builder.max_hint(time).park_backoff([Duration::from_secs(1); 3]).park_bytes(1000)),
         ("backoff", |builder, time| builder.park_backoff([time; 3]).park_bytes(1000)),
         ("backoff with age", |builder, time| {
             builder.park_backoff([time; 3]).park_bytes(1000).max_age(Duration::from_secs(5))
+        }),
+        ("delay target", |builder, target| {
+            builder.overflow(Overflow::ShedByDelay { target, interval: Duration::from_secs(1) })
+        }),
+        ("delay interval", |builder, interval| {
+            builder.overflow(Overflow::ShedByDelay { target: Duration::from_millis(10), interval })
         }),
     ];
     for (name, knob) in knobs {

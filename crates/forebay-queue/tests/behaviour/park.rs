@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use forebay_core::{BoxError, DropReason, Settlement};
-use forebay_queue::{Abandoned, Evicted, Limits, Queue, QueueLayer};
+use forebay_queue::{Abandoned, Evicted, Limits, Queue, QueueBuilder, QueueLayer};
 use std::{
     sync::{Arc, Mutex},
     task::Poll,
@@ -43,6 +43,15 @@ fn rig(
     max_bytes: usize,
     script: impl Fn(u128, u32) -> Result<u32, Away> + Send + Sync + 'static,
 ) -> (Queue<u32, u32>, Log) {
+    rig_with(|builder| builder, workers, max_bytes, script)
+}
+
+fn rig_with(
+    knobs: impl Fn(QueueBuilder<u32>) -> QueueBuilder<u32>,
+    workers: usize,
+    max_bytes: usize,
+    script: impl Fn(u128, u32) -> Result<u32, Away> + Send + Sync + 'static,
+) -> (Queue<u32, u32>, Log) {
     let (log, start, script) = (Log::default(), Instant::now(), Arc::new(script));
     let noted = Arc::clone(&log);
     let inner = service_fn(move |n: u32| {
@@ -53,7 +62,7 @@ fn rig(
             script(now, n).map_err(BoxError::from)
         }
     });
-    let layer = QueueLayer::builder()
+    let layer = knobs(QueueLayer::builder())
         .limits(Limits::new().items(64).soft_limit(1.0))
         .workers(workers)
         .weigh(|_: &u32| 10)
@@ -101,6 +110,26 @@ async fn a_hint_of_the_server_is_waited_for() {
     let (queue, log) = rig(1, 1000, |now, n| if now == 0 { Err(Away(Some(5 * SECOND))) } else { Ok(n) });
     assert_eq!(queue.clone().oneshot(7).await.unwrap(), 7);
     assert_eq!(times(&log, 7), [0, 5010]);
+}
+
+/// However long the server asks for, the item is tried again at the cap, or at the age limit if that is shorter.
+#[tokio::test(start_paused = true)]
+async fn f01_a_parked_item_waits_for_no_longer_than_the_cap_of_a_hint_or_its_age() {
+    type Knobs = fn(QueueBuilder<u32>) -> QueueBuilder<u32>;
+    let knobs: [(Knobs, u128); 4] = [
+        (|builder| builder, 60_010),
+        (|builder| builder.max_hint(7 * SECOND), 7_010),
+        (|builder| builder.max_hint(Duration::ZERO), 1_010),
+        (|builder| builder.max_hint(Duration::MAX).max_age(20 * SECOND), 20_010),
+    ];
+    for (knob, again) in knobs {
+        for day in [86_400 * SECOND, Duration::MAX] {
+            let (queue, log) =
+                rig_with(knob, 1, 1000, move |now, n| if now == 0 { Err(Away(Some(day))) } else { Ok(n) });
+            assert_eq!(queue.clone().oneshot(7).await.unwrap(), 7);
+            assert_eq!(times(&log, 7), [0, again], "{day:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

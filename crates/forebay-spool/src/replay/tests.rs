@@ -147,3 +147,49 @@ fn a_policy_that_makes_no_sense_is_named() {
         assert_eq!(policy.check().unwrap_err().knob(), knob);
     }
 }
+
+/// Every duration of a policy and of a server, at the ends of its range, with a failure driven through: refused by name, or borne.
+#[test]
+fn f02_every_duration_is_refused_by_name_or_borne() {
+    let ends = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX), Duration::MAX];
+    for time in ends {
+        for policy in [
+            policy().ramp(time),
+            policy().backoff(time, Duration::MAX),
+            policy().backoff(Duration::from_nanos(1), time),
+            policy().yield_for(time),
+            policy().idle(time),
+        ] {
+            let policy = match policy.check() {
+                Ok(policy) => policy,
+                Err(refused) => {
+                    assert!(time.is_zero() && ["backoff", "idle"].contains(&refused.knob()), "{time:?}: {refused}");
+                    continue;
+                }
+            };
+            for hint in [None].into_iter().chain(ends.map(Some)) {
+                let start = start();
+                let mut replay = Replay::new(policy.clone(), start);
+                for _ in 0..40 {
+                    wanted(replay.next(start, false));
+                    replay.leased(start, 1);
+                    replay.failed(start, hint);
+                    let Next::Wait(until) = replay.next(start, false) else { panic!("it waits") };
+                    assert!(until > start && replay.nothing(start) > start);
+                    // The wait is over, whatever it is.
+                    replay.phase = Phase::Probing;
+                }
+                wanted(replay.next(start, false));
+                replay.leased(start, 1);
+                replay.delivered(start);
+                for (passed, live) in ends.iter().flat_map(|passed| [(*passed, true), (*passed, false)]) {
+                    match replay.next(saturating_add(start, passed), live) {
+                        Next::Wait(until) => assert!(until > start),
+                        Next::Lease(want) => assert!(want.records > 0),
+                        Next::Busy => panic!("nothing is in flight"),
+                    }
+                }
+            }
+        }
+    }
+}

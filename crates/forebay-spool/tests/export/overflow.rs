@@ -179,3 +179,19 @@ async fn a_caller_gets_the_fate_spooled() {
     let exporter = exporter(&server).overflow_to(spool(&spooled)).spool_after(S).build().unwrap();
     assert_eq!(exporter.clone().oneshot("line".to_owned()).await, Ok(Fate::Spooled));
 }
+
+/// The age at which an item is spooled, at the ends of its range.
+#[tokio::test(start_paused = true)]
+async fn f02_every_age_is_borne() {
+    for age in [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(u64::MAX), Duration::MAX] {
+        let (disk, server) = (SimDisk::new(), Server::new(Mode::Away));
+        let exporter = exporter(&server).overflow_to(spool(&Now::open(&disk))).spool_after(age).build().unwrap();
+        let lines = emit(&exporter, "line", 20);
+        sleep(20 * S).await;
+        assert_eq!(exporter.totals().spooled, if age < S { 20 } else { 0 }, "{age:?}");
+        server.set(Mode::There);
+        until("delivered", || exporter.totals().delivered == 20).await;
+        assert_eq!(sorted(server.taken()), sorted(lines), "{age:?}");
+        assert!(exporter.totals().balance() && exporter.totals().pending == 0, "{age:?}");
+    }
+}
