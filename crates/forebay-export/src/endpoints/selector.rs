@@ -407,3 +407,6 @@ impl Member {
         self.in_flight as f64 / f64::from(self.weight) + 1.0
     }
 }
+
+#[cfg(test)]
+mod tests;
