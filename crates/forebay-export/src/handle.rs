@@ -183,7 +183,11 @@ impl<T> ExporterHandle<T> {
             let value = "set where there is one endpoint";
             return Err(ConfigError::new("set_endpoints", value, "an exporter that is built with `endpoints`"));
         };
-        live.set(endpoints.into())
+        let endpoints = endpoints.into();
+        let count = endpoints.destinations().len();
+        live.set(endpoints)?;
+        trace::endpoints_changed(&self.telemetry.name, count);
+        Ok(())
     }
 
     /// What is known of each endpoint now, in their order; empty for an exporter that was built with a single
