@@ -244,6 +244,9 @@ impl<T> ExporterHandle<T> {
     }
 
     /// State and control of the circuit: `breaker().set_mode(&(), Mode::ForcedOpen)`.
+    ///
+    /// Where there are several endpoints, it stands above all of them: it counts exports that none of them has taken, and forced open
+    /// it stops them all. The circuit of each endpoint is in [`endpoints`](Self::endpoints).
     #[must_use]
     pub fn breaker(&self) -> &BreakerHandle<()> {
         &self.breaker

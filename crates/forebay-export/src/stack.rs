@@ -120,7 +120,7 @@ where
             let router = Arc::new(Router::new(RouterParts { endpoints, control, make, exporter, observe })?);
             let live: Arc<dyn LiveEndpoints> = Arc::clone(&router) as _;
             let way = Way { router, read, counting: Arc::clone(&knobs.counting), attempt_timeout: most };
-            (Route::Several(Several { client, way, limiter: limiter.clone() }), Some(live))
+            (Route::Several(Box::new(Several { client, way, limiter: limiter.clone() })), Some(live))
         }
     };
 

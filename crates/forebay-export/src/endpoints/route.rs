@@ -39,7 +39,7 @@ use tower_service::Service;
 #[derive(Clone)]
 pub(crate) enum Route<S, C> {
     One(S),
-    Several(Several<C>),
+    Several(Box<Several<C>>),
 }
 
 /// Sends each attempt to one of several endpoints.
@@ -106,7 +106,7 @@ where
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         match self {
             Self::One(one) => Routing::One { response: one.call(request) },
-            Self::Several(several) => Routing::Several { response: Box::pin(several.clone().send(request)) },
+            Self::Several(several) => Routing::Several { response: Box::pin(Several::clone(several).send(request)) },
         }
     }
 }

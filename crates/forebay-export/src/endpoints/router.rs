@@ -56,7 +56,7 @@ pub(crate) struct RouterParts<C> {
 
 struct RouterState<C> {
     selector: Selector,
-    entries: Arc<[Arc<Entry<C>>]>,
+    entries: Entries<C>,
     next: u64,
 }
 
@@ -76,6 +76,8 @@ pub(crate) struct Entry<C> {
     weight: u32,
     address: Option<SocketAddr>,
 }
+
+type Entries<C> = Arc<[Arc<Entry<C>>]>;
 
 /// The circuit of each endpoint, by its name.
 pub(super) type Circuits = BreakerLayer<String, ByKey<NameOf>, Excluding<ByError, Excluded>>;
@@ -163,7 +165,7 @@ impl<C> Router<C> {
                 }
                 Arc::new(entry)
             });
-            let entries: Arc<[Arc<Entry<C>>]> = made.collect();
+            let entries: Entries<C> = made.collect();
             selector.set(endpoints.strategy, entries.iter().map(|entry| (entry.id, entry.weight)));
             std::mem::replace(&mut state.entries, entries)
         };
@@ -193,12 +195,12 @@ impl<C> Router<C> {
         Entry { id, name, endpoint, uri, headers, auth, client, limiter, max_in_flight, weight, address }
     }
 
-    fn entries(&self) -> Arc<[Arc<Entry<C>>]> {
+    fn entries(&self) -> Entries<C> {
         Arc::clone(&self.state().entries)
     }
 
     /// What circuits and limiters say, and the endpoints that they are of.
-    fn views(&self) -> (Arc<[Arc<Entry<C>>]>, Vec<View>) {
+    fn views(&self) -> (Entries<C>, Vec<View>) {
         let entries = self.entries();
         // CORRECTNESS: without the lock, for the breaker may ask a subscriber of `tracing`, which is user code.
         let views = entries.iter().map(|entry| self.view(entry)).collect();

@@ -211,7 +211,8 @@ impl Selector {
 
     fn choose(&mut self, now: Instant, views: &[View], tried: &[Id], bytes: usize) -> Pick {
         let mut away: Option<(Instant, bool)> = None;
-        let (mut there, mut most): (Vec<(Id, Standing)>, Option<(usize, Id)>) = (Vec::new(), None);
+        let mut most: Option<(usize, Id)> = None;
+        let mut there = Vec::with_capacity(self.members.len());
         for (member, standing) in self.standings(now, views, tried) {
             match standing {
                 Standing::Away(until, held) => {
@@ -397,7 +398,7 @@ impl Member {
     }
 
     fn is_trial_due(&self, now: Instant, return_after: Duration) -> bool {
-        let every = return_after / TRIALS;
+        let every = return_after.checked_div(TRIALS).unwrap_or_default();
         self.sent_at.is_none_or(|sent| now.saturating_duration_since(sent) >= every)
     }
 

@@ -1,6 +1,6 @@
 //! An exporter with several endpoints: what moves, what stays, and what no endpoint learns of another.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
 mod balance;
 mod config;
