@@ -7,7 +7,7 @@ use forebay::{
     batch::Batching,
     breaker::{BreakerLayer, Trip},
     core::{BoxError, DropReason},
-    export::{Credential, Exporter, ExporterBuilder},
+    export::{Credential, Exporter, ExporterBuilder, Failover},
     kip714::{ErrorCode, GetTelemetrySubscriptionsResponse, Kip714Client, TelemetryRequest, TelemetryResponse},
     otlp::{ExporterBuilderExt, LogRecord, LogsEncoder, Protocol, Signal},
     queue::{Limits, QueueLayer},
@@ -148,7 +148,13 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     let late = exporter("late", Protocol::HttpProtobuf, (0..99).map(|_| answer(503)).collect(), |builder| builder);
     late.emit(LogRecord::new("too late"));
     assert_eq!(late.shutdown(Duration::from_millis(5)).await.unsent.len(), 1);
-    vec![logs, away, grpc, unread, auth, quiet, warned, late]
+
+    let several = exporter("several", Protocol::HttpProtobuf, vec![answer(503)], |builder| {
+        builder.endpoints(Failover::new(["https://one.example/?token=secret", "https://two.example/"]))
+    });
+    emit(&several, 1).await;
+    several.handle().set_endpoints(Failover::new(["https://two.example/"])).unwrap();
+    vec![logs, away, grpc, unread, auth, quiet, warned, late, several]
 }
 
 /// What no exporter does, as it has one circuit, no registry and a service that does not panic.

@@ -105,7 +105,7 @@ impl<T, A> Bisection<T, A> {
         }
         // ## refused => at fault: it is one item.
         if batch.len() <= 1 {
-            let is_too_large = cause == SplitCause::TooLarge;
+            let is_too_large = matches!(cause, SplitCause::TooLarge | SplitCause::TooLargeForOne);
             return Some((batch, if is_too_large { DropReason::TooLarge } else { otherwise }));
         }
         // ## refused => given up: the budget is spent.

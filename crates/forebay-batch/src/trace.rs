@@ -24,7 +24,7 @@ mod on {
     /// A batch was refused for what is in it, and is sent in two parts.
     pub(crate) fn split(items: usize, cause: SplitCause) {
         let cause = match cause {
-            SplitCause::TooLarge => "too_large",
+            SplitCause::TooLarge | SplitCause::TooLargeForOne => "too_large",
             SplitCause::BadItem => "bad_item",
         };
         emit_event(|| debug!(target: TARGET, items, cause, "batch split"));

@@ -61,6 +61,8 @@ pub enum ItemFate {
 pub enum SplitCause {
     /// The call was too large (HTTP 413).
     TooLarge,
+    /// The call was too large for the one of several servers that it went to: the next call may go to one that takes more.
+    TooLargeForOne,
     /// Some item of the call was not acceptable (HTTP 400).
     BadItem,
 }

@@ -177,6 +177,14 @@ fn is_refused(result: &ResponseResult, at_all: bool) -> bool {
     unknown || at_all && (forbidden || cause_ref::<NoCredential>(error).is_some())
 }
 
+/// Whether the server refused the credential of a request.
+pub(crate) fn is_unauthorized(error: &BoxError) -> bool {
+    let status = cause_ref::<StatusError>(&**error).map(StatusError::status);
+    let code = cause_ref::<GrpcError>(&**error).map(GrpcError::code);
+    matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
+        || matches!(code, Some(Code::Unauthenticated | Code::PermissionDenied))
+}
+
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth").field("has_provider", &self.provider.is_some()).finish_non_exhaustive()

@@ -1,9 +1,9 @@
 use crate::{
-    Compression, Credential, Encode, ExportError, ExportSpool, Exporter,
+    Compression, Credential, Destination, Encode, Endpoints, ExportError, ExportSpool, Exporter,
     authorize::Auth,
     credential::request_header_of,
     knobs::{ExportBreaker, ExportRetry, Knobs, SpoolKnob, SpoolUsage},
-    stack::{self, StackParts},
+    stack::{self, ClientSource, StackParts},
     trace::Loudness,
 };
 use bytes::Bytes;
@@ -25,8 +25,10 @@ use tower_service::Service;
 /// | --- | --- | --- |
 /// | [`name`](Self::name) | `exporter/0`, `exporter/1`, ... | |
 /// | [`endpoint`](Self::endpoint) | none | an `http` or `https` URL |
+/// | [`endpoints`](Self::endpoints) | none | 1 to 256 endpoints, in the place of `endpoint` |
 /// | [`encoder`](Self::encoder) | none | |
 /// | [`client`](Self::client) | none | |
+/// | [`client_for`](Self::client_for) | none | in the place of `client` |
 /// | [`header`](Self::header) | none | |
 /// | [`auth`](Self::auth) | none | |
 /// | [`fallback`](Self::fallback) | none | an `http` or `https` URL |
@@ -75,7 +77,8 @@ pub struct ExporterBuilder<T, E = (), C = (), W = ByFootprint, P = AllNormal> {
 
 impl<T> ExporterBuilder<T> {
     pub(crate) fn new() -> Self {
-        let parts = StackParts { encoder: (), client: (), weigh: ByFootprint, priority: AllNormal };
+        let parts =
+            StackParts { encoder: (), client: ClientSource::Given(()), weigh: ByFootprint, priority: AllNormal };
         Self { knobs: Knobs::default(), parts }
     }
 }
@@ -94,8 +97,30 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     }
 
     /// Sends to this URL: an absolute `http` or `https` URL, path included.
+    ///
+    /// It takes the place of [`endpoints`](Self::endpoints), if that was called before.
     pub fn endpoint(mut self, url: &str) -> Self {
         self.knobs.settings.endpoint = url.parse();
+        self.knobs.endpoints = None;
+        self
+    }
+
+    /// Sends to several endpoints: a [`Failover`](crate::Failover) or a [`Balance`](crate::Balance) of URLs, or of
+    /// [`Destination`]s with headers, credentials and limits of their own.
+    ///
+    /// It takes the place of [`endpoint`](Self::endpoint). Each attempt is one choice, below the retry: a batch that one endpoint
+    /// does not take goes to another at once, as one of its [`retry`](Self::retry) attempts; one that is refused for what is in it
+    /// goes nowhere else. [`header`](Self::header), [`auth`](Self::auth) and [`fallback`](Self::fallback) belong to a single
+    /// endpoint, and are refused beside it.
+    ///
+    /// ```
+    /// use forebay_export::{Exporter, Failover};
+    ///
+    /// let builder = Exporter::<String>::builder()
+    ///     .endpoints(Failover::new(["https://a.example/v1/logs", "https://b.example/v1/logs"]));
+    /// ```
+    pub fn endpoints(mut self, endpoints: impl Into<Endpoints>) -> Self {
+        self.knobs.endpoints = Some(endpoints.into());
         self
     }
 
@@ -112,6 +137,28 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     where
         C2: Service<Request<Full<Bytes>>>,
     {
+        self.with_client(ClientSource::Given(client))
+    }
+
+    /// Sends the requests to each endpoint by a client of its own, which `make` makes: when the exporter is built, and when an
+    /// endpoint is new among those of [`set_endpoints`](crate::ExporterHandle::set_endpoints).
+    ///
+    /// So an endpoint can have a connection pool of its own, or a connector that is pinned to its
+    /// [address](Destination::pinned_address) while URL, `Host` and TLS name stay those of the host.
+    pub fn client_for<C2>(
+        self,
+        make: impl Fn(&Destination) -> C2 + Send + Sync + 'static,
+    ) -> ExporterBuilder<T, E, C2, W, P>
+    where
+        C2: Service<Request<Full<Bytes>>> + Clone + Send + Sync + 'static,
+    {
+        self.with_client(ClientSource::Made(Arc::new(move |destination| {
+            let client = make(destination);
+            Arc::new(move || client.clone())
+        })))
+    }
+
+    fn with_client<C2>(self, client: ClientSource<C2>) -> ExporterBuilder<T, E, C2, W, P> {
         let StackParts { encoder, client: _, weigh, priority } = self.parts;
         ExporterBuilder { knobs: self.knobs, parts: StackParts { encoder, client, weigh, priority } }
     }

@@ -1,6 +1,6 @@
 //! What a handle may change while an exporter runs, and what each request takes from it.
 
-use crate::{Compression, Endpoint, Framing, credential::is_credential};
+use crate::{Compression, Endpoint, Endpoints, Framing, credential::is_credential, endpoints::Checked};
 use forebay_core::{ConfigError, Deadline};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::{
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) plaintext_credentials: bool,
     /// Whether a provider adds a credential to each request.
     pub(crate) has_provider: bool,
+    /// Whether each attempt goes to one of several endpoints, which sets its URL and its headers.
+    pub(crate) has_several: bool,
     /// The product that `User-Agent` names before forebay.
     pub(crate) user_agent: Option<String>,
     pub(crate) compression: Compression,
@@ -60,6 +62,8 @@ pub(crate) struct Target {
     pub(crate) framing: Framing,
     /// The greatest body, in bytes, before compression and after.
     pub(crate) max_request_bytes: usize,
+    /// Whether each attempt goes to one of several endpoints.
+    pub(crate) has_several: bool,
 }
 
 /// The greatest body that an OTLP client should send, in bytes.
@@ -108,6 +112,16 @@ impl Control {
         self.settings().target.clone()
     }
 
+    /// The endpoints, checked with these settings.
+    pub(crate) fn check_endpoints(
+        &self,
+        endpoints: &Endpoints,
+        exporter: &Arc<str>,
+    ) -> Result<Vec<Checked>, ConfigError> {
+        let settings = self.settings().clone();
+        endpoints.checked(&settings, exporter)
+    }
+
     /// Changes the settings, or leaves them all as they are.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), ConfigError> {
         // CORRECTNESS: the lock is held from the copy to the store, so that two changes at a time do not undo one another.
@@ -140,6 +154,7 @@ impl Default for Settings {
             headers: Ok(HeaderMap::new()),
             plaintext_credentials: false,
             has_provider: false,
+            has_several: false,
             user_agent: None,
             compression: Compression::None,
             framing: Framing::Plain,
@@ -192,8 +207,8 @@ impl Settings {
             headers.insert(name, encoding);
         }
         let uri = self.uri(&endpoint)?;
-        let (framing, max_request_bytes) = (self.framing, self.max_request_bytes);
-        self.target = Some(Arc::new(Target { uri, headers, compression, framing, max_request_bytes }));
+        let Self { framing, max_request_bytes, has_several, .. } = self;
+        self.target = Some(Arc::new(Target { uri, headers, compression, framing, max_request_bytes, has_several }));
         Ok(self)
     }
 }

@@ -1,8 +1,9 @@
 //! Encodes a batch into one request, and settles its items by the response.
 
 use crate::{
-    BodyTooLarge, Encode, ExportError, Framing, GrpcError, Skipped,
+    BodyTooLarge, Encode, EndpointFailed, ExportError, Framing, GrpcError, Skipped,
     control::{Control, Target},
+    endpoints::Tried,
     meters::Stopwatch,
     telemetry::Telemetry,
 };
@@ -117,6 +118,10 @@ impl<E, S> Encoding<E, S> {
         };
         request.headers_mut().clone_from(&target.headers);
         request.headers_mut().insert(header::CONTENT_TYPE, self.encoder.content_type());
+        if target.has_several {
+            // The attempts of one export share it.
+            request.extensions_mut().insert(Tried::default());
+        }
         Ok(Encoded { request: Some(request), skipped })
     }
 }
@@ -262,18 +267,21 @@ fn of_error(error: &BoxError) -> Settlement {
         return Settlement::Retry { after: exhausted.hint(), otherwise };
     }
     let split = |cause, otherwise| Settlement::Split { cause, otherwise };
+    // What one of several endpoints does not take another may take.
+    let is_of_one = cause_ref::<EndpointFailed>(&**error).is_some();
+    let too_large = if is_of_one { SplitCause::TooLargeForOne } else { SplitCause::TooLarge };
     if cause_ref::<BodyTooLarge>(&**error).is_some() {
-        return split(SplitCause::TooLarge, DropReason::TooLarge);
+        return split(too_large, DropReason::TooLarge);
     }
     if let Some(grpc) = cause_ref::<GrpcError>(&**error) {
         return match grpc.code() {
-            _ if grpc.is_too_large() => split(SplitCause::TooLarge, DropReason::Rejected),
+            _ if grpc.is_too_large() => split(too_large, DropReason::Rejected),
             Code::InvalidArgument => split(SplitCause::BadItem, DropReason::Rejected),
             _ => Settlement::of_error(error),
         };
     }
     match cause_ref::<StatusError>(&**error).map(StatusError::status) {
-        Some(StatusCode::PAYLOAD_TOO_LARGE) => split(SplitCause::TooLarge, DropReason::Rejected),
+        Some(StatusCode::PAYLOAD_TOO_LARGE) => split(too_large, DropReason::Rejected),
         Some(StatusCode::BAD_REQUEST) => split(SplitCause::BadItem, DropReason::Rejected),
         _ => Settlement::of_error(error),
     }

@@ -1,4 +1,7 @@
-use crate::{BodyTooLarge, Encode, GrpcError, NoCredential, ServerText, TransportError, error_response::ErrorResponse};
+use crate::{
+    BodyTooLarge, Encode, EndpointFailed, EndpointsAway, EndpointsBusy, GrpcError, NoCredential, ServerText,
+    TransportError, error_response::ErrorResponse,
+};
 use forebay_breaker::CircuitOpen;
 use forebay_core::{Advice, BoxError, DropReason, Seen, Verdict, cause_ref, http::StatusError};
 use forebay_retry::{RetriesExhausted, Throttled, grpc::Code};
@@ -131,6 +134,12 @@ impl ExportError {
         self.grpc_code
     }
 
+    /// The endpoint that the last attempt went to, by the name under which it is known, where the exporter has several.
+    #[must_use]
+    pub fn endpoint_name(&self) -> Option<&str> {
+        cause_ref::<EndpointFailed>(&*self.cause).map(EndpointFailed::name)
+    }
+
     /// The reason that the server gave; empty where it gave none that can be read.
     #[must_use]
     pub fn server_text(&self) -> &ServerText {
@@ -208,6 +217,12 @@ impl ExportErrorKind {
         let unauthorized = |status| matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         if cause_ref::<CircuitOpen>(cause).is_some() {
             return Self::CircuitOpen;
+        }
+        if let Some(away) = cause_ref::<EndpointsAway>(cause) {
+            return if away.is_throttled() { Self::Throttled } else { Self::CircuitOpen };
+        }
+        if cause_ref::<EndpointsBusy>(cause).is_some() {
+            return Self::Timeout;
         }
         if let Some(grpc) = cause_ref::<GrpcError>(cause) {
             return match grpc.code() {

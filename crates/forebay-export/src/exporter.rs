@@ -14,7 +14,7 @@ use std::{
 };
 use tower_service::Service;
 
-/// Sends items in batches to one endpoint, and reports the fate of each.
+/// Sends items in batches to one endpoint, or to one of several, and reports the fate of each.
 ///
 /// It is cheap to clone; all clones are one exporter. When the last one is dropped, the items that are held are sent at once:
 /// for as long as the runtime lives, and no longer than [`max_age`](ExporterBuilder::max_age). Call

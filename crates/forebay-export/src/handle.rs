@@ -1,6 +1,6 @@
 use crate::{
-    Compression, Counters, Endpoint, ExportError, control::Control, counters::Counting, credential::request_header_of,
-    telemetry::Telemetry, trace,
+    Compression, Counters, Endpoint, EndpointStatus, Endpoints, ExportError, control::Control, counters::Counting,
+    credential::request_header_of, endpoints::LiveEndpoints, telemetry::Telemetry, trace,
 };
 use forebay_batch::{BatchHandle, Batching};
 use forebay_breaker::BreakerHandle;
@@ -25,6 +25,8 @@ pub struct ExporterHandle<T> {
     breaker: BreakerHandle<()>,
     /// The settings that the handle changes.
     control: Arc<Control>,
+    /// The endpoints, where there are several.
+    live: Option<Arc<dyn LiveEndpoints>>,
     /// The counts of the layers, without those of the batcher.
     counting: Arc<Counting>,
     telemetry: Arc<Telemetry>,
@@ -57,11 +59,12 @@ impl<T> ExporterHandle<T> {
         batch: BatchHandle<T>,
         breaker: BreakerHandle<()>,
         control: Arc<Control>,
+        live: Option<Arc<dyn LiveEndpoints>>,
         counting: Arc<Counting>,
         telemetry: Arc<Telemetry>,
         ending: Ending,
     ) -> Self {
-        Self { batch, breaker, control, counting, telemetry, ending }
+        Self { batch, breaker, control, live, counting, telemetry, ending }
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
@@ -149,11 +152,49 @@ impl<T> ExporterHandle<T> {
     ///
     /// Returns the errors of [`ExporterBuilder::build`](crate::ExporterBuilder::build); nothing is changed then.
     pub fn set_endpoint(&self, url: &str) -> Result<(), ConfigError> {
+        self.has_one("set_endpoint", "`set_endpoints`")?;
         let endpoint: Endpoint = url.parse()?;
         let given = endpoint.clone();
         self.control.change(|settings| settings.endpoint = Ok(given))?;
         trace::endpoint_changed(&self.telemetry.name, &endpoint);
         Ok(())
+    }
+
+    fn has_one(&self, knob: &'static str, instead: &str) -> Result<(), ConfigError> {
+        match self.live {
+            None => Ok(()),
+            Some(_) => Err(ConfigError::new(knob, "called where there are several endpoints", instead)),
+        }
+    }
+
+    /// Replaces the endpoints of an exporter that was built with [`endpoints`](crate::ExporterBuilder::endpoints).
+    ///
+    /// An endpoint is known by its [name](crate::Destination::name): one that stays keeps its circuit, the pause that it has asked
+    /// for, its limit in flight and the sizes that it takes; its headers and its credential are the new ones. What is in flight at
+    /// one that is removed ends as it would; what it does not take goes to those that are there. The URLs must come from the
+    /// application: see [`set_endpoint`](Self::set_endpoint).
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`ExporterBuilder::build`](crate::ExporterBuilder::build), also where the exporter was built with a
+    /// single [`endpoint`](crate::ExporterBuilder::endpoint); nothing is changed then.
+    pub fn set_endpoints(&self, endpoints: impl Into<Endpoints>) -> Result<(), ConfigError> {
+        let Some(live) = &self.live else {
+            let value = "set where there is one endpoint";
+            return Err(ConfigError::new("set_endpoints", value, "an exporter that is built with `endpoints`"));
+        };
+        let endpoints = endpoints.into();
+        let count = endpoints.destinations().len();
+        live.set(endpoints)?;
+        trace::endpoints_changed(&self.telemetry.name, count);
+        Ok(())
+    }
+
+    /// What is known of each endpoint now, in their order; empty for an exporter that was built with a single
+    /// [`endpoint`](crate::ExporterBuilder::endpoint).
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.live.as_ref().map(|live| live.status()).unwrap_or_default()
     }
 
     /// Sets a header of every request from the next one on, such as a new key. The value is treated as a secret.
@@ -167,6 +208,7 @@ impl<T> ExporterHandle<T> {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
+        self.has_one("set_header", "`set_endpoints`, with the headers of each endpoint")?;
         // The conversions may be user code, so they run before the lock is taken.
         let (name, value) = request_header_of(name, value)?;
         self.control.change(|settings| {
@@ -202,6 +244,9 @@ impl<T> ExporterHandle<T> {
     }
 
     /// State and control of the circuit: `breaker().set_mode(&(), Mode::ForcedOpen)`.
+    ///
+    /// Where there are several endpoints, it stands above all of them: it counts exports that none of them has taken, and forced open
+    /// it stops them all. The circuit of each endpoint is in [`endpoints`](Self::endpoints).
     #[must_use]
     pub fn breaker(&self) -> &BreakerHandle<()> {
         &self.breaker
@@ -306,6 +351,7 @@ impl<T> Clone for ExporterHandle<T> {
             batch: self.batch.clone(),
             breaker: self.breaker.clone(),
             control: Arc::clone(&self.control),
+            live: self.live.clone(),
             counting: Arc::clone(&self.counting),
             telemetry: Arc::clone(&self.telemetry),
             ending: self.ending.clone(),

@@ -3,7 +3,7 @@
 //! The knobs that a handle may change later are in [`Settings`].
 
 use crate::{
-    Credential, Endpoint, ExportSpool,
+    Credential, Endpoint, Endpoints, ExportSpool,
     control::Settings,
     counters::{BreakerObserver, Counting},
     encoding::is_about_items,
@@ -50,6 +50,8 @@ pub(crate) struct Knobs<T> {
     pub(crate) name: Option<Arc<str>>,
     /// Fetches the credential of the requests.
     pub(crate) provider: Option<Result<Cached<Credential>, ConfigError>>,
+    /// The endpoints, where there are several.
+    pub(crate) endpoints: Option<Endpoints>,
     /// Takes the requests for which no credential is accepted.
     pub(crate) fallback: Option<Result<Endpoint, ConfigError>>,
     /// The headers of the requests to the fallback.
@@ -126,6 +128,7 @@ impl<T> Default for Knobs<T> {
             settings: Settings::default(),
             name: None,
             provider: None,
+            endpoints: None,
             fallback: None,
             fallback_headers: Ok(HeaderMap::new()),
             limits: Limits::new(),
@@ -167,6 +170,28 @@ impl<T> Knobs<T> {
             return Err(ConfigError::new("max_open_partitions", 0, "1 and more"));
         }
         self.park_backoff.check()
+    }
+
+    /// The settings with what stands for the endpoints, where there are several: their headers and credentials are their own.
+    pub(crate) fn place_endpoints(&mut self) -> Result<(), ConfigError> {
+        let Some(endpoints) = &self.endpoints else { return Ok(()) };
+        let is_given =
+            |knob: &'static str, instead: &str| Err(ConfigError::new(knob, "given beside `endpoints`", instead));
+        if self.settings.headers.clone().is_ok_and(|headers| !headers.is_empty()) {
+            return is_given("header", "`Destination::header`, or `common_header` of the endpoints");
+        }
+        if self.provider.is_some() {
+            return is_given("auth", "`Destination::auth`");
+        }
+        if self.fallback.is_some() {
+            return is_given("fallback", "another endpoint");
+        }
+        self.settings.endpoint = match endpoints.destinations().first() {
+            Some(destination) => destination.endpoint().cloned(),
+            None => Err(ConfigError::new("endpoints", "0 endpoints", "1 to 256 endpoints")),
+        };
+        self.settings.has_several = true;
+        Ok(())
     }
 
     /// How long a batch that comes back retryable waits for other attempts, before it is spooled or dropped; zero for not at all.

@@ -13,6 +13,7 @@ mod credential;
 mod encode;
 mod encoding;
 mod endpoint;
+mod endpoints;
 mod error;
 mod error_response;
 mod exporter;
@@ -48,6 +49,9 @@ pub use self::{
     credential::{Credential, NoCredential},
     encode::{BodyTooLarge, Encode, Skipped},
     endpoint::Endpoint,
+    endpoints::{
+        Balance, Destination, EndpointFailed, EndpointStatus, Endpoints, EndpointsAway, EndpointsBusy, Failover,
+    },
     error::{ExportError, ExportErrorKind, ExportErrorStatus},
     exporter::{EmitOrWait, Exporter, ResponseFuture},
     framing::Framing,
@@ -75,5 +79,5 @@ pub use forebay_core::{
 #[doc(inline)]
 pub use forebay_intake::{AllNormal, DrainReport, Flush, Limits, Offer, Overflow, PriorityOf, Rejected};
 pub use forebay_retry::{
-    Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, Throttle, Throttled, grpc,
+    AnotherServer, Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, Throttle, Throttled, grpc,
 };

@@ -83,6 +83,14 @@ impl<S> ReadResponse<S> {
     }
 }
 
+impl ReadResponse<()> {
+    /// The same around `client`.
+    pub(crate) fn with_client<S>(&self, client: S) -> ReadResponse<S> {
+        let Self { client: (), classifier, timeout, ref counting } = *self;
+        ReadResponse { client, classifier, timeout, counting: Arc::clone(counting) }
+    }
+}
+
 impl<S, ReqB, ResB> Service<Request<ReqB>> for ReadResponse<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,

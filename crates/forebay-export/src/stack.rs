@@ -1,12 +1,13 @@
 //! The layers of an exporter in their order, from the batcher down to the client.
 
 use crate::{
-    Encode, Exporter, ExporterHandle, Framing, Replayer,
+    Destination, Encode, Exporter, ExporterHandle, Framing, Replayer,
     attempt::WithinTime,
     authorize::{Auth, Authorize, Fallback},
     control::Control,
-    counters::Counted,
+    counters::{Counted, Counting},
     encoding::{Encoding, SettleExport},
+    endpoints::{LiveEndpoints, MakeClient, Route, Router, RouterParts, Several, Way},
     handle::Ending,
     knobs::{Knobs, SpoolKnob, SpoolUsage},
     park_backoff::ParkBackoff,
@@ -22,10 +23,11 @@ use crate::{
 };
 use bytes::Bytes;
 use forebay_batch::{Batch, BatchLayer};
-use forebay_breaker::Trip;
+use forebay_breaker::{BreakerEvent, Trip};
 use forebay_core::{
     BoxError, ConfigError, Fate, Weigh,
     adaptive::{Adaptive, SharedLimiter},
+    panic,
 };
 use forebay_intake::{PriorityOf, now};
 use http::{HeaderName, Request, Response};
@@ -45,9 +47,17 @@ use tower_service::Service;
 /// What stands at the two ends of the stack, and how items are described.
 pub(crate) struct StackParts<E, C, W, P> {
     pub(crate) encoder: E,
-    pub(crate) client: C,
+    pub(crate) client: ClientSource<C>,
     pub(crate) weigh: W,
     pub(crate) priority: P,
+}
+
+/// Where the client comes from.
+pub(crate) enum ClientSource<C> {
+    /// One for all endpoints.
+    Given(C),
+    /// One for each endpoint.
+    Made(MakeClient<C>),
 }
 
 /// Builds the layers, and starts the worker. Nothing runs after an error.
@@ -69,25 +79,50 @@ where
 {
     let StackParts { encoder, client, weigh, priority } = parts;
     knobs.settings.framing = encoder.framing();
+    knobs.place_endpoints()?;
     knobs.settings = knobs.settings.checked()?;
     knobs.check()?;
     let (parks_for, framing) = (knobs.parks_for(), knobs.settings.framing);
     let name = knobs.name.take().unwrap_or_else(next_name);
 
-    // One attempt: read the response within its time, with the credential of the moment.
-    let counted = Counted::new(client, Arc::clone(&knobs.counting));
     let control = Arc::new(Control::new(knobs.settings.clone()));
     let most = knobs.settings.attempt_timeout;
-    let attempt = WithinTime::new(ReadResponse::new(counted, &knobs), most, Arc::clone(&control));
-    let fallback = match knobs.fallback.take() {
-        Some(endpoint) => Some(Fallback { uri: knobs.settings.uri(&endpoint?)?, headers: knobs.fallback_headers? }),
-        None => None,
-    };
-    // The limit of the batches in flight, where it tunes itself. It is sampled here: the waits between retries are none of the
-    // server's time. The batcher sets its bounds.
+    let read = ReadResponse::new((), &knobs);
+    // The limit of the batches in flight, where it tunes itself. It is sampled below the retry: the waits between retries are none
+    // of the server's time. The batcher sets its bounds.
     let limiter = SharedLimiter::new(&Adaptive::default(), now());
-    let attempt = Sampled::new(attempt, limiter.clone());
-    let authorized = Authorize::new(attempt, Auth::new(knobs.provider.transpose()?, fallback, &name));
+    let (route, live): (_, Option<Arc<dyn LiveEndpoints>>) = match knobs.endpoints.take() {
+        // One attempt: read the response within its time, with the credential of the moment.
+        None => {
+            let client = match client {
+                ClientSource::Given(client) => client,
+                ClientSource::Made(make) => make(&Destination::from(knobs.settings.endpoint.clone()?))(),
+            };
+            let counted = Counted::new(client, Arc::clone(&knobs.counting));
+            let attempt = WithinTime::new(read.with_client(counted), most, Arc::clone(&control));
+            let fallback = match knobs.fallback.take() {
+                Some(endpoint) => {
+                    Some(Fallback { uri: knobs.settings.uri(&endpoint?)?, headers: knobs.fallback_headers? })
+                }
+                None => None,
+            };
+            let attempt = Sampled::new(attempt, limiter.clone());
+            (Route::One(Authorize::new(attempt, Auth::new(knobs.provider.transpose()?, fallback, &name))), None)
+        }
+        // The same, at the endpoint that is chosen for the attempt.
+        Some(endpoints) => {
+            let (client, make) = match client {
+                ClientSource::Given(client) => (Some(client), None),
+                ClientSource::Made(make) => (None, Some(make)),
+            };
+            let observe = observer_of_circuits(&knobs.counting);
+            let (control, exporter) = (Arc::clone(&control), Arc::clone(&name));
+            let router = Arc::new(Router::new(RouterParts { endpoints, control, make, exporter, observe })?);
+            let live: Arc<dyn LiveEndpoints> = Arc::clone(&router) as _;
+            let way = Way { router, read, counting: Arc::clone(&knobs.counting), attempt_timeout: most };
+            (Route::Several(Box::new(Several { client, way, limiter: limiter.clone() })), Some(live))
+        }
+    };
 
     // One export: its attempts, and the circuit above them, which sees one result for all of them.
     let retry = match framing {
@@ -104,7 +139,7 @@ where
     let (retry, breaker) = (retry.build()?, knobs.breaker.trip_by_default(trip).build()?);
     // The handle is taken before the layer is applied; both have the same state.
     let circuit = breaker.handle();
-    let export = breaker.layer(retry.layer(authorized));
+    let export = breaker.layer(retry.layer(route));
 
     let spool = knobs.spool.take();
 
@@ -142,7 +177,7 @@ where
     let encoding = Encoding::new(export, Arc::new(encoder), Arc::clone(&control), Arc::clone(&telemetry));
     let (counting, runtime) = (knobs.counting, knobs.runtime);
     let handle = |batch: &Batch<T, Fate>, ending| {
-        ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), counting, telemetry, ending)
+        ExporterHandle::new(batch.handle(), circuit, Arc::clone(&control), live, counting, telemetry, ending)
     };
     let replay = Replay::new(encoding.clone(), knobs.split_budget);
     let (running, stop) = (watch::Sender::new(()), Arc::new(Notify::new()));
@@ -177,6 +212,17 @@ where
         trace::setting_ignored(&name, knobs.loudness, setting);
     }
     Ok(Exporter::new(batch, control, handle))
+}
+
+/// Shows the events of the circuits of endpoints to the observer of the user.
+fn observer_of_circuits(counting: &Arc<Counting>) -> Box<dyn Fn(&BreakerEvent) + Send + Sync> {
+    let counting = Arc::clone(counting);
+    Box::new(move |event| {
+        if let Some(observer) = counting.breaker_observer.get() {
+            // The panic hook has reported the panic of an observer; it must not cost the batch.
+            let _reported = panic::catch(|| observer(event));
+        }
+    })
 }
 
 /// The name of an exporter that was given none.

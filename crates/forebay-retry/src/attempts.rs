@@ -50,6 +50,8 @@ pub(crate) struct Failure {
     pub(crate) deadline: Option<Deadline>,
     /// What the throttle says now.
     pub(crate) held: Option<Held>,
+    /// Whether the next attempt goes to another server, and waits for no backoff.
+    pub(crate) elsewhere: bool,
 }
 
 /// What a throttle says of an attempt that it holds back.
@@ -164,7 +166,7 @@ impl Attempts {
         }
         self.limit(limits, failure.deadline);
         let hint = failure.hint.map(|hint| hint.min(limits.max_hint));
-        let wait = self.delays.next_after(hint);
+        let wait = if failure.elsewhere { Duration::ZERO } else { self.delays.next_after(hint) };
         let wait = match failure.held {
             Some(held) if held.wait > held.patience => return Err(StopReason::Throttled),
             Some(held) => wait.max(held.wait),
@@ -228,7 +230,8 @@ mod tests {
         Attempts::new(begun, started, Backoff::constant(secs(1)).jitter(Jitter::None).delays(0))
     }
 
-    const FAILURE: Failure = Failure { hint: None, obstacle: None, seen: Seen::Maybe, deadline: None, held: None };
+    const FAILURE: Failure =
+        Failure { hint: None, obstacle: None, seen: Seen::Maybe, deadline: None, held: None, elsewhere: false };
 
     fn failed(begun: u32, limits: Limits, failure: Failure) -> Next {
         let now = Instant::now();
@@ -253,6 +256,17 @@ mod tests {
         assert_eq!(hint(secs(60)), Next::Wait(secs(60)));
         assert_eq!(hint(secs(61)), Next::Wait(secs(60)));
         assert_eq!(hint(Duration::MAX), Next::Wait(secs(60)));
+    }
+
+    #[test]
+    fn e01_an_attempt_at_another_server_waits_for_no_backoff_and_counts_like_any_other() {
+        let elsewhere = Failure { elsewhere: true, ..FAILURE };
+        assert_eq!(failed(1, limits(None), elsewhere), Next::Wait(Duration::ZERO));
+        assert_eq!(failed(4, limits(None), elsewhere), Next::GiveUp(StopReason::Attempts));
+        let refused = Failure { obstacle: Some(StopReason::NotIdempotent), ..elsewhere };
+        assert_eq!(failed(1, limits(None), refused), Next::GiveUp(StopReason::NotIdempotent));
+        let held = Failure { held: Some(Held { wait: secs(3), patience: secs(9) }), ..elsewhere };
+        assert_eq!(failed(1, limits(None), held), Next::Wait(secs(3)), "a server that asked for a pause has it");
     }
 
     #[test]
@@ -395,7 +409,7 @@ mod tests {
                         now += takes;
                         let held = held.map(|held| Held { wait: ms(held), patience: ms(patience) });
                         let obstacle = (!safe).then_some(StopReason::NotIdempotent);
-                        let failure = Failure { hint: hint.map(ms), obstacle, seen, deadline, held };
+                        let failure = Failure { hint: hint.map(ms), obstacle, seen, deadline, held, elsewhere: false };
                         let next = machine.failed(started + ms(now), &limits, &failure, || affordable);
                         (next, model.failed(now, step))
                     }

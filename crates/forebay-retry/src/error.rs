@@ -54,6 +54,16 @@ pub struct Throttled {
     verdict: Verdict,
 }
 
+/// A request failed in a way that may pass, and its next attempt goes to another server: it waits for no backoff.
+///
+/// A layer inside, which knows several servers, wraps the error of the one that has failed. The attempt counts like any other, for
+/// the limits and for the budget. Its [`source`](Error::source) is a [`Verdict`] that says that a retry is sensible, whose own source
+/// is that error.
+#[derive(Clone, Debug)]
+pub struct AnotherServer {
+    verdict: Verdict,
+}
+
 // === impl RetriesExhausted ===
 
 impl RetriesExhausted {
@@ -200,6 +210,33 @@ impl fmt::Display for StopReason {
             Self::Throttled => "the server has asked for a longer pause",
             Self::NotReady => "the inner service did not become ready again",
         })
+    }
+}
+
+// === impl AnotherServer ===
+
+impl AnotherServer {
+    /// One server has failed with `error`, and the next attempt goes to another one.
+    #[must_use]
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        let error = error.into();
+        let (reason, seen) = match Verdict::of(&*error) {
+            Some(verdict) => (verdict.reason(), verdict.seen()),
+            None => (DropReason::Failed, Seen::of(&*error)),
+        };
+        Self { verdict: Verdict::new(reason, seen, Advice::Retry).caused_by(error) }
+    }
+}
+
+impl fmt::Display for AnotherServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the next attempt would go to another server")
+    }
+}
+
+impl Error for AnotherServer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.verdict)
     }
 }
 

@@ -4,7 +4,7 @@
 //! in more than one place paid 14 ns for it where it pays 4.
 
 use crate::{
-    Attempt, GaveUp, Policy, RetriesExhausted, RetryEvent, StopReason, Throttled,
+    AnotherServer, Attempt, GaveUp, Policy, RetriesExhausted, RetryEvent, StopReason, Throttled,
     attempts::{Failure, Held, Next},
     policy::Gate,
     rules::Rules,
@@ -238,9 +238,12 @@ where
         }
 
         let result = result.map_err(Into::into);
-        let (marked, seen) = match &result {
-            Ok(response) => (rules.policy.is_given_up(response), Seen::Yes),
-            Err(error) => (is_caused_by::<RetriesExhausted>(&**error), Seen::of(&**error)),
+        let (marked, seen, elsewhere) = match &result {
+            Ok(response) => (rules.policy.is_given_up(response), Seen::Yes, false),
+            Err(error) => {
+                let elsewhere = is_caused_by::<AnotherServer>(&**error);
+                (is_caused_by::<RetriesExhausted>(&**error), Seen::of(&**error), elsewhere)
+            }
         };
         if marked {
             // A retry further in has made its attempts: to repeat them would multiply the two.
@@ -253,7 +256,7 @@ where
         };
         let deadline = this.request.as_ref().and_then(|request| rules.policy.deadline(request));
         let held = rules.held(*this.key, false);
-        let failure = Failure { hint, obstacle, seen, deadline, held };
+        let failure = Failure { hint, obstacle, seen, deadline, held, elsewhere };
         let now = Instant::now();
         let started = *this.started.get_or_insert(now);
         let mut session = this.session.get_or_insert(|| rules.attempts(1, started));

@@ -32,7 +32,7 @@ pub use self::{
     backoff::{Backoff, Delays, Jitter},
     budget::{Budget, BudgetBuilder, Withdrawal},
     builder::RetryBuilder,
-    error::{GaveUp, RetriesExhausted, StopReason, Throttled},
+    error::{AnotherServer, GaveUp, RetriesExhausted, StopReason, Throttled},
     event::RetryEvent,
     layer::RetryLayer,
     policy::Policy,

@@ -88,7 +88,7 @@ impl<C, P> RetryLayer<C, P> {
             let attempts = attempts.get_or_insert_with(|| rules.attempts(1, started.unwrap_or(now)));
             let deadline = rules.policy.deadline(&());
             let seen = if result.is_ok() { Seen::Yes } else { Seen::Maybe };
-            let failure = Failure { hint, obstacle: None, seen, deadline, held: None };
+            let failure = Failure { hint, obstacle: None, seen, deadline, held: None, elsewhere: false };
             let cost = rules.policy.cost(&result);
             let cause = if result.is_ok() { "response" } else { "error" };
             let Ok(wait) = rules.decide(now, attempts, &failure, cost, &mut hold, cause) else { return result };

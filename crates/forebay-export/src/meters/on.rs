@@ -1,4 +1,4 @@
-use crate::{ExportErrorKind, ExporterHandle};
+use crate::{EndpointStatus, ExportErrorKind, ExporterHandle};
 use forebay_breaker::State;
 use forebay_core::{DropReason, panic};
 use metrics::{
@@ -152,12 +152,29 @@ impl Meters {
         self.replayed.absolute(counters.replayed);
         self.evicted.absolute(counters.evicted);
         self.quarantined.absolute(counters.quarantined);
-        self.breaker_state.set(match handle.breaker().state(&()) {
-            State::Closed => 0.0,
-            State::Ramping => 1.0,
-            State::HalfOpen => 2.0,
-            State::Open => 3.0,
-        });
+        self.breaker_state.set(number_of(handle.breaker().state(&())));
+        handle.endpoints().iter().for_each(|endpoint| self.record_endpoint(endpoint));
+    }
+
+    /// Looked up each time, for endpoints come and go.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    fn record_endpoint(&self, endpoint: &EndpointStatus) {
+        let labels = || [("exporter", self.name.clone()), ("endpoint", endpoint.name.to_string())];
+        counter!("forebay.endpoint.requests", &labels()).absolute(endpoint.requests);
+        counter!("forebay.endpoint.failures", &labels()).absolute(endpoint.failures);
+        gauge!("forebay.endpoint.in_flight", &labels()).set(endpoint.in_flight as f64);
+        gauge!("forebay.endpoint.limit", &labels()).set(endpoint.limit as f64);
+        gauge!("forebay.endpoint.state", &labels()).set(number_of(endpoint.circuit));
+    }
+}
+
+/// The state of a circuit as a gauge has it.
+fn number_of(state: State) -> f64 {
+    match state {
+        State::Closed => 0.0,
+        State::Ramping => 1.0,
+        State::HalfOpen => 2.0,
+        State::Open => 3.0,
     }
 }
 
@@ -193,6 +210,16 @@ fn describe() {
     let quarantined = "Items out of the spool that the server did not take.";
     describe_counter!("forebay.spool.quarantined", Unit::Count, quarantined);
     describe_gauge!("forebay.breaker.state", "0 closed, 1 ramping, 2 half-open, 3 open.");
+    describe_counter!("forebay.endpoint.requests", Unit::Count, "Requests to one of several endpoints.");
+    let failures = "Requests that one of several endpoints did not take, through its own fault.";
+    describe_counter!("forebay.endpoint.failures", Unit::Count, failures);
+    describe_gauge!(
+        "forebay.endpoint.in_flight",
+        Unit::Count,
+        "Requests that are under way to one of several endpoints."
+    );
+    describe_gauge!("forebay.endpoint.limit", Unit::Count, "How many requests may be under way to it.");
+    describe_gauge!("forebay.endpoint.state", "Its circuit: 0 closed, 1 ramping, 2 half-open, 3 open.");
     describe_histogram!("forebay.export.duration", Unit::Seconds, "How long an export took, with all its retries.");
 }
 

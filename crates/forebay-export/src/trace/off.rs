@@ -42,6 +42,9 @@ pub(crate) fn switched(_: &str, _: bool) {}
 pub(crate) fn endpoint_changed(_: &str, _: &Endpoint) {}
 
 #[inline(always)]
+pub(crate) fn endpoints_changed(_: &str, _: usize) {}
+
+#[inline(always)]
 pub(crate) fn fallback_used(_: &str) {}
 
 #[inline(always)]

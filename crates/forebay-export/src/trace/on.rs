@@ -73,6 +73,11 @@ pub(crate) fn endpoint_changed(name: &str, endpoint: &Endpoint) {
     quietly(|| debug!(target: TARGET, exporter = name, endpoint = %endpoint, "endpoint changed"));
 }
 
+/// The exporter has so many endpoints from now on.
+pub(crate) fn endpoints_changed(name: &str, endpoints: usize) {
+    quietly(|| debug!(target: TARGET, exporter = name, endpoints, "endpoints changed"));
+}
+
 /// A request goes to the fallback, without a credential.
 #[cold]
 pub(crate) fn fallback_used(name: &str) {
