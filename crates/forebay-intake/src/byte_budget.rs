@@ -72,7 +72,7 @@ pub(crate) struct Pool {
 struct Waiting {
     /// Its senders.
     lines: Arc<SenderLines>,
-    /// The weight of the item that waits first in its high lane, if that needs room in the budget.
+    /// The bytes for which its high lane has a turn; `None` where that waits for none.
     high: Option<u64>,
     /// As `high`, in its normal lane.
     normal: Option<u64>,
@@ -257,7 +257,12 @@ impl Pool {
         let mut waiting = lock(&self.waiting);
         let known = waiting.iter().position(|known| Arc::ptr_eq(&known.lines, member));
         match known.and_then(|known| waiting.get_mut(known)) {
-            Some(known) => *known.need(priority) = Some(bytes),
+            // The least of what its senders have asked for since its last turn: it is the first of them that has the turn, and
+            // that asks again if it needs more.
+            Some(known) => {
+                let need = known.need(priority);
+                *need = Some(need.map_or(bytes, |least| least.min(bytes)));
+            }
             None => {
                 let mut new = Waiting { lines: Arc::clone(member), high: None, normal: None };
                 *new.need(priority) = Some(bytes);

@@ -1,9 +1,14 @@
 //! Queues that share a byte budget, between threads.
 
-use super::{limits, model, poll_once};
+use super::{Woken, limits, model};
 use forebay_core::{DropReason, Fate};
 use forebay_queue::{ByteBudget, ChannelBuilder, Offer, Receiver, Sender};
 use loom::{future::block_on, thread};
+use std::{
+    future::Future,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 fn channel(budget: &ByteBudget) -> (Sender<u32>, Receiver<u32>) {
     ChannelBuilder::new().limits(limits(4)).byte_budget(budget).build().unwrap()
@@ -67,16 +72,19 @@ fn e06_a_sender_that_is_dropped_passes_its_turn_on() {
     model(|| {
         let budget = budget(1);
         let (logs, mut receiver) = channel(&budget);
-        let ((spans, _spans), (metrics, _metrics)) = (channel(&budget), channel(&budget));
+        let ((spans, of_spans), (metrics, of_metrics)) = (channel(&budget), channel(&budget));
         logs.emit(of(1)).unwrap();
         let item = receiver.try_recv().unwrap();
-        let waits = thread::spawn(move || block_on(metrics.emit_or_wait(of(1))).is_ok());
+        let woken = Arc::new(Woken::default());
+        let (mut first, mut second) = (Box::pin(spans.emit_or_wait(of(1))), Box::pin(metrics.emit_or_wait(of(1))));
+        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(second.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
         let gives = thread::spawn(move || item.settle(Fate::Delivered));
-        // Where it was admitted, its item is dropped with its queue.
-        let _polled = poll_once(spans.emit_or_wait(of(1)));
-        drop((spans, _spans));
+        drop(first);
         gives.join().unwrap();
-        assert!(waits.join().unwrap());
-        drop((logs, receiver));
+        let was_woken = woken.was_woken();
+        drop(second);
+        drop((logs, receiver, spans, of_spans, metrics, of_metrics));
+        assert!(was_woken, "it sleeps for ever");
     });
 }
