@@ -180,7 +180,10 @@ impl<T, A> BatchQueue<T, A> {
                 Ok((place, wakes))
             }
             // The worker is woken by the caller once it has released the lock, if it can make room.
-            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket, self.wake_to_spill())),
+            Err(AdmitError::Waits(ticket, mut wakes)) => {
+                wakes.add(self.wake_to_spill());
+                Err(Refused::Wait(entry, ticket, wakes))
+            }
             Err(AdmitError::Refused(reason, wakes)) => Err(Refused::Rejected(Rejected::new(entry.item, reason), wakes)),
         }
     }

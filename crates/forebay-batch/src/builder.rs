@@ -5,7 +5,7 @@ use crate::{
     waits::MakeWaits,
 };
 use forebay_core::{ConfigError, DeadlineOf, KeyOf, Priority, SettleByVerdict, Weigh, adaptive::SharedLimiter};
-use forebay_intake::{DeadlineRule, Description, Limits, Overflow, PriorityOf};
+use forebay_intake::{ByteBudget, DeadlineRule, Description, Limits, Overflow, PriorityOf};
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 /// Builds a [`BatchLayer`].
@@ -13,6 +13,7 @@ use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 /// | knob | default | allowed |
 /// | --- | --- | --- |
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
+/// | [`byte_budget`](Self::byte_budget) | none | any [`ByteBudget`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
 /// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s (or zero), one in flight: see [`Batching`] | |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`](crate::ByFootprint): what the item says that it holds | |
@@ -119,6 +120,12 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// How much may be held: open, sealed, in flight and parked together.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.knobs.limits = limits;
+        self
+    }
+
+    /// Bytes that the batcher shares with others: each item needs room in there too, until its fate.
+    pub fn byte_budget(mut self, budget: &ByteBudget) -> Self {
+        self.knobs.byte_budget = Some(budget.clone());
         self
     }
 

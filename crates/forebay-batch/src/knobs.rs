@@ -1,12 +1,14 @@
 use crate::{Batching, parking::ParkRule};
 use forebay_core::{ConfigError, adaptive::SharedLimiter};
-use forebay_intake::{Limits, Overflow};
+use forebay_intake::{ByteBudget, Limits, Overflow};
 use std::time::Duration;
 
 /// The settings of a batcher that are plain values. The table of [`BatchBuilder`](crate::BatchBuilder) says what is allowed.
 #[derive(Clone, Debug)]
 pub(crate) struct Knobs {
     pub(crate) limits: Limits,
+    /// What the batcher draws from beside others.
+    pub(crate) byte_budget: Option<ByteBudget>,
     pub(crate) overflow: Overflow,
     pub(crate) batching: Batching,
     /// How long a batch stays open where `batching` does not say it.
@@ -35,6 +37,7 @@ impl Knobs {
     pub(crate) const fn new() -> Self {
         Self {
             limits: Limits::new(),
+            byte_budget: None,
             overflow: Overflow::Refuse,
             batching: Batching::new(),
             default_delay: Self::DELAY,

@@ -51,7 +51,10 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
     {
         let Knobs { limits, overflow, batching, default_delay, max_open_partitions, max_age, .. } = self.knobs;
         #[expect(clippy::expect_used, reason = "checked by `build`")]
-        let admission = Admission::new(&limits).expect("limits that were checked");
+        let mut admission = Admission::new(&limits).expect("limits that were checked");
+        if let Some(budget) = &self.knobs.byte_budget {
+            admission = admission.byte_budget(budget);
+        }
         let max_partitions = self.is_partitioned.then_some(max_open_partitions);
         let (intake, spools) = (Intake::new(admission, overflow), self.spool.is_some());
         let queue = BatchQueue::new(intake, (batching, default_delay), overflow, max_partitions, max_age, spools);

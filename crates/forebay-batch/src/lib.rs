@@ -46,8 +46,8 @@ pub use forebay_core::{
 };
 #[doc(inline)]
 pub use forebay_intake::{
-    Abandoned, AllNormal, Description, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Offer, Overflow,
-    Panicked, PriorityOf, Rejected,
+    Abandoned, AllNormal, ByteBudget, Description, DrainReport, Evicted, Expired, Flush, IntakeHandle, Limits, Offer,
+    Overflow, Panicked, PriorityOf, Rejected,
 };
 
 pub use self::{

@@ -53,6 +53,8 @@ pub enum DropReason {
     Cancelled,
     /// The queue was overloaded, and the item waited in it for too long.
     Shed,
+    /// The queues that share a byte budget held as many bytes together as they may.
+    ByteBudget,
 }
 
 // === impl Fate ===
@@ -79,7 +81,7 @@ impl fmt::Display for Fate {
 
 impl DropReason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::SoftLimit,
         Self::Full,
         Self::Bytes,
@@ -99,6 +101,7 @@ impl DropReason {
         Self::Filtered,
         Self::Cancelled,
         Self::Shed,
+        Self::ByteBudget,
     ];
 
     /// The name under which the reason is reported, in `snake_case`; stable.
@@ -124,6 +127,7 @@ impl DropReason {
             Self::Filtered => "filtered",
             Self::Cancelled => "cancelled",
             Self::Shed => "shed",
+            Self::ByteBudget => "byte_budget",
         }
     }
 

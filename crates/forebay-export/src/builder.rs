@@ -10,7 +10,7 @@ use bytes::Bytes;
 use forebay_batch::Batching;
 use forebay_breaker::BreakerEvent;
 use forebay_core::{BoxError, ByFootprint, ConfigError, Observe, Priority, Weigh, http::Classifier};
-use forebay_intake::{AllNormal, Limits, Overflow, PriorityOf};
+use forebay_intake::{AllNormal, ByteBudget, Limits, Overflow, PriorityOf};
 use forebay_retry::{Backoff, grpc};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
@@ -37,6 +37,7 @@ use tower_service::Service;
 /// | [`compression`](Self::compression) | none | |
 /// | [`max_request_bytes`](Self::max_request_bytes) | 64 MiB ([OTLP limits]) | 1 KiB to 64 MiB |
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
+/// | [`byte_budget`](Self::byte_budget) | none | any [`ByteBudget`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
 /// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s, one in flight: see [`Batching`] | |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item reports | |
@@ -258,6 +259,26 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// Sets how much may be held: queued, in flight and parked together.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.knobs.limits = limits;
+        self
+    }
+
+    /// Shares one budget of bytes with other exporters: each item needs room in there too, from its admission until its fate.
+    ///
+    /// The [`limits`](Self::limits) of each exporter hold as well. Refused items count as
+    /// [`byte_budget`](crate::DropReason::ByteBudget).
+    ///
+    /// ```
+    /// use forebay_export::{ByteBudget, Exporter};
+    ///
+    /// // Logs and spans hold no more than 64 MiB together.
+    /// let budget = ByteBudget::new(64 << 20)?;
+    /// let logs = Exporter::<String>::builder().byte_budget(&budget);
+    /// let spans = Exporter::<String>::builder().byte_budget(&budget);
+    /// # drop((logs, spans));
+    /// # Ok::<(), forebay_export::ConfigError>(())
+    /// ```
+    pub fn byte_budget(mut self, budget: &ByteBudget) -> Self {
+        self.knobs.byte_budget = Some(budget.clone());
         self
     }
 

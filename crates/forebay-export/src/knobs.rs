@@ -15,7 +15,7 @@ use forebay_batch::Batching;
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
 use forebay_cached::Cached;
 use forebay_core::{BoxError, ByError, ConfigError, Unkeyed, http::Classifier, panic};
-use forebay_intake::{Limits, Overflow};
+use forebay_intake::{ByteBudget, Limits, Overflow};
 use forebay_retry::{
     Backoff, Jitter, RetryBuilder, RetryEvent, grpc,
     http::{Authority, HttpPolicy},
@@ -58,6 +58,8 @@ pub(crate) struct Knobs<T> {
     pub(crate) fallback_headers: Result<HeaderMap, ConfigError>,
     /// The greatest number of items and bytes that are held.
     pub(crate) limits: Limits,
+    /// The bytes that are shared with other exporters.
+    pub(crate) byte_budget: Option<ByteBudget>,
     /// What happens to an item that finds no room.
     pub(crate) overflow: Overflow,
     /// When a batch closes, and how many are in flight.
@@ -132,6 +134,7 @@ impl<T> Default for Knobs<T> {
             fallback: None,
             fallback_headers: Ok(HeaderMap::new()),
             limits: Limits::new(),
+            byte_budget: None,
             overflow: Overflow::Refuse,
             batching: Batching::new(),
             flush_when: None,

@@ -77,7 +77,7 @@ pub use forebay_core::{
     http::{Classifier, StatusError},
 };
 #[doc(inline)]
-pub use forebay_intake::{AllNormal, DrainReport, Flush, Limits, Offer, Overflow, PriorityOf, Rejected};
+pub use forebay_intake::{AllNormal, ByteBudget, DrainReport, Flush, Limits, Offer, Overflow, PriorityOf, Rejected};
 pub use forebay_retry::{
     AnotherServer, Backoff, Budget, Jitter, RetriesExhausted, RetryBuilder, RetryEvent, Throttle, Throttled, grpc,
 };

@@ -158,6 +158,9 @@ where
         .sampled_below(limiter)
         // A dropped future of an exporter does not take its item back.
         .run_cancelled(true);
+    if let Some(budget) = &knobs.byte_budget {
+        batch = batch.byte_budget(budget);
+    }
     if let Some(flush) = knobs.flush_when {
         batch = batch.flush_when(flush);
     }

@@ -1,6 +1,9 @@
-use crate::{Limits, limits::Bounds};
+use crate::{ByteBudget, Limits, draw::Draw, limits::Bounds};
 use forebay_core::{ConfigError, DropReason, Fate, Ledger, Priority, Totals};
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    task::Waker,
+};
 
 /// Limits, slots and ledger: which items are admitted, what they hold, and what became of them.
 ///
@@ -12,6 +15,8 @@ pub struct Admission {
     bounds: Bounds,
     /// The bytes that are held.
     bytes: usize,
+    /// What is drawn from a budget that others draw from too.
+    pub(crate) draw: Option<Box<Draw>>,
     /// Counts every offer and every fate; the items that are held are those it counts as pending.
     ledger: Ledger,
     /// Items of normal priority held per key; empty where no fair share is asked for.
@@ -53,6 +58,7 @@ impl Admission {
         Ok(Self {
             bounds: limits.bounds()?,
             bytes: 0,
+            draw: None,
             ledger: Ledger::default(),
             shares: HashMap::new(),
             epoch: 0,
@@ -62,6 +68,23 @@ impl Admission {
         })
     }
 
+    /// The same admission, which also needs room in `budget` for each item; to be called before the first one.
+    #[must_use]
+    pub fn byte_budget(mut self, budget: &ByteBudget) -> Self {
+        debug_assert!(self.bytes == 0, "what is held was not drawn from the budget");
+        self.draw = Some(Box::new(Draw::new(budget)));
+        self.bound_by_budget();
+        self
+    }
+
+    /// An item that is heavier than the whole budget is too large.
+    fn bound_by_budget(&mut self) {
+        if let Some(draw) = &self.draw {
+            let most = usize::try_from(draw.most()).unwrap_or(usize::MAX);
+            self.bounds.item_bytes = self.bounds.item_bytes.min(most);
+        }
+    }
+
     /// Changes the limits. What is held stays, even above the new ones; no item is admitted until enough have left.
     ///
     /// # Errors
@@ -69,6 +92,7 @@ impl Admission {
     /// When a knob is out of its range; the limits are unchanged then.
     pub fn set_limits(&mut self, limits: &Limits) -> Result<(), ConfigError> {
         self.bounds = limits.bounds()?;
+        self.bound_by_budget();
         Ok(())
     }
 
@@ -81,13 +105,24 @@ impl Admission {
     /// The reason for which the item is not admitted now.
     #[inline]
     pub fn admit(&mut self, bytes: usize, priority: Priority, key: Option<u64>) -> Result<Epoch, DropReason> {
-        if !self.has_room(bytes, priority) {
+        if !self.has_own_room(bytes, priority, Charge::default()) {
             return Err(self.reason(bytes, priority, key));
         }
         if let Some(key) = key
             && priority == Priority::Normal
         {
             self.take_share(key)?;
+        }
+        // Last, so that nothing is reserved for an item that is refused all the same: another member would miss it meanwhile.
+        if let Some(draw) = &mut self.draw
+            && !draw.reserve(bytes, priority)
+        {
+            if let Some(key) = key
+                && priority == Priority::Normal
+            {
+                self.free_share(key);
+            }
+            return Err(DropReason::ByteBudget);
         }
         self.bytes += bytes;
         self.ledger.accept(1);
@@ -150,6 +185,9 @@ impl Admission {
         self.ledger.settle(fate, items);
         debug_assert!(self.bytes >= bytes, "{bytes} bytes freed, {} held", self.bytes);
         self.bytes -= bytes;
+        if let Some(draw) = &mut self.draw {
+            draw.give_back(bytes);
+        }
         if epoch.0 == self.epoch {
             debug_assert!(self.current() >= items);
             self.settled += items;
@@ -188,7 +226,26 @@ impl Admission {
         let items = self.ledger.pending().saturating_sub(leaving.items);
         let bytes = self.bytes.saturating_sub(leaving.bytes);
         let Bounds { soft_items, soft_bytes, .. } = self.bounds;
-        items > soft_items - soft_items / 4 || bytes > soft_bytes - soft_bytes / 4
+        items > soft_items - soft_items / 4
+            || bytes > soft_bytes - soft_bytes / 4
+            || self.draw.as_ref().is_some_and(|draw| draw.is_under_pressure(leaving.bytes))
+    }
+
+    /// A turn of the budget that is owed to another member, because bytes were given back; woken without the lock.
+    #[inline]
+    pub(crate) fn take_turn(&mut self) -> Option<Waker> {
+        self.draw.as_mut().and_then(|draw| draw.take_turn())
+    }
+
+    /// A turn of the budget that this member does not use, if another one waits for it.
+    pub(crate) fn pass_turn(&self) -> Option<Waker> {
+        self.draw.as_ref().and_then(|draw| draw.pass_turn())
+    }
+
+    /// Whether a sender of this lane may try. Where only the budget is in its way, it has its turn when bytes are given back.
+    pub(crate) fn may_try(&self, priority: Priority) -> bool {
+        self.has_own_room(0, priority, Charge::default())
+            && self.draw.as_ref().is_none_or(|draw| draw.has_room_or_waits(priority))
     }
 
     /// Frees one item of the fair share of `key`.
@@ -237,6 +294,13 @@ impl Admission {
     #[inline]
     #[must_use]
     pub fn would_have_room(&self, bytes: usize, priority: Priority, freed: Charge) -> bool {
+        self.has_own_room(bytes, priority, freed)
+            && self.draw.as_ref().is_none_or(|draw| draw.has_room(bytes, priority, freed.bytes))
+    }
+
+    /// As [`would_have_room`](Self::would_have_room), whatever the budget says.
+    #[inline]
+    fn has_own_room(&self, bytes: usize, priority: Priority, freed: Charge) -> bool {
         let bounds = &self.bounds;
         let held = self.ledger.pending().saturating_sub(freed.items);
         let held_bytes = self.bytes.saturating_sub(freed.bytes);

@@ -2,6 +2,7 @@ use crate::{
     Overflow,
     admission::{Admission, Charge, Epoch},
     registration::Registration,
+    sender_lines::Lines,
     wait::{Ticket, WaitLine},
     wakers::WakerSet,
 };
@@ -19,10 +20,8 @@ pub struct Intake {
     lifecycle: Lifecycle,
     /// What happens to an item for which there is no room.
     overflow: Overflow,
-    /// Senders of items of high priority that found no room, and services that are not ready.
-    high_senders: WaitLine,
-    /// Senders of items of normal priority that found no room.
-    normal_senders: WaitLine,
+    /// The senders that wait, where the admission draws from no budget; they are in its draw otherwise.
+    senders: Lines,
     /// Flushes that are not over.
     flushes: WaitLine,
 }
@@ -63,10 +62,15 @@ pub struct Slot {
 /// Why an item that may wait was not admitted.
 #[derive(Debug)]
 pub enum AdmitError {
-    /// The item waits in line, with this ticket.
-    Waits(Ticket),
+    /// The item waits in line, with this ticket. The wakers are those of the tasks that get its turn.
+    Waits(Ticket, WakerSet),
     /// The item is refused, and the refusal is counted. The wakers are those of the senders that get its turn.
     Refused(DropReason, WakerSet),
+}
+
+/// Whether there may be room later for an item that is refused for `reason`.
+fn passes(reason: DropReason) -> bool {
+    matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes | DropReason::ByteBudget)
 }
 
 // === impl Intake ===
@@ -75,14 +79,7 @@ impl Intake {
     /// An empty, open intake.
     #[must_use]
     pub const fn new(admission: Admission, overflow: Overflow) -> Self {
-        Self {
-            admission,
-            lifecycle: Lifecycle::Open,
-            overflow,
-            high_senders: WaitLine::new(),
-            normal_senders: WaitLine::new(),
-            flushes: WaitLine::new(),
-        }
+        Self { admission, lifecycle: Lifecycle::Open, overflow, senders: Lines::new(), flushes: WaitLine::new() }
     }
 
     /// Whether items are admitted and processed.
@@ -124,27 +121,44 @@ impl Intake {
             Ok(epoch) => return Ok(epoch),
             Err(reason) => reason,
         };
-        let passes = matches!(reason, DropReason::SoftLimit | DropReason::Full | DropReason::Bytes);
         let OfferMeta { bytes, priority, .. } = meta;
         // Items are evicted only if that makes enough room.
-        if self.overflow == Overflow::DropOldest && passes && self.admission.would_have_room(bytes, priority, evictable)
+        if self.overflow == Overflow::DropOldest
+            && passes(reason)
+            && self.admission.would_have_room(bytes, priority, evictable)
         {
-            while let Some(slot) = evict() {
+            // CORRECTNESS: what is evicted makes room for the new item alone: were it given back to the budget first, another
+            // member could take it.
+            self.keep_freed(true, wakers);
+            let mut admitted = None;
+            while admitted.is_none()
+                && let Some(slot) = evict()
+            {
                 self.settle(slot, Fate::Dropped(DropReason::Evicted), wakers);
-                if let Ok(epoch) = self.admit(meta) {
-                    return Ok(epoch);
-                }
+                admitted = self.admit(meta).ok();
             }
-            debug_assert!(false, "less could be freed than was said");
+            self.keep_freed(false, wakers);
+            if let Some(epoch) = admitted {
+                return Ok(epoch);
+            }
+            // Other members may have filled the budget meanwhile.
+            debug_assert!(self.admission.draw.is_some(), "less could be freed than was said");
         }
         self.admission.refuse(reason, 1);
         Err(reason)
     }
 
+    fn keep_freed(&mut self, keeps: bool, wakers: &mut WakerSet) {
+        if let Some(draw) = &mut self.admission.draw {
+            draw.keep_freed(keeps);
+            wakers.add(WakerSet::one(draw.take_turn()));
+        }
+    }
+
     /// Admits an item if there is room and no sender waits in line before it.
     #[must_use]
     pub fn admit_unless_wait(&mut self, meta: OfferMeta) -> Option<Epoch> {
-        if self.line(meta.priority).is_empty() { self.admit(meta).ok() } else { None }
+        if self.line_is_empty(meta.priority) { self.admit(meta).ok() } else { None }
     }
 
     /// Admits an item, or lets its sender wait in line.
@@ -159,8 +173,7 @@ impl Intake {
         registration: &mut Registration<'_>,
     ) -> Result<(Epoch, WakerSet), AdmitError> {
         // A new sender never overtakes senders that already wait.
-        let waits_behind =
-            ticket.is_none() && self.lifecycle == Lifecycle::Open && !self.line(meta.priority).is_empty();
+        let waits_behind = ticket.is_none() && self.lifecycle == Lifecycle::Open && !self.line_is_empty(meta.priority);
         let reason = if waits_behind && !self.admission.is_too_large(meta.bytes) {
             DropReason::Full
         } else {
@@ -173,33 +186,53 @@ impl Intake {
                 Err(reason) => reason,
             }
         };
-        match reason {
-            DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => {
-                Err(AdmitError::Waits(self.line(meta.priority).wait(ticket, registration)))
-            }
-            _ => {
-                self.admission.refuse(reason, 1);
-                self.leave_line(meta.priority, ticket, registration);
-                // CORRECTNESS: a sender that was woken and cannot use its turn passes the turn on.
-                Err(AdmitError::Refused(reason, self.wake_sender()))
-            }
+        if !passes(reason) {
+            self.admission.refuse(reason, 1);
+            self.leave_line(meta.priority, ticket, registration);
+            // CORRECTNESS: a sender that was woken and cannot use its turn passes the turn on.
+            return Err(AdmitError::Refused(reason, self.wake_sender()));
         }
+        let had_turn = ticket.is_some();
+        let ticket = self.with_line(meta.priority, |line| line.wait(ticket, registration));
+        if reason != DropReason::ByteBudget {
+            // CORRECTNESS: it may have had a turn of the budget, and waits for something else.
+            return Err(AdmitError::Waits(ticket, self.pass_turn_if(had_turn)));
+        }
+        if let Some(draw) = &self.admission.draw {
+            draw.wait(meta.bytes, meta.priority);
+        }
+        // CORRECTNESS: bytes that were given back before this intake waited for them were given to others, or to none.
+        match self.admit(meta) {
+            Ok(epoch) => {
+                self.leave_line(meta.priority, Some(ticket), registration);
+                Ok((epoch, self.wake_sender()))
+            }
+            // CORRECTNESS: it may have had a turn, and what there is may be enough for another.
+            Err(_) => Err(AdmitError::Waits(ticket, self.pass_turn_if(had_turn))),
+        }
+    }
+
+    fn pass_turn_if(&self, had_turn: bool) -> WakerSet {
+        WakerSet::one(if had_turn { self.admission.pass_turn() } else { None })
     }
 
     /// CORRECTNESS: a sender may be polled before it is woken. A place that it left behind in the line would take the turn of
     /// one that still waits.
     fn leave_line(&mut self, priority: Priority, ticket: Option<Ticket>, registration: &mut Registration<'_>) {
         if let Some(ticket) = ticket {
-            registration.retire(self.line(priority).leave(ticket));
+            registration.retire(self.with_line(priority, |line| line.leave(ticket)));
         }
     }
 
     /// A sender that waits is dropped.
     pub fn stop_waiting(&mut self, ticket: Ticket, priority: Priority) -> WakerSet {
-        match self.line(priority).leave(ticket) {
-            Some(waker) => WakerSet::Retired(waker),
-            None => self.wake_sender(),
+        let Some(waker) = self.with_line(priority, |line| line.leave(ticket)) else { return self.wake_sender() };
+        let mut wakers = WakerSet::Retired(waker);
+        if self.admission.draw.is_some() {
+            // CORRECTNESS: the budget may know only the weight of the item that has left the line.
+            wakers.add(self.next_sender());
         }
+        wakers
     }
 
     /// Waits for room without an item, as `poll_ready` does.
@@ -213,11 +246,11 @@ impl Intake {
         registration: &mut Registration<'_>,
     ) -> Result<WakerSet, Ticket> {
         if !self.has_room_or_ended() {
-            return Err(self.high_senders.wait(ticket, registration));
+            return Err(self.with_line(Priority::High, |line| line.wait(ticket, registration)));
         }
         let Some(ticket) = ticket else { return Ok(WakerSet::None) };
         // CORRECTNESS: the room is only seen, not taken, so the next sender may see it too.
-        Ok(match self.high_senders.leave(ticket) {
+        Ok(match self.with_line(Priority::High, |line| line.leave(ticket)) {
             Some(waker) => WakerSet::Retired(waker),
             None => self.wake_sender(),
         })
@@ -232,34 +265,55 @@ impl Intake {
 
     /// Lets every sender that waits try again, after the limits have changed.
     pub fn wake_senders(&mut self) -> WakerSet {
-        let lines = [&mut self.high_senders, &mut self.normal_senders];
-        WakerSet::Many(lines.into_iter().flat_map(WaitLine::release_all).collect())
+        WakerSet::Many(self.with_lines(Lines::release_all))
     }
 
-    fn line(&mut self, priority: Priority) -> &mut WaitLine {
-        match priority {
-            Priority::High => &mut self.high_senders,
-            Priority::Normal => &mut self.normal_senders,
+    fn with_lines<R>(&mut self, act: impl FnOnce(&mut Lines) -> R) -> R {
+        match &self.admission.draw {
+            None => act(&mut self.senders),
+            Some(draw) => draw.lines.with(act),
         }
+    }
+
+    fn with_line<R>(&mut self, priority: Priority, act: impl FnOnce(&mut WaitLine) -> R) -> R {
+        self.with_lines(|lines| act(lines.of(priority)))
+    }
+
+    fn line_is_empty(&mut self, priority: Priority) -> bool {
+        self.with_line(priority, |line| line.is_empty())
     }
 
     /// Whether a sender waits in line for room.
     #[inline]
     #[must_use]
     pub fn has_senders(&self) -> bool {
-        !self.high_senders.is_empty() || !self.normal_senders.is_empty()
+        match &self.admission.draw {
+            None => !self.senders.is_empty(),
+            Some(draw) => !draw.lines.is_empty(),
+        }
     }
 
-    /// Lets the next sender try, if there may be room for it.
+    /// Lets the next sender try, if there may be room for it. A turn of the budget that no sender can use is passed on.
     fn wake_sender(&mut self) -> WakerSet {
-        let line = if !self.high_senders.is_empty() && self.admission.has_room(0, Priority::High) {
-            &mut self.high_senders
-        } else if !self.normal_senders.is_empty() && self.admission.has_room(0, Priority::Normal) {
-            &mut self.normal_senders
-        } else {
-            return WakerSet::None;
-        };
-        WakerSet::one(line.release())
+        match self.next_sender() {
+            WakerSet::None => self.pass_turn_if(true),
+            next => next,
+        }
+    }
+
+    fn next_sender(&mut self) -> WakerSet {
+        let mut next = WakerSet::None;
+        for priority in [Priority::High, Priority::Normal] {
+            if self.line_is_empty(priority) || !self.admission.may_try(priority) {
+                continue;
+            }
+            next.add(WakerSet::one(self.with_line(priority, WaitLine::release)));
+            if self.admission.draw.is_none() {
+                break;
+            }
+            // CORRECTNESS: the budget has to know what the first of each lane needs, so both try.
+        }
+        next
     }
 
     /// Counts the fate of an item that left, and frees its slot. The tasks that can go on because of it are added to `wakers`.
@@ -277,8 +331,9 @@ impl Intake {
         if self.admission.settle(fate, charge) {
             wakers.add(WakerSet::Many(self.flushes.release_all()));
         }
+        wakers.add(WakerSet::one(self.admission.take_turn()));
         if self.has_senders() {
-            wakers.add(self.wake_sender());
+            wakers.add(self.next_sender());
         }
     }
 

@@ -5,11 +5,13 @@
 mod admission;
 #[cfg(not(loom))]
 mod alarm;
+mod byte_budget;
 mod clock;
 mod control;
 mod deadline;
 mod delay;
 mod describe;
+mod draw;
 mod handle;
 mod intake;
 mod lane_scheduler;
@@ -20,6 +22,7 @@ mod overflow;
 mod refusal;
 mod registration;
 mod rejected;
+mod sender_lines;
 mod sync;
 mod trace;
 mod wait;
@@ -34,6 +37,7 @@ pub use forebay_core::{ConfigError, DropReason, Fate, Priority, Totals};
 
 pub use self::{
     admission::{Admission, Charge, Epoch},
+    byte_budget::ByteBudget,
     clock::{Timer, now},
     control::{Control, IntakeOwner},
     deadline::DeadlineRule,

@@ -32,6 +32,9 @@ pub(crate) struct Bounds {
     pub(crate) share_items: u64,
 }
 
+/// Up to here a share of a number is exact in `f64`.
+pub(crate) const MOST_BYTES: u64 = 1 << 53;
+
 // === impl Limits ===
 
 impl Limits {
@@ -91,8 +94,6 @@ impl Limits {
     }
 
     pub(crate) fn bounds(&self) -> Result<Bounds, ConfigError> {
-        /// Up to here a share of a number is exact in `f64`.
-        const MOST_BYTES: usize = 1 << 53;
         /// A weight fits into the 32 bits that an entry stores.
         const MOST_ITEM_BYTES: usize = u32::MAX as usize;
 
@@ -100,7 +101,7 @@ impl Limits {
         if items == 0 {
             return Err(ConfigError::new("items", items, "1 and more"));
         }
-        if bytes == 0 || bytes > MOST_BYTES {
+        if bytes == 0 || bytes as u64 > MOST_BYTES {
             return Err(ConfigError::new("bytes", bytes, "1 to 2^53"));
         }
         if let Some(item_bytes) = item_bytes
@@ -119,10 +120,10 @@ impl Limits {
             items: items as u64,
             bytes,
             item_bytes: item_bytes.unwrap_or(bytes).min(MOST_ITEM_BYTES),
-            soft_items: share_of(items, soft_limit) as u64,
-            soft_bytes: share_of(bytes, soft_limit),
+            soft_items: share_of(items as u64, soft_limit),
+            soft_bytes: share_of(bytes as u64, soft_limit) as usize,
             // A key may always hold one item.
-            share_items: share_of(items, fair_share).max(1) as u64,
+            share_items: share_of(items as u64, fair_share).max(1),
         })
     }
 }
@@ -139,8 +140,8 @@ impl Default for Limits {
     clippy::cast_sign_loss,
     reason = "a share from 0.0 to 1.0 of a number below 2^53 is between zero and that number"
 )]
-fn share_of(whole: usize, share: f64) -> usize {
-    (whole as f64 * share).round() as usize
+pub(crate) fn share_of(whole: u64, share: f64) -> u64 {
+    (whole as f64 * share).round() as u64
 }
 
 #[cfg(test)]

@@ -36,7 +36,11 @@ impl<T> Rejected<T> {
     #[must_use]
     pub const fn new(item: T, reason: DropReason) -> Self {
         let advice = match reason {
-            DropReason::SoftLimit | DropReason::Full | DropReason::Bytes | DropReason::FairShare => Advice::Retry,
+            DropReason::SoftLimit
+            | DropReason::Full
+            | DropReason::Bytes
+            | DropReason::ByteBudget
+            | DropReason::FairShare => Advice::Retry,
             _ => Advice::Never,
         };
         Self { item: SyncWrapper::new(item), reason, verdict: Verdict::new(reason, Seen::No, advice) }
@@ -63,6 +67,7 @@ impl<T> fmt::Display for Rejected<T> {
             DropReason::SoftLimit => "refused: the queue is above its soft limit",
             DropReason::Full => "refused: the queue is full",
             DropReason::Bytes => "refused: the queue holds as many bytes as it may",
+            DropReason::ByteBudget => "refused: the queues that share a byte budget hold as many bytes as they may",
             DropReason::TooLarge => "refused: the item is too large",
             DropReason::FairShare => "refused: the key has its share of the queue",
             DropReason::Shutdown => "refused: the queue is closed",

@@ -8,6 +8,12 @@ pub use std::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 pub use loom::sync::{Mutex, MutexGuard};
 
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic;
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic;
+
 /// How often a thread looks at a taken lock before it sleeps. A lock under constant use is free at about every third look,
 /// and a thread that sleeps makes each release call the kernel.
 #[cfg(not(loom))]

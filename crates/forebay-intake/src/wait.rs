@@ -3,7 +3,7 @@ use std::{collections::VecDeque, task::Waker};
 
 /// Tasks that wait in line, first come first served. Pure state.
 ///
-/// A waiter that was released and finds no room returns to the front. When one leaves the line, or is admitted, the owner
+/// A waiter that was released and finds no room returns to its place. When one leaves the line, or is admitted, the owner
 /// releases the next with [`release`](Self::release) as long as there is room.
 #[derive(Debug, Default)]
 pub struct WaitLine {
@@ -26,7 +26,7 @@ impl WaitLine {
         Self { line: VecDeque::new(), last: 0 }
     }
 
-    /// Waits: at the end of the line without a `ticket`, else at its place, or in front if it was released.
+    /// Waits: at the end of the line without a `ticket`, else at its place, which it keeps if it was released.
     pub fn wait(&mut self, ticket: Option<Ticket>, registration: &mut Registration<'_>) -> Ticket {
         let Some(ticket) = ticket else {
             self.last += 1;
@@ -36,7 +36,11 @@ impl WaitLine {
         };
         match self.line.iter_mut().find(|(waiting, _)| *waiting == ticket) {
             Some((_, known)) => registration.replace(known),
-            None => self.line.push_front((ticket, registration.take())),
+            None => {
+                // Several may have been released, and return in any order.
+                let place = self.line.partition_point(|(waiting, _)| waiting.0 < ticket.0);
+                self.line.insert(place, (ticket, registration.take()));
+            }
         }
         ticket
     }
@@ -124,6 +128,18 @@ mod tests {
         line.release().unwrap().wake();
         assert_eq!(second.0.load(SeqCst), 1);
         assert!(line.is_empty());
+    }
+
+    #[test]
+    fn released_waiters_that_return_in_another_order_keep_their_places() {
+        let ((first, first_waker), (_, waker)) = (waker(), waker());
+        let mut line = WaitLine::new();
+        let (one, two) = (wait(&mut line, None, &first_waker), wait(&mut line, None, &waker));
+        assert!(line.release().is_some() && line.release().is_some());
+        wait(&mut line, Some(one), &first_waker);
+        wait(&mut line, Some(two), &waker);
+        line.release().unwrap().wake();
+        assert_eq!(first.0.load(SeqCst), 1);
     }
 
     #[test]

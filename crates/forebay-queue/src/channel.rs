@@ -1,5 +1,5 @@
 use crate::{
-    Drained, EmitOrWait, Limits, Offer, Overflow, QueueHandle, Rejected,
+    ByteBudget, Drained, EmitOrWait, Limits, Offer, Overflow, QueueHandle, Rejected,
     drained::{DrainBuf, unsettled},
     shared::{Setup, Shared},
 };
@@ -32,6 +32,7 @@ pub fn channel<T: Footprint>(limits: Limits) -> Result<(Sender<T>, Receiver<T>),
 /// | knob | default | allowed |
 /// | --- | --- | --- |
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9 | see [`Limits`] |
+/// | [`byte_budget`](Self::byte_budget) | none | any [`ByteBudget`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | any |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item states, in bytes | any [`Weigh`] |
 /// | [`max_age`](Self::max_age) | none | any |
@@ -108,6 +109,15 @@ impl<W> ChannelBuilder<W> {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.setup.limits = limits;
+        self
+    }
+
+    /// Bytes that the queue shares with others: each item needs room in there too, until it is settled.
+    ///
+    /// Default: none, so that the [limits](Self::limits) are the only ones.
+    #[must_use]
+    pub fn byte_budget(mut self, budget: &ByteBudget) -> Self {
+        self.setup.byte_budget = Some(budget.clone());
         self
     }
 

@@ -1,5 +1,5 @@
 use crate::{
-    Limits, Overflow, Queue, SharedQueueLayer, Worker,
+    ByteBudget, Limits, Overflow, Queue, SharedQueueLayer, Worker,
     parked::Parking,
     receive::Orders,
     replies::ReplyTable,
@@ -29,6 +29,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | knob | default | allowed |
 /// | --- | --- | --- |
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9 | see [`Limits`] |
+/// | [`byte_budget`](Self::byte_budget) | none | any [`ByteBudget`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | any |
 /// | [`workers`](Self::workers) | 8 | 1 and more |
 /// | [`max_age`](Self::max_age) | none | any |
@@ -95,7 +96,7 @@ impl<T, Se> QueueLayer<T, Se> {
         Se: Settle<S::Response> + Clone,
     {
         let Knobs { setup, parking, run_cancelled, deadline, .. } = &self.knobs;
-        let shared = Arc::new(Shared::checked(*setup, ReplyTable::new()));
+        let shared = Arc::new(Shared::checked(setup.clone(), ReplyTable::new()));
         let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled, deadline: deadline.clone() };
         let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
         (Queue::new(shared, self.describe.clone(), setup.overflow), worker)
@@ -151,6 +152,14 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
     /// Default: 65,536 items, 64 MiB, and a soft limit of 0.9.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.knobs.setup.limits = limits;
+        self
+    }
+
+    /// Bytes that the queue shares with others: each item needs room in there too, until its fate.
+    ///
+    /// Default: none, so that the [limits](Self::limits) are the only ones.
+    pub fn byte_budget(mut self, budget: &ByteBudget) -> Self {
+        self.knobs.setup.byte_budget = Some(budget.clone());
         self
     }
 
@@ -326,8 +335,8 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
 
 impl<T> Clone for Knobs<T> {
     fn clone(&self) -> Self {
-        let Self { parking, deadline, .. } = self;
-        Self { parking: parking.clone(), deadline: deadline.clone(), ..*self }
+        let Self { setup, parking, deadline, .. } = self;
+        Self { setup: setup.clone(), parking: parking.clone(), deadline: deadline.clone(), ..*self }
     }
 }
 

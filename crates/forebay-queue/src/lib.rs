@@ -36,8 +36,8 @@ pub use forebay_core::{
 };
 #[doc(inline)]
 pub use forebay_intake::{
-    Abandoned, AllNormal, DrainReport, Evicted, Expired, Flush, IntakeHandle as QueueHandle, Limits, Offer, Overflow,
-    Panicked, PriorityOf, Rejected, Shed,
+    Abandoned, AllNormal, ByteBudget, DrainReport, Evicted, Expired, Flush, IntakeHandle as QueueHandle, Limits, Offer,
+    Overflow, Panicked, PriorityOf, Rejected, Shed,
 };
 
 pub use self::{

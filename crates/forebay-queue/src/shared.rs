@@ -1,5 +1,5 @@
 use crate::{
-    Limits, Overflow, Rejected,
+    ByteBudget, Limits, Overflow, Rejected,
     drained::DrainBuf,
     entry::{Entry, Refused},
     state::QueueState,
@@ -33,9 +33,11 @@ pub(crate) struct Locked<T, A> {
 }
 
 /// How a queue is built.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
+    /// What it draws from beside others.
+    pub(crate) byte_budget: Option<ByteBudget>,
     pub(crate) overflow: Overflow,
     pub(crate) max_age: Option<Duration>,
     pub(crate) fair_shares: bool,
@@ -46,11 +48,15 @@ pub(crate) struct Setup {
 impl<T, A> Shared<T, A> {
     /// With one sender and one receiver.
     pub(crate) fn new(setup: Setup, replies: A) -> Result<Self, ConfigError> {
-        let Setup { limits, overflow, max_age, fair_shares } = setup;
+        let Setup { limits, byte_budget, overflow, max_age, fair_shares } = setup;
         overflow.validate()?;
         let delay = overflow.delay_control();
         let reads_clock = max_age.is_some() || delay.is_some();
-        let state = QueueState::new(Intake::new(Admission::new(&limits)?, overflow), max_age, delay, fair_shares);
+        let mut admission = Admission::new(&limits)?;
+        if let Some(budget) = &byte_budget {
+            admission = admission.byte_budget(budget);
+        }
+        let state = QueueState::new(Intake::new(admission, overflow), max_age, delay, fair_shares);
         let locked = Locked { state, replies };
         Ok(Self { locked: Mutex::new(locked), reads_clock })
     }

@@ -67,10 +67,11 @@ where
         S: Clone + 'static,
     {
         let (Knobs { setup, workers, parking, run_cancelled, deadline, .. }, describe, settle) = layer.into_parts();
+        let overflow = setup.overflow;
         let shared = Arc::new(Shared::checked(setup, ReplyTable::new()));
         let deadline = deadline.map(for_routed);
         let orders = Orders { parking: parking.map(|parking| parking.for_routed()), run_cancelled, deadline };
-        let caller = Caller::new(shared, setup.overflow);
+        let caller = Caller::new(shared, overflow);
         Self { caller, describe, settle, workers, orders, started: Arc::default() }
     }
 

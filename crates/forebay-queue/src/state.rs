@@ -165,7 +165,10 @@ impl<T> QueueState<T> {
                 self.enter(entry, epoch, now, wakers);
                 Ok(())
             }
-            Err(AdmitError::Waits(ticket)) => Err(Refused::Wait(entry, ticket)),
+            Err(AdmitError::Waits(ticket, woken)) => {
+                wakers.add(woken);
+                Err(Refused::Wait(entry, ticket))
+            }
             Err(AdmitError::Refused(reason, woken)) => {
                 wakers.add(woken);
                 Err(Refused::Rejected(Rejected::new(entry.item, reason)))

@@ -133,7 +133,9 @@ fn of_reason(reason: DropReason) -> (StatusCode, i32, &'static str) {
     const BROKEN: (StatusCode, i32) = (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL);
 
     let ((status, code), message) = match reason {
-        DropReason::SoftLimit | DropReason::Full | DropReason::Bytes => (BUSY, "the queue is full"),
+        DropReason::SoftLimit | DropReason::Full | DropReason::Bytes | DropReason::ByteBudget => {
+            (BUSY, "the queue is full")
+        }
         DropReason::FairShare => (BUSY, "too many requests of one client"),
         DropReason::Shed => (BUSY, "the queue is overloaded"),
         DropReason::Evicted => (BUSY, "a newer request took the place of this one"),

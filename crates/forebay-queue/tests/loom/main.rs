@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod abandon;
+mod budget;
 mod pairs;
 mod parking;
 mod service;
