@@ -71,6 +71,8 @@ where
     knobs.settings.framing = encoder.framing();
     knobs.settings = knobs.settings.checked()?;
     knobs.check()?;
+    // What goes to a spool first is sampled there, as the server has nothing to do with it.
+    let (in_flight, is_sampled_below) = (knobs.in_flight(), !knobs.writes_ahead());
     let (parks_for, framing) = (knobs.parks_for(), knobs.settings.framing);
     let name = knobs.name.take().unwrap_or_else(next_name);
 
@@ -100,7 +102,8 @@ where
     }
     // Of a server that fails 70 % of its requests at random, every fourth export fails. With several under way, five in a row
     // fail every few minutes, and an open circuit would cost more than it protects; ten in a row do so once in days.
-    let trip = Trip::consecutive(if knobs.batching.keeps_order() { 5 } else { 10 });
+    let keeps_order = knobs.batching.max_in_flight_by_default(in_flight).keeps_order();
+    let trip = Trip::consecutive(if keeps_order { 5 } else { 10 });
     let (retry, breaker) = (retry.build()?, knobs.breaker.trip_by_default(trip).build()?);
     // The handle is taken before the layer is applied; both have the same state.
     let circuit = breaker.handle();
@@ -120,9 +123,12 @@ where
         .respond_fates()
         .split_budget(knobs.split_budget)
         .max_hint(knobs.max_hint)
-        .sampled_below(limiter)
+        .max_in_flight_by_default(in_flight)
         // A dropped future of an exporter does not take its item back.
         .run_cancelled(true);
+    if is_sampled_below {
+        batch = batch.sampled_below(limiter);
+    }
     if let Some(flush) = knobs.flush_when {
         batch = batch.flush_when(flush);
     }
