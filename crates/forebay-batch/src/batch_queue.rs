@@ -1,5 +1,6 @@
 use crate::{
     Batching,
+    knobs::Defaults,
     next::{Next, Rest, earlier},
     open::{OpenBatch, OpenBatches, SealedBatch},
     pending::{Join, Partition, PendingBatch, expires_at},
@@ -24,8 +25,8 @@ use std::{
 pub(crate) struct BatchQueue<T, A> {
     pub(crate) intake: Intake,
     batching: Batching,
-    /// How long a batch stays open where `batching` does not say it.
-    default_delay: Duration,
+    /// What holds where `batching` does not say it.
+    defaults: Defaults,
     open: OpenBatches<T, A>,
     /// Sealed batches that hold an item of high priority, in the order in which they were sealed.
     high: VecDeque<SealedBatch<T, A>>,
@@ -75,7 +76,7 @@ pub(crate) enum Refused<T> {
 impl<T, A> BatchQueue<T, A> {
     pub(crate) fn new(
         intake: Intake,
-        (batching, default_delay): (Batching, Duration),
+        (batching, defaults): (Batching, Defaults),
         overflow: Overflow,
         max_partitions: Option<usize>,
         max_age: Option<Duration>,
@@ -84,7 +85,7 @@ impl<T, A> BatchQueue<T, A> {
         Self {
             intake,
             batching,
-            default_delay,
+            defaults,
             open: OpenBatches::new(max_partitions),
             high: VecDeque::new(),
             normal: VecDeque::new(),
@@ -361,7 +362,7 @@ impl<T, A> BatchQueue<T, A> {
 
     /// How long a batch stays open for more items; zero: until a batch may be sent.
     fn batching_delay(&self) -> Duration {
-        self.batching.max_delay.unwrap_or(self.default_delay)
+        self.batching.max_delay.unwrap_or(self.defaults.delay)
     }
 
     /// How long a batch stays open: not until it is too old to be sent. `None`: until a batch may be sent.
@@ -512,7 +513,7 @@ impl<T, A> BatchQueue<T, A> {
     }
 
     pub(crate) fn batching(&self) -> Batching {
-        self.batching
+        self.batching.max_in_flight_by_default(self.defaults.in_flight)
     }
 
     /// How many items wait in here.

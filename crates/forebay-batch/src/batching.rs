@@ -8,7 +8,7 @@ use std::time::Duration;
 /// | [`max_items`](Self::max_items) | 512 | 1 to 2^32 - 1 |
 /// | [`max_bytes`](Self::max_bytes) | 4 MiB | 1 and more |
 /// | [`max_delay`](Self::max_delay) | 5 s; zero where each caller has a reply of its own | zero and more |
-/// | [`max_in_flight`](Self::max_in_flight) | 1 | 1 and more, or [`Adaptive`] |
+/// | [`max_in_flight`](Self::max_in_flight) | 1; [`Adaptive`] in an exporter | 1 and more, or [`Adaptive`] |
 /// | [`close_on_high`](Self::close_on_high) | off | |
 ///
 /// 512 and 5 s are those of OpenTelemetry's [batch processor].
@@ -20,7 +20,8 @@ pub struct Batching {
     pub(crate) max_bytes: usize,
     /// `None`: the default of the builder.
     pub(crate) max_delay: Option<Duration>,
-    pub(crate) max_in_flight: MaxInFlight,
+    /// `None`: the default of the owner, one for a batcher.
+    pub(crate) max_in_flight: Option<MaxInFlight>,
     pub(crate) close_on_high: bool,
 }
 
@@ -40,13 +41,7 @@ impl Batching {
     /// The defaults of the table above.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            max_items: 512,
-            max_bytes: 4 << 20,
-            max_delay: None,
-            max_in_flight: MaxInFlight::Fixed(1),
-            close_on_high: false,
-        }
+        Self { max_items: 512, max_bytes: 4 << 20, max_delay: None, max_in_flight: None, close_on_high: false }
     }
 
     /// The most items of one batch. It closes when it holds so many.
@@ -94,14 +89,27 @@ impl Batching {
     /// server. An exporter samples its single attempts.
     #[must_use]
     pub fn max_in_flight(mut self, batches: impl Into<MaxInFlight>) -> Self {
-        self.max_in_flight = batches.into();
+        self.max_in_flight = Some(batches.into());
         self
+    }
+
+    /// The same, where no number was set: for what has a batcher, and a default of its own.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn max_in_flight_by_default(mut self, batches: impl Into<MaxInFlight>) -> Self {
+        self.max_in_flight.get_or_insert(batches.into());
+        self
+    }
+
+    /// How many batches are in flight at most.
+    pub(crate) fn in_flight(&self) -> MaxInFlight {
+        self.max_in_flight.unwrap_or(MaxInFlight::Fixed(1))
     }
 
     /// Whether one batch at a time is with the inner service, so that batches keep the order of arrival.
     #[must_use]
-    pub const fn keeps_order(&self) -> bool {
-        matches!(self.max_in_flight, MaxInFlight::Fixed(1))
+    pub fn keeps_order(&self) -> bool {
+        self.in_flight() == MaxInFlight::Fixed(1)
     }
 
     /// Closes the batch on each item of high priority.
@@ -117,7 +125,7 @@ impl Batching {
     ///
     /// The first knob whose value is outside of the table above.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let Self { max_items, max_bytes, max_in_flight, .. } = *self;
+        let Self { max_items, max_bytes, .. } = *self;
         if max_items == 0 || u32::try_from(max_items).is_err() {
             return Err(ConfigError::new("max_items", max_items, "1 to 2^32 - 1"));
         }
@@ -125,7 +133,7 @@ impl Batching {
             return Err(ConfigError::new("max_bytes", max_bytes, "1 and more"));
         }
         // An `Adaptive` was checked when it was built.
-        if max_in_flight == MaxInFlight::Fixed(0) {
+        if self.in_flight() == MaxInFlight::Fixed(0) {
             return Err(ConfigError::new("max_in_flight", 0, "1 and more"));
         }
         Ok(())
@@ -166,6 +174,9 @@ mod tests {
         assert!(Batching::new().validate().is_ok());
         assert!(Batching::new().max_delay(Duration::ZERO).validate().is_ok());
         assert!(!Batching::new().max_in_flight(Adaptive::default()).keeps_order());
+        let adaptive = |batching: Batching| batching.max_in_flight_by_default(Adaptive::default());
+        assert!(!adaptive(Batching::new()).keeps_order());
+        assert!(adaptive(Batching::new().max_in_flight(1)).keeps_order(), "what was set stays");
         assert!(Batching::new().keeps_order() && !Batching::new().max_in_flight(2).keeps_order());
     }
 }

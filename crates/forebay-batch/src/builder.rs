@@ -1,5 +1,6 @@
 use crate::{
-    BatchLayer, Batching, IntoRequest, ItemFates, Owned, PerItem, PerKey, Retained, SharedResponse, SpoolItems,
+    BatchLayer, Batching, IntoRequest, ItemFates, MaxInFlight, Owned, PerItem, PerKey, Retained, SharedResponse,
+    SpoolItems,
     knobs::Knobs,
     router::{Router, Rules, by_key},
     waits::MakeWaits,
@@ -273,6 +274,13 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
         self
     }
 
+    /// How many batches are in flight where the [`batching`](Self::batching) does not say it.
+    #[doc(hidden)]
+    pub fn max_in_flight_by_default(mut self, batches: impl Into<MaxInFlight>) -> Self {
+        self.knobs.defaults.in_flight = batches.into();
+        self
+    }
+
     /// The limiter of an [`Adaptive`](crate::Adaptive) limit, where a layer below samples it: a batch may take several attempts
     /// there.
     #[doc(hidden)]
@@ -312,7 +320,7 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// What a caller gets from its batch.
     pub fn respond<R2>(self, respond: R2) -> BatchBuilder<T, D, Se, P, R2> {
         let Self { mut knobs, rules, description, settle, into_request, spool, .. } = self;
-        knobs.default_delay = Knobs::DELAY;
+        knobs.defaults.delay = Knobs::DELAY;
         BatchBuilder { knobs, rules, description, settle, into_request, respond, spool }
     }
 
@@ -376,7 +384,7 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
 
     /// Each item has a caller that waits: by default it waits for no other item.
     fn for_callers(mut self) -> Self {
-        self.knobs.default_delay = Duration::ZERO;
+        self.knobs.defaults.delay = Duration::ZERO;
         self
     }
 

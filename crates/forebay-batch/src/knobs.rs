@@ -1,4 +1,4 @@
-use crate::{Batching, parking::ParkRule};
+use crate::{Batching, MaxInFlight, parking::ParkRule};
 use forebay_core::{ConfigError, adaptive::SharedLimiter};
 use forebay_intake::{ByteBudget, Limits, Overflow};
 use std::time::Duration;
@@ -11,8 +11,8 @@ pub(crate) struct Knobs {
     pub(crate) byte_budget: Option<ByteBudget>,
     pub(crate) overflow: Overflow,
     pub(crate) batching: Batching,
-    /// How long a batch stays open where `batching` does not say it.
-    pub(crate) default_delay: Duration,
+    /// What holds where `batching` does not say it.
+    pub(crate) defaults: Defaults,
     /// How many batches of different partitions may be open; of no effect without a key.
     pub(crate) max_open_partitions: usize,
     /// How old a batch may get before it is dropped.
@@ -28,6 +28,15 @@ pub(crate) struct Knobs {
     pub(crate) sampled_below: Option<SharedLimiter>,
 }
 
+/// What holds where a [`Batching`] does not say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    /// How long a batch stays open.
+    pub(crate) delay: Duration,
+    /// How many batches are with the inner service at a time.
+    pub(crate) in_flight: MaxInFlight,
+}
+
 // === impl Knobs ===
 
 impl Knobs {
@@ -40,7 +49,7 @@ impl Knobs {
             byte_budget: None,
             overflow: Overflow::Refuse,
             batching: Batching::new(),
-            default_delay: Self::DELAY,
+            defaults: Defaults { delay: Self::DELAY, in_flight: MaxInFlight::Fixed(1) },
             max_open_partitions: 128,
             max_age: None,
             ready_timeout: Duration::from_secs(30),

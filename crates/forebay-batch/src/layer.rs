@@ -49,7 +49,7 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         Se: Settle<<R::Service as Service<P::Request>>::Response> + Clone,
         P: IntoRequest<T> + Clone,
     {
-        let Knobs { limits, overflow, batching, default_delay, max_open_partitions, max_age, .. } = self.knobs;
+        let Knobs { limits, overflow, batching, defaults, max_open_partitions, max_age, .. } = self.knobs;
         #[expect(clippy::expect_used, reason = "checked by `build`")]
         let mut admission = Admission::new(&limits).expect("limits that were checked");
         if let Some(budget) = &self.knobs.byte_budget {
@@ -57,7 +57,7 @@ impl<T, Se, P, R> BatchLayer<T, Se, P, R> {
         }
         let max_partitions = self.is_partitioned.then_some(max_open_partitions);
         let (intake, spools) = (Intake::new(admission, overflow), self.spool.is_some());
-        let queue = BatchQueue::new(intake, (batching, default_delay), overflow, max_partitions, max_age, spools);
+        let queue = BatchQueue::new(intake, (batching, defaults), overflow, max_partitions, max_age, spools);
         let shared = Arc::new(Shared::new(queue));
         let inner = self.respond.wrap_inner(inner);
         let settler = Settler::new(Arc::clone(&shared), self.settle.clone(), self.respond.clone(), spools);

@@ -160,7 +160,7 @@ impl<T, A> Shared<T, A> {
             let locked = self.lock();
             (locked.queue.batching(), locked.queue.max_age)
         };
-        Look { now, batching, in_flight: limit.in_force(batching.max_in_flight, now), max_age }
+        Look { now, batching, in_flight: limit.in_force(batching.in_flight(), now), max_age }
     }
 
     pub(crate) fn batching(&self) -> Batching {

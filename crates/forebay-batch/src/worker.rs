@@ -112,7 +112,7 @@ where
             self.spool(now, cx);
         }
         // What has come back may have moved the limit.
-        look.in_flight = self.limit.in_force(look.batching.max_in_flight, now);
+        look.in_flight = self.limit.in_force(look.batching.in_flight(), now);
         let look = &*look;
         let has_room = self.in_flight.len() < look.in_flight;
         let (mut batch, give_up) = match mem::replace(&mut self.state, State::Idle) {

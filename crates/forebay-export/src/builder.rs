@@ -7,7 +7,7 @@ use crate::{
     trace::Loudness,
 };
 use bytes::Bytes;
-use forebay_batch::Batching;
+use forebay_batch::{Batching, MaxInFlight};
 use forebay_breaker::BreakerEvent;
 use forebay_core::{BoxError, ByFootprint, ConfigError, Observe, Priority, Weigh, http::Classifier};
 use forebay_intake::{AllNormal, ByteBudget, Limits, Overflow, PriorityOf};
@@ -39,7 +39,7 @@ use tower_service::Service;
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9: see [`Limits`] | |
 /// | [`byte_budget`](Self::byte_budget) | none | any [`ByteBudget`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | |
-/// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s, one in flight: see [`Batching`] | |
+/// | [`batching`](Self::batching) | 512 items, 4 MiB, 5 s, [`Adaptive`](crate::Adaptive) in flight; 5 ms and 4 for [`write_ahead`](Self::write_ahead): see [`Batching`] | |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item reports | |
 /// | [`priority`](Self::priority) | all normal | |
 /// | [`flush_when`](Self::flush_when) | never | |
@@ -49,7 +49,7 @@ use tower_service::Service;
 /// | [`retryable`](Self::retryable) | [`Classifier::otlp`] | |
 /// | [`retryable_codes`](Self::retryable_codes) | [`grpc::Classifier::otlp`] | |
 /// | [`retry`](Self::retry) | 3 retries, 100 ms doubling to 10 s, full jitter, within 60 s, no budget: see [`RetryBuilder`] | |
-/// | [`breaker`](Self::breaker) | 5 failures in a row, 10 where several batches may be in flight; 60 s, 2 successes | |
+/// | [`breaker`](Self::breaker) | 10 failures in a row, 5 where one batch is in flight; 60 s, 2 successes | |
 /// | [`max_age`](Self::max_age) | 5 min (the OpenTelemetry Collector's) | zero and more |
 /// | [`park_backoff`](Self::park_backoff) | 1 s doubling to 30 s, equal jitter | |
 /// | [`max_hint`](Self::max_hint) | 60 s | zero and more |
@@ -289,8 +289,18 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     }
 
     /// Sets when a batch closes, and how many are in flight.
+    ///
+    /// Where no number is set, the exporter finds how many the server takes: see
+    /// [`Adaptive`](crate::Adaptive). `max_in_flight(1)` keeps the order of arrival.
     pub fn batching(mut self, batching: Batching) -> Self {
         self.knobs.batching = batching;
+        self
+    }
+
+    /// How many batches are in flight where the [`batching`](Self::batching) does not say it.
+    #[doc(hidden)]
+    pub fn max_in_flight_by_default(mut self, batches: impl Into<MaxInFlight>) -> Self {
+        self.knobs.default_in_flight = batches.into();
         self
     }
 
@@ -445,13 +455,13 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
     /// Puts everything into `spool` before it is sent: the future of an item resolves with [`Spooled`](forebay_core::Fate::Spooled)
     /// once it is durable, and what is sent is read from the spool.
     ///
-    /// The [`batching`](Self::batching) says how items are gathered for the spool, and becomes that of a short wait: 5 ms and
-    /// four in flight. Set it after this, if at all. How many items a request has is up to the spool. What cannot be spooled
+    /// The [`batching`](Self::batching) says how items are gathered for the spool, and becomes that of a short wait: 5 ms. Set it
+    /// after this, if at all. Four batches are on their way to the spool at a time, unless it says another number. How many items a request has is up to the spool. What cannot be spooled
     /// now, since the disk is full, waits for another attempt until it is as old as [`max_age`](Self::max_age). A
     /// [`shutdown`](Exporter::shutdown) ends when all is spooled and sent, or at its deadline.
     pub fn write_ahead(mut self, spool: impl ExportSpool<T>) -> Self {
         self.knobs.spool = Some(SpoolKnob { spool: Arc::new(spool), usage: SpoolUsage::WriteAhead });
-        self.knobs.batching = self.knobs.batching.max_delay(Duration::from_millis(5)).max_in_flight(4);
+        self.knobs.batching = self.knobs.batching.max_delay(Duration::from_millis(5));
         self
     }
 

@@ -320,6 +320,8 @@ impl<T: Send + Sync + 'static> ExporterHandle<T> {
 
     /// Changes when batches close, and how many are in flight. An open batch obeys at its next item, or when its time ends.
     ///
+    /// A number in flight that is not set is that of the [builder](crate::ExporterBuilder::batching).
+    ///
     /// # Errors
     ///
     /// Returns a [`ConfigError`] when a knob is out of its range; nothing is changed then.

@@ -11,7 +11,7 @@ use crate::{
     trace::Loudness,
 };
 use bytes::Bytes;
-use forebay_batch::Batching;
+use forebay_batch::{Adaptive, Batching, MaxInFlight};
 use forebay_breaker::{BreakerBuilder, BreakerEvent, BreakerLayer, ByDefault, Excluding, State};
 use forebay_cached::Cached;
 use forebay_core::{BoxError, ByError, ConfigError, Unkeyed, http::Classifier, panic};
@@ -64,6 +64,8 @@ pub(crate) struct Knobs<T> {
     pub(crate) overflow: Overflow,
     /// When a batch closes, and how many are in flight.
     pub(crate) batching: Batching,
+    /// How many are in flight where `batching` does not say it, and no spool comes first.
+    pub(crate) default_in_flight: MaxInFlight,
     /// Names the items that close their batch.
     pub(crate) flush_when: Option<FlushWhen<T>>,
     /// Gives the key that the items of one batch share.
@@ -137,6 +139,7 @@ impl<T> Default for Knobs<T> {
             byte_budget: None,
             overflow: Overflow::Refuse,
             batching: Batching::new(),
+            default_in_flight: MaxInFlight::Adaptive(Adaptive::default()),
             flush_when: None,
             partition_key: None,
             max_open_partitions: 128,
@@ -195,6 +198,17 @@ impl<T> Knobs<T> {
         };
         self.settings.has_several = true;
         Ok(())
+    }
+
+    /// Whether everything is spooled before it is sent.
+    pub(crate) fn writes_ahead(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spool| spool.usage == SpoolUsage::WriteAhead)
+    }
+
+    /// How many batches are in flight where `batching` does not say it.
+    pub(crate) fn in_flight(&self) -> MaxInFlight {
+        // A spool is no server whose limit has to be found: a few batches share each of its syncs.
+        if self.writes_ahead() { MaxInFlight::Fixed(4) } else { self.default_in_flight }
     }
 
     /// How long a batch that comes back retryable waits for other attempts, before it is spooled or dropped; zero for not at all.

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// | | `DatabricksNode` | `DatabricksCsharp` | `Collector` | `ConsulHcp` |
 /// | --- | --- | --- | --- | --- |
 /// | queue | 500 items, oldest normal out | 500 items, oldest normal out | 65,536 items, refuse | 65,536 items, refuse |
-/// | batch | 100 items, 5 s | 100 items, 5 s | 8,192 items, 200 ms, 10 in flight | 8,192 items, 60 s |
+/// | batch | 100 items, 5 s | 100 items, 5 s | 8,192 items, 200 ms | 8,192 items, 60 s |
+/// | in flight | 1 | 1 | 10 | 1 |
 /// | attempt | 10 s | 10 s | 5 s | 15 s |
 /// | retries | 3; 100 ms doubling to 1 s, 100 ms jitter | 3; 100 ms | none in place | none |
 /// | sent again | 429, 500, 502, 503, 504 | what is not 400, 401, 403, 404 | 429, 502, 503, 504 | nothing |
@@ -23,7 +24,7 @@ use std::time::Duration;
 ///
 /// `DatabricksNode` and `DatabricksCsharp` are the telemetry of the Databricks SQL drivers for Node.js and for ADBC in C#;
 /// `Collector` is the exporter helper of the OpenTelemetry Collector; `ConsulHcp` is Consul's metrics for HCP. Jitter and
-/// `Retry-After`, which some of them lack, stay. Those without a number send one batch at a time, in the order of arrival.
+/// `Retry-After`, which some of them lack, stay. Those with one batch in flight keep the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preset {
@@ -79,7 +80,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
             Preset::ConsulHcp => self
                 .limits(Limits::new())
                 .overflow(Overflow::Refuse)
-                .batching(Batching::new().max_items(8_192).max_delay(Duration::from_secs(60)))
+                .batching(Batching::new().max_items(8_192).max_delay(Duration::from_secs(60)).max_in_flight(1))
                 .attempt_timeout(Duration::from_secs(15))
                 .retry(|retry| retry.max_retries(0))
                 .max_age(Duration::ZERO),
@@ -91,7 +92,7 @@ impl<T, E, C, W, P> ExporterBuilder<T, E, C, W, P> {
         self.quiet()
             .limits(Limits::new().items(500).soft_limit(1.0))
             .overflow(Overflow::DropOldest)
-            .batching(Batching::new().max_items(100).max_delay(Duration::from_secs(5)))
+            .batching(Batching::new().max_items(100).max_delay(Duration::from_secs(5)).max_in_flight(1))
             .attempt_timeout(Duration::from_secs(10))
             .max_age(Duration::ZERO)
     }

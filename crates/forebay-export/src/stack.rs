@@ -82,6 +82,8 @@ where
     knobs.place_endpoints()?;
     knobs.settings = knobs.settings.checked()?;
     knobs.check()?;
+    // What goes to a spool first is sampled there, as the server has nothing to do with it.
+    let (in_flight, is_sampled_below) = (knobs.in_flight(), !knobs.writes_ahead());
     let (parks_for, framing) = (knobs.parks_for(), knobs.settings.framing);
     let name = knobs.name.take().unwrap_or_else(next_name);
 
@@ -135,7 +137,8 @@ where
     }
     // Of a server that fails 70 % of its requests at random, every fourth export fails. With several under way, five in a row
     // fail every few minutes, and an open circuit would cost more than it protects; ten in a row do so once in days.
-    let trip = Trip::consecutive(if knobs.batching.keeps_order() { 5 } else { 10 });
+    let keeps_order = knobs.batching.max_in_flight_by_default(in_flight).keeps_order();
+    let trip = Trip::consecutive(if keeps_order { 5 } else { 10 });
     let (retry, breaker) = (retry.build()?, knobs.breaker.trip_by_default(trip).build()?);
     // The handle is taken before the layer is applied; both have the same state.
     let circuit = breaker.handle();
@@ -155,11 +158,14 @@ where
         .respond_fates()
         .split_budget(knobs.split_budget)
         .max_hint(knobs.max_hint)
-        .sampled_below(limiter)
+        .max_in_flight_by_default(in_flight)
         // A dropped future of an exporter does not take its item back.
         .run_cancelled(true);
     if let Some(budget) = &knobs.byte_budget {
         batch = batch.byte_budget(budget);
+    }
+    if is_sampled_below {
+        batch = batch.sampled_below(limiter);
     }
     if let Some(flush) = knobs.flush_when {
         batch = batch.flush_when(flush);

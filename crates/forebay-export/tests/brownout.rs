@@ -12,7 +12,7 @@
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, chance::SplitMix64, time::saturating_mul};
-use forebay_export::{Backoff, Encode, Exporter, Jitter, Skipped};
+use forebay_export::{Adaptive, Backoff, Encode, Exporter, Jitter, Skipped};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use std::{
@@ -70,9 +70,18 @@ struct Seen {
     requests: u32,
 }
 
-/// A run against a server that works on `width` requests at a time and fails a share of `failing`; as many are in flight. The
-/// load is half of what such a server takes. All knobs but the number in flight have their defaults.
-async fn run(size: Size, width: usize, failing: f64, time: Duration) -> Outcome {
+/// How many batches are in flight.
+#[derive(Clone, Copy, Debug)]
+enum InFlight {
+    /// As many as the server works on at a time.
+    Width,
+    /// What an exporter has by default.
+    Default,
+}
+
+/// A run against a server that works on `width` requests at a time and fails a share of `failing`. The load is half of what such
+/// a server takes. All knobs but the number in flight have their defaults.
+async fn run(size: Size, width: usize, in_flight: InFlight, failing: f64, time: Duration) -> Outcome {
     let seed = 1;
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (noted, chance) = (Arc::clone(&seen), Arc::new(Mutex::new(SplitMix64::new(seed))));
@@ -106,7 +115,11 @@ async fn run(size: Size, width: usize, failing: f64, time: Duration) -> Outcome 
         .endpoint("https://far.example/")
         .encoder(Numbers)
         .client(client)
-        .batching(batching.max_in_flight(width))
+        .batching(match in_flight {
+            InFlight::Width => batching.max_in_flight(width),
+            // The default, with the seed of this run.
+            InFlight::Default => batching.max_in_flight(Adaptive::builder().seed(seed).build().unwrap()),
+        })
         .retry(|retry| retry.backoff(attempts))
         .breaker(|breaker| breaker.seed(seed))
         .park_backoff(parked)
@@ -137,12 +150,12 @@ async fn run(size: Size, width: usize, failing: f64, time: Duration) -> Outcome 
 }
 
 /// Runs one size with so many in flight at each share, and prints and checks what became of it.
-async fn table(size: Size, width: usize, time: Duration, rows: &[(f64, f64)]) {
+async fn table(size: Size, width: usize, in_flight: InFlight, time: Duration, rows: &[(f64, f64)]) {
     for (failing, least) in rows.iter().copied() {
         let needed = 1.0 / (1.0 - failing);
-        let Outcome { delivered, requests } = run(size, width, failing, time).await;
+        let Outcome { delivered, requests } = run(size, width, in_flight, failing, time).await;
         println!(
-            "{size:?}  {width} in flight  p = {failing}  {:6.2} % delivered  {requests:.2} requests per batch, {needed:.2} needed",
+            "{size:?}  {width} workers  {in_flight:?} in flight  p = {failing}  {:6.2} % delivered  {requests:.2} requests per batch, {needed:.2} needed",
             100.0 * delivered
         );
         assert!(delivered >= least, "{delivered} delivered");
@@ -155,27 +168,38 @@ const SEVENTY_PERCENT: [(f64, f64); 1] = [(0.7, 0.99)];
 
 #[tokio::test(start_paused = true)]
 async fn e03_a_share_of_failing_requests_costs_no_small_batch() {
-    table(Size::Small, 1, HOUR / 2, &UP_TO_HALF).await;
-    table(Size::Small, 8, HOUR / 12, &UP_TO_HALF).await;
+    table(Size::Small, 1, InFlight::Width, HOUR / 2, &UP_TO_HALF).await;
+    table(Size::Small, 8, InFlight::Width, HOUR / 12, &UP_TO_HALF).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn e03_a_share_of_failing_requests_costs_no_large_batch() {
-    table(Size::Large, 8, HOUR / 12, &UP_TO_HALF).await;
+    table(Size::Large, 8, InFlight::Width, HOUR / 12, &UP_TO_HALF).await;
 }
 
 /// Every fourth export of four attempts fails, and in these runs five in a row do so again and again: the circuit must stay closed.
 #[tokio::test(start_paused = true)]
 async fn e03_a_share_of_seventy_percent_costs_at_most_a_hundredth() {
     for size in [Size::Small, Size::Large] {
-        table(size, 8, HOUR / 12, &SEVENTY_PERCENT).await;
+        table(size, 8, InFlight::Width, HOUR / 12, &SEVENTY_PERCENT).await;
     }
-    table(Size::Small, 1, HOUR / 2, &SEVENTY_PERCENT).await;
+    table(Size::Small, 1, InFlight::Width, HOUR / 2, &SEVENTY_PERCENT).await;
 }
 
 /// One batch in flight keeps the order of arrival, and pays for it where most requests fail.
 #[tokio::test(start_paused = true)]
 async fn e03_in_order_full_batches_are_delivered_up_to_a_share_of_half() {
-    table(Size::Large, 1, HOUR / 2, &UP_TO_HALF).await;
-    table(Size::Large, 1, HOUR / 2, &[(0.7, 0.4)]).await;
+    table(Size::Large, 1, InFlight::Width, HOUR / 2, &UP_TO_HALF).await;
+    table(Size::Large, 1, InFlight::Width, HOUR / 2, &[(0.7, 0.4)]).await;
+}
+
+/// With the defaults alone, at a server that works on one request at a time as well as at one that works on eight.
+#[tokio::test(start_paused = true)]
+async fn e03_by_default_a_brown_out_costs_nothing_up_to_a_half_and_a_hundredth_at_seventy_percent() {
+    for size in [Size::Small, Size::Large] {
+        for (width, time) in [(1, HOUR / 2), (8, HOUR / 12)] {
+            table(size, width, InFlight::Default, time, &UP_TO_HALF).await;
+            table(size, width, InFlight::Default, time, &SEVENTY_PERCENT).await;
+        }
+    }
 }

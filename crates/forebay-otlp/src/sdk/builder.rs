@@ -12,6 +12,14 @@ use std::time::Duration;
 ///
 /// [`environment`](Self::environment) takes the protocol and the exporter's endpoint, headers, compression and timeout from the
 /// `OTEL_EXPORTER_OTLP_*` variables. All other knobs are those of the exporter: its limits, its batching, its retries.
+///
+/// Several requests may be under way at a time, as OTLP recommends for [throughput]; how many, the exporter
+/// [finds](forebay_export::Adaptive). The rule that `Export` is never called concurrently protects an exporter of the SDK, and does
+/// not mean that the [exporting] is not concurrent; a processor of this crate calls no such exporter. `max_in_flight(1)` in the
+/// batching of the exporter sends one request at a time, in the order in which the records were emitted. Metrics do so by default.
+///
+/// [throughput]: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-concurrent-requests
+/// [exporting]: https://opentelemetry.io/docs/specs/otel/logs/sdk/#export
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProcessorBuilder<E, O = ()> {

@@ -57,6 +57,9 @@ use tower_service::Service;
 /// cumulative series until there is a newer one. So a server that could not be reached for an hour gets one point per series,
 /// with everything that was counted. Metrics that it has refused for good (400, or a partial success) are not sent again.
 ///
+/// One request is under way at a time by default, so that no point of a series overtakes an earlier one; set
+/// [`batching`](ExporterBuilder::batching) for more.
+///
 /// It runs on a thread of its own, in which telemetry is suppressed.
 pub struct ForebayMetricExporter {
     background: Background<SdkMetric>,
@@ -165,7 +168,7 @@ impl<C, P, O> ProcessorBuilder<ExporterBuilder<SdkMetric, (), C, ByFootprint, P>
         let Self { exporter, protocol, flush_timeout, observer, temporality } = self;
         let resource = LateResource::new(protocol.encoding());
         let encoder = LateEncoder::<Metrics, O>::new(protocol, resource.clone(), observer);
-        let exporter = exporter.encoder(encoder).max_age(Duration::ZERO);
+        let exporter = exporter.encoder(encoder).max_age(Duration::ZERO).max_in_flight_by_default(1);
         let background = Background::start("metrics", flush_timeout, move || exporter.build())?;
         Ok(ForebayMetricExporter { background, resource, unsent: Arc::default(), temporality })
     }
