@@ -98,3 +98,8 @@ spool-nats:
 # The proofs of the spool: `just spool 1000` kills a thousand processes, cuts the power 100,000 times and flips every byte.
 spool kills="100":
     SPOOL_KILLS={{kills}} SPOOL_CUTS=$(({{kills}} * 100)) SPOOL_FLIPS={{ if kills == "100" { "13" } else { "all" } }} SHIP_KILLS={{ if kills == "100" { "20" } else { kills } }} .ci/spool
+
+# The outage that nobody notices, for real: three receivers, of which any two die and return at random, for ten minutes.
+outage time="10m" rate="100000":
+    cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}}
+    cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}} --failover
