@@ -102,3 +102,8 @@ spool kills="100":
 # The figures of docs/fleet.md: what each part of a fleet costs in CPU time. `NATS_SERVER` and `KAFKA` add theirs.
 fleet:
     .ci/fleet
+
+# The outage that nobody notices, for real: three receivers, of which any two die and return at random, for ten minutes.
+outage time="10m" rate="100000":
+    cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}}
+    cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}} --failover
