@@ -18,8 +18,8 @@ from pathlib import Path
 programs = Path(sys.argv[1])
 folder = Path(tempfile.mkdtemp(prefix="forebay-fleet-"))
 LINES = 2_000_000
-# A record may be an item, or a request with 512 of them.
-SIZES = [(200, 1), (51_200, 512)]
+# A record may be an item, or a request with 256 of them.
+SIZES = [(200, 1), (51_200, 256)]
 
 
 def start(*command, **options):
@@ -39,6 +39,14 @@ def spent(process):
     if process.returncode:
         sys.exit(f"{process.args} has ended with {process.returncode}")
     return usage.ru_utime + usage.ru_stime, memory / 1024
+
+
+def cpu(pid):
+    """CPU seconds of a process so far, user and system."""
+    if pid:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return None
 
 
 def say(what, items, cost):
@@ -146,5 +154,9 @@ if kafka:
         topic = f"fleet-{os.getpid()}-{items}"
         options = ["--brokers", kafka, "--topic", topic, "--spool", folder / f"kafka-{items}", "--bytes", str(size)]
         count = "2000000" if items == 1 else "20000"
-        subprocess.run([programs / "to_kafka", *options, "--events", count, "--delivery-timeout", "30000"], check=True)
+        options += ["--events", count, "--delivery-timeout", "30000", "--no-count"]
+        before = cpu(os.environ.get("KAFKA_PID"))
+        subprocess.run([programs / "to_kafka", *options], check=True)
+        if before is not None:
+            print(f"{int(count) / (cpu(os.environ['KAFKA_PID']) - before):,.0f} records per CPU second of the broker", flush=True)
 shutil.rmtree(folder)

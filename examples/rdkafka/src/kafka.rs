@@ -92,7 +92,7 @@ impl Service<Items<Event>> for Kafka {
         Poll::Ready(Ok(()))
     }
 
-    // CANCEL: librdkafka goes on with what it has taken; whoever sends it again may double it.
+    // CANCEL: librdkafka goes on with what it has taken, so that sending it again may double it.
     fn call(&mut self, events: Items<Event>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let queued = shared.producer().map(|producer| shared.queue(&producer, &events));
