@@ -9,3 +9,5 @@ mod isolation;
 mod live;
 mod outage;
 mod servers;
+mod spooled;
+mod tuned;

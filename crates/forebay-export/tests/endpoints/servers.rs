@@ -31,6 +31,8 @@ pub(crate) enum Mode {
     Throttles(u64),
     /// It takes it, and the connection breaks before the response.
     Breaks,
+    /// It works on so many requests at a time, and responds with 429 to one more.
+    Works(usize),
     /// It takes a body of so many bytes at most, and responds with 413 to a larger one.
     Takes(usize),
 }
@@ -140,14 +142,14 @@ impl Servers {
         let url = request.uri().to_string();
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let (mode, latency) = self.at(&url, |server| {
+        let (mode, latency, running) = self.at(&url, |server| {
             server.came.push(Instant::now());
             if server.headers.len() < 64 {
                 server.headers.push(head.headers);
             }
             server.running += 1;
             server.most = server.most.max(server.running);
-            (server.mode, server.latency)
+            (server.mode, server.latency, server.running)
         });
         let _running = Running(self.clone(), url.clone());
         let response = |status: u16| Response::builder().status(status).body(Full::new(Bytes::new())).unwrap();
@@ -163,8 +165,9 @@ impl Servers {
                 response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
                 return Ok(response);
             }
+            Mode::Works(most) if running > most => return Ok(response(429)),
             Mode::Takes(most) if body.len() > most => return Ok(response(413)),
-            Mode::Up | Mode::Breaks | Mode::Takes(_) => {}
+            Mode::Up | Mode::Breaks | Mode::Takes(_) | Mode::Works(_) => {}
         }
         sleep(latency).await;
         let now = Instant::now();
