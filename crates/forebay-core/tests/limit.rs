@@ -99,48 +99,71 @@ where
 }
 
 /// A server that refuses what is above its limit with a response, and 200 clients that are never done.
-#[tokio::test(start_paused = true)]
-async fn e04_the_layer_finds_the_limit_of_a_server_and_falls_within_one_round_trip() {
-    let (most, served, refused) =
-        (Arc::new(AtomicUsize::new(40)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let under_way = Arc::new(AtomicUsize::new(0));
-    let (limit, ok, no, at) = (Arc::clone(&most), Arc::clone(&served), Arc::clone(&refused), Arc::clone(&under_way));
-    let server = service_fn(move |()| {
-        let (limit, ok, no, at) = (Arc::clone(&limit), Arc::clone(&ok), Arc::clone(&no), Arc::clone(&at));
-        async move {
-            let takes = at.fetch_add(1, Relaxed) < limit.load(Relaxed);
-            sleep(LATENCY).await;
-            at.fetch_sub(1, Relaxed);
-            if takes {
-                ok.fetch_add(1, Relaxed)
-            } else {
-                no.fetch_add(1, Relaxed)
-            };
-            Ok::<u16, BoxError>(if takes { 200 } else { 429 })
+struct Busy {
+    /// How many it takes at a time.
+    takes: AtomicUsize,
+    under_way: AtomicUsize,
+    served: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Busy {
+    /// The server, and what tells the limit in force.
+    fn start(takes: usize) -> (Arc<Self>, impl Fn() -> usize) {
+        let none = || AtomicUsize::new(0);
+        let busy =
+            Arc::new(Self { takes: AtomicUsize::new(takes), under_way: none(), served: none(), refused: none() });
+        let server = Arc::clone(&busy);
+        let client = service_fn(move |()| {
+            let server = Arc::clone(&server);
+            async move {
+                let takes = server.under_way.fetch_add(1, Relaxed) < server.takes.load(Relaxed);
+                sleep(LATENCY).await;
+                server.under_way.fetch_sub(1, Relaxed);
+                let count = if takes { &server.served } else { &server.refused };
+                count.fetch_add(1, Relaxed);
+                Ok::<u16, BoxError>(if takes { 200 } else { 429 })
+            }
+        });
+        let service = LimitLayer::new(Adaptive::builder().seed(1).build().unwrap())
+            .classify(|result: &Result<u16, BoxError>| match result {
+                Ok(200) => Outcome::Success,
+                _ => Outcome::RETRYABLE,
+            })
+            .layer(client);
+        for _ in 0..200 {
+            let mut client = service.clone();
+            tokio::spawn(async move { while client.ready().await.unwrap().call(()).await.is_ok() {} });
         }
-    });
-    let adaptive = Adaptive::builder().seed(1).build().unwrap();
-    let service = LimitLayer::new(adaptive)
-        .classify(|result: &Result<u16, BoxError>| match result {
-            Ok(200) => Outcome::Success,
-            _ => Outcome::RETRYABLE,
-        })
-        .layer(server);
-    for _ in 0..200 {
-        let mut client = service.clone();
-        tokio::spawn(async move { while client.ready().await.unwrap().call(()).await.is_ok() {} });
+        (busy, move || service.limit())
     }
+
+    /// What was served and refused since this was asked.
+    fn counts(&self) -> (usize, usize) {
+        (self.served.swap(0, Relaxed), self.refused.swap(0, Relaxed))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn e04_the_layer_comes_within_a_tenth_of_what_a_server_takes() {
+    let (server, _limit) = Busy::start(40);
     // What the climb costs is over after 50 round trips.
     sleep(50 * LATENCY).await;
-    served.store(0, Relaxed);
-    refused.store(0, Relaxed);
+    server.counts();
     sleep(200 * LATENCY).await;
-    let (ok, no) = (served.load(Relaxed), refused.load(Relaxed));
-    assert!(ok >= 200 * 36, "{ok} served, {} by the best fixed limit", 200 * 40);
-    assert!(no * 20 <= ok, "{no} refused, {ok} served");
-    let before = service.limit();
-    most.store(0, Relaxed);
+    let (served, refused) = server.counts();
+    assert!(served >= 200 * 36, "{served} served, {} by the best fixed limit", 200 * 40);
+    assert!(refused * 20 <= served, "{refused} refused, {served} served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn e04_a_429_lowers_the_limit_of_the_layer_within_one_round_trip() {
+    let (server, limit) = Busy::start(usize::MAX);
+    sleep(60 * LATENCY).await;
+    let before = limit();
+    assert!(before >= 150, "{before} after 60 round trips");
+    server.takes.store(0, Relaxed);
     // What is under way is served yet, and what follows is refused one round trip later.
     sleep(2 * LATENCY + LATENCY / 2).await;
-    assert!(service.limit() < before, "{} after one round trip of refusals, {before} before", service.limit());
+    assert!(limit() < before, "{} after one round trip of refusals, {before} before", limit());
 }
