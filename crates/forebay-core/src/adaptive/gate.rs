@@ -204,7 +204,10 @@ mod tests {
 
     fn gate(places: usize) -> Gate {
         #[expect(clippy::disallowed_methods, reason = "any instant will do: no attempt is made")]
-        Gate::new(&Adaptive::builder().floor(places).ceiling(places).build().unwrap(), Instant::now())
+        let now = Instant::now();
+        #[expect(clippy::unwrap_used, reason = "test code")]
+        let adaptive = Adaptive::builder().floor(places).ceiling(places).build().unwrap();
+        Gate::new(&adaptive, now)
     }
 
     fn enters(place: &mut Place) -> bool {
