@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use forebay_core::chance::SplitMix64;
+use forebay_core::{chance::SplitMix64, time::saturating_mul};
 use forebay_queue::{Adaptive, BoxError, Limits, Priority, Queue, QueueLayer};
 use forebay_testkit::{Probe, laws};
 use std::{
@@ -49,7 +49,7 @@ impl Server {
                     seen.most = seen.most.max(seen.under_way);
                     seen.under_way <= seen.takes
                 };
-                let jitter = LATENCY.mul_f64(0.1 * chance.lock().unwrap().unit());
+                let jitter = saturating_mul(LATENCY, 0.1 * chance.lock().unwrap().unit());
                 sleep(LATENCY + jitter).await;
                 let mut seen = server.0.lock().unwrap();
                 seen.under_way -= 1;
