@@ -112,7 +112,8 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     handle.switch_off();
     handle.switch_on();
 
-    let broken = (0..12).map(|_| Err(BoxError::from("the connection broke"))).collect();
+    // Ten failed exports of two attempts each open the circuit.
+    let broken = (0..22).map(|_| Err(BoxError::from("the connection broke"))).collect();
     let away = exporter("away", Protocol::HttpProtobuf, broken, |builder| {
         builder.breaker(|breaker| breaker.open_for(Duration::from_secs(1)).close_after(1))
     });

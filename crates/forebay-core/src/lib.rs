@@ -14,6 +14,9 @@ mod footprint;
 pub mod http;
 mod key;
 mod ledger;
+#[cfg(feature = "limit")]
+#[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+pub mod limit;
 mod observe;
 mod outcome;
 pub mod panic;

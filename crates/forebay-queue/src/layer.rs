@@ -1,5 +1,5 @@
 use crate::{
-    ByteBudget, Limits, Overflow, Queue, SharedQueueLayer, Worker,
+    ByteBudget, Limits, Overflow, Queue, SharedQueueLayer, Worker, Workers,
     parked::Parking,
     receive::Orders,
     replies::ReplyTable,
@@ -31,7 +31,7 @@ pub struct QueueLayer<T, Se = SettleByVerdict> {
 /// | [`limits`](Self::limits) | 65,536 items, 64 MiB, soft limit 0.9 | see [`Limits`] |
 /// | [`byte_budget`](Self::byte_budget) | none | any [`ByteBudget`] |
 /// | [`overflow`](Self::overflow) | [`Overflow::Refuse`] | any |
-/// | [`workers`](Self::workers) | 8 | 1 and more |
+/// | [`workers`](Self::workers) | 8 | 1 and more, or [`Adaptive`](crate::Adaptive) |
 /// | [`max_age`](Self::max_age) | none | any |
 /// | [`deadline`](Self::deadline) | none | any [`DeadlineOf`] |
 /// | [`weigh`](Self::weigh) | [`ByFootprint`]: the size that the item states, in bytes | any [`Weigh`] |
@@ -54,7 +54,7 @@ pub struct QueueBuilder<T, W = ByFootprint, P = AllNormal, K = Unkeyed, Se = Set
 #[derive(Debug)]
 pub(crate) struct Knobs<T> {
     pub(crate) setup: Setup,
-    pub(crate) workers: usize,
+    pub(crate) workers: Workers,
     /// `None` where items are not parked.
     pub(crate) parking: Option<Parking<T>>,
     park_bytes: Option<usize>,
@@ -74,7 +74,7 @@ impl<T> QueueLayer<T> {
     pub fn builder() -> QueueBuilder<T> {
         let knobs = Knobs {
             setup: Setup::default(),
-            workers: WORKERS,
+            workers: Workers::Fixed(WORKERS),
             parking: None,
             park_bytes: None,
             max_hint: None,
@@ -88,16 +88,22 @@ impl<T> QueueLayer<T> {
 impl<T, Se> QueueLayer<T, Se> {
     /// A queue and its one worker, which is not spawned yet: no item is processed before the worker is polled.
     ///
-    /// The only form that does not need a `Clone` service; [`workers`](QueueBuilder::workers) has no effect on it.
+    /// The only form that does not need a `Clone` service; a number of [`workers`](QueueBuilder::workers) has no effect on it. An
+    /// [`Adaptive`](crate::Adaptive) one holds for the worker and its clones together.
     pub fn pair<S>(&self, inner: S) -> (Queue<T, S::Response>, Worker<T, S, Se>)
     where
         S: Service<T>,
         S::Error: Into<BoxError>,
         Se: Settle<S::Response> + Clone,
     {
-        let Knobs { setup, parking, run_cancelled, deadline, .. } = &self.knobs;
+        let Knobs { setup, workers, parking, run_cancelled, deadline, .. } = &self.knobs;
         let shared = Arc::new(Shared::checked(setup.clone(), ReplyTable::new()));
-        let orders = Orders { parking: parking.clone(), run_cancelled: *run_cancelled, deadline: deadline.clone() };
+        let orders = Orders {
+            gate: workers.gate(),
+            parking: parking.clone(),
+            run_cancelled: *run_cancelled,
+            deadline: deadline.clone(),
+        };
         let worker = Worker::new(inner, Arc::clone(&shared), self.settle.clone(), orders);
         (Queue::new(shared, self.describe.clone(), setup.overflow), worker)
     }
@@ -124,7 +130,7 @@ where
     /// Outside of a tokio runtime, on which the workers are spawned: use [`pair`](QueueLayer::pair) there.
     fn layer(&self, inner: S) -> Self::Service {
         let (queue, worker) = self.pair(inner);
-        worker.spawn(self.knobs.workers);
+        worker.spawn(self.knobs.workers.most());
         queue
     }
 }
@@ -173,9 +179,15 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
 
     /// How many items are processed at a time, 1 and more; each worker is a task with a clone of the inner service.
     ///
+    /// [`Adaptive`](crate::Adaptive) finds the number: it grows while more at a time brings more throughput, and shrinks with the
+    /// first result that is settled as retryable (a 429, a 503, a timeout). There are as many tasks as its ceiling then, and those
+    /// above the limit take no item, so that what waits does so in the queue, where a high priority overtakes. Each call of the inner
+    /// service is a sample: a retry belongs above the queue, or into [`park_backoff`](Self::park_backoff), as its waits would pass
+    /// for a slow server.
+    ///
     /// Default: 8.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.knobs.workers = workers;
+    pub fn workers(mut self, workers: impl Into<Workers>) -> Self {
+        self.knobs.workers = workers.into();
         self
     }
 
@@ -295,7 +307,8 @@ impl<T, W, P, K, Se> QueueBuilder<T, W, P, K, Se> {
         let Self { mut knobs, description, settle } = self;
         knobs.setup.limits.validate()?;
         knobs.setup.overflow.validate()?;
-        for (knob, value) in [("workers", Some(knobs.workers)), ("park_bytes", knobs.park_bytes)] {
+        // An `Adaptive` was checked when it was built.
+        for (knob, value) in [("workers", Some(knobs.workers.most())), ("park_bytes", knobs.park_bytes)] {
             if value == Some(0) {
                 return Err(ConfigError::new(knob, 0, "1 and more"));
             }

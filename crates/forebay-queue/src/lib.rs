@@ -17,6 +17,7 @@ mod layer;
 #[cfg(not(loom))]
 mod own_service;
 mod parked;
+mod pass;
 mod receive;
 mod replies;
 mod routed;
@@ -29,6 +30,8 @@ mod state;
 mod trace;
 mod worker;
 
+#[doc(no_inline)]
+pub use forebay_core::adaptive::{Adaptive, AdaptiveBuilder};
 #[doc(no_inline)]
 pub use forebay_core::{
     BoxError, ByFootprint, ConfigError, Deadline, DeadlineOf, DropReason, Fate, Footprint, KeyOf, Priority, Settle,
@@ -46,6 +49,7 @@ pub use self::{
     emit::EmitOrWait,
     future::{ResponseFuture, SharedResponseFuture},
     layer::{QueueBuilder, QueueLayer},
+    pass::Workers,
     service::Queue,
     shared_queue::{SharedQueue, SharedQueueLayer},
     worker::Worker,

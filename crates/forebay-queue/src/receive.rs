@@ -6,7 +6,7 @@ use crate::{
     replies::Reply,
     trace,
 };
-use forebay_core::{Deadline, DropReason, Fate, Seen, Settle, Settlement, panic, time::saturating_add};
+use forebay_core::{Deadline, DropReason, Fate, Seen, Settle, Settlement, adaptive::Gate, panic, time::saturating_add};
 use forebay_intake::{self as intake, DeadlineRule, Registration, Ticket, Timer, WakerSet};
 use std::{
     sync::Arc,
@@ -30,6 +30,8 @@ pub(crate) struct CallReceiver<T, Res> {
 
 /// What a worker does with items that are not simply processed once.
 pub(crate) struct Orders<T> {
+    /// Lets workers take items, where their number tunes itself.
+    pub(crate) gate: Option<Gate>,
     /// How retryable items are parked; `None` where they are not.
     pub(crate) parking: Option<Parking<T>>,
     /// Items whose callers do not wait any more are processed as well.
@@ -285,11 +287,18 @@ impl<T, Res> CallReceiver<T, Res> {
 
     /// Finishes what is `done` by itself.
     #[cold]
-    fn finish(&self, item: &Item, done: Done<T, Res>) {
+    pub(crate) fn finish(&self, item: &Item, done: Done<T, Res>) {
         let mut wakes = WakerSet::None;
         let put = self.shared.lock().finish(item, done, &mut wakes);
         wakes.wake();
         self.shared.wake_or_discard(put);
+    }
+
+    /// The worker waits in line no longer, and stays a receiver. An item that it was woken for is for the next one.
+    #[cold]
+    pub(crate) fn leave_line(&self, ticket: Ticket) {
+        let wakes = self.shared.lock().state.stop_receiving(ticket);
+        wakes.wake();
     }
 
     /// The worker leaves the queue: what it has in hand is `done`, and the last worker takes with it what is queued.
@@ -334,7 +343,7 @@ impl<T> Orders<T> {
 
 impl<T> Clone for Orders<T> {
     fn clone(&self) -> Self {
-        let Self { parking, run_cancelled, deadline } = self;
-        Self { parking: parking.clone(), run_cancelled: *run_cancelled, deadline: deadline.clone() }
+        let Self { gate, parking, run_cancelled, deadline } = self;
+        Self { gate: gate.clone(), parking: parking.clone(), run_cancelled: *run_cancelled, deadline: deadline.clone() }
     }
 }

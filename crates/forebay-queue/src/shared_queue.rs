@@ -1,5 +1,5 @@
 use crate::{
-    QueueHandle, QueueLayer, SharedResponseFuture,
+    QueueHandle, QueueLayer, SharedResponseFuture, Workers,
     caller::Caller,
     layer::Knobs,
     receive::Orders,
@@ -36,7 +36,7 @@ where
     caller: Caller<Routed<T, S>, S::Response>,
     describe: Describe<T>,
     settle: Se,
-    workers: usize,
+    workers: Workers,
     orders: Orders<Routed<T, S>>,
     /// Set once the workers are spawned.
     started: Arc<OnceLock<()>>,
@@ -70,7 +70,8 @@ where
         let overflow = setup.overflow;
         let shared = Arc::new(Shared::checked(setup, ReplyTable::new()));
         let deadline = deadline.map(for_routed);
-        let orders = Orders { parking: parking.map(|parking| parking.for_routed()), run_cancelled, deadline };
+        let parking = parking.map(|parking| parking.for_routed());
+        let orders = Orders { gate: workers.gate(), parking, run_cancelled, deadline };
         let caller = Caller::new(shared, overflow);
         Self { caller, describe, settle, workers, orders, started: Arc::default() }
     }
@@ -100,7 +101,7 @@ where
         // The queue has counted this one.
         let shared = Arc::clone(&self.caller.shared);
         let worker = Worker::new(ToItsOwn, shared, self.settle.clone(), self.orders.clone());
-        worker.spawn(self.workers);
+        worker.spawn(self.workers.most());
     }
 }
 

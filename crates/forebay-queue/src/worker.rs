@@ -2,10 +2,11 @@ use crate::{
     call::CallQueue,
     in_hand::{Done, InHand, Item},
     parked::Parking,
+    pass::Pass,
     receive::{CallReceiver, Next, Orders, Rest},
 };
 use forebay_core::{BoxError, DropReason, Settle, SettleByVerdict, panic};
-use forebay_intake::{Registration, Ticket};
+use forebay_intake::{Registration, Ticket, now};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -35,6 +36,8 @@ pin_project! {
         inner: S,
         settle: Se,
         receiver: CallReceiver<T, S::Response>,
+        // Says whether it may take an item.
+        pass: Pass,
         #[pin]
         state: WorkerState<T, S::Future>,
     }
@@ -91,7 +94,8 @@ where
 {
     /// Is one receiver of the queue; its maker has counted it.
     pub(crate) fn new(inner: S, shared: Arc<CallQueue<T, S::Response>>, settle: Se, orders: Orders<T>) -> Self {
-        Self { inner, settle, receiver: CallReceiver::new(shared, orders), state: WorkerState::IDLE }
+        let pass = Pass::new(orders.gate.as_ref());
+        Self { inner, settle, receiver: CallReceiver::new(shared, orders), pass, state: WorkerState::IDLE }
     }
 }
 
@@ -158,6 +162,9 @@ where
         let mut steps = 0;
         loop {
             steps += 1;
+            if this.pass.is_limited() {
+                ready!(this.pass(cx, &mut waiter, &mut done));
+            }
             // The item stays in the state until the ledger has its fate: carried along, it would be copied with each step, and each
             // copy waits for the one before (`rivals --area queue`, a call through: 258 ns in place, 287 ns carried, 2026-11-30).
             let ended = match this.state.as_mut().project() {
@@ -200,6 +207,26 @@ where
     S::Error: Into<BoxError>,
     Se: Settle<S::Response>,
 {
+    /// Ready when the worker may take an item. If it may not, what is `done` ends by itself, and the worker waits in line no longer.
+    #[cold]
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        waiter: &mut Option<Ticket>,
+        done: &mut Option<Done<T, S::Response>>,
+    ) -> Poll<()> {
+        if self.pass.is_withdrawn() {
+            if let (StateProj::Busy { item, .. }, Some(done)) = (self.state.as_mut().project(), done.take()) {
+                self.receiver.finish(item, done);
+            }
+            self.state.set(WorkerState::IDLE);
+            if let Some(ticket) = waiter.take() {
+                self.receiver.leave_line(ticket);
+            }
+        }
+        self.pass.poll(cx)
+    }
+
     /// Goes on with the item in hand. `Ready` has its end, which the item waits for in its place; or `None` if it is parked or
     /// has ended already, and leaves an idle worker.
     #[inline(always)]
@@ -214,8 +241,12 @@ where
         };
         let too_late = stage.unsent().is_some_and(|request| self.receiver.is_too_late(request));
         let (inner, parking) = (&mut *self.inner, self.receiver.orders.parking.as_ref());
+        let begins = (self.pass.is_limited() && stage.unsent().is_some()).then(now);
         let polled =
             if too_late { Ok(Poll::Pending) } else { panic::catch(|| stage.as_mut().poll(inner, parking, cx)) };
+        if let Some(began) = begins.filter(|_| stage.unsent().is_none()) {
+            self.pass.start(began);
+        }
         // CORRECTNESS: a timer is set only where the inner service has registered for its own progress, or will not be called.
         let expires = match (&polled, stage.unsent()) {
             (Ok(Poll::Pending), Some(request)) => too_late || self.receiver.poll_deadline(request, cx).is_ready(),
@@ -229,16 +260,19 @@ where
         registration.prepare();
         let request = stage.take();
         let lost = match polled {
-            Ok(Poll::Ready(result)) => match self.receiver.conclude(self.settle, result, request, item) {
-                None => None,
-                done => return Poll::Ready(done),
-            },
+            Ok(Poll::Ready(result)) => {
+                match self.receiver.conclude(&self.pass.settling(self.settle), result, request, item) {
+                    None => None,
+                    done => return Poll::Ready(done),
+                }
+            }
             Ok(Poll::Pending) if expires => Some((DropReason::Expired, request)),
             Ok(Poll::Pending) => Some((DropReason::Shutdown, request)),
             // What a panic leaves half done is the inner service's own state.
             Err(_reported) => Some((DropReason::Panicked, request)),
         };
         if let Some((reason, request)) = lost {
+            self.pass.forget();
             self.receiver.lose(reason, request, item);
         }
         self.state.set(WorkerState::IDLE);

@@ -32,6 +32,10 @@ pub use forebay_collect as collect;
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 #[doc(inline)]
 pub use forebay_core::http;
+#[cfg(feature = "limit")]
+#[cfg_attr(docsrs, doc(cfg(feature = "limit")))]
+#[doc(inline)]
+pub use forebay_core::limit;
 #[cfg(feature = "databricks")]
 #[cfg_attr(docsrs, doc(cfg(feature = "databricks")))]
 #[doc(inline)]

@@ -151,10 +151,11 @@ async fn f01_one_knob_bounds_the_throttle_and_the_breaker_too() {
         assert!(log[1..].iter().all(|(at, _)| *at - log[0].0 >= Duration::from_secs(5)), "and not before");
     }
 
-    // Five failures in a row open the circuit, and it follows the hint of the last.
+    // Five failures in a row open the circuit where one batch is in flight, and it follows the hint of the last.
     let (client, log) = server(asks_for_a_day(5));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
+        .batching(batching.max_in_flight(1))
         .max_hint(Duration::from_secs(5))
         .retry(|retry| retry.max_retries(0))
         .breaker(|breaker| breaker.open_for(Duration::from_secs(1)))
@@ -174,6 +175,7 @@ async fn f01_no_hint_counts_for_longer_than_the_age_at_which_it_gives_up() {
     let (client, log) = server(asks_for_a_day(5));
     let builder = over("http://far.example/", Protocol::HttpProtobuf, client);
     let exporter = builder
+        .batching(forebay::batch::Batching::new().max_items(1).max_in_flight(1))
         .max_hint(Duration::MAX)
         .max_age(Duration::from_secs(20))
         .retry(|retry| retry.max_retries(0))

@@ -39,6 +39,7 @@
 //! ```
 
 mod back_pressure;
+mod gate;
 mod latency;
 mod limiter;
 mod seek;
@@ -46,6 +47,8 @@ mod settings;
 mod shared;
 mod window;
 
+#[doc(hidden)]
+pub use self::gate::{Gate, Place};
 pub use self::{
     limiter::{Limiter, Sample},
     settings::{Adaptive, AdaptiveBuilder},
