@@ -12,7 +12,7 @@ use forebay_spool::{
 };
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -63,6 +63,37 @@ fn s10_files_are_for_their_owner_only_and_links_are_refused() {
     fs::remove_file(dir.spool().join("lock")).unwrap();
     fs::hard_link(&target, dir.spool().join("lock")).unwrap();
     assert!(matches!(kind(builder(&dir)), SpoolErrorKind::Untrusted { .. }), "a second name is a way in as well");
+}
+
+#[test]
+fn s10_a_foreign_owner_is_refused() {
+    let dir = TempDir::new("foreign");
+    builder(&dir).open_engine(at(NOW)).unwrap().close().unwrap();
+    let own = fs::metadata(dir.spool()).unwrap().uid();
+    let refused = |path: &Path| {
+        let spool = DiskSpool::builder(path).destination("main", "https://a.example");
+        assert!(matches!(kind(spool), SpoolErrorKind::Untrusted { why, .. } if why.contains("another")), "{path:?}");
+    };
+    // Only root may give a file away; a directory of root's is a foreign one to everyone else.
+    if chown(dir.spool(), Some(own + 1), None).is_err() {
+        refused(Path::new("/"));
+        return;
+    }
+    refused(&dir.spool());
+    chown(dir.spool(), Some(own), None).unwrap();
+    chown(dir.spool().join("lock"), Some(own + 1), None).unwrap();
+    refused(&dir.spool());
+    chown(dir.spool().join("lock"), Some(own), None).unwrap();
+
+    // A file of records that is a foreign one is not read, and what it held is counted.
+    let mut engine = builder(&dir).open_engine(at(NOW)).unwrap();
+    append(&mut engine, group(["a", "b"]));
+    engine.close().unwrap();
+    let mut names = fs::read_dir(dir.spool()).unwrap().map(|entry| entry.unwrap().path());
+    let segment = names.find(|path| path.to_str().unwrap().contains("/n-")).unwrap();
+    chown(&segment, Some(own + 1), None).unwrap();
+    let engine = builder(&dir).open_engine(at(NOW)).unwrap();
+    assert_eq!((engine.stats().recovered.lost, engine.stats().records), (2, 0));
 }
 
 #[test]

@@ -81,7 +81,7 @@ async fn poison_in_the_spool_costs_only_itself_and_is_a_dead_letter() {
     assert!(totals.balance());
     assert_eq!(spooled.dead(), [("rejected".to_owned(), Bytes::from_static(b"bad one"))]);
     // A dead letter that is requeued was counted already: it is recovered.
-    assert_eq!(spooled.0.lock().unwrap().requeue(None, None).unwrap(), 1);
+    assert_eq!(spooled.0.lock().unwrap().requeue(None, None, |_| ()).unwrap(), 1);
     server.set(Mode::There);
     until("replayed", || exporter.counters().replayed == 41).await;
     let (totals, counters) = (exporter.totals(), exporter.counters());

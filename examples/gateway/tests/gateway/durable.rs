@@ -122,11 +122,9 @@ async fn an_outage_of_the_sink_counts_against_no_batch_and_poison_ends_in_dead_l
         assert!(sender.send_as(if n == 0 { "poison" } else { "shop" }, Kind::Healthy, n).await.is_taken());
     }
     let failed = "forebay_gateway_dlq_total{signal=\"traces\",result=\"replay_failed\"}";
-    // Far more tries than a batch has.
-    let mut tries = 0.0;
-    while tries < 30.0 {
-        tries = crate::support::value(&sender.get("/metrics").await.1, failed).unwrap();
-    }
+    // Far more tries than all batches have together.
+    let tried = async { while crate::support::value(&sender.get("/metrics").await.1, failed).unwrap() < 30.0 {} };
+    assert!(tokio::time::timeout(Duration::from_secs(20), tried).await.is_ok(), "{}", gateway.summary());
     assert_eq!(gateway.summary().spool.dead, 0);
     away.store(false, Relaxed);
     until(|| batches(&gateway)[0].delivered == 8).await;
