@@ -94,7 +94,7 @@ async fn e06_each_fate_gives_the_bytes_back() {
 async fn e06_the_end_gives_the_bytes_back_whatever_is_under_way() {
     let budget = ByteBudget::new(BUDGET).unwrap();
     let hangs = || batcher(&budget, Server::Hangs, |builder| builder);
-    let fill = |batch: &Batch<usize, Fate>| [30, 20, 10].map(|bytes| batch.emit(bytes).unwrap());
+    let fill = |batch: &Batch<usize, Fate>| [30, 20, 10].into_iter().for_each(|bytes| batch.emit(bytes).unwrap());
 
     let batch = hangs();
     fill(&batch);
@@ -123,7 +123,7 @@ fn e06_a_runtime_that_ends_gives_the_bytes_back() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let batch = runtime.block_on(async {
         let batch = batcher(&budget, Server::Hangs, |builder| builder);
-        [30, 20, 10].map(|bytes| batch.emit(bytes).unwrap());
+        [30, 20, 10].into_iter().for_each(|bytes| batch.emit(bytes).unwrap());
         sleep(S / 2).await;
         batch
     });
@@ -138,7 +138,7 @@ async fn e06_a_batcher_evicts_its_own_items_for_the_budget() {
     let budget = ByteBudget::new(BUDGET).unwrap();
     let oldest = batcher(&budget, Server::Hangs, |builder| builder.overflow(Overflow::DropOldest));
     let other = batcher(&budget, Server::Hangs, |builder| builder);
-    [20, 20, 20, 10].map(|bytes| oldest.emit(bytes).unwrap());
+    [20, 20, 20, 10].into_iter().for_each(|bytes| oldest.emit(bytes).unwrap());
     other.emit(20).unwrap();
     // Two batches are sealed, none is taken yet: their items may be evicted, and those of the other not.
     oldest.emit(20).unwrap();
@@ -153,7 +153,7 @@ async fn e06_a_batcher_evicts_its_own_items_for_the_budget() {
 async fn e06_under_memory_pressure_a_batcher_with_a_spool_makes_room() {
     let (budget, store) = (ByteBudget::new(BUDGET).unwrap(), Store::default());
     let spools = batcher(&budget, Server::Hangs, |builder| builder.spool(store.clone()));
-    [20; 4].map(|bytes| spools.emit(bytes).unwrap());
+    [20; 4].into_iter().for_each(|bytes| spools.emit(bytes).unwrap());
     sleep(S / 10).await;
     // One batch is in flight, one waits; three quarters of the soft limit are 68 bytes.
     assert_eq!(spools.handle().totals().spooled, 2);

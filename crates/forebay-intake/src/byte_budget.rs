@@ -128,13 +128,13 @@ impl ByteBudget {
     ///
     /// let budget = ByteBudget::new(256 << 20)?;
     /// let watched = budget.clone();
-    /// thread::spawn(move || loop {
-    ///     if let Ok(in_use) = memory_in_use() {
+    /// thread::spawn(move || {
+    ///     while let Ok(in_use) = memory_in_use() {
     ///         // From 80 % on the soft limit falls, and at 100 % only high priority is admitted.
     ///         let share = ((1.0 - in_use) / 0.2).clamp(0.0, 0.9);
     ///         watched.set_soft_limit(share).expect("between 0 and 1");
+    ///         thread::sleep(Duration::from_secs(1));
     ///     }
-    ///     thread::sleep(Duration::from_secs(1));
     /// });
     /// # Ok::<(), forebay_core::ConfigError>(())
     /// ```

@@ -121,7 +121,8 @@ impl Limits {
             bytes,
             item_bytes: item_bytes.unwrap_or(bytes).min(MOST_ITEM_BYTES),
             soft_items: share_of(items as u64, soft_limit),
-            soft_bytes: share_of(bytes as u64, soft_limit) as usize,
+            // A share is no more than the whole.
+            soft_bytes: usize::try_from(share_of(bytes as u64, soft_limit)).unwrap_or(bytes),
             // A key may always hold one item.
             share_items: share_of(items as u64, fair_share).max(1),
         })

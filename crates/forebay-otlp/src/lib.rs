@@ -55,5 +55,5 @@ pub use self::{
 // What the builders take and what the events and errors contain, so that this crate is one line in a `Cargo.toml`.
 pub use forebay_core::{BoxError, ConfigError, Observe, Settlement, Totals, Verdict};
 pub use forebay_export::{
-    BodyTooLarge, Compression, Encode, Endpoint, Exporter, ExporterBuilder, Framing, ServerText, Skipped,
+    BodyTooLarge, ByteBudget, Compression, Encode, Endpoint, Exporter, ExporterBuilder, Framing, ServerText, Skipped,
 };

@@ -2,6 +2,7 @@
 #![cfg(feature = "opentelemetry")]
 #![expect(clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod budget;
 mod durations;
 mod environment;
 mod logs;
