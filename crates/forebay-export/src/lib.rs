@@ -36,6 +36,7 @@ mod secrets;
 mod server_text;
 mod spool;
 mod spool_worker;
+mod spread;
 mod stack;
 mod telemetry;
 mod trace;

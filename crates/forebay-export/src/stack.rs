@@ -17,6 +17,7 @@ use crate::{
     sampled::Sampled,
     spool::{Overflowing, WriteAhead},
     spool_worker::SpoolWorker,
+    spread::Spread,
     telemetry::Telemetry,
     trace,
 };
@@ -86,7 +87,7 @@ where
     // The limit of the batches in flight, where it tunes itself. It is sampled here: the waits between retries are none of the
     // server's time. The batcher sets its bounds.
     let limiter = SharedLimiter::new(&Adaptive::default(), now());
-    let attempt = Sampled::new(attempt, limiter.clone());
+    let attempt = Spread::new(Sampled::new(attempt, limiter.clone()));
     let authorized = Authorize::new(attempt, Auth::new(knobs.provider.transpose()?, fallback, &name));
 
     // One export: its attempts, and the circuit above them, which sees one result for all of them.
