@@ -1,5 +1,6 @@
 //! Clients whose requests one server held at a time do not come back at one time.
 
+use crate::TransportError;
 use forebay_core::{
     BoxError, Boxed, ByError, Classify, Outcome, chance,
     time::{saturating_add, saturating_mul},
@@ -14,18 +15,21 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-/// Reports a failure that took long after another wait: any share of the time that the attempt took.
+/// Reports a connection that was lost while a request was on it after a wait: any share of ten times the attempt, 10 s at most.
 ///
 /// A server that hung resets all open connections when it restarts, so the attempts of all its clients fail at one instant. The
-/// jitter of a first retry is a tenth of a second, and would bring all of them back within it. They were sent over several
-/// seconds, and this is what they are spread over again.
+/// jitter of a first retry is a tenth of a second, and would bring all of them back within it. A response, or a timeout of the
+/// client's own, comes to each client at a time of its own, and is reported at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Spread<S> {
     attempt: S,
 }
 
-/// An attempt that took less has met no server that hung.
-const LONG: Duration = Duration::from_secs(1);
+/// Of clients whose attempts take less, few are under way at one instant.
+const LONG: Duration = Duration::from_millis(250);
+
+/// How many times the attempt the longest wait is.
+const TIMES: u32 = 10;
 
 /// The longest wait, whatever an attempt may take: as long as the longest wait of the default retry.
 const MOST: Duration = Duration::from_secs(10);
@@ -66,6 +70,11 @@ where
     }
 }
 
+/// Whether the server, or what is between, has ended the connection.
+fn is_lost(error: &BoxError) -> bool {
+    error.downcast_ref::<TransportError>().is_some_and(TransportError::is_lost)
+}
+
 // === impl SpreadFuture ===
 
 impl<F, Res> Future for SpreadFuture<F>
@@ -85,10 +94,10 @@ where
                     let comes_again =
                         matches!(ByError::<Boxed>::new().classify(&result), Outcome::Retryable { after: None });
                     match result {
-                        Err(error) if took >= LONG && comes_again => {
+                        Err(error) if took >= LONG && comes_again && is_lost(&error) => {
                             let share = chance::SplitMix64::new(chance::entropy()).unit();
-                            let until =
-                                saturating_add(Instant::now().into_std(), saturating_mul(took.min(MOST), share));
+                            let wait = saturating_mul(took.saturating_mul(TIMES).min(MOST), share);
+                            let until = saturating_add(Instant::now().into_std(), wait);
                             Self::Failed { error: Some(error), wait: sleep_until(Instant::from_std(until)) }
                         }
                         result => return Poll::Ready(result),

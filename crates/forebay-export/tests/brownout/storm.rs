@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The mean time between two items of one client.
 const EVERY: Duration = Duration::from_secs(2);
 const BEFORE: Duration = Duration::from_secs(30);
-const OUTAGE: Duration = Duration::from_secs(7 * 60);
+const OUTAGE: Duration = Duration::from_secs(10 * 60);
 const AFTER: Duration = Duration::from_secs(120);
 /// How long an exporter keeps what it could not send.
 const AGE: Duration = Duration::from_secs(300);
