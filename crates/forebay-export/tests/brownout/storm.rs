@@ -105,7 +105,7 @@ async fn bins(away: Away) -> Vec<u32> {
         assert!(totals.balance(), "{totals}");
         // Of the items of the outage those are lost that grew too old in it, or while their client waited for its next probe.
         // Twice the mean is more than chance gives any client in that time.
-        let lost = 2 * (OUTAGE - AGE + PROBE).as_secs() / EVERY.as_secs();
+        let lost = 2 * (OUTAGE.saturating_sub(AGE) + PROBE).as_secs() / EVERY.as_secs();
         assert!(totals.dropped.total() <= lost, "{totals}");
     }
     let bins = bins.lock().unwrap();
@@ -148,7 +148,7 @@ async fn e05_requests_that_fail_at_one_instant_return_spread() {
         let client = service_fn(move |_: Request<Full<Bytes>>| {
             let is_held = start.elapsed() < HELD;
             if !is_held {
-                again.lock().unwrap().push(start.elapsed() - HELD);
+                again.lock().unwrap().push(start.elapsed().saturating_sub(HELD));
             }
             async move {
                 if is_held {
