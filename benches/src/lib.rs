@@ -20,5 +20,6 @@ pub mod json;
 pub mod plot;
 pub mod round_trip;
 pub mod runner;
+pub mod storm;
 pub mod table;
 pub mod work;

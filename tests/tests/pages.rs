@@ -139,6 +139,35 @@ fn f26_every_row_of_the_systems_page_names_tests_that_exist() {
     assert!(rows > 200 && named > 300 && wrong.is_empty(), "{rows} rows, {named} tests; wrong: {wrong:#?}");
 }
 
+/// The manifests of all crates, by their folders, without what only their tests depend on.
+fn manifests() -> Vec<(String, String)> {
+    let folders = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap());
+    let read = |folder: fs::DirEntry| {
+        let text = fs::read_to_string(folder.path().join("Cargo.toml")).unwrap();
+        let shipped: Vec<_> = text.split("\n[").filter(|section| !section.starts_with("dev-dependencies")).collect();
+        (folder.file_name().to_string_lossy().into_owned(), shipped.join("\n["))
+    };
+    folders.map(read).collect()
+}
+
+#[test]
+fn f26_no_crate_has_unsafe_code_and_those_with_tls_are_named() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(workspace.contains("\nunsafe_code = \"forbid\"\n"));
+    let mut with_tls = BTreeSet::new();
+    for (name, manifest) in manifests() {
+        assert!(manifest.contains("\n[lints]\nworkspace = true\n"), "{name} has lints of its own");
+        let is_tls =
+            |line: &&str| ["rustls", "native-tls", "openssl", "async-nats"].iter().any(|tls| line.contains(tls));
+        if manifest.lines().any(|line| is_tls(&line) && !line.starts_with('#')) {
+            with_tls.insert(name);
+        }
+    }
+    assert_eq!(with_tls.iter().map(String::as_str).collect::<Vec<_>>(), ["forebay-kip714", "forebay-spool-nats"]);
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    assert!(with_tls.iter().all(|name| page.contains(&format!("`{name}`"))));
+}
+
 #[test]
 fn a_test_is_told_from_a_function() {
     let mut names = BTreeSet::new();

@@ -233,7 +233,7 @@ impl<T, D, Se, P, R> BatchBuilder<T, D, Se, P, R> {
     /// Batches that pile up behind it and were never sent are joined before they are sent, up to
     /// [`max_items`](Batching::max_items) and [`max_bytes`](Batching::max_bytes) of one batch: those of one partition, one
     /// lane and one flush, whose ages differ by at most a tenth of [`max_age`](Self::max_age), since they expire with the
-    /// oldest. A batch that was sent is never joined to another: the server may have seen it, and gets the same items again on
+    /// oldest. Once the server responds again, they are joined whatever their ages. A batch that was sent is never joined to another: the server may have seen it, and gets the same items again on
     /// every attempt.
     ///
     /// Each batch that waits, and each partition that is held, gets a clone of `backoff`. A backoff that panics has ended.

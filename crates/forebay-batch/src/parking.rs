@@ -111,6 +111,15 @@ impl<T, A> Backoffs<T, A> {
         }
     }
 
+    /// Whether the last thing known of the server of this partition is a response.
+    pub(crate) fn responds(&self, partition: Partition) -> bool {
+        match self.by_partition.get(&partition) {
+            Some(PartitionBackoff::Held(held)) => held.recovery.responds(),
+            Some(PartitionBackoff::Failing { .. }) => false,
+            None => true,
+        }
+    }
+
     /// A batch that was sent comes back retryable, and waits; it is returned if there is no other attempt for it.
     ///
     /// `hint` is how long the server asked its clients to wait.
@@ -259,6 +268,20 @@ impl<T, A> Backoffs<T, A> {
 
     fn held_mut(&mut self) -> impl Iterator<Item = &mut HeldPartition<T, A>> {
         self.by_partition.values_mut().filter_map(PartitionBackoff::as_held_mut)
+    }
+
+    /// `batch`, which is sent now, together with those that wait behind it, as far as they are one batch.
+    pub(crate) fn joined(&mut self, mut batch: PendingBatch<T, A>, join: &Join) -> PendingBatch<T, A> {
+        let held = self.by_partition.get_mut(&batch.partition).and_then(PartitionBackoff::as_held_mut);
+        let Some(HeldPartition { waiting, .. }) = held else { return batch };
+        while let Some(next) = waiting.pop_front() {
+            // What was sent before stays as it was, so the bytes that were sent before do not change.
+            if let Some(next) = batch.absorb(next, join) {
+                waiting.push_front(next);
+                break;
+            }
+        }
+        batch
     }
 
     /// The oldest batch, by its age, of those that were sent before, while more bytes wait than may.

@@ -84,6 +84,11 @@ impl<B: Iterator<Item = Duration>> Recovery<B> {
         }
     }
 
+    /// Whether a probe was taken, and the server has not failed since.
+    pub(crate) fn responds(&self) -> bool {
+        matches!(self.phase, Phase::Ramp { .. })
+    }
+
     /// Whether nothing is in flight, and nothing has to be waited for.
     pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
         self.in_flight == 0 && self.may_send(now)

@@ -73,7 +73,8 @@ impl<T, A> Scheduler<T, A> {
         self.expire(look, sealed);
         loop {
             let batch = if let Some(batch) = self.backoffs.next(look.now) {
-                batch
+                let join = self.join(batch.partition, look);
+                self.backoffs.joined(batch, &join)
             } else if let Some(part) = self.bisection.next() {
                 let Some(part) = self.unless_held(part, look) else { continue };
                 part
@@ -133,12 +134,15 @@ impl<T, A> Scheduler<T, A> {
     /// How much of what waits may be sent as one batch.
     fn join(&self, partition: Partition, look: &Look) -> Join {
         let Batching { max_items, max_bytes, .. } = look.batching;
-        Join {
-            max_items,
-            max_bytes: self.sizes.most(partition).map_or(max_bytes, |most| most.min(max_bytes)),
-            // Those that join an older one expire with it: too early by a tenth of their time at most.
-            max_apart: look.max_age.map_or(Duration::MAX, |age| age.checked_div(10).unwrap_or(age)),
-        }
+        let max_apart = match look.max_age {
+            // Those that join an older one expire with it: too early by a tenth of their time at most, while the server is away.
+            Some(age) if !self.backoffs.responds(partition) => age.checked_div(10).unwrap_or(age),
+            // Once the server responds again, what has piled up leaves in as few requests as possible: many clients that each sent
+            // ten would be a storm. Should the server fail again at once, the younger of one batch may expire with its oldest.
+            Some(_) | None => Duration::MAX,
+        };
+        let max_bytes = self.sizes.most(partition).map_or(max_bytes, |most| most.min(max_bytes));
+        Join { max_items, max_bytes, max_apart }
     }
 
     /// `batch` together with those behind it, as far as they are one batch: what had to wait leaves in as few requests as

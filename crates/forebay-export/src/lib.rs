@@ -37,6 +37,7 @@ mod secrets;
 mod server_text;
 mod spool;
 mod spool_worker;
+mod spread;
 mod stack;
 mod telemetry;
 mod trace;

@@ -18,6 +18,7 @@ use crate::{
     sampled::Sampled,
     spool::{Overflowing, WriteAhead},
     spool_worker::SpoolWorker,
+    spread::Spread,
     telemetry::Telemetry,
     trace,
 };
@@ -108,7 +109,7 @@ where
                 }
                 None => None,
             };
-            let attempt = Sampled::new(attempt, limiter.clone());
+            let attempt = Spread::new(Sampled::new(attempt, limiter.clone()));
             (Route::One(Authorize::new(attempt, Auth::new(knobs.provider.transpose()?, fallback, &name))), None)
         }
         // The same, at the endpoint that is chosen for the attempt.

@@ -37,6 +37,15 @@ impl TransportError {
         Self { what, verdict: Verdict::new(reason, seen, advice).caused_by(error) }
     }
 
+    /// Whether the connection was lost with a request on it. A body that is not waited for any longer has no cause.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self.what {
+            What::NoResponse => true,
+            What::BrokenResponse => self.verdict.source().is_some(),
+            What::NotSent | What::TooLong { .. } | What::NotGrpc => false,
+        }
+    }
+
     /// The error of a response that ended before it was complete.
     pub(crate) fn broken(cause: Option<BoxError>) -> Self {
         let verdict = Verdict::new(DropReason::Failed, Seen::Maybe, Advice::Retry);

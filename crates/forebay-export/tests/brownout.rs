@@ -9,6 +9,9 @@
     reason = "test code"
 )]
 
+#[path = "brownout/storm.rs"]
+mod storm;
+
 use bytes::{Bytes, BytesMut};
 use forebay_batch::Batching;
 use forebay_core::{BoxError, chance::SplitMix64, time::saturating_mul};

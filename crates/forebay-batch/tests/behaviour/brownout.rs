@@ -366,15 +366,39 @@ async fn f25_batches_of_different_flushes_stay_apart() {
 /// Joined batches expire together, so that they are of about the same age: within a tenth of the age limit.
 #[tokio::test(start_paused = true)]
 async fn f25_a_young_batch_does_not_expire_with_an_old_one() {
-    let (inner, log) = failing(&[1]);
+    let (inner, log) = failing(&[1, 2, 3, 4, 5, 6, 7]);
     let batch =
         pairs().park_backoff([20 * SECOND; 9]).park_bytes(1 << 20).max_age(100 * SECOND).build().unwrap().layer(inner);
-    emit(&batch, 0..4);
+    emit(&batch, 0..2);
+    sleep(50 * SECOND).await;
+    emit(&batch, 2..4);
     sleep(9 * SECOND).await;
     emit(&batch, 4..6);
     sleep(3 * SECOND).await;
     emit(&batch, 6..8);
     batch.handle().flush().await;
-    let expected: [&[u32]; 4] = [&[0, 1], &[0, 1], &[2, 3, 4, 5], &[6, 7]];
+    // The first batch expires while the server is away; then those behind it are the probe, as far as they are about as old.
+    let mut expected: Vec<&[u32]> = vec![&[0, 1]; 6];
+    expected.extend([&[2, 3, 4, 5][..]; 2]);
+    expected.push(&[6, 7]);
     assert_eq!(*log.lock().unwrap(), expected);
+}
+
+/// Once the server responds, there is nothing to keep batches of different ages apart for.
+#[tokio::test(start_paused = true)]
+async fn e05_what_has_piled_up_leaves_as_one_once_the_server_responds() {
+    for keyed in [false, true] {
+        let (inner, log) = failing(&[1]);
+        let builder = pairs().park_backoff([20 * SECOND; 9]).park_bytes(1 << 20).max_age(100 * SECOND);
+        let builder = if keyed { builder.partition_by(|_: &u32| "one") } else { builder };
+        let batch = builder.build().unwrap().layer(inner);
+        emit(&batch, 0..4);
+        sleep(9 * SECOND).await;
+        emit(&batch, 4..6);
+        sleep(9 * SECOND).await;
+        emit(&batch, 6..8);
+        batch.handle().flush().await;
+        let expected: [&[u32]; 3] = [&[0, 1], &[0, 1], &[2, 3, 4, 5, 6, 7]];
+        assert_eq!(*log.lock().unwrap(), expected, "{keyed}");
+    }
 }

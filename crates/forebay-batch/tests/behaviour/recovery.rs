@@ -624,3 +624,38 @@ async fn discard_drops_what_is_queued_waits_or_is_in_flight_and_goes_on() {
     advance(1200 * SECOND).await;
     assert_eq!(calls.lock().unwrap().len(), 4);
 }
+
+/// However long the server asks for, its partition is probed again at the cap, or once the batch that it asked has expired.
+#[tokio::test(start_paused = true)]
+async fn f01_a_partition_is_held_for_no_longer_than_the_cap_of_a_hint_or_its_batch() {
+    for (max_hint, max_age, again) in [
+        (None, None, 60),
+        (Some(7 * SECOND), None, 7),
+        (Some(Duration::ZERO), None, 1),
+        (Some(Duration::MAX), Some(20 * SECOND), 20),
+    ] {
+        for day in [86_400 * SECOND, Duration::MAX] {
+            let (inner, log) = server(move |n, _: &[u32]| if n == 1 { Err(Refusal::Away(Some(day))) } else { Ok(()) });
+            let mut builder = BatchLayer::builder()
+                .batching(Batching::new().max_items(1))
+                .retain_items()
+                .settle(settle)
+                .park_backoff(backoff())
+                .park_bytes(1 << 20);
+            if let Some(most) = max_hint {
+                builder = builder.max_hint(most);
+            }
+            if let Some(age) = max_age {
+                builder = builder.max_age(age);
+            }
+            let batch = builder.build().unwrap().layer(inner);
+            emit(&batch, 0..1);
+            latency().await;
+            advance(SECOND / 2).await;
+            emit(&batch, 1..2);
+            batch.handle().flush().await;
+            assert_eq!(times(&log)[..2], [0, again], "{max_hint:?}, {max_age:?}, {day:?}");
+            assert_eq!(totals(&batch.handle()).pending, 0);
+        }
+    }
+}

@@ -97,3 +97,16 @@ impl SdkItem for SdkSpan {
 impl SdkItem for SdkMetric {
     const SIGNAL: Signal = Signal::Metrics;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f11_a_temporality_that_is_not_known_is_a_warning_that_names_its_variable() {
+        for unknown in ["gauge", "1", "delta,"] {
+            let warning = temporality(unknown).unwrap_err();
+            assert!(warning.knob() == TEMPORALITY && warning.value().contains(unknown), "{warning}");
+        }
+    }
+}
