@@ -3,6 +3,7 @@
 mod adaptive;
 mod batch;
 mod brownout;
+mod budget;
 mod cancel;
 mod cancelled;
 mod deadline;

@@ -1,5 +1,7 @@
 //! What a caller of the queue layer sees, by subject.
 
+mod adaptive;
+mod budget;
 mod cancel;
 mod cancelled;
 mod channel;

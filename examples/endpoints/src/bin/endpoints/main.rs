@@ -82,7 +82,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     say(format_args!("emit:       {emitted}"))?;
     say(format_args!("exporter:   {}", report.totals))?;
     say(format_args!(
-        "            {} requests, {} of them further attempts, {} openings of circuits",
+        "            {} requests, {} of them further attempts, {} openings of its own circuit",
         report.counters.requests, report.counters.retries, report.counters.breaker_opens
     ))?;
     for (receiver, status) in receivers.iter().zip(handle.endpoints()) {
