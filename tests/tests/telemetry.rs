@@ -7,7 +7,7 @@ use forebay::{
     batch::Batching,
     breaker::{BreakerLayer, Trip},
     core::{BoxError, DropReason},
-    export::{Credential, Exporter, ExporterBuilder, Failover},
+    export::{Addresses, Credential, DnsEndpoints, EndpointGuard, Exporter, ExporterBuilder, Failover, HostPort},
     kip714::{ErrorCode, GetTelemetrySubscriptionsResponse, Kip714Client, TelemetryRequest, TelemetryResponse},
     otlp::{ExporterBuilderExt, LogRecord, LogsEncoder, Protocol, Signal},
     queue::{Limits, QueueLayer},
@@ -155,6 +155,13 @@ async fn exporters() -> Vec<Exporter<LogRecord>> {
     });
     emit(&several, 1).await;
     several.handle().set_endpoints(Failover::new(["https://two.example/"])).unwrap();
+    // One lookup fails, and the next one has an address that nothing outside may name.
+    let mut lookups =
+        vec![Ok(Addresses { addresses: vec!["127.0.0.1:443".parse().unwrap()], valid_for: None }), Err("away")];
+    let lookup = service_fn(move |_: HostPort| ready(lookups.pop().unwrap_or(Err("away")).map_err(BoxError::from)));
+    let resolving = DnsEndpoints::new("https://two.example/").guard(EndpointGuard::new());
+    let resolving = resolving.run(several.handle(), lookup, Failover::new);
+    assert!(tokio::time::timeout(Duration::from_secs(6), resolving).await.is_err(), "it never ends");
     vec![logs, away, grpc, unread, auth, quiet, warned, late, several]
 }
 

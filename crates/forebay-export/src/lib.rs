@@ -51,7 +51,8 @@ pub use self::{
     encode::{BodyTooLarge, Encode, Skipped},
     endpoint::Endpoint,
     endpoints::{
-        Balance, Destination, EndpointFailed, EndpointStatus, Endpoints, EndpointsAway, EndpointsBusy, Failover,
+        Addresses, Balance, Destination, DnsEndpoints, EndpointFailed, EndpointStatus, Endpoints, EndpointsAway,
+        EndpointsBusy, Failover, HostPort, SystemLookup,
     },
     error::{ExportError, ExportErrorKind, ExportErrorStatus},
     exporter::{EmitOrWait, Exporter, ResponseFuture},

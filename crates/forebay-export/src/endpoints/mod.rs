@@ -5,10 +5,12 @@
 //! asked for, its limit in flight, the sizes that it takes, its credential.
 
 mod destination;
+mod dns;
 mod error;
 mod latency;
 mod route;
 mod router;
+mod schedule;
 mod selector;
 mod set;
 mod size;
@@ -16,6 +18,7 @@ mod status;
 
 pub use self::{
     destination::Destination,
+    dns::{Addresses, DnsEndpoints, HostPort, SystemLookup},
     error::{EndpointFailed, EndpointsAway, EndpointsBusy},
     set::{Balance, Endpoints, Failover},
     status::EndpointStatus,

@@ -45,6 +45,12 @@ pub(crate) fn endpoint_changed(_: &str, _: &Endpoint) {}
 pub(crate) fn endpoints_changed(_: &str, _: usize) {}
 
 #[inline(always)]
+pub(crate) fn lookup_failed(_: &str) {}
+
+#[inline(always)]
+pub(crate) fn addresses_refused(_: usize) {}
+
+#[inline(always)]
 pub(crate) fn fallback_used(_: &str) {}
 
 #[inline(always)]

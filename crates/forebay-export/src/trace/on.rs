@@ -78,6 +78,18 @@ pub(crate) fn endpoints_changed(name: &str, endpoints: usize) {
     quietly(|| debug!(target: TARGET, exporter = name, endpoints, "endpoints changed"));
 }
 
+/// A lookup of a name has failed, and the addresses of before stay.
+#[cold]
+pub(crate) fn lookup_failed(name: &str) {
+    quietly(|| debug!(target: TARGET, name, "lookup failed"));
+}
+
+/// A name has addresses that the guard refuses.
+#[cold]
+pub(crate) fn addresses_refused(addresses: usize) {
+    quietly(|| debug!(target: TARGET, addresses, "addresses refused"));
+}
+
 /// A request goes to the fallback, without a credential.
 #[cold]
 pub(crate) fn fallback_used(name: &str) {

@@ -4,6 +4,7 @@
 
 mod balance;
 mod config;
+mod dns;
 mod failover;
 mod isolation;
 mod live;
