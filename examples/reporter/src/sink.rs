@@ -107,7 +107,7 @@ pub(super) fn exporter(
         .limits(Limits::new().items(1_000_000).bytes(options.buffer_bytes).soft_limit(1.0))
         .overflow(Overflow::DropOldest)
         .weigh(own::weight)
-        .batching(Batching::new().max_items(10_000).max_bytes(4 << 20).max_delay(interval))
+        .batching(Batching::new().max_items(10_000).max_bytes(4 << 20).max_delay(interval).max_in_flight(1))
         .attempt_timeout(EXPORT_TIMEOUT)
         .retry(|retry| retry.max_retries(0))
         // Over before the next interval is, at the latest: the circuit is open up to a tenth longer by chance, and an interval is
