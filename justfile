@@ -103,7 +103,7 @@ spool kills="100":
 fleet:
     .ci/fleet
 
-# The outage that nobody notices, for real: three receivers, of which any two die and return at random, for ten minutes.
+# The outage that goes unnoticed, for real: three receivers, of which any two die and return at random, for ten minutes.
 outage time="10m" rate="100000":
     cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}}
     cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}} --failover

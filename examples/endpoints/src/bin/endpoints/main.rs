@@ -1,4 +1,4 @@
-//! An outage that nobody notices: one exporter, three receivers, of which any two die and return at random.
+//! An outage that goes unnoticed: one exporter, three receivers, of which any two die and return at random.
 //!
 //! Each item has a number, and the receivers have one bitmap for all of them, so that in the end every item is either there or named
 //! as missing. On a terminal each receiver has a line that shows how it is and what it takes.
