@@ -9,7 +9,7 @@ use forebay_core::{
     Outcome,
     adaptive::{Adaptive, Limiter, Sample},
 };
-use forebay_testkit::load::{Attempt, Demand, Fixed, Judgement, Limit, Response, Scenario, Server, catalog};
+use forebay_testkit::load::{Attempt, Demand, Fixed, Limit, Response, Scenario, Server, catalog};
 use std::{
     collections::HashSet,
     time::{Duration, Instant},
@@ -18,10 +18,6 @@ use std::{
 /// The servers that take long to simulate; the table has them.
 const LONG: [&str; 4] =
     ["20 clients, 400 workers", "20 clients, 100 workers", "20 clients, 50 workers", "20 clients, 429 above 80"];
-
-/// What misses its bound for some seeds. A rate that is taken over a whole second refuses for twenty round trips what was sent too
-/// much in one: a limiter that cuts in each of them falls far, and has to come back.
-const MISSED: [&str; 1] = ["429 above 1000 a second"];
 
 /// Ours, in virtual time.
 struct Ours {
@@ -63,13 +59,11 @@ fn e04_the_limit_comes_within_a_tenth_of_the_best_fixed_one() {
     let names: HashSet<_> = all.iter().map(|scenario| scenario.name).collect();
     assert!(all.len() >= 24 && names.len() == all.len() && all.iter().all(|scenario| scenario.best.is_some()));
     assert_eq!(names.iter().filter(|name| name.starts_with("vector: ")).count(), 12);
-    assert!(LONG.iter().chain(&MISSED).all(|name| names.contains(name)));
+    assert!(LONG.iter().all(|name| names.contains(name)));
     let judged =
         all.iter().filter(|scenario| !LONG.contains(&scenario.name)).map(|scenario| scenario.judge(1, ours(scenario)));
-    let missed: Vec<_> = judged.filter(|judged| !judged.misses().is_empty()).collect();
-    let unexpected: Vec<_> =
-        missed.iter().filter(|judged| !MISSED.contains(&judged.name)).map(Judgement::misses).collect();
-    assert!(unexpected.is_empty(), "{unexpected:#?}");
+    let missed: Vec<_> = judged.flat_map(|judged| judged.misses()).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 #[test]

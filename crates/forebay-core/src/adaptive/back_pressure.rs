@@ -18,10 +18,14 @@ pub(super) struct BackPressure {
     wait: f64,
     /// How often in a row that was in vain.
     in_vain: u32,
+    /// Whether the latest limit that was too much was so because throughput collapsed there, and not because of refusals.
+    pub(super) collapsed: bool,
     /// The limit that is tried again.
     pub(super) retried: Option<f64>,
-    /// The greatest limit that whole windows were held without a refusal, and how many windows.
-    proven: (f64, u32),
+    /// The greatest limit that was held for long without a refusal; zero where there is none.
+    proven: f64,
+    /// The windows without a refusal that may prove a limit: the least limit of them, and how many they are.
+    proving: (f64, u32),
     /// The attempts in a row that were not refused.
     clean: f64,
     /// Since the latest refusal: when that was, and the time that all attempts since have taken, in seconds.
@@ -41,8 +45,8 @@ pub(super) struct Descent {
     last: f64,
     /// Not even what is refused now shows that less than that is too much.
     least: f64,
-    /// Whether `from` was held for long without a refusal: others have filled the server.
-    held: bool,
+    /// What of `from` was held for long without a refusal: others have filled the server.
+    held: f64,
     /// What ended at `base`, and at its half.
     whole: Tally,
     half: Tally,
@@ -77,6 +81,22 @@ pub(super) struct Cut {
 
 /// The windows for which a limit has to be held to be proven.
 const PROVEN: u32 = 5;
+/// What a client keeps of a limit that it has held for long, and that is refused now: those with more than a few in flight yield.
+const KEPT: f64 = 0.8;
+/// So many are a few: of them a client yields nothing, as one less would be a far greater share of them than of many.
+const FEW: f64 = 5.0;
+/// What a client with few in flight keeps of a limit that is refused, whatever is refused on the way down.
+const KEPT_OF_FEW: f64 = 0.85;
+/// The successes in a row, at least, after which refusals are over. A client with one in flight counts them for as many round trips,
+/// in which those with more have taken what it left.
+const CLEAN: f64 = 7.0;
+/// The attempts at the floor that it takes to tell chance from a server that others fill and leave again and again.
+const AT_FLOOR: f64 = 24.0;
+/// A limit that was refused is tried again by so many times its square root. By a share of it, those with many in flight would gain
+/// more than those with few; and a server that counts over many round trips refuses for as long what was far too much.
+const CAREFUL: f64 = 0.21;
+/// The same near a limit at which throughput collapsed, as a share of it: latency shows that before it costs much.
+const CAREFUL_OF_COLLAPSE: f64 = 0.05;
 /// Nearly all is refused: that is never chance.
 const ALL: f64 = 0.75;
 
@@ -114,7 +134,8 @@ impl BackPressure {
         descent.half.add(refused);
         descent.switches += one_if(descent.latest.replace(refused).is_some_and(|latest| latest != refused));
         let (whole, half) = (descent.whole.share(), descent.half.share());
-        if descent.half.ended < (5.0 / whole.max(0.01)).clamp(12.0, 100.0) {
+        let enough = if point <= floor { AT_FLOOR } else { 12.0 };
+        if descent.half.ended < (5.0 / whole.max(0.01)).clamp(enough, 100.0) {
             return None;
         }
         // Chance mixes what is refused with what is not; a server that is full refuses all, and then none.
@@ -133,8 +154,8 @@ impl BackPressure {
 
     /// A refusal asks for a cut. `false` while the cuts pause, because enough is known at half of the limit.
     pub(super) fn cut(&mut self, cut: Cut, mean: f64, point: f64, floor: f64) -> bool {
-        let held = self.proven.1 >= PROVEN && cut.from <= self.proven.0;
-        self.proven.1 = 0;
+        let held = self.proven.min(cut.from);
+        (self.proven, self.proving) = (0.0, (0.0, 0));
         let is_first = self.descent.is_none();
         let descent = self.descent.get_or_insert(Descent {
             first_cut: cut.at,
@@ -163,14 +184,16 @@ impl BackPressure {
     pub(super) fn is_over(&mut self, chance: &mut SplitMix64) -> bool {
         let Some(descent) = self.descent else { return true };
         let Tally { ended, refused } = descent.whole;
-        if self.clean < (3.0 * ended / refused.max(1.0)).max(12.0) {
+        if self.clean < (3.0 * ended / refused.max(1.0)).max(CLEAN) {
             return false;
         }
         if !descent.away && (descent.many || descent.is_many()) {
             let own = descent.last.max(descent.least.min(descent.from));
-            // Others have filled the server: a client with many in flight yields, one with few does not.
-            let kept = (0.93 * descent.from).max(descent.from.min(8.0)) + 1.0;
-            self.condemn(if descent.held { own.max(kept) } else { own }, 1.0, chance);
+            let Descent { from, held, .. } = descent;
+            let kept = (KEPT * held).max(held.min(FEW)).max(KEPT_OF_FEW * from.min(8.0));
+            // Chance rounds, so that few in flight yield the same share on the average as many.
+            let kept = (kept + chance.unit()).floor() + 1.0;
+            self.condemn(own.max(kept), 1.0, chance);
         }
         self.descent = None;
         true
@@ -178,6 +201,7 @@ impl BackPressure {
 
     /// So many in flight are too many, and are tried again after a while: the longer, the more that costs.
     pub(super) fn condemn(&mut self, at: f64, cost: f64, chance: &mut SplitMix64) {
+        self.collapsed = cost > 1.0;
         self.too_much = Some(match self.too_much {
             Some(too_much) => {
                 // A collapse after a collapse: the next one would cost as much.
@@ -222,11 +246,10 @@ impl BackPressure {
     /// A window has ended; `is_held` says whether it was held at the most that is not too much.
     pub(super) fn judge(&mut self, measure: &Measure, is_held: bool) {
         if measure.clean {
-            let (limit, windows) = &mut self.proven;
-            if measure.limit > *limit || *windows == 0 {
-                (*limit, *windows) = (measure.limit, 1);
-            } else if measure.limit >= *limit {
-                *windows = windows.saturating_add(1);
+            let (least, windows) = self.proving;
+            self.proving = if windows == 0 { (measure.limit, 1) } else { (least.min(measure.limit), windows + 1) };
+            if self.proving.1 == PROVEN {
+                (self.proven, self.proving.1) = (self.proven.max(self.proving.0), 0);
             }
         }
         if self.too_much.is_some() && is_held {
@@ -239,7 +262,18 @@ impl BackPressure {
 
     /// Whether a limit near `point` was too much once, and is tried with care.
     pub(super) fn is_careful(&self, point: f64) -> bool {
-        self.retried.is_some_and(|retried| point < 1.3 * retried)
+        let near = if self.collapsed { 1.3 } else { 2.0 };
+        self.retried.is_some_and(|retried| point < near * retried)
+    }
+
+    /// How far the logarithm of a limit near `point` goes up at a time, with care.
+    pub(super) fn careful(&self, point: f64) -> f64 {
+        if self.collapsed { CAREFUL_OF_COLLAPSE } else { CAREFUL / point.sqrt() }
+    }
+
+    /// Whether refusals have shown a limit to be too much: it is known, and above it is not climbed.
+    pub(super) fn is_refused_above(&self) -> bool {
+        self.too_much.is_some() && !self.collapsed
     }
 }
 

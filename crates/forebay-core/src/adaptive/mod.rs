@@ -18,8 +18,7 @@
 //!
 //! What it does not do: a client that joins others at a server that is full already takes the time it finds there for the time
 //! without load, and gets more than its share. A server that becomes slower little by little is taken for one that others load.
-//! Where a server counts its limit over many round trips, the limit serves a little less than 0.9 of the best fixed one; where it
-//! refuses everything while twenty clients together are above its limit, two thirds of it.
+//! Where a server refuses everything while twenty clients together are above its limit, some of them get less than their share.
 //!
 //! ```
 //! use forebay_core::{Outcome, adaptive::{Adaptive, Limiter, Sample}};

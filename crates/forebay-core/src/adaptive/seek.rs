@@ -11,8 +11,6 @@ const WORTH: f64 = 0.15;
 /// How far a comparison moves the limit, and how far at most.
 const GAIN: f64 = 0.4;
 const STEP: f64 = 0.25;
-/// The same near a limit that was too much once.
-const CAREFUL: f64 = 0.05;
 /// The windows that a limit is held below one that is too much, before less is compared with it.
 const HOLD: u32 = 12;
 
@@ -75,7 +73,7 @@ impl Limiter {
         let stretch = self.latency.stretch(measure);
         let crowding = self.latency.crowding(measure);
         let is_careful = self.back_pressure.is_careful(self.point);
-        let most = if is_careful { CAREFUL } else { STEP };
+        let most = if is_careful { self.back_pressure.careful(self.point) } else { STEP };
         let step = (GAIN * (worth - WORTH) / (1.0 + 2.0 * error * error)).clamp(-STEP, most);
         let is_foreign = stretch > 1.15 && worth - 0.5 * error > FOREIGN / stretch;
         let step = if is_foreign && crowding > 0.0 {
@@ -91,7 +89,8 @@ impl Limiter {
         self.point = (self.point * step.exp()).clamp(self.floor(), self.most());
         let is_free = worth > 0.6 && stretch < 1.3 * (1.0 + self.latency.spread.sqrt());
         self.streak = if is_free { self.streak + 1 } else { 0 };
-        if self.streak >= 2 && !self.back_pressure.is_careful(self.point) {
+        let is_held_back = self.back_pressure.is_refused_above() || self.back_pressure.is_careful(self.point);
+        if self.streak >= 2 && !is_held_back {
             self.streak = 0;
             self.phase = Phase::Climb { below: None };
             return self.open(now, self.point);
@@ -105,7 +104,8 @@ impl Limiter {
     /// The limit that `point` is compared with.
     fn other(&self, is_capped: bool) -> f64 {
         let noise = (self.latency.spread / self.point).sqrt();
-        let apart = if self.back_pressure.is_careful(self.point) { CAREFUL } else { (2.0 * noise).clamp(0.1, 0.4) };
+        let is_careful = self.back_pressure.is_careful(self.point);
+        let apart = if is_careful { self.back_pressure.careful(self.point) } else { (2.0 * noise).clamp(0.1, 0.4) };
         let factor = apart.exp();
         if is_capped {
             (self.point / factor).min(self.point - 1.0)
