@@ -135,8 +135,8 @@ impl Pipeline {
     ///
     /// The spool could not be closed.
     pub async fn end(self, wait: Duration) -> Result<Rest, BoxError> {
-        let (handle, until) = (self.batch.handle(), Instant::now() + wait);
-        while Instant::now() < until {
+        let (handle, begin) = (self.batch.handle(), Instant::now());
+        while begin.elapsed() < wait {
             let totals = handle.totals();
             if totals.pending == 0 && totals.spooled == 0 && self.spool.stats().await?.records == 0 {
                 break;
