@@ -31,6 +31,10 @@ semver:
 guide:
     .ci/guide
 
+# What the READMEs show, pasted into new packages.
+snippets:
+    .ci/snippets
+
 # The layers for Windows and WebAssembly.
 targets:
     .ci/targets

@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+// The programs of the page need what the page says that they need; they are tested where that is there.
+#![cfg_attr(any(not(doctest), feature = "export"), doc = include_str!("../README.md"))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, reason = "time arithmetic panics where it overflows"))]
 
