@@ -43,10 +43,11 @@ fn silent() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
+type Answer = Result<Response<Full<Bytes>>, BoxError>;
+
 /// A server that refuses the first request. It is not a closure of `exporter`, where it would be a type of its own for each
 /// `change`, and the exporter compiled for each.
-fn server()
--> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, BoxError>> + Clone + Send> {
+fn server() -> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Answer> + Clone + Send> {
     let refused = Arc::new(AtomicBool::new(false));
     service_fn(move |_| {
         let status = if refused.swap(true, SeqCst) { 200 } else { 404 };

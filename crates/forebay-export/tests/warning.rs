@@ -31,11 +31,11 @@ impl Encode<u32> for Lines {
     }
 }
 
+type Answer = Result<Response<Full<Bytes>>, BoxError>;
+
 /// A server that responds with `status`. It is not a closure of `exporter`, where it would be a type of its own for each
 /// `build`, and the exporter compiled for each.
-fn server(
-    status: StatusCode,
-) -> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, BoxError>> + Clone + Send> {
+fn server(status: StatusCode) -> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Answer> + Clone + Send> {
     service_fn(move |_| {
         let mut response = Response::new(Full::new(Bytes::new()));
         *response.status_mut() = status;
