@@ -21,10 +21,12 @@ fn tests() -> BTreeSet<String> {
 fn tests_below(path: PathBuf) -> BTreeSet<String> {
     let (mut paths, mut names) = (vec![path], BTreeSet::new());
     while let Some(path) = paths.pop() {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && name != "target" && !name.starts_with('.') {
-            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.is_file() && name.ends_with(".rs") {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+            let is_ours = |name: &str| name != "target" && !name.starts_with('.');
+            let ours = entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy()));
+            paths.extend(ours.map(|entry| entry.path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             tests_in(&fs::read_to_string(path).unwrap(), &mut names);
         }
     }
