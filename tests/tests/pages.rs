@@ -14,16 +14,20 @@ fn root() -> PathBuf {
 
 /// The names of all test functions of the workspace.
 fn tests() -> BTreeSet<String> {
-    let (mut folders, mut names) = (vec![root()], BTreeSet::new());
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if name.ends_with(".rs") {
-                tests_in(&fs::read_to_string(path).unwrap(), &mut names);
-            }
+    tests_below(root())
+}
+
+/// The names of all test functions in `path`, a file or a folder.
+fn tests_below(path: PathBuf) -> BTreeSet<String> {
+    let (mut paths, mut names) = (vec![path], BTreeSet::new());
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+            let is_ours = |name: &str| name != "target" && !name.starts_with('.');
+            let ours = entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy()));
+            paths.extend(ours.map(|entry| entry.path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            tests_in(&fs::read_to_string(path).unwrap(), &mut names);
         }
     }
     names
@@ -139,6 +143,27 @@ fn f26_every_row_of_the_systems_page_names_tests_that_exist() {
     assert!(rows > 200 && named > 300 && wrong.is_empty(), "{rows} rows, {named} tests; wrong: {wrong:#?}");
 }
 
+/// The sources of the programs and libraries in `folder` that cargo does not build as tests: their target says `test = false`.
+fn untested(folder: &Path) -> Vec<PathBuf> {
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let mut sources = Vec::new();
+    for section in manifest.split("\n[").filter(|section| section.contains("\ntest = false")) {
+        let named = |key| section.lines().find_map(|line| line.strip_prefix(key)?.trim_matches(['=', ' ', '"']).into());
+        let path: Option<&str> = named("path");
+        match section.lines().next() {
+            Some("lib]") => sources.push(folder.join(path.unwrap_or("src"))),
+            Some("[bin]]") => {
+                let name: &str = named("name").unwrap();
+                let program = folder.join("src/bin").join(name);
+                sources.push(path.map_or(program.with_extension("rs"), |path| folder.join(path)));
+                sources.push(program);
+            }
+            _ => {}
+        }
+    }
+    sources
+}
+
 /// The manifests of all crates, by their folders, without what only their tests depend on.
 fn manifests() -> Vec<(String, String)> {
     let folders = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap());
@@ -166,6 +191,20 @@ fn f26_no_crate_has_unsafe_code_and_those_with_tls_are_named() {
     assert_eq!(with_tls.iter().map(String::as_str).collect::<Vec<_>>(), ["forebay-kip714", "forebay-spool-nats"]);
     let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
     assert!(with_tls.iter().all(|name| page.contains(&format!("`{name}`"))));
+}
+
+/// What is not built as a test costs no time, and runs no test that is put into it.
+#[test]
+fn no_target_without_a_harness_has_a_test() {
+    let mut seen = 0;
+    for folder in files("crates").chain(files("examples")).chain([root().join("tests")]) {
+        for source in untested(&folder).into_iter().filter(|source| source.exists()) {
+            seen += 1;
+            let names = tests_below(source.clone());
+            assert!(names.is_empty(), "{} says `test = false`, and has {names:?}", source.display());
+        }
+    }
+    assert!(seen > 20, "{seen} targets");
 }
 
 #[test]

@@ -23,12 +23,12 @@ use metrics_util::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    future::{pending, ready},
+    future::{Ready, pending, ready},
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::time::advance;
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn, util::ServiceFn};
 
 const PAGE: &str = include_str!("../../docs/telemetry.md");
 
@@ -58,22 +58,30 @@ fn answer(status: u16) -> Answer {
     Ok(Response::builder().status(status).body(Full::default()).unwrap())
 }
 
-/// An exporter over a server that plays `script` and is healthy after that.
-fn exporter(
-    name: &str,
+/// A server that plays `script` and is healthy after that. It is not a closure of `exporter`, where it would be a type of its
+/// own for each `build`, and the exporter compiled for each.
+fn server(
     protocol: Protocol,
     script: Vec<Answer>,
-    build: impl FnOnce(Builder) -> Builder,
-) -> Exporter<LogRecord> {
+) -> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Answer> + Clone + Send> {
     let script = Arc::new(Mutex::new(VecDeque::from(script)));
-    let client = service_fn(move |_: Request<Full<Bytes>>| {
+    service_fn(move |_: Request<Full<Bytes>>| {
         let next = script.lock().unwrap().pop_front();
         let mut well = answer(200).unwrap();
         if protocol == Protocol::Grpc {
             well.headers_mut().insert("grpc-status", HeaderValue::from_static("0"));
         }
         ready(next.unwrap_or(Ok(well)))
-    });
+    })
+}
+
+/// An exporter over that server.
+fn exporter(
+    name: &str,
+    protocol: Protocol,
+    script: Vec<Answer>,
+    build: impl FnOnce(Builder) -> Builder,
+) -> Exporter<LogRecord> {
     let builder = Exporter::builder()
         .name(name)
         .endpoint("https://far.example/")
@@ -81,7 +89,7 @@ fn exporter(
         .batching(Batching::new().max_items(4).max_delay(Duration::from_millis(10)))
         .retry(|retry| retry.max_retries(1).backoff(Backoff::constant(Duration::from_millis(1))).without_budget())
         .park_backoff(Backoff::constant(Duration::from_millis(10)));
-    build(builder).client(client).build().unwrap()
+    build(builder).client(server(protocol, script)).build().unwrap()
 }
 
 type Builder = ExporterBuilder<LogRecord, LogsEncoder>;

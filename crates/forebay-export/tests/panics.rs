@@ -12,13 +12,14 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use std::{
+    future::{Ready, ready},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Duration,
 };
-use tower::{Service, service_fn};
+use tower::{Service, service_fn, util::ServiceFn};
 use tracing::{
     Event, Subscriber,
     span::{Attributes, Id, Record},
@@ -42,19 +43,25 @@ fn silent() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
+type Answer = Result<Response<Full<Bytes>>, BoxError>;
+
+/// A server that refuses the first request. It is not a closure of `exporter`, where it would be a type of its own for each
+/// `change`, and the exporter compiled for each.
+fn server() -> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Answer> + Clone + Send> {
+    let refused = Arc::new(AtomicBool::new(false));
+    service_fn(move |_| {
+        let status = if refused.swap(true, SeqCst) { 200 } else { 404 };
+        ready(Response::builder().status(status).body(Full::new(Bytes::new())).map_err(BoxError::from))
+    })
+}
+
 /// An exporter of batches of two, the first of which the server refuses.
 fn exporter(change: impl FnOnce(ExporterBuilder<u32, Lines>) -> ExporterBuilder<u32, Lines>) -> Exporter<u32> {
-    let refused = Arc::new(AtomicBool::new(false));
-    let client = service_fn(move |_: Request<Full<Bytes>>| {
-        let status = if refused.swap(true, SeqCst) { 200 } else { 404 };
-        let response = Response::builder().status(status).body(Full::new(Bytes::new())).unwrap();
-        std::future::ready(Ok::<_, BoxError>(response))
-    });
     let builder = Exporter::builder()
         .endpoint("https://far.example/")
         .encoder(Lines)
         .batching(Batching::new().max_items(2).max_delay(Duration::from_millis(1)));
-    change(builder).client(client).build().unwrap()
+    change(builder).client(server()).build().unwrap()
 }
 
 /// The first batch is rejected, the second delivered, whatever panics.

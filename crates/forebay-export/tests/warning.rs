@@ -10,9 +10,12 @@ use forebay_intake::{Limits, Overflow};
 use forebay_testkit::events::{EventRecorder, RecordedEvent};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
-use std::time::Duration;
+use std::{
+    future::{Ready, ready},
+    time::Duration,
+};
 use tokio::time::{advance, timeout};
-use tower::service_fn;
+use tower::{service_fn, util::ServiceFn};
 use tracing::{Level, subscriber::set_default};
 
 struct Lines;
@@ -28,14 +31,21 @@ impl Encode<u32> for Lines {
     }
 }
 
-fn exporter(status: StatusCode, build: impl FnOnce(ExporterBuilder<u32>) -> ExporterBuilder<u32>) -> Exporter<u32> {
-    let answer = move |_: Request<Full<Bytes>>| async move {
+type Answer = Result<Response<Full<Bytes>>, BoxError>;
+
+/// A server that responds with `status`. It is not a closure of `exporter`, where it would be a type of its own for each
+/// `build`, and the exporter compiled for each.
+fn server(status: StatusCode) -> ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Answer> + Clone + Send> {
+    service_fn(move |_| {
         let mut response = Response::new(Full::new(Bytes::new()));
         *response.status_mut() = status;
-        Ok::<_, BoxError>(response)
-    };
+        ready(Ok(response))
+    })
+}
+
+fn exporter(status: StatusCode, build: impl FnOnce(ExporterBuilder<u32>) -> ExporterBuilder<u32>) -> Exporter<u32> {
     let builder = build(Exporter::builder().name("logs").endpoint("https://far.example/"));
-    builder.encoder(Lines).client(service_fn(answer)).build().unwrap()
+    builder.encoder(Lines).client(server(status)).build().unwrap()
 }
 
 /// Lets the worker do what it can without time going by.

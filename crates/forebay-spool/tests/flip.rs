@@ -9,6 +9,7 @@
 mod support;
 
 use forebay_spool::{Group, NewRecord};
+use memchr::memmem;
 use std::collections::BTreeMap;
 use support::{NOW, SimDisk, drain, open};
 
@@ -36,7 +37,7 @@ fn touched(content: &[u8], all: &BTreeMap<u64, Vec<u8>>, range: std::ops::Range<
         let mut from = 0;
         let mut places = 0;
         let mut hit = 0;
-        while let Some(at) = find(&content[from..], b"FBSP").map(|at| at + from) {
+        while let Some(at) = memmem::find(&content[from..], b"FBSP").map(|at| at + from) {
             let end = at + 56 + payload.len();
             if content.get(at + 24..at + 32) == Some(&id.to_le_bytes()) && content.get(at + 56..end) == Some(payload) {
                 places += 1;
@@ -47,10 +48,6 @@ fn touched(content: &[u8], all: &BTreeMap<u64, Vec<u8>>, range: std::ops::Range<
         count += u64::from(places > 0 && hit == places);
     }
     count
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 fn check(disk: &SimDisk, all: &BTreeMap<u64, Vec<u8>>, may_lose: u64, what: &str) {

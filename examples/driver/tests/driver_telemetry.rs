@@ -17,12 +17,15 @@ async fn without_faults_everything_comes_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_faults_every_log_has_a_fate() {
-    for (seed, settings) in [(1, Settings::node()), (2, Settings { enabled: true, ..Settings::csharp() })] {
+    let has_its_fates = async |seed, settings| {
         let settings = Options::hurried(&settings);
         let summary = run(&Options { connections: 40, statements: 25, faults: 30, seed, settings }).await.unwrap();
         assert_eq!(summary.disagreements(), [""; 0], "{summary}");
         assert!(summary.books().faults > 0 && summary.delivered() > 0, "{summary}");
-    }
+    };
+    // Both wait for most of their time.
+    let of_c_sharp = Settings { enabled: true, ..Settings::csharp() };
+    tokio::join!(has_its_fates(1, Settings::node()), has_its_fates(2, of_c_sharp));
 }
 
 #[cfg(target_os = "linux")]

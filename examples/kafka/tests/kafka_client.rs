@@ -34,13 +34,17 @@ fn a_token_of_a_file_or_a_command_opens_the_connection() {
     let file = std::env::temp_dir().join(format!("forebay-token-{}", std::process::id()));
     std::fs::write(&file, "s3cret-token\n").unwrap();
     let command = format!("cat {}", file.display());
-    for source in [["--token-file", file.to_str().unwrap()], ["--token-command", &command]] {
+    let opens = |source: [&str; 2]| {
         let arguments = [&["--for", "3", "--sasl", "OAUTHBEARER", "--token-valid-for", "1"][..], &source].concat();
         let (code, text, error) = ended(client(&arguments).output().unwrap());
         assert_eq!((code, &*error), (0, ""), "{text}");
         assert!(text.contains("push: ") && text.contains("the last one"), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
-    }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| opens(["--token-file", file.to_str().unwrap()]));
+        scope.spawn(|| opens(["--token-command", &command]));
+    });
     std::fs::remove_file(&file).unwrap();
 }
 

@@ -126,7 +126,7 @@ async fn f01_the_hold_ends_with_the_batch_that_caused_it() {
 /// A server that asks for a day, `refusals` times, and then takes what comes.
 fn asks_for_a_day(
     refusals: usize,
-) -> impl Fn(usize) -> Result<Response<crate::support::Body>, BoxError> + Clone + Send + 'static {
+) -> impl Fn(usize) -> Result<Response<crate::support::Body>, BoxError> + Send + Sync + 'static {
     move |number| {
         Ok(if number <= refusals { response(503, &[("retry-after", "86400")], b"") } else { response(200, &[], b"") })
     }

@@ -19,9 +19,10 @@ use hyper_util::{
 use std::{
     future::Ready,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
     time::Duration,
 };
-use tower::util::ServiceFn;
+use tower::Service;
 
 pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -47,7 +48,7 @@ pub(crate) fn to(receiver: &Receiver, protocol: Protocol) -> Builder<Http> {
     over(&url, protocol, client)
 }
 
-pub(crate) fn over<C: tower::Service<Request<Full<Bytes>>>>(url: &str, protocol: Protocol, client: C) -> Builder<C> {
+pub(crate) fn over<C: Service<Request<Full<Bytes>>>>(url: &str, protocol: Protocol, client: C) -> Builder<C> {
     Exporter::builder()
         .endpoint(url)
         .encoder(LogsEncoder::builder().protocol(protocol).build().unwrap())
@@ -81,25 +82,42 @@ pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), what).await.unwrap()
 }
 
-/// A server that is a function from the number of the request, from 1, to its response.
-#[expect(clippy::type_complexity, reason = "a service and a log")]
-pub(crate) fn server<F>(
-    respond: F,
-) -> (ServiceFn<impl FnMut(Request<Full<Bytes>>) -> Ready<Result<Response<Body>, BoxError>> + Clone + Send>, Log)
-where
-    F: Fn(usize) -> Result<Response<Body>, BoxError> + Clone + Send + 'static,
-{
-    let log = Log::default();
-    let noted = Arc::clone(&log);
-    let service = tower::service_fn(move |request: Request<Full<Bytes>>| {
+/// What a server of a test says to its requests, by their number.
+type Respond = dyn Fn(usize) -> Result<Response<Body>, BoxError> + Send + Sync;
+
+/// A server that is a function. It is one type, whatever the function: the exporter in front of it is compiled once, and not
+/// for every test.
+#[derive(Clone)]
+pub(crate) struct Server {
+    respond: Arc<Respond>,
+    log: Log,
+}
+
+impl Service<Request<Full<Bytes>>> for Server {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Ready<Result<Response<Body>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         let number = {
-            let mut log = noted.lock().unwrap();
+            let mut log = self.log.lock().unwrap();
             log.push((tokio::time::Instant::now(), request));
             log.len()
         };
-        std::future::ready(respond(number))
-    });
-    (service, log)
+        std::future::ready((self.respond)(number))
+    }
+}
+
+/// A server that is a function from the number of the request, from 1, to its response.
+pub(crate) fn server(
+    respond: impl Fn(usize) -> Result<Response<Body>, BoxError> + Send + Sync + 'static,
+) -> (Server, Log) {
+    let log = Log::default();
+    (Server { respond: Arc::new(respond), log: Arc::clone(&log) }, log)
 }
 
 /// How many requests there were.

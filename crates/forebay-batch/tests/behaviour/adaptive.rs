@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Adaptive, Batch, BatchLayer, Batching, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement};
 use forebay_intake::Limits;
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
-use tower::{Layer, service_fn};
+use tower::Layer;
 
 const LATENCY: Duration = Duration::from_millis(100);
 

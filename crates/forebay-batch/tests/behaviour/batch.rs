@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Batch, BatchFailed, BatchHandle, BatchLayer, Batching, Items, Misaligned, Offer, Unmatched};
 use forebay_core::{
     Advice, BoxError, DropReason, Fate, Priority, Seen, Settlement, SplitCause, Totals, Verdict, is_caused_by,
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::advance};
 use tokio_test::{assert_pending, assert_ready, task};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Description, Items, Retained};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, chance::SplitMix64, time::saturating_mul};
 use forebay_intake::Limits;
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// What the server takes for a request, of which it works on as many at a time as are in flight.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{
     Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, ByteBudget, Description, ItemFates, Items, Overflow,
     Retained, SpoolFuture, SpoolItems, Unkeyed,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{advance, sleep};
-use tower::{Layer, service_fn};
+use tower::Layer;
 
 const S: Duration = Duration::from_secs(1);
 const BUDGET: usize = 100;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Batch, BatchBuilder, BatchHandle, BatchLayer, Batching, Description, Items};
 use forebay_core::{BoxError, DropReason, Fate, Settlement, Totals};
 use forebay_intake::{Limits, Overflow};
@@ -21,7 +22,7 @@ use tokio_test::{
     assert_pending, assert_ready,
     task::{self, Spawn},
 };
-use tower::{Service, service_fn};
+use tower::Service;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,6 +3,7 @@
 #![cfg(not(loom))]
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{BatchBuilder, BatchLayer, Batching, Deadline, DropReason, Expired, Fate, Items, Settlement};
 use forebay_core::{Advice, BoxError, Verdict, is_caused_by, time::FAR};
 use forebay_testkit::Probe;
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt};
 
 /// A query, and until when its response is worth anything.
 type Query = (u32, Option<Deadline>);

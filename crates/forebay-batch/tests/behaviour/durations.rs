@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{BatchLayer, Batching, Items};
 use forebay_core::{BoxError, ConfigError, DropReason, Fate, Settlement};
 use std::{
@@ -13,7 +14,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::{sleep, timeout};
-use tower::service_fn;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const VALUES: [Duration; 3] = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];

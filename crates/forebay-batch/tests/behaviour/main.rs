@@ -11,4 +11,5 @@ mod durations;
 mod laws;
 mod recovery;
 mod spool;
+mod support;
 mod waiting;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Batch, BatchHandle, BatchLayer, Batching, Items};
 use forebay_core::{Advice, BoxError, DropReason, Fate, ItemFate, Seen, Settlement, SplitCause, Totals, Verdict};
 use forebay_intake::Limits;
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, advance};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, util::BoxService};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -52,7 +53,7 @@ fn settle(result: &Result<(), BoxError>, _: usize) -> Settlement {
 /// A server with a script, and the log of what it got.
 fn server<T: Clone + Send + Sync + 'static>(
     script: impl Fn(usize, &[T]) -> Result<(), Refusal> + Send + Sync + 'static,
-) -> (impl tower::Service<Items<T>, Response = (), Error = BoxError, Future: Send> + Clone + Send + 'static, Log<T>) {
+) -> (BoxService<Items<T>, (), BoxError>, Log<T>) {
     let (script, log): (Script<T>, Log<T>) = (Arc::new(script), Arc::default());
     let (start, noted) = (Instant::now(), Arc::clone(&log));
     let service = service_fn(move |items: Items<T>| {

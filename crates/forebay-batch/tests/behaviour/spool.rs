@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, Description, Items, Limits, SpoolFuture, SpoolItems};
 use forebay_core::{BoxError, DropReason, Fate, ItemFate, Priority, SettleByVerdict, Settlement};
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{advance, sleep};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt};
 
 const S: Duration = Duration::from_secs(1);
 

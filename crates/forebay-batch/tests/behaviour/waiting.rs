@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use crate::support::service_fn;
 use forebay_batch::{Batch, BatchBuilder, BatchLayer, Batching, ResponseFuture};
 use forebay_core::{BoxError, DropReason, Priority};
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_test::task::{self, Spawn};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
 
