@@ -1,6 +1,6 @@
 //! What was delivered, as PNG: a panel for each round trip, a bar for each contender, on a logarithmic scale.
 
-use super::{Cell, ROUND_TRIPS, contenders::is_fixed};
+use super::{Cell, ROUND_TRIPS, contenders::fixed};
 use crate::plot::Canvas;
 use embedded_graphics::{
     geometry::{Point, Size},
@@ -62,7 +62,7 @@ pub fn draw(cells: &[Cell], folder: &Path) -> io::Result<()> {
 
 fn bar(canvas: &mut Canvas, cell: &Cell, top: i32) {
     let color = match cell.contender {
-        name if is_fixed(name) => FIXED,
+        name if fixed(name).is_some() => FIXED,
         name if name.starts_with("forebay") => OURS,
         _ => THEIRS,
     };

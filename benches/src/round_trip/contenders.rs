@@ -58,6 +58,7 @@ pub fn all(collector: Option<PathBuf>) -> Vec<Contender> {
         ("forebay, 32 in flight", MaxInFlight::Fixed(32)),
         ("forebay, 64 in flight", MaxInFlight::Fixed(64)),
         ("forebay, 128 in flight", MaxInFlight::Fixed(128)),
+        ("forebay, 200 in flight", MaxInFlight::Fixed(200)),
         ("forebay, 256 in flight", MaxInFlight::Fixed(256)),
     ]
     .into_iter()
@@ -74,8 +75,9 @@ pub fn all(collector: Option<PathBuf>) -> Vec<Contender> {
     all
 }
 
-pub(super) fn is_fixed(name: &str) -> bool {
-    name.ends_with(" in flight")
+/// The fixed number of a contender with that name.
+pub(super) fn fixed(name: &str) -> Option<usize> {
+    name.strip_prefix("forebay, ")?.strip_suffix(" in flight")?.parse().ok()
 }
 
 fn runtime() -> Runtime {

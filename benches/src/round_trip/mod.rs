@@ -15,6 +15,7 @@ pub use self::{
     contenders::{Contender, all},
     line::Line,
 };
+use forebay_batch::Adaptive;
 use server::Server;
 use std::{
     fmt,
@@ -74,7 +75,9 @@ pub fn measure(
         }
         let found: Vec<Cell> = runs.into_iter().map(middle).collect();
         let one = found.iter().find(|cell| cell.contender == contenders::ONE).map_or(f64::NAN, |cell| cell.steady);
-        let of_fixed = found.iter().filter(|cell| contenders::is_fixed(cell.contender));
+        // A limit that tunes itself goes no higher than its ceiling.
+        let ceiling = Adaptive::default().ceiling();
+        let of_fixed = found.iter().filter(|cell| contenders::fixed(cell.contender).is_some_and(|n| n <= ceiling));
         let best = of_fixed.map(|cell| cell.steady).fold(f64::NAN, f64::max);
         for cell in &found {
             done(cell, cell.steady / one, cell.steady / best);
@@ -126,7 +129,7 @@ fn middle(mut runs: Vec<Cell>) -> Cell {
 impl Cell {
     /// What stands above the rows.
     pub const HEAD: &'static str = "\
-| round trip | contender | connections | records/s, first 6 s | records/s, steady | times one in flight | of the best fixed |
+| round trip | contender | connections | records/s, first 6 s | records/s, steady | times one in flight | of the best fixed, up to the ceiling |
 |---|---|---|---|---|---|---|";
 }
 

@@ -58,14 +58,6 @@ pub(super) enum Phase {
     Drain { from: f64, enough: f64 },
 }
 
-/// Below that the limit doubles, whatever the last doubling brought.
-const FEW: f64 = 16.0;
-/// From that on, where so large a part of the attempts that were added brought throughput, and attempts took hardly longer than
-/// without load, the limit doubles again, and after one round. Over a long round trip every round costs much; a server whose limit is
-/// near has shown it by then.
-const MANY: f64 = 32.0;
-const FREE: f64 = 0.8;
-const UNLOADED: f64 = 1.15;
 /// What a limit is multiplied by for back-pressure.
 const CUT: f64 = 0.85;
 /// The windows of calm after which a jump of the times is not the limiter's own doing.
@@ -74,6 +66,14 @@ const CALM: u32 = 8;
 const RECOVERY: u32 = 12;
 /// One's own load makes attempts slower at least as much as it brings throughput: what is above that is the load of others.
 pub(super) const FOREIGN: f64 = 1.15;
+/// Below that the limit doubles, whatever the last doubling brought.
+const FEW: f64 = 16.0;
+/// From that on, where so large a part of the attempts that were added brought throughput, and attempts took hardly longer than
+/// without load, the limit doubles again, and after one round. Over a long round trip every round costs much; a server whose limit is
+/// near has shown it by then.
+const MANY: f64 = 48.0;
+const FREE: f64 = 0.8;
+const UNLOADED: f64 = 1.15;
 
 // === impl Limiter ===
 
