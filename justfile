@@ -111,3 +111,8 @@ fleet:
 outage time="10m" rate="100000":
     cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}}
     cargo run --release -q -p forebay-example-endpoints --bin endpoints -- --for {{time}} --rate {{rate}} --failover
+
+# What is delivered over 20, 80 and 200 ms, between network namespaces: the table of the guide, drawn into `plot`. Linux; the Collector takes
+# part where `.ci/interop` has built it, or COLLECTOR is its program.
+round-trip plot="target/round-trip" rounds="3":
+    .ci/round-trip --rounds {{rounds}} --plot {{plot}}

@@ -66,6 +66,14 @@ const CALM: u32 = 8;
 const RECOVERY: u32 = 12;
 /// One's own load makes attempts slower at least as much as it brings throughput: what is above that is the load of others.
 pub(super) const FOREIGN: f64 = 1.15;
+/// Below that the limit doubles, whatever the last doubling brought.
+const FEW: f64 = 16.0;
+/// From that on, where so large a part of the attempts that were added brought throughput, and attempts took hardly longer than
+/// without load, the limit doubles again, and after one round. Over a long round trip every round costs much; a server whose limit is
+/// near has shown it by then.
+const MANY: f64 = 48.0;
+const FREE: f64 = 0.8;
+const UNLOADED: f64 = 1.15;
 
 // === impl Limiter ===
 
@@ -223,10 +231,12 @@ impl Limiter {
 
     /// ## Climb => (Climb | Seek)
     fn climb(&mut self, now: Instant, measure: Measure, below: Option<Measure>) {
+        let mut is_free = false;
         if let Some(below) = below {
             let more = (measure.in_flight / below.in_flight).ln();
             let gain = (measure.rate / below.rate).ln();
             let doubt = self.latency.doubt(&measure, &below);
+            is_free = self.point >= MANY && gain > FREE * more && self.latency.stretch(&measure) < UNLOADED;
             let is_crowded = self.latency.crowding(&measure) > 0.0;
             let is_foreign = is_crowded && gain / more.max(0.01) > FOREIGN / self.latency.stretch(&measure);
             // In doubt it goes on: two limits near each other are compared for longer, later.
@@ -245,9 +255,18 @@ impl Limiter {
         }
         self.phase = Phase::Climb { below: Some(measure) };
         let is_careful = self.back_pressure.retried.is_some();
-        let factor = if is_careful { 1.2 } else { 1.5 + 0.5 * f64::from(u8::from(self.point < 16.0)) };
+        let factor = if is_careful {
+            1.2
+        } else if self.point < FEW || is_free {
+            2.0
+        } else {
+            1.5
+        };
         self.point = (self.point * factor).min(self.most());
         self.open(now, self.point);
+        if is_free {
+            self.window.shorten();
+        }
     }
 
     /// Throughput has collapsed between two limits.
