@@ -68,11 +68,13 @@ impl Latency {
         self.usual.map_or(measure.latency, |(latency, _)| latency)
     }
 
-    /// Whether attempts take much longer than a moment ago, for two windows, although no more are in flight.
+    /// Whether attempts take much longer than a moment ago, for two windows, and by more than what more in flight explains: where all
+    /// of them wait for each other, they take as many times longer as there are more of them.
     pub(super) fn has_jumped(&mut self, measure: &Measure) -> bool {
         let (latency, in_flight) = self.usual.unwrap_or((measure.latency, measure.in_flight));
         let doubt = 3.0 * measure.error.max(self.spread / measure.count).sqrt();
-        if measure.in_flight <= 1.05 * in_flight + 0.5 && measure.latency > MUCH_LONGER * latency * (1.0 + doubt) {
+        let explained = latency * (measure.in_flight / in_flight).max(1.0);
+        if measure.latency > MUCH_LONGER * explained * (1.0 + doubt) {
             self.strained += 1;
             return self.strained >= 2;
         }
