@@ -95,6 +95,10 @@ package:
 adaptive seeds="3":
     ADAPTIVE_SEEDS={{seeds}} .ci/adaptive
 
+# The same as the gate runs it: one seed, and nothing drawn.
+adaptive-quick:
+    ADAPTIVE_QUICK=1 .ci/adaptive
+
 # The spool on JetStream, against a real NATS server that is killed and started again.
 spool-nats:
     .ci/spool-nats

@@ -9,7 +9,7 @@ use forebay_core::{
     Outcome,
     adaptive::{Adaptive, Limiter, Sample},
 };
-use forebay_testkit::load::{Attempt, Demand, Fixed, Limit, Response, Scenario, Server, catalog};
+use forebay_testkit::load::{Attempt, Demand, Fixed, Judgement, Limit, Response, Scenario, Server, catalog};
 use std::{
     collections::HashSet,
     time::{Duration, Instant},
@@ -63,6 +63,14 @@ fn e04_the_limit_comes_within_a_tenth_of_the_best_fixed_one() {
     let judged =
         all.iter().filter(|scenario| !LONG.contains(&scenario.name)).map(|scenario| scenario.judge(1, ours(scenario)));
     let missed: Vec<_> = judged.flat_map(|judged| judged.misses()).collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// The jump of the times comes at any point of a window, and while the limit grows as well as while it shrinks.
+#[test]
+fn e04_a_server_that_becomes_slower_or_farther_away_is_found_again_with_each_seed() {
+    let judged = ["becomes slower", "farther away"].map(named).map(|scenario| scenario.judge(24, ours(&scenario)));
+    let missed: Vec<_> = judged.iter().flat_map(Judgement::misses).collect();
     assert!(missed.is_empty(), "{missed:#?}");
 }
 
