@@ -13,6 +13,7 @@
 mod books;
 mod chaos;
 mod item;
+mod load;
 mod options;
 mod producer;
 mod receiver;
@@ -71,7 +72,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
         view.end();
         (emitted, shown.join())
     });
-    let (emitted, lag) =
+    let (emitted, (lag, load)) =
         (emitted.map_err(|_panic| "the producer panicked")?, last.map_err(|_panic| "the view panicked")?);
 
     let handle = exporter.handle();
@@ -94,6 +95,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
         books.delay(99),
         books.delay(100)
     ))?;
+    say(format_args!("load:       {load}"))?;
     say(format_args!("freshness:  {lag}"))?;
     say(format_args!(
         "receivers:  {} of {} items arrived, {} missing, {} of them twice; a death left at most {} in doubt",
@@ -106,6 +108,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     say(format_args!("            through {deaths} deaths in {}", humantime::format_duration(options.time)))?;
     Ok(report.totals.delivered == emitted.offered
         && counts.arrived == emitted.offered
+        && load.is_kept()
         && counts.twice <= counts.doubtful)
 }
 
