@@ -3,7 +3,7 @@
 use forebay_core::time::saturating_mul;
 use std::time::{Duration, Instant};
 
-/// A mean that follows what is slower at once, and what is faster little by little: the peak-sensitive mean of Finagle.
+/// A mean that follows what is slower at once, and what is faster within a few responses, after the peak-sensitive mean of Finagle.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Latency {
     /// The mean in seconds, and of when it is.

@@ -12,7 +12,7 @@ pub(crate) enum Strategy {
         /// How long an earlier endpoint must have taken every trial before everything goes there again.
         return_after: Duration,
     },
-    /// The better one of two that are drawn.
+    /// The better one of two.
     Balance,
 }
 

@@ -42,8 +42,9 @@ pub(crate) const LIVE: Duration = Duration::from_millis(200);
 /// A receiver carries its share of the load once it has been back for so long.
 const BACK: Duration = Duration::from_millis(1500);
 
-/// The time over which live and normal load are compared.
-const STRETCH: Duration = Duration::from_secs(2);
+/// The time over which live and normal load are compared. An endpoint that responds late for a moment, as on a machine whose processors
+/// are busy, receives less for some seconds, and the others its share: that is what a balance is for.
+const STRETCH: Duration = Duration::from_secs(10);
 
 /// The live load of a receiver is at most so many times its normal load.
 const MOST: f64 = 1.2;
@@ -126,7 +127,7 @@ mod tests {
     fn most(shared: bool, seen: impl Fn(u64) -> [(bool, u64); 3]) -> f64 {
         let mut load = Load::new(3, shared, LOOK);
         let mut taken = [0; 3];
-        for look in 1..=100 {
+        for look in 1..=300 {
             let seen = seen(look);
             for (taken, (_, new)) in taken.iter_mut().zip(seen) {
                 *taken += new;
@@ -152,12 +153,13 @@ mod tests {
     fn a_receiver_that_is_back_may_receive_nothing_for_a_while_and_not_for_long() {
         let back = |unused: u64| {
             most(true, move |look| match look {
-                0..50 => [(true, 15), (true, 15), (false, 0)],
-                _ if look < 50 + unused => [(true, 15), (true, 15), (true, 0)],
+                0..150 => [(true, 15), (true, 15), (false, 0)],
+                _ if look < 150 + unused => [(true, 15), (true, 15), (true, 0)],
                 _ => [(true, 10); 3],
             })
         };
         assert!(is_near(back(15), 1.0), "{}", back(15));
-        assert!(is_near(back(50), 1.5), "{}", back(50));
+        // For five of ten seconds the others have half of the load in place of a third.
+        assert!(is_near(back(65), 1.25), "{}", back(65));
     }
 }

@@ -83,8 +83,11 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     say(format_args!("emit:       {emitted}"))?;
     say(format_args!("exporter:   {}", report.totals))?;
     say(format_args!(
-        "            {} requests, {} of them further attempts, {} openings of its own circuit",
-        report.counters.requests, report.counters.retries, report.counters.breaker_opens
+        "            {} requests, {} of them further attempts; the circuits of its endpoints opened {} times, its own {} times",
+        report.counters.requests,
+        report.counters.retries,
+        report.counters.endpoint_opens,
+        report.counters.breaker_opens
     ))?;
     for (receiver, status) in receivers.iter().zip(handle.endpoints()) {
         say(format_args!("{receiver}; {} requests, {} failed", status.requests, status.failures))?;
