@@ -17,8 +17,11 @@ pub struct Counters {
     pub requests: u64,
     /// The requests among them that repeated a failed one.
     pub retries: u64,
-    /// How often the circuit opened.
+    /// How often the circuit of the exporter opened. With several endpoints it counts exports that none of them has taken.
     pub breaker_opens: u64,
+    /// How often the circuit of one of several endpoints opened, all of them together;
+    /// [`EndpointStatus::opens`](crate::EndpointStatus::opens) has those of each.
+    pub endpoint_opens: u64,
     /// Responses that accepted the request, and whose body could not be read: it broke off, was too long, too late, or could
     /// not be decoded. Their items count as delivered.
     pub unreadable_responses: u64,
@@ -43,6 +46,7 @@ pub(crate) struct Counting {
     pub(crate) requests: AtomicU64,
     pub(crate) retries: AtomicU64,
     pub(crate) breaker_opens: AtomicU64,
+    pub(crate) endpoint_opens: AtomicU64,
     pub(crate) unreadable: AtomicU64,
     pub(crate) recovered: AtomicU64,
     pub(crate) replayed: AtomicU64,
@@ -71,6 +75,7 @@ impl Counting {
             requests: self.requests.load(Relaxed),
             retries: self.retries.load(Relaxed),
             breaker_opens: self.breaker_opens.load(Relaxed),
+            endpoint_opens: self.endpoint_opens.load(Relaxed),
             unreadable_responses: self.unreadable.load(Relaxed),
             recovered: self.recovered.load(Relaxed),
             replayed: self.replayed.load(Relaxed),

@@ -24,7 +24,7 @@ use crate::{
 };
 use bytes::Bytes;
 use forebay_batch::{Batch, BatchLayer};
-use forebay_breaker::{BreakerEvent, Trip};
+use forebay_breaker::{BreakerEvent, State, Trip};
 use forebay_core::{
     BoxError, ConfigError, Fate, Weigh,
     adaptive::{Adaptive, SharedLimiter},
@@ -228,6 +228,9 @@ where
 fn observer_of_circuits(counting: &Arc<Counting>) -> Box<dyn Fn(&BreakerEvent) + Send + Sync> {
     let counting = Arc::clone(counting);
     Box::new(move |event| {
+        if let BreakerEvent::Changed { to: State::Open, .. } = event {
+            counting.endpoint_opens.fetch_add(1, Relaxed);
+        }
         if let Some(observer) = counting.breaker_observer.get() {
             // The panic hook has reported the panic of an observer; it must not cost the batch.
             let _reported = panic::catch(|| observer(event));

@@ -8,6 +8,7 @@ mod destination;
 mod dns;
 mod error;
 mod latency;
+mod opens;
 mod route;
 mod router;
 mod schedule;

@@ -2,6 +2,7 @@
 
 use super::{
     EndpointStatus, Endpoints,
+    opens::Opens,
     selector::{Circuit, End, Id, Pick, Selector, View},
     set::Checked,
 };
@@ -37,6 +38,7 @@ pub(crate) struct Router<C> {
     pub(super) changed: Notify,
     pub(super) circuits: Circuits,
     health: BreakerHandle<String>,
+    opens: Opens,
     pub(super) control: Arc<Control>,
     /// The client of each endpoint; `None` where all have the same.
     make: Option<MakeClient<C>>,
@@ -128,19 +130,24 @@ const OPEN_FOR: Duration = Duration::from_secs(1);
 impl<C> Router<C> {
     pub(crate) fn new(parts: RouterParts<C>) -> Result<Self, ConfigError> {
         let RouterParts { endpoints, control, make, exporter, observe } = parts;
+        let opens = Opens::new();
+        let counted = opens.clone();
         let circuits = BreakerLayer::builder()
             .key((|name| name) as NameOf)
             .trip(Trip::consecutive(FAILURES))
             .open_for(OpenFor::new(OPEN_FOR).jitter(0.2))
             .close_after(1)
             .excluding((|result| result.as_ref().err().is_some_and(is_about_items)) as Excluded)
-            .observe(move |event: &BreakerEvent| observe(event))
+            .observe(move |event: &BreakerEvent| {
+                counted.see(event);
+                observe(event);
+            })
             .build()?;
         let selector = Selector::new(endpoints.strategy, chance::entropy());
         let state = RouterState { selector, entries: Arc::new([]), next: 0 };
         let health = circuits.handle();
         let (state, changed) = (Mutex::new(state), Notify::new());
-        let router = Self { state, changed, circuits, health, control, make, exporter };
+        let router = Self { state, changed, circuits, health, opens, control, make, exporter };
         router.replace(&endpoints)?;
         Ok(router)
     }
@@ -167,6 +174,7 @@ impl<C> Router<C> {
             });
             let entries: Entries<C> = made.collect();
             selector.set(endpoints.strategy, entries.iter().map(|entry| (entry.id, entry.weight)));
+            self.opens.set(entries.iter().map(|entry| &entry.name));
             std::mem::replace(&mut state.entries, entries)
         };
         for removed in replaced.iter().filter(|old| self.entries().iter().all(|new| new.name != old.name)) {
@@ -300,6 +308,7 @@ impl<C> LiveEndpoints for Router<C> {
                 latency: member.latency.duration(now),
                 requests: member.requests,
                 failures: member.failures,
+                opens: self.opens.of(&entry.name),
                 is_current: selector.current() == Some(entry.id),
             })
         })

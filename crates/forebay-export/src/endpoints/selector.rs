@@ -12,7 +12,7 @@ pub(crate) enum Strategy {
         /// How long an earlier endpoint must have taken every trial before everything goes there again.
         return_after: Duration,
     },
-    /// The better one of two that are drawn.
+    /// The better one of two.
     Balance,
 }
 
@@ -36,6 +36,8 @@ pub(super) struct Selector {
 pub(super) struct Member {
     pub(super) id: Id,
     weight: u32,
+    /// How much it is behind its share of the draws, in units of weight; negative where it is ahead.
+    behind: i64,
     pub(super) in_flight: usize,
     /// The end of the pause that it has asked for.
     held_until: Option<Instant>,
@@ -109,6 +111,10 @@ enum Standing {
 
 /// The second of two choices is taken if it is so much better: less is noise, and the draw by weight stands.
 const BETTER: f64 = 1.5;
+/// Added to every latency, in seconds: below it, a difference is noise that would move all of the load.
+const NOISE: f64 = 0.01;
+/// Under a balance, an endpoint that was sent nothing for so long has its turn all the same: or nothing would show that it is well.
+const UNTRIED: Duration = Duration::from_secs(1);
 /// Under a failover, an earlier endpoint that seems to be back is tried so often until everything returns to it.
 const TRIALS: u32 = 10;
 
@@ -126,7 +132,10 @@ impl Selector {
         self.members = endpoints
             .map(|(id, weight)| match before.iter().position(|member| member.id == id) {
                 Some(at) => Member { weight, ..before.swap_remove(at) },
-                None => Member::new(id, weight),
+                // Exporters that start together do not begin with the same endpoint.
+                None => {
+                    Member { behind: self.chance.between(0, weight.into()).cast_signed(), ..Member::new(id, weight) }
+                }
             })
             .collect();
         self.current = self.current.filter(|current| self.members.iter().any(|member| member.id == *current));
@@ -285,7 +294,7 @@ impl Selector {
         (standing == Standing::Ready).then_some(id)
     }
 
-    /// The better one of two that are drawn by their weights; `None` if none has room.
+    /// The better one of two, of which one has its turn and the other is drawn by weight; `None` if none has room.
     fn balanced(&mut self, now: Instant, there: &[(Id, Standing)]) -> Option<Id> {
         // One request at a time shows whether an endpoint is back.
         if let Some((id, _)) = there.iter().find(|(_, standing)| *standing == Standing::Probe) {
@@ -297,16 +306,38 @@ impl Selector {
                 ready.push((*id, member.weight));
             }
         }
-        let one = self.draw(&mut ready)?;
+        let one = self.take_turn(&mut ready)?;
         let Some(other) = self.draw(&mut ready) else { return Some(one) };
         let (Some(first), Some(second)) = (self.member(one), self.member(other)) else { return Some(one) };
+        if first.sent_at.is_none_or(|sent| now.saturating_duration_since(sent) >= UNTRIED) {
+            return Some(one);
+        }
         let (first_takes, second_takes) = match (first.latency.at(now), second.latency.at(now)) {
-            (Some(first), Some(second)) => (first, second),
+            (Some(first), Some(second)) => (first + NOISE, second + NOISE),
             // Of one that is not known nothing is said: the pending requests decide.
             _ => (1.0, 1.0),
         };
         let is_better = second_takes * second.pending() * BETTER < first_takes * first.pending();
         Some(if is_better { other } else { one })
+    }
+
+    /// Takes out the one whose turn it is, so that the turns are even by weight over any few of them.
+    ///
+    /// Turns that are drawn would be even in the mean alone: of 33 batches in a second, an endpoint would have 20 or 46 now and then.
+    /// A turn that passes to the better one of two was taken all the same, so that an endpoint that was slow has no arrears.
+    fn take_turn(&mut self, from: &mut Vec<(Id, u32)>) -> Option<Id> {
+        let (mut sum, mut first) = (0, None);
+        for (at, (id, weight)) in from.iter().enumerate() {
+            let Some(member) = self.member_mut(*id) else { continue };
+            let weight = i64::from(*weight);
+            (sum, member.behind) = (sum + weight, member.behind + weight);
+            if first.is_none_or(|(_, most)| member.behind > most) {
+                first = Some((at, member.behind));
+            }
+        }
+        let (id, _) = from.swap_remove(first?.0);
+        self.member_mut(id)?.behind -= sum;
+        Some(id)
     }
 
     /// Draws one by weight, and takes it out.
@@ -361,6 +392,7 @@ impl Member {
         Self {
             id,
             weight,
+            behind: 0,
             in_flight: 0,
             held_until: None,
             ramp: None,

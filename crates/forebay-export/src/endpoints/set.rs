@@ -31,7 +31,12 @@ pub struct Failover {
     endpoints: Endpoints,
 }
 
-/// Endpoints that share the load: of two that are drawn by their weights, a request goes to the one that is less busy and faster.
+/// Endpoints that share the load: of two, of which one has its turn by weight and the other is drawn, a request goes to the one that is
+/// less busy and faster.
+///
+/// Among endpoints that are equally well the turns go round, so that each has its share of any few requests. A difference of less than
+/// ten milliseconds moves nothing. After a failure an endpoint counts as slower until its next success, which it can have soon: one that
+/// was sent nothing for a second has its turn.
 ///
 /// ```
 /// use forebay_export::{Balance, Destination, Exporter};

@@ -22,12 +22,14 @@ pub struct EndpointStatus {
     pub in_flight: usize,
     /// How many requests may be under way now: its limit, or less while the load comes back to it.
     pub limit: usize,
-    /// How long a request takes, where that is known: at once more with a slower one or a failure, and less by and by.
+    /// How long a request takes, where that is known: at once more with a slower one or a failure, and less within a few responses.
     pub latency: Option<Duration>,
     /// Requests that were sent to it so far.
     pub requests: u64,
     /// The requests among them that failed through the endpoint's own fault, and not for what is in them.
     pub failures: u64,
+    /// How often its circuit has opened so far; a probe that fails is an opening too.
+    pub opens: u64,
     /// Whether it is the one that a [`Failover`](crate::Failover) sends to.
     pub is_current: bool,
 }

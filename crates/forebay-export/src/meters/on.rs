@@ -162,6 +162,7 @@ impl Meters {
         let labels = || [("exporter", self.name.clone()), ("endpoint", endpoint.name.to_string())];
         counter!("forebay.endpoint.requests", &labels()).absolute(endpoint.requests);
         counter!("forebay.endpoint.failures", &labels()).absolute(endpoint.failures);
+        counter!("forebay.endpoint.opens", &labels()).absolute(endpoint.opens);
         gauge!("forebay.endpoint.in_flight", &labels()).set(endpoint.in_flight as f64);
         gauge!("forebay.endpoint.limit", &labels()).set(endpoint.limit as f64);
         gauge!("forebay.endpoint.state", &labels()).set(number_of(endpoint.circuit));
@@ -197,7 +198,7 @@ fn describe() {
     describe_gauge!("forebay.queue.byte_capacity", Unit::Bytes, "The most bytes that may be held.");
     describe_counter!("forebay.requests", Unit::Count, "Requests given to the client, retries included.");
     describe_counter!("forebay.retries", Unit::Count, "Requests that repeated a failed one.");
-    describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit opened.");
+    describe_counter!("forebay.breaker.opens", Unit::Count, "How often the circuit of the exporter opened.");
     let unreadable = "Responses that accepted the request, with a body that could not be read.";
     describe_counter!("forebay.responses.unreadable", Unit::Count, unreadable);
     let closures = "Panics of closures that described an item where it was handed over.";
@@ -213,6 +214,8 @@ fn describe() {
     describe_counter!("forebay.endpoint.requests", Unit::Count, "Requests to one of several endpoints.");
     let failures = "Requests that one of several endpoints did not take, through its own fault.";
     describe_counter!("forebay.endpoint.failures", Unit::Count, failures);
+    let opens = "How often the circuit of one of several endpoints opened.";
+    describe_counter!("forebay.endpoint.opens", Unit::Count, opens);
     describe_gauge!(
         "forebay.endpoint.in_flight",
         Unit::Count,

@@ -1,7 +1,7 @@
 //! Endpoints that share the load.
 
 use crate::servers::{A, B, C, Mode, Servers, builder, emit, exporter, ms};
-use forebay_export::{Balance, Batching, Destination};
+use forebay_export::{Balance, Batching, Destination, Exporter};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -99,4 +99,84 @@ async fn e01_the_load_comes_back_by_one_probe_and_a_ramp() {
     exporter.flush().await;
     assert_eq!(exporter.totals().delivered, exporter.totals().offered);
     assert!(servers.at(A, |server| server.most) <= 16);
+}
+
+/// Two rounds of load, with what happens between them; then how many of the batches of the second went to A.
+async fn share_after(latency: Duration, happens: impl AsyncFnOnce(&Servers, &Exporter<u32>)) -> (usize, usize) {
+    let servers = Servers::default();
+    [A, B].into_iter().for_each(|url| servers.at(url, |server| server.latency = latency));
+    let exporter = exporter(Balance::new([A, B]), servers.client());
+    let load = async |batches: std::ops::Range<u32>| {
+        for batch in batches {
+            emit(&exporter, batch..batch + 1);
+            sleep(ms(10)).await;
+        }
+    };
+    load(0..100).await;
+    happens(&servers, &exporter).await;
+    // What there is to learn is learned within the first seconds.
+    load(1000..1600).await;
+    servers.clear(A);
+    servers.clear(B);
+    load(1600..1800).await;
+    exporter.flush().await;
+    assert_eq!(exporter.totals().delivered, exporter.totals().offered);
+    (servers.requests(A), servers.requests(B))
+}
+
+fn is_even((a, b): (usize, usize)) -> bool {
+    a + b == 200 && a.abs_diff(b) <= 20
+}
+
+#[tokio::test(start_paused = true)]
+async fn e01_an_endpoint_that_is_back_has_its_share_again_however_fast_it_is() {
+    for mode in [Mode::Refuses, Mode::Status(503), Mode::Throttles(1)] {
+        for failures in [1, 3, 20] {
+            let share = share_after(ms(2), async |servers, exporter| {
+                servers.turn(A, mode);
+                for batch in 100..100 + failures {
+                    emit(exporter, batch..batch + 1);
+                    sleep(ms(100)).await;
+                }
+                sleep(ms(1500)).await;
+                servers.turn(A, Mode::Up);
+            });
+            let share = share.await;
+            assert!(is_even(share), "{mode:?}, {failures}: {share:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_response_does_not_cost_an_endpoint_its_share_for_long() {
+    let share = share_after(ms(2), async |servers, exporter| {
+        servers.at(A, |server| server.latency = ms(80));
+        emit(exporter, 100..104);
+        sleep(ms(200)).await;
+        servers.at(A, |server| server.latency = ms(2));
+    });
+    let share = share.await;
+    assert!(is_even(share), "{share:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_of_a_few_milliseconds_moves_no_load() {
+    let share = share_after(ms(2), async |servers, _| servers.at(A, |server| server.latency = ms(5))).await;
+    assert!(is_even(share), "{share:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_of_an_endpoint_is_even_over_any_few_batches() {
+    let servers = Servers::default();
+    let endpoints = Balance::new([Destination::new(A).weight(2), Destination::new(B), Destination::new(C)]);
+    let exporter = exporter(endpoints, servers.client());
+    for batch in 0..400 {
+        emit(&exporter, batch..batch + 1);
+        sleep(ms(10)).await;
+        if batch % 40 == 39 {
+            let requests: Vec<usize> = [A, B, C].into_iter().map(|url| servers.requests(url)).collect();
+            assert!(requests.iter().zip([20, 10, 10]).all(|(one, share)| one.abs_diff(share) <= 1), "{requests:?}");
+            [A, B, C].into_iter().for_each(|url| servers.clear(url));
+        }
+    }
 }

@@ -50,6 +50,10 @@ async fn e01_the_circuit_of_one_endpoint_opens_and_lets_one_probe_through_now_an
     assert!(!a.is_current && b.is_current);
     assert_eq!((a.failures, a.requests), (requests as u64, requests as u64));
     assert_eq!(exporter.handle().breaker().state(&()), State::Closed, "the exporter itself is well");
+    let counters = exporter.counters();
+    // With the fifth failure, and with each probe since.
+    assert_eq!((a.opens, b.opens, counters.endpoint_opens), (requests as u64 - 4, 0, requests as u64 - 4));
+    assert_eq!(counters.breaker_opens, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,8 @@ pub(crate) struct Server {
     pub(crate) came: Vec<Instant>,
     /// The items that were taken, and when; one that was taken twice is here twice.
     pub(crate) taken: Vec<(u32, Instant)>,
+    /// How many items it has taken without being able to say so.
+    pub(crate) unsaid: usize,
     /// The bytes of each body that was taken.
     pub(crate) bodies: Vec<usize>,
     /// The headers of the first requests.
@@ -109,6 +111,7 @@ impl Servers {
             most: 0,
             came: Vec::new(),
             taken: Vec::new(),
+            unsaid: 0,
             bodies: Vec::new(),
             headers: Vec::new(),
         }))
@@ -175,6 +178,7 @@ impl Servers {
             let items = body.chunks_exact(4).map(|item| u32::from_be_bytes(item.try_into().unwrap()));
             server.taken.extend(items.map(|item| (item, now)));
             server.bodies.push(body.len());
+            server.unsaid += if mode == Mode::Breaks { body.len() / 4 } else { 0 };
         });
         if mode == Mode::Breaks {
             return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());

@@ -1,4 +1,4 @@
-use crate::item::Item;
+use crate::{item::Item, load::LIVE};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -17,6 +17,14 @@ pub(crate) struct Books {
     newest: AtomicU64,
     /// How many items took how long: below 2^n microseconds.
     delays: [AtomicU64; 40],
+}
+
+/// What a request has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered {
+    pub(crate) items: u64,
+    /// The items among them that are no catch-up: see [`Load`](crate::load::Load).
+    pub(crate) live: u64,
 }
 
 /// The books at one moment.
@@ -51,11 +59,13 @@ impl Books {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Enters the items of a body, and says how many there are.
-    pub(crate) fn enter(&self, body: &[u8]) -> u64 {
-        let (now, mut items, mut newest) = (self.now(), 0, 0);
+    /// Enters the items of a body.
+    pub(crate) fn enter(&self, body: &[u8]) -> Entered {
+        let (now, mut items, mut live, mut newest) = (self.now(), 0, 0, 0);
         for Item { number, at } in Item::all(body) {
             items += 1;
+            let took = now.saturating_sub(at);
+            live += u64::from(u128::from(took) <= LIVE.as_micros());
             let (word, bit) = (usize::try_from(number / 64).unwrap_or(usize::MAX), 1 << (number % 64));
             // An item that was never sent is nothing that this program could mend.
             let Some(word) = self.seen.get(word) else { continue };
@@ -65,13 +75,13 @@ impl Books {
             }
             self.arrived.fetch_add(1, Relaxed);
             newest = newest.max(at);
-            let below = u64::BITS - now.saturating_sub(at).leading_zeros();
+            let below = u64::BITS - took.leading_zeros();
             if let Some(count) = self.delays.get(usize::try_from(below).unwrap_or(usize::MAX)) {
                 count.fetch_add(1, Relaxed);
             }
         }
         self.newest.fetch_max(newest, Relaxed);
-        items
+        Entered { items, live }
     }
 
     /// The response to a request of so many items was cut off.

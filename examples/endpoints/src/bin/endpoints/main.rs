@@ -13,6 +13,7 @@
 mod books;
 mod chaos;
 mod item;
+mod load;
 mod options;
 mod producer;
 mod receiver;
@@ -71,7 +72,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
         view.end();
         (emitted, shown.join())
     });
-    let (emitted, lag) =
+    let (emitted, (lag, load)) =
         (emitted.map_err(|_panic| "the producer panicked")?, last.map_err(|_panic| "the view panicked")?);
 
     let handle = exporter.handle();
@@ -82,8 +83,11 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     say(format_args!("emit:       {emitted}"))?;
     say(format_args!("exporter:   {}", report.totals))?;
     say(format_args!(
-        "            {} requests, {} of them further attempts, {} openings of its own circuit",
-        report.counters.requests, report.counters.retries, report.counters.breaker_opens
+        "            {} requests, {} of them further attempts; the circuits of its endpoints opened {} times, its own {} times",
+        report.counters.requests,
+        report.counters.retries,
+        report.counters.endpoint_opens,
+        report.counters.breaker_opens
     ))?;
     for (receiver, status) in receivers.iter().zip(handle.endpoints()) {
         say(format_args!("{receiver}; {} requests, {} failed", status.requests, status.failures))?;
@@ -94,6 +98,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
         books.delay(99),
         books.delay(100)
     ))?;
+    say(format_args!("load:       {load}"))?;
     say(format_args!("freshness:  {lag}"))?;
     say(format_args!(
         "receivers:  {} of {} items arrived, {} missing, {} of them twice; a death left at most {} in doubt",
@@ -106,6 +111,7 @@ fn run(options: &Options) -> Result<bool, BoxError> {
     say(format_args!("            through {deaths} deaths in {}", humantime::format_duration(options.time)))?;
     Ok(report.totals.delivered == emitted.offered
         && counts.arrived == emitted.offered
+        && load.is_kept()
         && counts.twice <= counts.doubtful)
 }
 

@@ -15,7 +15,8 @@ Options:
   --seed N        which receivers die, and when (default 1)
   --help          this text
 
-Exit status: 0 when every item arrived and none twice that was not in doubt, 1 otherwise, 2 when the arguments are wrong.
+Exit status: 0 when every item arrived, none twice that was not in doubt, and no receiver had more than 1.2 times its normal load
+beyond the catch-up; 1 otherwise, 2 when the arguments are wrong.
 ";
 
 /// How the story goes.

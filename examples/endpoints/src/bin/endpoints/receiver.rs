@@ -1,4 +1,7 @@
-use crate::books::Books;
+use crate::{
+    books::{Books, Entered},
+    load::Seen,
+};
 use bytes::Bytes;
 use forebay_example_support::stop::complain;
 use http::{Request, Response};
@@ -28,6 +31,8 @@ pub(crate) struct Receiver {
 #[derive(Debug, Default)]
 struct State {
     items: AtomicU64,
+    /// The items that are no catch-up.
+    live: AtomicU64,
     deaths: AtomicU64,
     /// The most items that arrived within a second.
     peak: AtomicU64,
@@ -102,6 +107,10 @@ impl Receiver {
         self.state.items.load(Relaxed)
     }
 
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { lives: self.lives(), live: self.state.live.load(Relaxed) }
+    }
+
     pub(crate) fn deaths(&self) -> u64 {
         self.state.deaths.load(Relaxed)
     }
@@ -114,7 +123,7 @@ impl Receiver {
 
 impl fmt::Display for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let State { items, deaths, peak } = &*self.state;
+        let State { items, deaths, peak, .. } = &*self.state;
         let (items, deaths, peak) = (items.load(Relaxed), deaths.load(Relaxed), peak.load(Relaxed));
         write!(f, "{}: {items} items, at most {peak} in a second, {deaths} deaths", self.address)
     }
@@ -170,8 +179,9 @@ impl Connection {
         self.unsure.store(0, Relaxed);
         let body = request.into_body().collect().await?.to_bytes();
         self.is_idle.store(false, Relaxed);
-        let items = self.books.enter(&body);
+        let Entered { items, live } = self.books.enter(&body);
         self.state.items.fetch_add(items, Relaxed);
+        self.state.live.fetch_add(live, Relaxed);
         self.unsure.store(items, Relaxed);
         tokio::time::sleep(WORK).await;
         self.is_idle.store(true, Relaxed);

@@ -1,4 +1,4 @@
-use crate::{books::Books, item::Item, options::Options, receiver::Receiver};
+use crate::{books::Books, item::Item, load::Load, options::Options, receiver::Receiver};
 use forebay::export::{Exporter, ExporterHandle, State};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
@@ -14,6 +14,7 @@ pub(crate) struct View<'a> {
     handle: ExporterHandle<Item>,
     books: &'a Books,
     rate: u64,
+    shared: bool,
     lines: Vec<ProgressBar>,
     summary: ProgressBar,
     ended: AtomicBool,
@@ -49,17 +50,18 @@ impl<'a> View<'a> {
         };
         let bars = receivers.iter().map(|_| line("{prefix:>15} {bar:30} {msg}")).collect();
         let summary = line("{msg}");
-        let (handle, rate) = (exporter.handle(), options.rate);
-        Self { receivers, handle, books, rate, lines: bars, summary, ended: AtomicBool::new(false) }
+        let (handle, rate, shared) = (exporter.handle(), options.rate, !options.failover);
+        Self { receivers, handle, books, rate, shared, lines: bars, summary, ended: AtomicBool::new(false) }
     }
 
     /// Draws until [`end`](Self::end), and measures meanwhile.
-    pub(crate) fn show(&self) -> Lag {
-        let mut lag = Lag::default();
+    pub(crate) fn show(&self) -> (Lag, Load) {
+        let (mut lag, mut load) = (Lag::default(), Load::new(self.receivers.len(), self.shared, LOOK));
         let mut history: Vec<Vec<u64>> = self.receivers.iter().map(|receiver| vec![receiver.items(); 11]).collect();
         while !self.ended.load(Relaxed) {
             thread::sleep(LOOK);
             lag.look(self.books.age_of_newest());
+            load.look(self.handle.totals().offered, self.receivers.iter().map(Receiver::seen));
             for (receiver, items) in self.receivers.iter().zip(&mut history) {
                 items.rotate_left(1);
                 if let Some(last) = items.last_mut() {
@@ -73,7 +75,7 @@ impl<'a> View<'a> {
             line.finish_and_clear();
         }
         self.summary.finish_and_clear();
-        lag
+        (lag, load)
     }
 
     pub(crate) fn end(&self) {
