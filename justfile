@@ -31,6 +31,10 @@ semver:
 guide:
     .ci/guide
 
+# What a reader pastes from a README into a new package compiles.
+snippets:
+    .ci/snippets
+
 # The layers for Windows and WebAssembly.
 targets:
     .ci/targets
