@@ -284,6 +284,37 @@ fn every_step_of_the_gate_is_one_of_the_workflow_and_a_recipe() {
     }
 }
 
+/// The paths of all files below `folder` that may be of the repository.
+fn paths(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let is_built = ["target", ".git", ".cache", "artifacts"].iter().any(|name| entry.file_name() == *name);
+        if entry.file_type().unwrap().is_dir() && !is_built {
+            paths(&entry.path(), found);
+        }
+        found.push(entry.path());
+    }
+}
+
+/// Whether Windows can have a file of this name; one that it cannot have fails the checkout of all.
+fn is_valid_on_windows(name: &str) -> bool {
+    const DEVICES: [&str; 4] = ["aux", "con", "nul", "prn"];
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let is_port = stem.len() == 4 && (stem.starts_with("com") || stem.starts_with("lpt"));
+    let is_device = DEVICES.contains(&stem.as_str()) || is_port;
+    !is_device && !name.ends_with([' ', '.']) && !name.contains(['<', '>', ':', '"', '|', '?', '*', '\\'])
+}
+
+#[test]
+fn windows_can_check_out_every_file() {
+    assert!(!is_valid_on_windows("nul") && !is_valid_on_windows("a:b") && is_valid_on_windows("null.rs"));
+    let mut found = Vec::new();
+    paths(&root(), &mut found);
+    let names = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+    let wrong: Vec<_> = found.iter().filter(|path| !is_valid_on_windows(&names(path))).collect();
+    assert!(found.len() > 500 && wrong.is_empty(), "{wrong:#?}");
+}
+
 /// What of `page` a reader sees in fenced blocks and is wider than `columns`, with its number.
 fn wide(page: &str, columns: usize) -> Vec<(usize, &str)> {
     let (mut inside, mut found) = (false, Vec::new());
