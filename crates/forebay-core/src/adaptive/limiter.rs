@@ -68,12 +68,10 @@ const RECOVERY: u32 = 12;
 pub(super) const FOREIGN: f64 = 1.15;
 /// Below that the limit doubles, whatever the last doubling brought.
 const FEW: f64 = 16.0;
-/// From that on, where so large a part of the attempts that were added brought throughput, and attempts took hardly longer than
-/// without load, the limit doubles again, and after one round. Over a long round trip every round costs much; a server whose limit is
-/// near has shown it by then.
-const MANY: f64 = 48.0;
+/// From that on, where so large a part of the attempts that were added brought throughput, the limit doubles again, and after one
+/// round. Over a long round trip every round costs much; a server whose limit is near has shown it by then.
+const MANY: f64 = 32.0;
 const FREE: f64 = 0.8;
-const UNLOADED: f64 = 1.15;
 
 // === impl Limiter ===
 
@@ -236,12 +234,12 @@ impl Limiter {
             let more = (measure.in_flight / below.in_flight).ln();
             let gain = (measure.rate / below.rate).ln();
             let doubt = self.latency.doubt(&measure, &below);
-            is_free = self.point >= MANY && gain > FREE * more && self.latency.stretch(&measure) < UNLOADED;
+            is_free = self.point >= MANY && gain > FREE * more;
             let is_crowded = self.latency.crowding(&measure) > 0.0;
             let is_foreign = is_crowded && gain / more.max(0.01) > FOREIGN / self.latency.stretch(&measure);
             // In doubt it goes on: two limits near each other are compared for longer, later.
-            if more > 0.05 && (is_foreign || gain + doubt.min(0.4) <= 0.2 * more) {
-                if gain < -0.35 - 2.0 * doubt {
+            if more > 0.05 && (is_foreign || gain + doubt <= 0.2 * more) {
+                if measure.has_collapsed(&below, 0.35, doubt) {
                     self.collapsed(&below, &measure);
                 }
                 self.point = below.limit;

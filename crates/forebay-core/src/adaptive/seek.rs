@@ -46,7 +46,7 @@ impl Limiter {
         };
         self.phase = Phase::Seek { first: None };
         let pair = self.pair(first, measure);
-        if pair.high.limit > pair.low.limit && pair.gain < -0.25 - 2.0 * pair.doubt {
+        if pair.high.limit > pair.low.limit && pair.high.has_collapsed(&pair.low, 0.25, pair.doubt) {
             if is_capped && measure.limit < first.limit {
                 self.back_pressure.lower(first.limit);
             } else {

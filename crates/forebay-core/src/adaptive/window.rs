@@ -42,6 +42,7 @@ struct Times {
     count: f64,
     sum: f64,
     squares: f64,
+    least: f64,
 }
 
 /// What a window has shown.
@@ -53,6 +54,8 @@ pub(super) struct Measure {
     pub(super) in_flight: f64,
     /// The mean time of an attempt that was served, in seconds.
     pub(super) latency: f64,
+    /// The time of the fastest one, in seconds.
+    fastest: f64,
     /// How many attempts that is the mean of.
     pub(super) count: f64,
     /// What was served per second.
@@ -165,6 +168,7 @@ impl Window {
             limit: float(self.limit),
             in_flight,
             latency: self.served.mean(),
+            fastest: self.served.least,
             count: self.served.count,
             // Little's law, which knows no noise of counting. What was refused, or hung, took its time as well.
             rate: in_flight * self.served.count / self.seconds.max(1e-9),
@@ -176,10 +180,21 @@ impl Window {
     }
 }
 
+// === impl Measure ===
+
+impl Measure {
+    /// Whether throughput has collapsed since `good`: it is less by more than `much`, as a logarithm, than `doubt` explains, and even
+    /// the fastest attempt took longer. Of few attempts a slow one is enough for the first, and says nothing about the limit.
+    pub(super) fn has_collapsed(&self, good: &Self, much: f64, doubt: f64) -> bool {
+        (self.rate / good.rate).ln() < -much - 2.0 * doubt && self.fastest > good.latency
+    }
+}
+
 // === impl Times ===
 
 impl Times {
     fn add(&mut self, seconds: f64) {
+        self.least = if self.count == 0.0 { seconds } else { self.least.min(seconds) };
         self.count += 1.0;
         self.sum += seconds;
         self.squares += seconds * seconds;
