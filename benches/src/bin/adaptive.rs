@@ -45,7 +45,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
             draw(scenario, &judgement, folder)?;
         }
     }
-    println!("\nOf {} seeds the one that served least; from the 50th round trip on.", options.seeds);
+    println!("\nOf {} seeds the one that served least, from the 50th round trip on.", options.seeds);
     missed.iter().for_each(|miss| println!("- {miss}"));
     Ok(missed.is_empty())
 }
@@ -54,7 +54,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
 
 impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut options = Self { only: String::new(), seeds: 3, plot: None };
+        let mut options = Self { only: String::new(), seeds: 1, plot: None };
         while let Some(option) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{option} needs a value"));
             match option.as_str() {
