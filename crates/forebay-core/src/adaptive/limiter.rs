@@ -68,8 +68,10 @@ const RECOVERY: u32 = 12;
 pub(super) const FOREIGN: f64 = 1.15;
 /// Below that the limit doubles, whatever the last doubling brought.
 const FEW: f64 = 16.0;
+/// Where the first attempts take so many seconds, the first step is to four times as many: over a long round trip every round costs much.
+const LONG: f64 = 0.15;
 /// From that on, where so large a part of the attempts that were added brought throughput, the limit doubles again, and after one
-/// round. Over a long round trip every round costs much; a server whose limit is near has shown it by then.
+/// round: a server whose limit is near has shown it by then.
 const MANY: f64 = 32.0;
 const FREE: f64 = 0.8;
 
@@ -255,6 +257,8 @@ impl Limiter {
         let is_careful = self.back_pressure.retried.is_some();
         let factor = if is_careful {
             1.2
+        } else if self.point < 2.0 && measure.latency > LONG {
+            4.0
         } else if self.point < FEW || is_free {
             2.0
         } else {
