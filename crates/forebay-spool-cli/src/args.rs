@@ -30,7 +30,6 @@ pub(crate) enum Command {
     Export,
     Requeue,
     Stats,
-    Help,
 }
 
 pub(crate) const HELP: &str = "\
@@ -49,40 +48,33 @@ Only repair and requeue change anything.
 // === impl Args ===
 
 impl Args {
-    pub(crate) fn parse() -> Result<Self, BoxError> {
+    /// `None` where only help is asked for.
+    pub(crate) fn parse() -> Result<Option<Self>, BoxError> {
         let mut parser = Parser::from_env();
-        let mut args = Self {
-            command: Command::Help,
-            dir: PathBuf::new(),
-            dead: false,
-            limit: usize::MAX,
-            to: None,
-            ids: Vec::new(),
-        };
-        let (mut command, mut dir) = (None, None);
+        let (mut command, mut dir, mut dead, mut limit, mut to, mut ids) =
+            (None, None, false, usize::MAX, None, Vec::new());
         while let Some(arg) = parser.next()? {
             match arg {
-                Short('h') | Long("help") => return Ok(args),
-                Long("dead") => args.dead = true,
-                Long("limit") => args.limit = parser.value()?.parse()?,
-                Long("to") => args.to = Some(parser.value()?.string()?),
-                Long("id") => args.ids.push(parser.value()?.parse()?),
+                Short('h') | Long("help") => return Ok(None),
+                Long("dead") => dead = true,
+                Long("limit") => limit = parser.value()?.parse()?,
+                Long("to") => to = Some(parser.value()?.string()?),
+                Long("id") => ids.push(parser.value()?.parse()?),
+                Value(word) if command.is_none() && word == "help" => return Ok(None),
                 Value(word) if command.is_none() => command = Some(Command::of(&word.string()?)?),
                 Value(path) if dir.is_none() => dir = Some(PathBuf::from(path)),
                 other => return Err(other.unexpected().into()),
             }
         }
-        args.command = command.ok_or("a command is missing")?;
-        if args.command != Command::Help {
-            args.dir = dir.ok_or("the directory of the spool is missing")?;
-        }
-        if args.command != Command::Export && (args.dead || args.limit != usize::MAX) {
+        let command = command.ok_or("a command is missing")?;
+        let dir = dir.ok_or("the directory of the spool is missing")?;
+        if command != Command::Export && (dead || limit != usize::MAX) {
             return Err("--dead and --limit belong to export".into());
         }
-        if args.command != Command::Requeue && (args.to.is_some() || !args.ids.is_empty()) {
+        if command != Command::Requeue && (to.is_some() || !ids.is_empty()) {
             return Err("--to and --id belong to requeue".into());
         }
-        Ok(args)
+        Ok(Some(Self { command, dir, dead, limit, to, ids }))
     }
 }
 
@@ -97,7 +89,6 @@ impl Command {
             "export" => Self::Export,
             "requeue" => Self::Requeue,
             "stats" => Self::Stats,
-            "help" => Self::Help,
             other => return Err(format!("there is no command {other:?}").into()),
         })
     }

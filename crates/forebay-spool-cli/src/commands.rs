@@ -1,7 +1,7 @@
 //! What the commands do.
 
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, HELP},
     progress::{Watched, bar},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -18,6 +18,12 @@ use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+/// Prints how the program is used.
+pub(crate) fn help() -> Result<bool, BoxError> {
+    unless_closed(io::stdout().write_all(HELP.as_bytes()))?;
+    Ok(true)
+}
 
 /// Runs a command; whether all is well.
 pub(crate) fn run(args: &Args) -> Result<bool, BoxError> {
@@ -39,15 +45,15 @@ pub(crate) fn run(args: &Args) -> Result<bool, BoxError> {
             writeln!(out, "{}", stats_json(&engine.stats()))?;
             true
         }
-        Command::Help => true,
     };
-    match out.flush() {
-        // A pager that was closed has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other?,
-    }
+    unless_closed(out.flush())?;
     engine.close()?;
     Ok(is_whole)
+}
+
+/// A pager that was closed has seen enough.
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 /// How many files hold records.

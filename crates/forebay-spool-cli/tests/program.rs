@@ -143,6 +143,15 @@ fn s04_it_sees_damage_and_repairs_it() {
 }
 
 #[test]
+fn it_prints_how_it_is_used_on_its_standard_output() {
+    for args in [&["--help"][..], &["help"], &["export", "-h"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_forebay-spool")).args(args).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert!(String::from_utf8(output.stdout).unwrap().contains("forebay-spool inspect DIR"));
+    }
+}
+
+#[test]
 fn it_says_what_is_wrong() {
     let dir = filled("wrong");
     let engine = open(&dir.spool());
