@@ -72,10 +72,10 @@ fn most_held<K>(work: impl FnOnce() -> K) -> usize {
     most
 }
 
-const LIMIT: usize = 16 << 20;
+const LIMIT: usize = 4 << 20;
 
 /// Of one batch, and so about of its body, of which there are two: one that is sent, one that is written.
-const BATCH: usize = 1 << 20;
+const BATCH: usize = 256 << 10;
 
 /// Beyond the limit and a quarter of it: the bodies, and what is fixed.
 const CONSTANT: usize = 4 * BATCH;

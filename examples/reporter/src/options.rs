@@ -32,6 +32,7 @@ Options:
   --ca FILE               authorities in PEM to trust, in place of the system's
   --allow-private         let the configuration name an endpoint on this machine or a private network
   --for D                 run so long, then report and end (default: until Ctrl-C or SIGTERM)
+  --drain D               how long what waits may take to be exported in the end (default 10s)
   --faults SPEC           faults of the built-in receiver: none (default) | default | \"503:10,reset:1\" (percent)
   --seed N                makes faults and jitter repeatable (default 0)
   --report text|json      how it reports in the end (default text)
@@ -79,6 +80,8 @@ pub struct Options {
     pub allow_private: bool,
     /// How long to run; `None` until it is interrupted.
     pub run_for: Option<Duration>,
+    /// How long the end may take: the last gathering, and what still waits.
+    pub drain: Duration,
     /// How the built-in receiver misbehaves.
     pub faults: Faults,
     /// Makes faults and jitter repeatable.
@@ -113,6 +116,7 @@ impl Default for Options {
             trust: None,
             allow_private: false,
             run_for: None,
+            drain: Duration::from_secs(10),
             faults: Faults::default(),
             seed: 0,
             format: Format::Text,
@@ -146,6 +150,7 @@ pub fn parse(
             Long("export-interval") => options.export_interval = duration(&mut parser, "--export-interval")?,
             Long("buffer-age") => options.buffer_age = duration(&mut parser, "--buffer-age")?,
             Long("for") => options.run_for = Some(duration(&mut parser, "--for")?),
+            Long("drain") => options.drain = duration(&mut parser, "--drain")?,
             Long("buffer-bytes") => {
                 let value = text(&mut parser, "--buffer-bytes")?;
                 options.buffer_bytes = match value.parse() {

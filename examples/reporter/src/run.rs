@@ -45,9 +45,6 @@ pub enum RunError {
 /// No configuration is larger.
 const MAX_CONFIG: usize = 64 << 10;
 
-/// How long the end may take: the last gathering, and what still waits.
-const GOODBYE: Duration = Duration::from_secs(10);
-
 /// Reports for as long as `options` say, or until it is interrupted; then makes a last report, and waits for what is under way.
 ///
 /// `recorder` is the one that `metrics` counts into. `tell` receives what goes wrong on the way and is put right.
@@ -109,10 +106,10 @@ pub async fn run(
         () = interrupts.reached(1) => {}
     }
     // In order: a last gathering, then everything that waits, then the tasks that only helped.
-    let gathered = reporter.shutdown(GOODBYE).await;
+    let gathered = reporter.shutdown(options.drain).await;
     // A worker that panicked has gathered less than it should: that is no success.
     gathering.await.map_err(|panicked| RunError::Worker(panicked.to_string()))?;
-    let closed = sink.exporter().clone().shutdown(GOODBYE).await;
+    let closed = sink.exporter().clone().shutdown(options.drain).await;
     background.iter().for_each(tokio::task::JoinHandle::abort);
     let state = config.state();
     Ok(Summary {

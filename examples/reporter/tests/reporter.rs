@@ -138,7 +138,8 @@ async fn the_buffer_of_an_outage_is_bounded_and_what_it_loses_is_counted() {
     let server =
         Receiver::builder().route("/config", move |_| Response::new(config.clone().into())).start().await.unwrap();
     let config = format!("--config={}/config", server.endpoint());
-    let knobs = ["--gather-interval=50ms", "--export-interval=200ms", "--buffer-bytes=4096", "--allow-private"];
+    let knobs =
+        ["--gather-interval=50ms", "--export-interval=200ms", "--buffer-bytes=4096", "--allow-private", "--drain=1s"];
     let (summary, _) = here(&[&["--for=2s", &config], &knobs[..]].concat()).await;
     assert!(summary.totals.balance() && summary.totals.pending == 0, "{summary}");
     assert_eq!(summary.totals.delivered, 0);

@@ -22,7 +22,7 @@ pub const SOFT_LIMIT: f64 = 0.8;
 /// Ten times as many requests per second as the server takes.
 const RATE: u32 = 500;
 /// How long the load lasts, in seconds.
-const SECONDS: u32 = 8;
+const SECONDS: u32 = 5;
 /// One request in so many takes the high lane: a fifth of what the server takes.
 const HIGH_EVERY: u32 = 50;
 

@@ -14,7 +14,7 @@ const LONGEST: Duration = ms(5000);
 
 /// How long the servers die and return: so many hours as `OUTAGE_HOURS` says, of which `.ci/models` asks for 24.
 fn time() -> Duration {
-    let hours = std::env::var("OUTAGE_HOURS").map_or(3, |hours| hours.parse().unwrap());
+    let hours = std::env::var("OUTAGE_HOURS").map_or(1, |hours| hours.parse().unwrap());
     Duration::from_secs(hours * 3600)
 }
 
