@@ -54,11 +54,13 @@ const LAYERS: Programs = Programs {
 };
 
 #[test]
+#[ignore = "compiles for long; `.ci/test` runs it"]
 fn a_compile_error_names_its_cure_in_forebay() {
     FOREBAY.check();
 }
 
 #[test]
+#[ignore = "compiles for long; `.ci/test` runs it"]
 fn a_compile_error_names_its_cure_in_a_layer_by_itself() {
     LAYERS.check();
 }

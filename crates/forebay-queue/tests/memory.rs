@@ -47,7 +47,7 @@ fn most_held(work: impl FnOnce()) -> usize {
     usize::try_from(MOST.load(Relaxed)).unwrap()
 }
 
-const LIMIT: usize = 4 << 20;
+const LIMIT: usize = 2 << 20;
 
 /// Beyond the limit and a quarter of it: chunks that are partly used, in the queue and with its receiver.
 const CONSTANT: usize = 512 << 10;

@@ -72,7 +72,7 @@ fn step() -> usize {
     match std::env::var("SPOOL_FLIPS").as_deref() {
         Ok("all") => 1,
         Ok(step) => step.parse().unwrap(),
-        Err(_) => 197,
+        Err(_) => 397,
     }
 }
 

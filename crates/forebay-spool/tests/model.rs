@@ -183,7 +183,16 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// As many as `PROPTEST_CASES` says, as in `.ci/spool`; else few, as each opens and closes files many times.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { 96 };
+    ProptestConfig { cases, ..config }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn a_spool_is_a_list_that_survives(steps in prop::collection::vec(step(), 1..60)) {
         run(steps)?;

@@ -126,7 +126,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(super::seeded(800))]
+    #![proptest_config(super::seeded(400))]
 
     /// B01, B02, B04 to B08, B11, B14, B17, B18: all of it, in any order.
     #[test]

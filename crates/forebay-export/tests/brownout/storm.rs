@@ -18,7 +18,7 @@ use tokio::{
 };
 use tower::service_fn;
 
-const CLIENTS: u64 = 800;
+const CLIENTS: u64 = 400;
 const SECOND: Duration = Duration::from_secs(1);
 /// The mean time between two items of one client.
 const EVERY: Duration = Duration::from_secs(2);
