@@ -1,12 +1,12 @@
 //! The guide's code blocks as doc tests, and its pages held to what they say: `mdbook build docs/guide` makes the book.
 
 macro_rules! pages {
-    ($($name:ident: $path:literal $(if $feature:literal)?),* $(,)?) => {
+    ($($name:ident: $path:literal),* $(,)?) => {
         /// Where each page is, below `docs/guide`.
         pub const PAGES: &[&str] = &[$($path),*];
 
         $(
-            #[cfg(all(doctest $(, feature = $feature)?))]
+            #[cfg(all(doctest, feature = "pages"))]
             #[doc = include_str!($path)]
             pub mod $name {}
         )*
@@ -26,11 +26,11 @@ pages! {
     tower_retry: "pages/coming-from/tower-retry.md",
     tower_buffer: "pages/coming-from/tower-buffer.md",
     backon: "pages/coming-from/backon.md",
-    failsafe: "pages/coming-from/failsafe.md" if "coming-from",
-    reqwest_retry: "pages/coming-from/reqwest-retry.md" if "coming-from",
-    tower_resilience: "pages/coming-from/tower-resilience.md" if "coming-from",
-    seatbelt: "pages/coming-from/seatbelt.md" if "coming-from",
-    tower_batch: "pages/coming-from/tower-batch.md" if "coming-from",
+    failsafe: "pages/coming-from/failsafe.md",
+    reqwest_retry: "pages/coming-from/reqwest-retry.md",
+    tower_resilience: "pages/coming-from/tower-resilience.md",
+    seatbelt: "pages/coming-from/seatbelt.md",
+    tower_batch: "pages/coming-from/tower-batch.md",
     opentelemetry_sdk: "pages/coming-from/opentelemetry-sdk.md",
 }
 

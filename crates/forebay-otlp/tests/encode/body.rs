@@ -21,6 +21,8 @@ fn encoder(protocol: Protocol, max_request_bytes: usize) -> LogsEncoder {
 }
 
 proptest! {
+    #![proptest_config(crate::config())]
+
     #[test]
     fn what_was_in_the_buffer_stays_in_front(records in vec(any::logs::record(Doubles::All), 0..4)) {
         for protocol in Protocol::ALL {

@@ -187,6 +187,8 @@ fn plain_event(calls: &[EventCall]) -> SpanEvent {
 }
 
 proptest! {
+    #![proptest_config(crate::config())]
+
     #[test]
     fn a_log_record_written_in_any_order_is_the_same(calls in vec(vec(log_call(), 0..12), 1..4)) {
         let items: Vec<Log> = calls.into_iter().map(Log).collect();

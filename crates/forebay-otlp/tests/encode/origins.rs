@@ -132,6 +132,8 @@ fn encoder(protocol: Protocol, own: &(Option<Resource>, Option<Scope>)) -> LogsE
 }
 
 proptest! {
+    #![proptest_config(crate::config())]
+
     #[test]
     fn records_are_grouped_without_reordering(sent in batch(), own in (option::of(resource()), option::of(scope()))) {
         let expected = expected(&sent, &own);

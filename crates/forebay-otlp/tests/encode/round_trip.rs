@@ -52,6 +52,8 @@ fn check_server<P: Message + Default + Debug>(
 }
 
 proptest! {
+    #![proptest_config(crate::config())]
+
     #[test]
     fn logs_in_protobuf(records in vec(any::logs::record(Doubles::All), 0..6)) {
         let encoder = LogsEncoder::builder().build().unwrap();

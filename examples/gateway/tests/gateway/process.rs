@@ -80,7 +80,7 @@ impl Drop for Serving {
 #[test]
 fn ten_times_what_the_sink_takes_costs_what_is_healthy_and_nothing_urgent() {
     // Two workers that wait 100 ms store 20 batches per second; 300 come, of which 15 are urgent.
-    let load = ["--demo", "--load-for", "3s", "--load-rate", "300", "--pace", "100ms", "--items", "20"];
+    let load = ["--demo", "--load-for", "2s", "--load-rate", "300", "--pace", "100ms", "--items", "20"];
     let (code, text, error) = ended(gateway(&load).output().unwrap());
     assert_eq!((code, &*error), (0, ""), "{text}");
     assert!(text.contains("the ledger balances"), "{text}");
@@ -160,7 +160,7 @@ fn what_cannot_start_says_why_in_one_line_with_status_2() {
 #[test]
 fn f24_a_report_that_cannot_be_written_is_no_success() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
-    for arguments in [&["--help"][..], &["--demo", "--load-for", "1s", "--load-rate", "1000"]] {
+    for arguments in [&["--help"][..], &["--demo", "--load-for", "200ms", "--load-rate", "1000"]] {
         let output = gateway(arguments).stdout(full()).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
