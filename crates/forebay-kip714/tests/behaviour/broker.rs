@@ -469,7 +469,6 @@ async fn responses_that_are_none_are_survived() {
     let failed = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&failed);
     let client = builder()
-        .request_timeout(Duration::from_secs(1))
         .observe(move |event: &ClientEvent| {
             if let ClientEvent::Failed(why) = event {
                 told.lock().unwrap().push(why.clone());
