@@ -24,7 +24,6 @@ use hyper::body::Incoming;
 use std::{
     fmt, io,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
 };
 use tokio::time::Instant;
 use tower::{Service, ServiceExt};
