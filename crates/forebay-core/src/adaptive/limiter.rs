@@ -72,7 +72,7 @@ const FEW: f64 = 16.0;
 const LONG: f64 = 0.15;
 /// From that on, where so large a part of the attempts that were added brought throughput, the limit doubles again, and after one
 /// round: a server whose limit is near has shown it by then.
-const MANY: f64 = 32.0;
+const MANY: f64 = 48.0;
 const FREE: f64 = 0.8;
 
 // === impl Limiter ===
